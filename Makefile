@@ -1,0 +1,71 @@
+# Everything that is done with the castle, one word each. `make help` lists them.
+STACK ?= homelab
+# Arguments for the Pulumi CLI, e.g. ARGS=--yes
+ARGS ?=
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv rehearse preview up refresh down test lint format bench requirements clean
+
+help: ## List what can be done
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  STACK=name     chooses Pulumi.name.yaml (homelab); ARGS=... goes to the Pulumi CLI"
+
+venv: .venv/ready ## Make the environment that the program runs in
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name it with PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/ready: .venv/python requirements.txt
+	@echo "Installing what the castle needs ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	@echo "Installing what its tests need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+rehearse: .venv/ready ## Run the whole program without hardware, and tell what would happen
+	@$(BIN)/python -m rehearsal --stack $(STACK)
+
+preview: .venv/ready ## Ask the real engine what it would change
+	@$(BIN)/python -m engine preview --stack $(STACK) -- $(ARGS)
+
+up: .venv/ready ## Build the castle, or bring it to what its stack file says
+	@$(BIN)/python -m engine up --stack $(STACK) -- $(ARGS)
+
+refresh: .venv/ready ## Compare the engine's state with what is really there
+	@$(BIN)/python -m engine refresh --stack $(STACK) -- $(ARGS)
+
+down: .venv/ready ## Take the castle away, all of it
+	@$(BIN)/python -m engine down --stack $(STACK) -- $(ARGS)
+
+test: lint ## Run everything that CI runs
+	@$(BIN)/python -m pytest -n 2
+
+lint: .venv/ready-dev ## Check format, style and types
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+format: .venv/ready-dev ## Put the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/ready ## Measure the rehearsal for 3, 30 and 100 workers
+	@$(BIN)/python -m rehearsal.bench
+
+requirements: .venv/ready-dev ## Write requirements*.txt anew from requirements*.in
+	@$(BIN)/pip-compile --quiet --no-header --strip-extras --no-emit-options \
+		--no-emit-index-url --no-emit-trusted-host requirements.in
+	@$(BIN)/pip-compile --quiet --no-header --strip-extras --no-emit-options --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host requirements-dev.in
+
+clean: ## Remove the environment and what tools left behind; the engine's state stays
+	@rm -rf .venv .pulumi-cli .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

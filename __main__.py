@@ -1,0 +1,47 @@
+"""The castle in one sentence: image, machines, cluster, storage, network, ingress, and a proof."""
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_proxmoxve as proxmoxve
+import pulumiverse_talos as talos
+
+import settings as stack
+import survey
+from components.cluster import TalosCluster, TalosClusterArgs
+from components.image import TalosImage, TalosImageArgs
+from components.longhorn import Longhorn, LonghornArgs
+from components.machines import Machines, MachinesArgs
+from components.metallb import MetalLB, MetalLBArgs
+from components.traefik import Traefik, TraefikArgs
+from components.whoami import Whoami, WhoamiArgs
+
+settings = stack.load(pulumi.runtime.get_config_env(), pulumi.get_stack())
+guard = survey.look(settings)
+
+proxmox = proxmoxve.Provider("proxmox", **survey.access(settings))
+factory = talos.Provider("talos", image_factory_url=settings.image.factory)
+gates = pulumi.ProviderResource("pulumi-python", "gates")
+outside = pulumi.ResourceOptions(providers=[proxmox, factory, gates])
+
+image = TalosImage("image", TalosImageArgs.of(settings, guard), outside)
+machines = Machines("machines", MachinesArgs.of(settings, guard, image.image_ids), outside)
+talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines)
+cluster = TalosCluster("cluster", talos_args, outside)
+
+# A kubeconfig that was renewed is the same cluster: an update of the provider, never a new one.
+identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
+api = kubernetes.Provider("kubernetes", **identity, opts=cluster.gate())
+inside = cluster.inside(api)
+
+longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)
+metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
+traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
+traefik = Traefik("traefik", traefik_args, inside)
+whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.resolver), inside)
+
+pulumi.export("kubeconfig", cluster.kubeconfig)
+pulumi.export("talosconfig", cluster.talosconfig)
+pulumi.export("api_endpoint", cluster.endpoint)
+pulumi.export("ingress_address", traefik.address)
+pulumi.export("nodes", machines.table)
+pulumi.export("url", whoami.url)

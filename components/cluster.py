@@ -1,0 +1,329 @@
+"""Talos: secrets, machine configs, bootstrap, the health gate, kubeconfig and talosconfig.
+
+Leaves out upgrades in place and everything that runs on Kubernetes. One configuration is rendered
+for each role; what differs between nodes are patches of the node's own ``ConfigurationApply``,
+so that a node costs no invoke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pulumi
+import pulumiverse_talos as talos
+import yaml
+
+from components.node_ready import NodeReady
+from settings import Node, Role, Settings
+
+LONGHORN_PATH = "/var/lib/longhorn"
+"""Where Longhorn keeps its data inside of a node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TalosClusterArgs:
+    """What cluster to make, of which machines."""
+
+    cluster_name: str
+    """Name of the cluster in kubeconfig and talosconfig."""
+    talos_version: str
+    """Talos version, with its leading v."""
+    kubernetes_version: str
+    """Kubernetes version, with its leading v."""
+    vip: IPv4Address
+    """Virtual IP of the Kubernetes API, on control planes only."""
+    nodes: Sequence[Node]
+    """The nodes, control planes first."""
+    machines: Mapping[str, pulumi.Resource]
+    """The machine of each node, by name: a config is sent once its machine runs."""
+    installer: pulumi.Input[str]
+    """The install image, which an upgrade uses."""
+    cidr: IPv4Network
+    """The network of the nodes."""
+    gateway: IPv4Address
+    """The router."""
+    nameservers: Sequence[IPv4Address]
+    """DNS servers."""
+    volumes_on_control_planes: bool
+    """Volumes are used on control planes, so the kubelet needs Longhorn's mount there too."""
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        installer: pulumi.Input[str],
+        machines: Mapping[str, pulumi.Resource],
+    ) -> TalosClusterArgs:
+        """The cluster that a stack asks for."""
+        return cls(
+            cluster_name=settings.cluster.name,
+            talos_version=settings.cluster.talos,
+            kubernetes_version=settings.cluster.kubernetes,
+            vip=settings.cluster.vip,
+            nodes=settings.machines,
+            machines=machines,
+            installer=installer,
+            cidr=settings.network.cidr,
+            gateway=settings.network.gateway,
+            nameservers=settings.nameservers,
+            volumes_on_control_planes=settings.volumes_on_control_planes,
+        )
+
+
+class TalosCluster(pulumi.ComponentResource):
+    """A Talos cluster that answers: what it hands on is usable once ``ready`` exists."""
+
+    kubeconfig: pulumi.Output[str]
+    """Admin kubeconfig (secret). Wait for ``ready`` before using it."""
+    talosconfig: pulumi.Output[str]
+    """Admin talosconfig (secret); its endpoints are the control planes, never the VIP."""
+    endpoint: str
+    """Address of the Kubernetes API: the VIP."""
+    identity: talos.machine.Secrets
+    """What the cluster is: it goes only when the whole castle goes. All that lives in the cluster
+    is ``deleted_with`` it, so that a dying cluster is never asked for permission."""
+    ready: Sequence[NodeReady]
+    """The health gate: one resource a node, there once the node is ready in Kubernetes."""
+
+    def __init__(
+        self, name: str, args: TalosClusterArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("ephemeral-castle:index:TalosCluster", name, None, opts)
+        self.endpoint = f"https://{args.vip}:6443"
+        self.identity = secrets = talos.machine.Secrets(
+            f"{name}-secrets",
+            talos_version=args.talos_version,
+            # The contract of its birth: another version would make new secrets for a living
+            # cluster (terraform-provider-talos#381).
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["talosVersion"]),
+        )
+        configurations = {
+            role: self._configuration(role, args, secrets)
+            for role in dict.fromkeys(node.role for node in args.nodes)
+        }
+        applied = {
+            node.name: self._apply(
+                f"{name}-{node.name}-config", node, configurations[node.role], args, secrets
+            )
+            for node in args.nodes
+        }
+        first = args.nodes[0]
+        bootstrap = talos.machine.Bootstrap(
+            f"{name}-bootstrap",
+            node=str(first.address),
+            endpoint=str(first.address),
+            client_configuration=secrets.client_configuration,
+            timeouts=talos.machine.BootstrapTimeoutsArgs(create="10m"),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[applied[first.name]]),
+        )
+        client = secrets.client_configuration
+        kubeconfig = talos.cluster.Kubeconfig(
+            f"{name}-kubeconfig",
+            node=str(first.address),
+            endpoint=str(first.address),
+            client_configuration=client.apply(
+                lambda it: talos.cluster.KubeconfigClientConfigurationArgs(
+                    ca_certificate=it.ca_certificate,
+                    client_certificate=it.client_certificate,
+                    client_key=it.client_key,
+                )
+            ),
+            timeouts=talos.cluster.KubeconfigTimeoutsArgs(create="10m", update="10m"),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[bootstrap]),
+        )
+        self.ready = [
+            NodeReady(
+                f"{name}-{node.name}-ready",
+                node=node.name,
+                address=str(node.address),
+                control_plane=node.role is Role.CONTROL_PLANE,
+                endpoint=self.endpoint,
+                credentials=kubeconfig.kubernetes_client_configuration,
+                opts=_belongs_to(self, args.machines[node.name], [applied[node.name]]),
+            )
+            for node in args.nodes
+        ]
+        self.kubeconfig = pulumi.Output.secret(kubeconfig.kubeconfig_raw)
+        self.talosconfig = pulumi.Output.secret(
+            talos.client.get_configuration_output(
+                cluster_name=args.cluster_name,
+                # Typed: an invoke does not turn an output's snake_case keys into camelCase.
+                client_configuration=client.apply(
+                    lambda it: talos.client.GetConfigurationClientConfigurationArgs(
+                        ca_certificate=it.ca_certificate,
+                        client_certificate=it.client_certificate,
+                        client_key=it.client_key,
+                    )
+                ),
+                endpoints=[str(n.address) for n in args.nodes if n.role is Role.CONTROL_PLANE],
+                nodes=[str(node.address) for node in args.nodes],
+                opts=pulumi.InvokeOutputOptions(parent=self),
+            ).talos_config
+        )
+        self.register_outputs({"endpoint": self.endpoint})
+
+    def gate(self) -> pulumi.ResourceOptions:
+        """Options of the Kubernetes provider: nothing uses it before every node is ready.
+
+        It waits for ``ready`` and takes the kubeconfig beside it: through the gate the kubeconfig
+        would go unknown with every new node, and all behind it would preview as changed.
+        """
+        return pulumi.ResourceOptions(depends_on=self.ready, deleted_with=self.identity)
+
+    def inside(self, api: pulumi.ProviderResource) -> pulumi.ResourceOptions:
+        """Options of what lives in the cluster.
+
+        It is deleted with the cluster's identity: taking the castle down asks nothing of a
+        cluster that dies, and no machine's replacement reaches it.
+        """
+        return pulumi.ResourceOptions(provider=api, deleted_with=self.identity)
+
+    def _configuration(
+        self, role: Role, args: TalosClusterArgs, secrets: talos.machine.Secrets
+    ) -> pulumi.Output[str]:
+        """The machine config of a role, with its secrets."""
+        patch = pulumi.Output.from_input(args.installer).apply(
+            lambda installer: yaml.safe_dump(_role_patch(installer, args.nodes))
+        )
+        configuration = talos.machine.get_configuration_output(
+            cluster_name=args.cluster_name,
+            cluster_endpoint=self.endpoint,
+            machine_type="controlplane" if role is Role.CONTROL_PLANE else "worker",
+            machine_secrets=secrets.machine_secrets.apply(_typed_secrets),
+            talos_version=args.talos_version,
+            kubernetes_version=args.kubernetes_version,
+            config_patches=[patch],
+            docs=False,
+            examples=False,
+            opts=pulumi.InvokeOutputOptions(parent=self),
+        )
+        return pulumi.Output.secret(configuration.machine_configuration)
+
+    def _apply(
+        self,
+        name: str,
+        node: Node,
+        configuration: pulumi.Output[str],
+        args: TalosClusterArgs,
+        secrets: talos.machine.Secrets,
+    ) -> talos.machine.ConfigurationApply:
+        """Send a node its config, once its machine runs."""
+        return talos.machine.ConfigurationApply(
+            name,
+            node=str(node.address),
+            endpoint=str(node.address),
+            client_configuration=secrets.client_configuration,
+            machine_configuration_input=configuration,
+            config_patches=[
+                yaml.safe_dump(document) for document in node_documents(node, args)
+            ],
+            # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
+            timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
+            opts=_belongs_to(self, args.machines[node.name], []),
+        )
+
+
+def _belongs_to(
+    parent: pulumi.Resource, machine: pulumi.Resource, after: Sequence[pulumi.Resource]
+) -> pulumi.ResourceOptions:
+    """Options of what belongs to one machine: it comes, is made anew, and goes with it."""
+    return pulumi.ResourceOptions(
+        parent=parent, depends_on=[machine, *after], deleted_with=machine, replace_with=[machine]
+    )
+
+
+def _role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
+    """What all nodes of a cluster have in common beside Talos' defaults."""
+    patch: dict[str, Any] = {"machine": {"install": {"image": installer}}}
+    if all(node.role is Role.CONTROL_PLANE for node in nodes):
+        patch["cluster"] = {"allowSchedulingOnControlPlanes": True}
+    return patch
+
+
+def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
+    """What one node has of its own, as documents of a Talos machine config.
+
+    The static address stands here as well as in the nocloud drive, so that a node keeps it
+    whatever becomes of the drive. ``physical`` names the one network device of the machine.
+    """
+    interface: dict[str, Any] = {
+        "deviceSelector": {"physical": True},
+        "dhcp": False,
+        "addresses": [f"{node.address}/{args.cidr.prefixlen}"],
+        "routes": [{"network": "0.0.0.0/0", "gateway": str(args.gateway)}],
+    }
+    if node.role is Role.CONTROL_PLANE:
+        interface["vip"] = {"ip": str(args.vip)}
+    machine: dict[str, Any] = {
+        "install": {"diskSelector": {"size": f"== {node.os_disk_gib}GiB"}},
+        "network": {
+            "interfaces": [interface],
+            "nameservers": [str(server) for server in args.nameservers],
+        },
+        # Never the VIP, which stands on the same device.
+        "kubelet": {"nodeIP": {"validSubnets": [f"{node.address}/32"]}},
+    }
+    documents: list[dict[str, Any]] = [
+        {"machine": machine},
+        # "off" in quotes: `machine.network.hostname` is refused beside this document, and so is
+        # a name beside auto: stable, which Talos generates (facts/end-to-end.md 1-4).
+        {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": node.name},
+    ]
+    if node.data_disk_gib is not None:
+        machine["nodeLabels"] = {"node.longhorn.io/create-default-disk": "true"}
+        documents.append(
+            {
+                "apiVersion": "v1alpha1",
+                "kind": "UserVolumeConfig",
+                "name": "longhorn",
+                "provisioning": {
+                    "diskSelector": {"match": data_disk_selector(node.data_disk_gib)},
+                    "minSize": f"{max(1, node.data_disk_gib - 1)}GiB",
+                    "grow": True,
+                },
+                "filesystem": {"type": "xfs"},
+            }
+        )
+    if node.role is Role.WORKER or args.volumes_on_control_planes:
+        has_disk = node.data_disk_gib is not None
+        machine["kubelet"]["extraMounts"] = [
+            {
+                "destination": LONGHORN_PATH,
+                "type": "bind",
+                "source": "/var/mnt/longhorn" if has_disk else LONGHORN_PATH,
+                "options": ["bind", "rshared", "rw"],
+            }
+        ]
+    return documents
+
+
+def data_disk_selector(size_gib: int) -> str:
+    """A CEL expression that is true for the data disk alone: by its size, and never the OS disk."""
+    return f"!system_disk && disk.size >= {size_gib}u * GiB && disk.size < {size_gib + 1}u * GiB"
+
+
+def _typed_secrets(secrets: Any) -> talos.machine.MachineSecretsArgs:
+    """Machine secrets as the typed arguments that an invoke needs (facts/providers.md A3.1)."""
+
+    def certificate(pair: Any) -> talos.machine.CertificateArgs:
+        return talos.machine.CertificateArgs(cert=pair.cert, key=pair.key)
+
+    return talos.machine.MachineSecretsArgs(
+        certs=talos.machine.CertificatesArgs(
+            etcd=certificate(secrets.certs.etcd),
+            k8s=certificate(secrets.certs.k8s),
+            k8s_aggregator=certificate(secrets.certs.k8s_aggregator),
+            k8s_serviceaccount=talos.machine.KeyArgs(key=secrets.certs.k8s_serviceaccount.key),
+            os=certificate(secrets.certs.os),
+        ),
+        cluster=talos.machine.ClusterArgs(id=secrets.cluster.id, secret=secrets.cluster.secret),
+        secrets=talos.machine.KubernetesSecretsArgs(
+            bootstrap_token=secrets.secrets.bootstrap_token,
+            secretbox_encryption_secret=secrets.secrets.secretbox_encryption_secret,
+            aescbc_encryption_secret=secrets.secrets.aescbc_encryption_secret,
+        ),
+        trustdinfo=talos.machine.TrustdInfoArgs(token=secrets.trustdinfo.token),
+    )

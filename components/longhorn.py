@@ -1,0 +1,109 @@
+"""Longhorn: volumes on the data disks, each kept on several nodes.
+
+Leaves out backup targets and recurring jobs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components import pod_security
+from components.chart import ChartSource
+from settings import Settings
+
+NAMESPACE = "longhorn-system"
+STORAGE_CLASS = "longhorn"
+"""Longhorn's manager makes it after the release is deployed: what claims a volume waits for it."""
+CONTROL_PLANE_TAINT = "node-role.kubernetes.io/control-plane:NoSchedule"
+_TOLERATION = {
+    "key": "node-role.kubernetes.io/control-plane",
+    "operator": "Exists",
+    "effect": "NoSchedule",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LonghornArgs:
+    """How to keep volumes."""
+
+    chart: ChartSource
+    """The Helm chart."""
+    replicas: int
+    """Copies of each volume; at most the number of nodes with a data disk."""
+    on_control_planes: bool
+    """Volumes are stored or used on tainted control planes."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> LonghornArgs:
+        """The storage that a stack asks for."""
+        return cls(
+            chart=ChartSource.of("longhorn", settings.longhorn),
+            replicas=settings.replicas,
+            on_control_planes=settings.volumes_on_control_planes,
+        )
+
+
+class Longhorn(pulumi.ComponentResource):
+    """Longhorn on its own disk."""
+
+    storage_class: str
+    """Name of the storage class. Depend on this component before claiming a volume of it."""
+
+    def __init__(
+        self, name: str, args: LonghornArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("ephemeral-castle:index:Longhorn", name, None, opts)
+        self.storage_class = STORAGE_CLASS
+        namespace = kubernetes.core.v1.Namespace(
+            f"{name}-namespace",
+            metadata={"name": NAMESPACE, "labels": pod_security.labels("privileged")},
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="10m"),
+            ),
+        )
+        kubernetes.helm.v3.Release(
+            f"{name}-release",
+            name="longhorn",
+            namespace=NAMESPACE,
+            **args.chart.release_args(),
+            values=values(args),
+            # The uninstall job alone may take 900 s (facts/charts.md 4).
+            timeout=1200,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[namespace],
+                custom_timeouts=pulumi.CustomTimeouts(create="20m", update="20m", delete="20m"),
+            ),
+        )
+        self.register_outputs({"storage_class": self.storage_class})
+
+
+def values(args: LonghornArgs) -> dict[str, Any]:
+    """Values of the chart. It has no schema: an unknown key is silently nothing."""
+    settings: dict[str, Any] = {
+        "defaultDataPath": "/var/lib/longhorn",
+        # Only where Talos labelled the node, which it does where a data disk is.
+        "createDefaultDiskLabeledNodes": True,
+        "defaultReplicaCount": json.dumps({"v1": str(args.replicas), "v2": str(args.replicas)}),
+        # Without it the uninstall job fails, and its namespace never goes (longhorn#5187).
+        "deletingConfirmationFlag": True,
+    }
+    chart: dict[str, Any] = {
+        # The one that matters: replicas of the storage class.
+        "persistence": {"defaultClass": True, "defaultClassReplicaCount": args.replicas},
+        "defaultSettings": settings,
+        "longhornUI": {"replicas": 1},
+        # On by default since 1.12.1; blocks iSCSI from the host where policies are enforced.
+        "networkPolicies": {"restrictInternalTraffic": False},
+    }
+    if args.on_control_planes:
+        settings["taintToleration"] = CONTROL_PLANE_TAINT
+        chart["longhornManager"] = {"tolerations": [_TOLERATION]}
+        chart["longhornDriver"] = {"tolerations": [_TOLERATION]}
+    return chart

@@ -1,0 +1,196 @@
+"""The virtual machines: fixed ids, fixed addresses, an OS disk and a data disk.
+
+Leaves out everything inside of them: that is Talos' (``cluster.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pulumi
+import pulumi_proxmoxve as proxmoxve
+
+from settings import Node, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachinesArgs:
+    """What machines to have, and what they are made of."""
+
+    nodes: Sequence[Node]
+    """The machines, as planned by the settings."""
+    image_ids: Mapping[str, pulumi.Input[str]]
+    """By host: the disk image that OS disks are imported from."""
+    datastore: str
+    """Storage on each host, with content type ``images``."""
+    bridge: str
+    """Proxmox bridge of the machines' one network device."""
+    vlan: int | None
+    """VLAN tag of that device, or none."""
+    cidr: IPv4Network
+    """The network of the addresses."""
+    gateway: IPv4Address
+    """The router."""
+    nameservers: Sequence[IPv4Address]
+    """DNS servers."""
+    pool: str | None
+    """Resource pool to make for the machines, or none."""
+    owner: str
+    """Identity of the castle: a tag on each machine, by which it knows its own."""
+    guard: pulumi.ResourceHookBinding | None = None
+    """Refuses a machine whose VM id is taken; see ``survey.py``."""
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        guard: pulumi.ResourceHookBinding | None,
+        image_ids: Mapping[str, pulumi.Input[str]],
+    ) -> MachinesArgs:
+        """The machines that a stack asks for."""
+        return cls(
+            nodes=settings.machines,
+            image_ids=image_ids,
+            datastore=settings.proxmox.disk_datastore,
+            bridge=settings.network.bridge,
+            vlan=settings.network.vlan,
+            cidr=settings.network.cidr,
+            gateway=settings.network.gateway,
+            nameservers=settings.nameservers,
+            pool=settings.proxmox.pool,
+            owner=settings.owner,
+            guard=guard,
+        )
+
+
+class Machines(pulumi.ComponentResource):
+    """One virtual machine for each node, all made in parallel."""
+
+    machines: Mapping[str, proxmoxve.VmLegacy]
+    """The virtual machines, by node name."""
+    table: Mapping[str, Mapping[str, str | int]]
+    """By node name: role, address, VM id and host, for the stack's outputs."""
+
+    def __init__(
+        self, name: str, args: MachinesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("ephemeral-castle:index:Machines", name, None, opts)
+        pool_id: pulumi.Input[str] | None = None
+        if args.pool is not None:
+            pool_id = proxmoxve.PoolLegacy(
+                f"{name}-pool",
+                pool_id=args.pool,
+                comment=f"Machines of {args.owner}",
+                opts=pulumi.ResourceOptions(parent=self, hooks=args.guard),
+            ).pool_id
+        self.machines = {
+            node.name: self._machine(f"{name}-{node.name}", node, args, pool_id)
+            for node in args.nodes
+        }
+        self.table = {
+            node.name: {
+                "role": str(node.role),
+                "address": str(node.address),
+                "vm_id": node.vm_id,
+                "host": node.host,
+            }
+            for node in args.nodes
+        }
+        self.register_outputs({"table": self.table})
+
+    def _machine(
+        self, name: str, node: Node, args: MachinesArgs, pool_id: pulumi.Input[str] | None
+    ) -> proxmoxve.VmLegacy:
+        disks = [
+            _disk(args.datastore, "scsi0", node.os_disk_gib)
+            | {"import_from": args.image_ids[node.host]}
+        ]
+        if node.data_disk_gib is not None:
+            disks.append(_disk(args.datastore, "scsi1", node.data_disk_gib))
+        network_device: dict[str, Any] = {
+            "bridge": args.bridge,
+            "model": "virtio",
+            "mac_address": mac_address(args.owner, node.vm_id),
+        }
+        if args.vlan is not None:
+            network_device["vlan_id"] = args.vlan
+        return proxmoxve.VmLegacy(
+            name,
+            name=node.name,
+            description=f"{node.short_name} of {args.owner}",
+            node_name=node.host,
+            vm_id=node.vm_id,
+            pool_id=pool_id,
+            tags=sorted([args.owner, str(node.role), "talos"]),
+            machine="q35",
+            operating_system={"type": "l26"},
+            cpu={"cores": node.cores, "type": "x86-64-v2-AES"},
+            memory={"dedicated": node.memory_mib},
+            scsi_hardware="virtio-scsi-single",
+            disks=disks,
+            boot_orders=["scsi0"],
+            # Left out, the provider adds the host's physical drive, on ide3 (facts/providers.md
+            # A3.4); q35 has only ide0 and ide2 (bpg docs of `cdrom`).
+            cdrom={"file_id": "none", "interface": "ide0"},
+            initialization={
+                "type": "nocloud",
+                "datastore_id": args.datastore,
+                "interface": "ide2",
+                "ip_configs": [
+                    {
+                        "ipv4": {
+                            "address": f"{node.address}/{args.cidr.prefixlen}",
+                            "gateway": str(args.gateway),
+                        }
+                    }
+                ],
+                "dns": {"servers": [str(server) for server in args.nameservers]},
+            },
+            network_devices=[network_device],
+            # Talos starts the agent only once it is configured: waiting for its address here
+            # would wait for ourselves (bpg#2084, siderolabs/talos#11651).
+            agent={"enabled": True, "timeout": "5m", "wait_for_ip": {"disabled": True}},
+            started=True,
+            on_boot=True,
+            # A dying castle is switched off, not asked (bpg docs/guides/vm-lifecycle.md).
+            stop_on_destroy=True,
+            # Another host in the settings moves the machine instead of making it anew.
+            migrate=True,
+            timeout_create=1800,
+            timeout_migrate=1800,
+            timeout_reboot=600,
+            timeout_shutdown_vm=600,
+            timeout_start_vm=600,
+            timeout_stop_vm=300,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                delete_before_replace=True,  # the new one has the same VM id
+                hooks=args.guard,
+                # speed: a permanent diff of the provider (pulumi-proxmoxve#664), one path a disk.
+                # importFrom: a new image must not touch a machine that runs.
+                ignore_changes=["disks[0].importFrom"]
+                + [f"disks[{index}].speed" for index in range(len(disks))],
+            ),
+        )
+
+
+def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:
+    return {
+        "interface": interface,
+        "datastore_id": datastore,
+        "size": size_gib,
+        "file_format": "raw",
+        "iothread": True,
+        "discard": "on",
+        "ssd": True,
+    }
+
+
+def mac_address(owner: str, vm_id: int) -> str:
+    """A MAC address that stays the same through every rebuild: locally administered, unicast."""
+    digest = hashlib.sha256(f"{owner}/{vm_id}".encode()).digest()
+    return ":".join(f"{byte:02X}" for byte in (0x02, *digest[:5]))

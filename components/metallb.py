@@ -1,0 +1,124 @@
+"""MetalLB in L2 mode: addresses of the house for Services of type LoadBalancer.
+
+Leaves out BGP, and with it FRR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components import pod_security
+from components.chart import ChartSource
+from settings import Settings
+
+NAMESPACE = "metallb-system"
+POOL = "main-pool"
+ADVERTISEMENT = "l2-adv"
+_TOLERATION = {
+    "key": "node-role.kubernetes.io/control-plane",
+    "operator": "Exists",
+    "effect": "NoSchedule",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetalLBArgs:
+    """What to hand out."""
+
+    chart: ChartSource
+    """The Helm chart."""
+    addresses: str
+    """The pool, ``first-last``; outside of the router's DHCP range."""
+    announce_from_control_planes: bool
+    """There are no workers, so control planes answer for the pool in spite of Talos' label
+    ``exclude-from-external-load-balancers`` (siderolabs/talos#9960)."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> MetalLBArgs:
+        """The pool that a stack asks for."""
+        return cls(
+            chart=ChartSource.of("metallb", settings.metallb),
+            addresses=str(settings.metallb.pool),
+            announce_from_control_planes=not settings.workers,
+        )
+
+
+class MetalLB(pulumi.ComponentResource):
+    """MetalLB with one pool, announced on the network of the house."""
+
+    pool: str
+    """Name of the pool. Depend on this component before asking for an address of it."""
+
+    def __init__(
+        self, name: str, args: MetalLBArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("ephemeral-castle:index:MetalLB", name, None, opts)
+        self.pool = POOL
+        namespace = kubernetes.core.v1.Namespace(
+            f"{name}-namespace",
+            metadata={"name": NAMESPACE, "labels": pod_security.labels("privileged")},
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="10m"),
+            ),
+        )
+        release = kubernetes.helm.v3.Release(
+            f"{name}-release",
+            name="metallb",
+            namespace=NAMESPACE,
+            **args.chart.release_args(),
+            values=values(args),
+            timeout=600,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[namespace],
+                custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
+            ),
+        )
+        pool = self._custom_resource(
+            f"{name}-pool",
+            "IPAddressPool",
+            POOL,
+            {"addresses": [args.addresses], "autoAssign": True},
+            release,
+        )
+        self._custom_resource(
+            f"{name}-advertisement", "L2Advertisement", ADVERTISEMENT, {"ipAddressPools": [POOL]}, pool
+        )
+        self.register_outputs({"pool": self.pool})
+
+    def _custom_resource(
+        self, name: str, kind: str, object_name: str, spec: dict[str, Any], after: pulumi.Resource
+    ) -> kubernetes.apiextensions.CustomResource:
+        return kubernetes.apiextensions.CustomResource(
+            name,
+            api_version="metallb.io/v1beta1",
+            kind=kind,
+            metadata={"name": object_name, "namespace": NAMESPACE},
+            spec=spec,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[after],
+                custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m", delete="5m"),
+            ),
+        )
+
+
+def values(args: MetalLBArgs) -> dict[str, Any]:
+    """Values of the chart. Its schema checks types, but lets unknown keys pass."""
+    speaker: dict[str, Any] = {"tolerations": [_TOLERATION]}
+    if args.announce_from_control_planes:
+        speaker["ignoreExcludeLB"] = True
+    return {
+        "controller": {"tolerations": [_TOLERATION]},
+        "speaker": speaker,
+        # On by default since 0.16: BGP, which L2 does not need.
+        "frrk8s": {"enabled": False},
+        # The webhook serves some time after its pod is ready, and refuses all pools until then
+        # (facts/charts.md 0.1). What it would refuse, the settings have refused before.
+        "crds": {"validationFailurePolicy": "Ignore"},
+    }

@@ -1,0 +1,177 @@
+"""The health gate: a resource that exists once its node is ready in Kubernetes.
+
+One for each node, so that a new worker previews as that worker and nothing else, and one dead node
+is named. It waits when it is created and never again: it cannot block a preview, a repair or a
+destroy. What needs the cluster depends on all of them, through the Kubernetes provider.
+
+Leaves out what runs on the node: the components wait for that themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+LIMIT = 900
+"""Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
+INTERVAL = 3
+"""Seconds between two looks."""
+ANSWER_LIMIT = 10
+"""Seconds that one answer of the API may take."""
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+
+
+class NotReadyError(Exception):
+    """What a node still lacks, as a sentence."""
+
+
+class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
+    """A node of the cluster that is ready, under its declared name and at its declared address."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        node: str,
+        address: str,
+        control_plane: bool,
+        endpoint: str,
+        credentials: pulumi.Output[Any],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Wait for ``node`` at ``address``.
+
+        ``endpoint`` is the Kubernetes API, ``https://VIP:6443``. ``credentials`` are the
+        ``kubernetes_client_configuration`` of a Talos ``Kubeconfig``: they become a secret.
+        """
+        super().__init__(
+            NodeReadyProvider(),
+            resource_name,
+            {
+                "node": node,
+                "address": address,
+                "control_plane": control_plane,
+                "endpoint": endpoint,
+                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
+                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
+                "client_key": pulumi.Output.secret(credentials.client_key),
+            },
+            opts,
+        )
+
+
+class NodeReadyProvider(dynamic.ResourceProvider):
+    """Waits on create, and has nothing to do at any other time."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Wait until the node is ready; raises with the last thing that was missing."""
+        wait_until_ready(props)
+        return dynamic.CreateResult(props["node"], {key: props[key] for key in _COMPARED})
+
+    def diff(
+        self, _id: str, olds: dict[str, Any], news: dict[str, Any]
+    ) -> dynamic.DiffResult:
+        """Another node is another gate; renewed credentials are not."""
+        changed = [key for key in _COMPARED if olds.get(key) != news.get(key)]
+        return dynamic.DiffResult(changes=bool(changed), replaces=changed)
+
+
+_COMPARED = ("node", "address", "control_plane", "endpoint")
+
+
+def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:
+    """Look at the node every ``INTERVAL`` seconds, for at most ``limit`` seconds.
+
+    Raises ``TimeoutError`` with the last thing that was missing.
+    """
+    context = _tls(props)
+    until = time.monotonic() + limit
+    while True:
+        try:
+            node = _get(props, context)
+            check_node(node, props)
+        except NotReadyError as missing:
+            if time.monotonic() >= until:
+                raise TimeoutError(
+                    f"{props['node']} ({props['address']}) is not ready after {limit:.0f} s: "
+                    f"{missing}. Look at it with `talosctl --nodes {props['address']} dmesg` or on "
+                    "its console in Proxmox, then run `up` again: it goes on from here."
+                ) from None
+            time.sleep(INTERVAL)
+        else:
+            return
+
+
+def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
+    """Raise ``NotReadyError`` unless a Kubernetes ``Node`` object is the declared one, and ready."""
+    status = node.get("status", {})
+    addresses = {
+        entry["address"]
+        for entry in status.get("addresses", ())
+        if entry.get("type") == "InternalIP"
+    }
+    if props["address"] not in addresses:
+        found = ", ".join(sorted(addresses)) or "no address"
+        raise NotReadyError(f"Kubernetes knows it at {found}, not at its declared address")
+    if props["control_plane"] and CONTROL_PLANE_LABEL not in node["metadata"].get("labels", {}):
+        raise NotReadyError("it does not bear the label of a control plane yet")
+    ready = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
+    if ready is None or ready.get("status") != "True":
+        why = ready.get("message") if ready else "its kubelet has not reported yet"
+        raise NotReadyError(f"it is not Ready: {why}")
+
+
+def _get(props: Mapping[str, Any], context: ssl.SSLContext) -> Mapping[str, Any]:
+    """The ``Node`` object, or ``NotReadyError`` with what stands in the way."""
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}),  # the cluster is in the house: no proxy leads there
+        urllib.request.HTTPSHandler(context=context),
+    )
+    url = f"{props['endpoint']}/api/v1/nodes/{props['node']}"
+    try:
+        with opener.open(url, timeout=ANSWER_LIMIT) as response:
+            found: Mapping[str, Any] = json.load(response)
+            return found
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise NotReadyError("it has not joined the cluster yet") from None
+        raise NotReadyError(f"the Kubernetes API answers {error.code} {error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise NotReadyError(
+            f"the Kubernetes API at {props['endpoint']} does not answer: {error}"
+        ) from None
+
+
+def _tls(props: Mapping[str, Any]) -> ssl.SSLContext:
+    certificate, key, authority = (
+        base64.b64decode(props[name])
+        for name in ("client_certificate", "client_key", "ca_certificate")
+    )
+    context = ssl.create_default_context(cadata=authority.decode())
+    with _readable(certificate) as certificate_path, _readable(key) as key_path:
+        context.load_cert_chain(certificate_path, key_path)
+    return context
+
+
+@contextmanager
+def _readable(secret: bytes) -> Iterator[str]:
+    """A path that gives ``secret`` once, through a pipe: Python reads keys from paths only, and
+    this key must not be in a file. A pipe holds 64 KiB, a key and its certificate a tenth of it."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, secret)
+        os.close(writer)
+        yield f"/dev/fd/{reader}"
+    finally:
+        os.close(reader)

@@ -1,0 +1,78 @@
+"""``python -m engine preview|up|refresh|down --stack NAME [-- MORE]``: run the Pulumi CLI.
+
+``MORE`` goes to the CLI as it stands, e.g. ``-- --yes``. The exit code is the CLI's own; 2 where
+the settings are wrong, before the CLI has been started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from engine import cli
+from engine.private_folder import private_folder
+from rehearsal import stack_file
+from settings import SettingsError
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
+COMMANDS = {"preview": "preview", "up": "up", "refresh": "refresh", "down": "destroy"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command of the CLI for one stack, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    parser.add_argument("more", nargs="*", help="arguments for the Pulumi CLI, after --")
+    options = parser.parse_args(arguments)
+    try:
+        # Selecting a stack makes it, and its file: a typo must not become a new stack.
+        stack_file.read(options.stack, PROJECT_FOLDER)
+        pulumi = cli.find(CLI_FOLDER)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except cli.NoCliError as error:
+        print(error, file=sys.stderr)
+        return 1
+    with private_folder() as folder:
+        environment = os.environ | {
+            "TMPDIR": str(folder),
+            "PATH": f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+        select = [str(pulumi), "stack", "select", "--create", options.stack]
+        if code := _run(select, environment):
+            return code
+        command = [str(pulumi), COMMANDS[options.command], "--stack", options.stack]
+        return _run([*command, *options.more], environment)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command in the foreground until it has ended, whatever we are told meanwhile.
+
+    Ctrl-C reaches the CLI by itself, and it needs time to stop cleanly; other signals to end are
+    handed on as one. Were we to go first, the folder would be wiped under its feet.
+    """
+    child = subprocess.Popen(command, cwd=PROJECT_FOLDER, env=environment)
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGINT:
+            child.send_signal(signal.SIGINT)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, hand_on) for number in signals}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

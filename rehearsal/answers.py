@@ -1,0 +1,128 @@
+"""What the providers answer: ids and computed outputs, in the wire's camelCase.
+
+The forms are those of ``facts/providers.md``; every value is made up, and the same in every run.
+A type or function that is not here is a problem, not a guess.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from rehearsal import machine_config
+from rehearsal.values import Secret
+
+Answer = tuple[str, dict[str, Any]]
+
+
+class Unanswered(Exception):
+    """Nobody knows what the real thing would answer."""
+
+
+def _made_up(what: str) -> str:
+    return base64.b64encode(f"rehearsal {what}".encode()).decode()
+
+
+def _pair(what: str) -> dict[str, Any]:
+    return {"cert": _made_up(f"{what} certificate"), "key": Secret(_made_up(f"{what} key"))}
+
+
+def _client(what: str) -> dict[str, Any]:
+    return {
+        "caCertificate": _made_up(f"{what} authority"),
+        "clientCertificate": _made_up(f"{what} certificate"),
+        "clientKey": Secret(_made_up(f"{what} key")),
+    }
+
+
+def _schematic(name: str, inputs: Mapping[str, Any]) -> Answer:
+    return hashlib.sha256(inputs["schematic"].encode()).hexdigest(), {}
+
+
+def _file(name: str, inputs: Mapping[str, Any]) -> Answer:
+    volume = f"{inputs['datastoreId']}:{inputs['contentType']}/{inputs['fileName']}"
+    return volume, {"size": 1_200_000_000}
+
+
+def _machine(name: str, inputs: Mapping[str, Any]) -> Answer:
+    devices = inputs.get("networkDevices", [])
+    return str(inputs.get("vmId", 100)), {"macAddresses": [d.get("macAddress") for d in devices]}
+
+
+def _secrets(name: str, inputs: Mapping[str, Any]) -> Answer:
+    return "machine_secrets", {
+        "clientConfiguration": _client("talos"),
+        "machineSecrets": Secret(
+            {
+                "certs": {
+                    "etcd": _pair("etcd"),
+                    "k8s": _pair("kubernetes"),
+                    "k8sAggregator": _pair("aggregator"),
+                    "k8sServiceaccount": {"key": _made_up("service account key")},
+                    "os": _pair("talos"),
+                },
+                "cluster": {"id": _made_up("cluster id"), "secret": _made_up("cluster secret")},
+                "secrets": {
+                    "bootstrapToken": _made_up("bootstrap token"),
+                    "secretboxEncryptionSecret": _made_up("secretbox secret"),
+                },
+                "trustdinfo": {"token": _made_up("trustd token")},
+            }
+        ),
+    }
+
+
+def _kubeconfig(name: str, inputs: Mapping[str, Any]) -> Answer:
+    return "kubeconfig", {
+        "kubeconfigRaw": Secret(f"apiVersion: v1\nkind: Config\n# {_made_up('kubeconfig')}\n"),
+        "kubernetesClientConfiguration": {"host": "https://rehearsal:6443"} | _client("kubernetes"),
+    }
+
+
+def _kubernetes(name: str, inputs: Mapping[str, Any]) -> Answer:
+    metadata = inputs.get("metadata", {})
+    namespace = inputs.get("namespace") or metadata.get("namespace")
+    own = metadata.get("name") or inputs.get("name") or name
+    return f"{namespace}/{own}" if namespace else own, {"status": {}}
+
+
+def _named(key: str) -> Callable[[str, Mapping[str, Any]], Answer]:
+    return lambda name, inputs: (str(inputs.get(key, name)), {})
+
+
+_RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
+    "talos:imageFactory/schematic:Schematic": _schematic,
+    "proxmoxve:download/file:File": _file,
+    "proxmoxve:index/poolLegacy:PoolLegacy": _named("poolId"),
+    "proxmoxve:index/vmLegacy:VmLegacy": _machine,
+    "talos:machine/secrets:Secrets": _secrets,
+    "talos:machine/configurationApply:ConfigurationApply": _named("node"),
+    "talos:machine/bootstrap:Bootstrap": _named("node"),
+    "talos:cluster/kubeconfig:Kubeconfig": _kubeconfig,
+    "pulumi-python:dynamic/castle:NodeReady": _named("node"),
+}
+
+
+def resource(type_: str, name: str, inputs: Mapping[str, Any]) -> Answer:
+    """Id and computed outputs of a resource that was made; raises ``Unanswered``."""
+    if type_.startswith("pulumi:providers:"):
+        return f"{name}-provider", {}
+    if type_.startswith("kubernetes:"):
+        return _kubernetes(name, inputs)
+    if type_ not in _RESOURCES:
+        raise Unanswered(f"the rehearsal does not know how {type_} is answered")
+    return _RESOURCES[type_](name, inputs)
+
+
+def invoke(token: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a provider's function; raises ``Unanswered``."""
+    if token == "talos:machine/getConfiguration:getConfiguration":
+        documents = machine_config.generate(args)
+        return {"machineConfiguration": Secret(yaml.safe_dump_all(documents))}
+    if token == "talos:client/getConfiguration:getConfiguration":
+        return {"talosConfig": Secret(f"context: {args['clusterName']}\n")}
+    raise Unanswered(f"the rehearsal does not know how {token} is answered")

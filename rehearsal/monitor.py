@@ -1,0 +1,121 @@
+"""Pulumi's mock monitor, which keeps everything that it is asked and answers as providers would."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from google.protobuf import empty_pb2
+from pulumi.runtime import mocks
+from pulumi.runtime.proto import resource_pb2
+
+from rehearsal import answers
+from rehearsal.record import Castle, Invoke, Resource
+from rehearsal.values import UNKNOWN, decode_struct, encode, reveal
+
+STACK = "pulumi:pulumi:Stack"
+
+
+class RecordingMonitor(mocks.MockMonitor):
+    """Keeps each request whole: inputs, dependencies, provider and options."""
+
+    def __init__(self, project: str, stack: str, preview: bool = False) -> None:
+        """``preview``: answer as in the first preview, where nothing computed is known yet."""
+        super().__init__(mocks=_NoMocks())
+        self.castle = Castle()
+        self.unanswered: list[str] = []
+        self._project = project
+        self._stack = stack
+        self._preview = preview
+        self._deleted_with: dict[str, str] = {}
+        self._lock = threading.Lock()  # the SDK calls from several threads
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """A URN as the engine makes it: with the types of all parents but the stack."""
+        above = parent.split("::")[2] if parent else STACK
+        qualified = type_ if above == STACK else f"{above}${type_}"
+        return f"urn:pulumi:{self._stack}::{self._project}::{qualified}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:
+        """Answer a registration."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == STACK:
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        inputs: dict[str, Any] = decode_struct(request.object)
+        resource = Resource(
+            urn=urn,
+            type=request.type,
+            name=request.name,
+            custom=request.custom,
+            parent=request.parent or None,
+            provider=request.provider.rpartition("::")[0] or None,
+            dependencies=tuple(sorted(request.dependencies)),
+            property_dependencies={
+                name: tuple(sorted(sources.urns))
+                for name, sources in sorted(request.propertyDependencies.items())
+                if sources.urns
+            },
+            # The engine hands a component's wish on to its children (facts/end-to-end.md 11-12).
+            deleted_with=request.deletedWith or self._deleted_with.get(request.parent),
+            replace_with=tuple(request.replace_with),
+            ignore_changes=tuple(request.ignoreChanges),
+            replace_on_changes=tuple(request.replaceOnChanges),
+            delete_before_replace=request.deleteBeforeReplace,
+            custom_timeouts=_timeouts(request),
+            inputs=inputs,
+        )
+        if resource.deleted_with:
+            self._deleted_with[urn] = resource.deleted_with
+        if request.custom:
+            resource.id, resource.outputs = self._answer(resource)
+        with self._lock:
+            self.castle.resources.append(resource)
+        state = {**inputs, **resource.outputs}
+        return resource_pb2.RegisterResourceResponse(
+            urn=urn, id=resource.id, object=encode(state)
+        )
+
+    def _answer(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        try:
+            id_, outputs = answers.resource(resource.type, resource.name, reveal(resource.inputs))
+        except answers.Unanswered as error:
+            self.unanswered.append(str(error))
+            return resource.name, {}
+        if self._preview:
+            return UNKNOWN, dict.fromkeys(outputs, UNKNOWN)
+        return id_, outputs
+
+    def Invoke(self, request: Any) -> Any:
+        """Answer a call of a provider's function."""
+        args = decode_struct(request.args)
+        with self._lock:
+            self.castle.invokes.append(Invoke(token=request.tok, args=args))
+        try:
+            result = answers.invoke(request.tok, reveal(args))
+        except answers.Unanswered as error:
+            self.unanswered.append(str(error))
+            result = {}
+        return resource_pb2.ResourceInvokeResponse(**{"return": encode(result)})
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        """Keep the stack's outputs."""
+        if request.urn.split("::")[2] == STACK:
+            self.castle.outputs = decode_struct(request.outputs)
+        return empty_pb2.Empty()
+
+
+class _NoMocks(mocks.Mocks):
+    """The base class asks for mocks; everything is answered before they are reached."""
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        raise AssertionError(args.token)
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> Any:
+        raise AssertionError(args.typ)
+
+
+def _timeouts(request: Any) -> dict[str, str]:
+    limits = request.customTimeouts
+    found = {name: getattr(limits, name) for name in ("create", "update", "delete")}
+    return {name: limit for name, limit in found.items() if limit}
+

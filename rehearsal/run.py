@@ -1,0 +1,145 @@
+"""One rehearsal: the program run from its first line to its last, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import runpy
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pulumi
+from pulumi.runtime import mocks, settings as runtime, stack as runtime_stack
+
+import survey
+from rehearsal import rules, stack_file, timeline
+from rehearsal.monitor import RecordingMonitor
+from rehearsal.record import Castle
+from settings import Settings
+from settings.models import PROJECT
+
+PROGRAM = Path(__file__).resolve().parent.parent
+
+
+@dataclass(kw_only=True)
+class Rehearsal:
+    """What a rehearsal found."""
+
+    stack: str
+    settings: Settings
+    castle: Castle
+    problems: list[rules.Finding]
+    notes: list[str]
+    """What the program itself warned of."""
+
+
+class ConnectionRefused(AssertionError):
+    """Something tried to reach the network."""
+
+
+def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Rehearsal:
+    """Run the program for a stack whose file lies in ``folder``.
+
+    ``preview`` answers as in a first preview, where nothing computed is known. Raises
+    ``SettingsError`` where the settings are wrong.
+    """
+    config = stack_file.read(stack, folder)
+    monitor = RecordingMonitor(PROJECT, stack, preview)
+    notes = _Notes()
+    with _engine(config, notes, stack, monitor, preview), _offline(), _empty_proxmox():
+        program = _run_program()
+    timeline.lay_out(monitor.castle)
+    problems = [rules.Finding("known answers", PROJECT, text, "") for text in monitor.unanswered]
+    if not preview:
+        problems += rules.findings(monitor.castle)
+    return Rehearsal(
+        stack=stack,
+        settings=program["settings"],
+        castle=monitor.castle,
+        problems=problems,
+        notes=notes.lines,
+    )
+
+
+def _run_program() -> dict[str, Any]:
+    """Run ``__main__.py`` as the engine does, and wait for everything that it began."""
+    program: dict[str, Any] = {}
+
+    def body() -> None:
+        program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(runtime_stack.run_in_stack(body))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    return program
+
+
+@contextlib.contextmanager
+def _engine(
+    config: dict[str, str], notes: _Notes, stack: str, monitor: RecordingMonitor, preview: bool
+) -> Iterator[None]:
+    """The engine's place in this process: its configuration, and the monitor that answers."""
+    logger = logging.Logger("rehearsal")
+    logger.addHandler(notes)
+    environment = {"PULUMI_CONFIG": json.dumps(config)}
+    with mock.patch.dict(os.environ, environment):
+        pulumi.runtime.set_all_config(config, ["proxmoxve:apiToken"])
+        runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the run before
+        # As `set_mocks` does, less the root stack that it makes: `run_in_stack` makes the real one,
+        # whose outputs we want.
+        runtime.configure(
+            mocks.MockSettings(
+                monitor=monitor,
+                monitor_features=set(monitor.GetDeploymentInfo(None).supportedFeatures),
+                engine=mocks.MockEngine(logger),
+                project=PROJECT,
+                stack=stack,
+                dry_run=preview,
+                organization=None,
+            )
+        )
+        yield
+
+
+class _Notes(logging.Handler):
+    """Keeps what the program logs for its user."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.lines.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """No connection leaves this process, whatever the program tries."""
+
+    def refuse(*args: Any) -> None:
+        raise ConnectionRefused(f"the rehearsal opens no connection, but was asked for {args[1:]}")
+
+    with (
+        mock.patch.object(socket.socket, "connect", refuse),
+        mock.patch.object(socket.socket, "connect_ex", refuse),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _empty_proxmox() -> Iterator[None]:
+    """Proxmox as on the first day: no guest has any VM id."""
+    with mock.patch.object(survey, "list_guests", return_value=[]):
+        yield

@@ -1,0 +1,78 @@
+"""Reads a stack file as the engine would, without the engine.
+
+Secrets cannot be opened here, and need not be: a placeholder stands for each.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from settings import Problem, SettingsError
+from settings.problems import did_you_mean
+
+PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
+"""Stands for the API token, which a stack file has only in encrypted form, if at all."""
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice, as the engine's own reader does."""
+
+
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            line = key_node.start_mark.line + 1
+            raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key} stands twice")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read(stack: str, folder: Path) -> dict[str, str]:
+    """The configuration of a stack: fully qualified keys to text, nested values as JSON.
+
+    Raises ``SettingsError`` where there is no such file or it cannot be read.
+    """
+    path = folder / f"Pulumi.{stack}.yaml"
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
+    except FileNotFoundError:
+        known = [file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml")]
+        problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
+        raise SettingsError([problem], stack) from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        problem = Problem(path.name, "unreadable", _where(error), "mend the file at that place")
+        raise SettingsError([problem], stack) from None
+    config = document.get("config") if isinstance(document, dict) else document
+    if config is None:
+        config = {}
+    if not isinstance(config, dict):
+        problem = Problem(
+            "config", json.dumps(config, default=str), "is not a group of settings", "see the manual"
+        )
+        raise SettingsError([problem], stack)
+    found = {str(key): _text(value) for key, value in config.items()}
+    found.setdefault("proxmoxve:apiToken", PLACEHOLDER_TOKEN)
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"secure"}:
+        return PLACEHOLDER_TOKEN
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _where(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        return f"is not valid YAML: {place}{error.problem}"
+    return f"cannot be read: {error}"

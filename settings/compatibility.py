@@ -1,0 +1,157 @@
+"""Which versions fit together: a table, each entry with its source, and the checks against it.
+
+Deliberately small: it holds what the castle was run with or what an upstream source states, and
+refuses the rest. A new version is a new line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from settings.models import Chart, Cluster, Longhorn, MetalLB, Traefik
+from settings.problems import Problem
+
+Minor = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TalosEntry:
+    """The Kubernetes minors that one Talos minor supports, both ends included."""
+
+    oldest_kubernetes: Minor
+    newest_kubernetes: Minor
+    source: str
+
+
+TALOS: dict[Minor, TalosEntry] = {
+    (1, 12): TalosEntry(
+        (1, 30), (1, 35), "siderolabs/talos v1.13.9 pkg/machinery/compatibility/talos112"
+    ),
+    (1, 13): TalosEntry(
+        (1, 31), (1, 36), "siderolabs/talos v1.13.9 pkg/machinery/compatibility/talos113"
+    ),
+}
+"""Talos minors that the talos provider 0.8.1 (Talos machinery v1.13.0) can write configs for."""
+
+
+@dataclass(frozen=True)
+class ChartEntry:
+    """The chart versions whose values are the ones that our component writes."""
+
+    oldest: tuple[int, int, int]
+    below: tuple[int, int, int]
+    oldest_kubernetes: Minor
+    source: str
+
+
+CHARTS: dict[str, ChartEntry] = {
+    "longhorn": ChartEntry(
+        (1, 12, 1),
+        (1, 13, 0),
+        (1, 25),
+        "longhorn/charts 1.12.1: kubeVersion, networkPolicies.restrictInternalTraffic since 1.12.1",
+    ),
+    "metallb": ChartEntry(
+        (0, 16, 0), (0, 17, 0), (1, 19), "metallb/metallb 0.16.0: frrk8s on by default since then"
+    ),
+    "traefik": ChartEntry(
+        (41, 0, 0),
+        (42, 0, 0),
+        (1, 25),
+        "traefik/traefik-helm-chart 41.0.0: log.level, ports.*.http since 39 and 41",
+    ),
+}
+"""Charts by name; keys of their values change between the versions outside of these ranges."""
+
+
+@dataclass(frozen=True)
+class PackageEntry:
+    """A provider's Python package, at the version that the castle was run with."""
+
+    tested: str
+    source: str
+
+
+PACKAGES: dict[str, PackageEntry] = {
+    "pulumi-proxmoxve": PackageEntry("8.3.0", "docs/verification.md; bpg v0.111.1 inside"),
+    "pulumiverse-talos": PackageEntry("0.8.1", "docs/verification.md; Talos machinery v1.13.0"),
+    "pulumi-kubernetes": PackageEntry("4.32.0", "docs/verification.md; Helm v3.20.2 inside"),
+}
+"""Providers; ``requirements.txt`` pins the same versions."""
+
+
+def _minor(text: str) -> Minor:
+    major, minor, *_ = text.lstrip("v").split(".")
+    return int(major), int(minor)
+
+
+def _text(minor: Minor) -> str:
+    return f"v{minor[0]}.{minor[1]}"
+
+
+def talos_and_kubernetes(cluster: Cluster) -> Iterator[Problem]:
+    """Talos must be one that we know, and Kubernetes one that this Talos supports."""
+    entry = TALOS.get(_minor(cluster.talos))
+    if entry is None:
+        yield Problem(
+            "cluster.talos",
+            cluster.talos,
+            "is not a Talos version that the castle knows "
+            f"(known: {', '.join(f'{_text(minor)}.x' for minor in sorted(TALOS))})",
+            "choose one of these; a newer Talos needs a newer talos provider first",
+        )
+    elif not entry.oldest_kubernetes <= _minor(cluster.kubernetes) <= entry.newest_kubernetes:
+        yield Problem(
+            "cluster.kubernetes",
+            cluster.kubernetes,
+            f"is not supported by Talos {cluster.talos} ({entry.source})",
+            f"choose {_text(entry.oldest_kubernetes)}.x to {_text(entry.newest_kubernetes)}.x",
+        )
+
+
+def _chart(name: str, chart: Chart, cluster: Cluster) -> Iterator[Problem]:
+    entry = CHARTS[name]
+    number = tuple(int(part) for part in chart.chart_version.split("."))
+    if not entry.oldest <= number < entry.below:
+        oldest, below = (".".join(map(str, end)) for end in (entry.oldest, entry.below))
+        yield Problem(
+            f"{name}.chart_version",
+            chart.chart_version,
+            f"is not a version whose values the castle writes ({entry.source})",
+            f"choose {oldest} or later, but below {below}",
+        )
+    if _minor(cluster.kubernetes) < entry.oldest_kubernetes:
+        yield Problem(
+            "cluster.kubernetes",
+            cluster.kubernetes,
+            f"is too old for the {name} chart {chart.chart_version} ({entry.source})",
+            f"choose {_text(entry.oldest_kubernetes)}.0 or later",
+        )
+
+
+def charts(
+    longhorn: Longhorn, metallb: MetalLB, traefik: Traefik, cluster: Cluster
+) -> Iterator[Problem]:
+    """Each chart must be one whose values we write, and must run on this Kubernetes."""
+    yield from _chart("longhorn", longhorn, cluster)
+    yield from _chart("metallb", metallb, cluster)
+    yield from _chart("traefik", traefik, cluster)
+
+
+def packages(cluster: Cluster) -> Iterator[Problem]:
+    """The installed provider packages must be the ones that the castle was run with."""
+    del cluster  # any stack: the rule looks at the environment, not at a setting
+    for name, entry in PACKAGES.items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "missing"
+        if found != entry.tested:
+            yield Problem(
+                f"requirements.txt {name}",
+                found,
+                f"is not the version that the castle was run with, {entry.tested} ({entry.source})",
+                "run `pulumi install` or `make venv`",
+            )

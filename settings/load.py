@@ -1,0 +1,194 @@
+"""Reads the configuration of a stack into ``Settings``, with every problem said at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import pulumi
+from pulumi.runtime.config import is_config_secret
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from settings import rules
+from settings.models import PROJECT, Group, Nodes, Settings, UserError
+from settings.problems import Problem, SettingsError, did_you_mean
+
+PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
+"""Keys of the ``proxmoxve:`` namespace that the castle hands to its provider."""
+
+TOKEN = "proxmoxve:apiToken"
+
+_OVERRIDE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d*")
+
+_TYPES = {
+    "int_type": ("is not a whole number", "write a whole number, without quotes"),
+    "bool_type": ("is neither true nor false", "write true or false, without quotes"),
+    "string_type": ("is not text", "write it as text, in quotes if it looks like a number"),
+    "tuple_type": ("is not a list", "write it as a list: [one, two]"),
+    "dict_type": ("is not a group of settings", "write keys and values below it"),
+    "model_type": ("is not a group of settings", "write keys and values below it"),
+    "too_short": ("is empty", "name at least one"),
+}
+
+
+GROUPS = {name: field for name, field in Settings.model_fields.items() if name != "stack"}
+
+
+def load(config: Mapping[str, str], stack: str) -> Settings:
+    """Read all settings of a stack.
+
+    ``config`` is the engine's own map: fully qualified keys to text, nested values as JSON.
+    ``stack`` is the stack's name. Logs advice as warnings: what is not wrong, but would surprise.
+    Raises ``SettingsError`` with every problem found.
+    """
+    problems: list[Problem] = []
+    raw = dict(_groups(config, problems))
+    groups: dict[str, Group] = {}
+    for name, field in GROUPS.items():
+        model = field.annotation
+        assert isinstance(model, type) and issubclass(model, Group)
+        if name not in raw and not field.is_required():
+            groups[name] = field.get_default()
+            continue
+        if name not in raw:
+            problems.extend(_missing_group(name, model))
+            continue
+        try:
+            groups[name] = model.model_validate(raw[name])
+        except ValidationError as error:
+            problems.extend(_translate(name, detail, model) for detail in error.errors())
+    if "nodes" in groups:
+        problems.extend(_override_names(groups["nodes"]))
+    problems.extend(rules.broken(groups))
+    if problems:
+        raise SettingsError(problems, stack)
+    if TOKEN in config and not is_config_secret(TOKEN):
+        pulumi.log.warn(
+            f"{TOKEN} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
+            f"`pulumi config set --secret {TOKEN}`."
+        )
+    for sentence in rules.advice(groups):
+        pulumi.log.warn(sentence)
+    return Settings.model_construct(None, stack=stack, **groups)
+
+
+def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Any]]:
+    """The groups of our namespace, parsed; what is no group at all becomes a problem."""
+    endpoint: dict[str, Any] = {}
+    for full_key, text in config.items():
+        namespace, _, key = full_key.partition(":")
+        if namespace == "proxmoxve":
+            if key in PROVIDER_KEYS:
+                endpoint[key] = text if key == "apiToken" else _scalar(text)
+            else:
+                cure = did_you_mean(key, PROVIDER_KEYS)
+                problems.append(Problem(full_key, "set", "is not a key that the castle reads", cure))
+        elif namespace == PROJECT:
+            known = GROUPS.keys() - {"proxmoxve"}
+            if key not in known:
+                cure = did_you_mean(key, known)
+                problems.append(Problem(key, "set", "is not a setting", cure))
+                continue
+            yield key, _scalar(text)
+    # The provider reads this variable too, where the stack holds no token.
+    if "apiToken" not in endpoint and (token := os.environ.get("PROXMOX_VE_API_TOKEN")):
+        endpoint["apiToken"] = token
+    if endpoint:
+        yield "proxmoxve", endpoint
+
+
+def _scalar(text: str) -> Any:
+    """The engine hands nested values over as JSON and plain ones as bare text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _missing_group(name: str, model: type[Group]) -> Iterator[Problem]:
+    for path, kind in _required(name, model):
+        yield Problem(path, "missing", "is needed, and has no default", f"write it: {kind}")
+
+
+def _required(path: str, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            continue
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _required(_join(path, name), annotation)
+        else:
+            yield _join(path, field.alias or name), _meaning(model, field.alias or name)
+
+
+def _meaning(model: type[BaseModel], name: str) -> str:
+    """The first sentence of a field's docstring."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return (fields[name].description or name).replace("``", "").split(". ")[0].rstrip(".")
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}:{key}" if path == "proxmoxve" else f"{path}.{key}"
+
+
+def _translate(group: str, detail: ErrorDetails, model: type[BaseModel]) -> Problem:
+    """One pydantic error as path, value, reason and cure."""
+    path = group
+    for part in detail["loc"]:
+        path = f"{path}[{part}]" if isinstance(part, int) else _join(path, str(part))
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
+    shown = json.dumps(value, default=str) if not isinstance(value, str) else value
+    if path == TOKEN:
+        shown = "(hidden)"
+    if kind == "missing":
+        owner = _model_at(model, detail["loc"][:-1])
+        hint = _meaning(owner, str(detail["loc"][-1]))
+        return Problem(path, "missing", "is needed, and has no default", f"write it: {hint}")
+    if kind == "extra_forbidden":
+        known = _model_at(model, detail["loc"][:-1]).model_fields
+        return Problem(path, shown, "is not a setting", did_you_mean(str(detail["loc"][-1]), known))
+    if kind == "value_error" and isinstance(context.get("error"), UserError):
+        fault: UserError = context["error"]
+        return Problem(path, shown, fault.reason, fault.cure)
+    if kind == "literal_error":
+        expected = str(context["expected"]).replace("'", "")
+        reason = "must be an odd number: etcd needs a majority" if path.endswith(
+            "control_planes.count"
+        ) else "is not one of the choices"
+        return Problem(path, shown, reason, f"choose {expected}")
+    if kind in ("greater_than_equal", "less_than_equal"):
+        low = kind == "greater_than_equal"
+        limit = context["ge" if low else "le"]
+        reason = f"is {'below the least' if low else 'above the most'} that works, {limit}"
+        return Problem(path, shown, reason, f"choose {limit} or {'more' if low else 'less'}")
+    reason, cure = _TYPES.get(kind, (detail["msg"].lower(), "see docs/settings.md"))
+    return Problem(path, shown, reason, cure)
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that a place in an error's path belongs to."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue  # the name of an override, or an index: the model stays
+        candidates = (field.annotation, *get_args(field.annotation))
+        model = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model
+        )
+    return model
+
+
+def _override_names(nodes: Nodes) -> Iterator[Problem]:
+    for name in nodes.overrides:
+        if not _OVERRIDE_NAME.fullmatch(name):
+            yield Problem(
+                f"nodes.overrides.{name}",
+                "set",
+                "is not the name of a machine",
+                "write worker-N or control-plane-N",
+            )
+

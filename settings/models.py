@@ -1,0 +1,419 @@
+"""The shape of the settings: one frozen model for each group of keys in a stack file.
+
+Every field says its unit, its default and where a limit comes from. Rules that look at more than
+one field live in ``rules.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StrictStr,
+)
+
+from settings.plan import Node, Role, plan_nodes
+
+PROJECT = "ephemeral-castle"
+"""The project's name: the namespace of its settings in a stack file."""
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class UserError(ValueError):
+    """A value that cannot be used, with its reason and its cure in two parts."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cure = cure
+
+
+@dataclass(frozen=True)
+class AddressRange:
+    """An inclusive run of IPv4 addresses, written ``192.168.1.240-192.168.1.245``."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    @classmethod
+    def parse(cls, value: Any) -> AddressRange:
+        """Read ``first-last``; raises ``UserError`` for anything else."""
+        if isinstance(value, cls):
+            return value
+        try:
+            first, last = (IPv4Address(part.strip()) for part in value.split("-"))
+        except (AttributeError, ValueError):
+            raise UserError(
+                "is not a range of addresses", "write it as FIRST-LAST, two IPv4 addresses"
+            ) from None
+        return cls(first, last)
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    def __len__(self) -> int:
+        return max(0, int(self.last) - int(self.first) + 1)
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+def _address(value: Any) -> IPv4Address:
+    try:
+        if isinstance(value, str | IPv4Address):
+            return IPv4Address(value)
+    except ValueError:
+        pass
+    raise UserError("is not an IPv4 address", "write four numbers from 0 to 255 with dots between")
+
+
+def _network(value: Any) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    try:
+        if isinstance(value, str) and "/" in value:
+            network = IPv4Network(value, strict=False)
+            if str(network.network_address) != value.split("/")[0]:
+                raise UserError("is an address inside a network, not a network", f"write {network}")
+            return network
+    except UserError:
+        raise
+    except ValueError:
+        pass
+    raise UserError("is not an IPv4 network", "write it like 192.168.1.0/24")
+
+
+def _version(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"v\d+\.\d+\.\d+", value):
+        return value
+    raise UserError("is not a full version", 'write all three numbers, as in "v1.13.9"')
+
+
+def _chart_version(value: str) -> str:
+    if re.fullmatch(r"\d+\.\d+\.\d+", value):
+        return value
+    raise UserError("is not a full chart version", 'write all three numbers, as in "1.12.1"')
+
+
+def _dns_label(value: str) -> str:
+    if _DNS_LABEL.fullmatch(value):
+        return value
+    raise UserError(
+        "is not a valid name", "use small letters, digits and inner hyphens, at most 63 of them"
+    )
+
+
+def _host_name(value: str) -> str:
+    labels = value.split(".")
+    if len(labels) > 1 and len(value) <= 253 and all(map(_DNS_LABEL.fullmatch, labels)):
+        return value
+    raise UserError(
+        "is not a valid host name (RFC 1123)",
+        "write a full name in small letters, as in whoami.example.org",
+    )
+
+
+def _email(value: str) -> str:
+    if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", value):
+        return value
+    raise UserError("is not an e-mail address", "write it like me@example.org")
+
+
+def _url(value: str) -> str:
+    if re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        return value.rstrip("/")
+    raise UserError("is not a web address", "begin with https:// and a host name")
+
+
+def _secure_url(value: str) -> str:
+    if value.startswith("https://"):
+        return _url(value)
+    raise UserError("is not an https address", "write it like https://192.168.1.10:8006/")
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+", value.get_secret_value()):
+        return value
+    raise UserError("is not an API token of Proxmox", "write it like USER@REALM!NAME=SECRET")
+
+
+def _tag(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+        return value
+    raise UserError(
+        "is not a name that Proxmox accepts", "use letters, digits, hyphen, dot or underscore"
+    )
+
+
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
+Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse)]
+Version = Annotated[str, BeforeValidator(_version)]
+ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version)]
+DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label)]
+HostName = Annotated[StrictStr, AfterValidator(_host_name)]
+Email = Annotated[StrictStr, AfterValidator(_email)]
+Url = Annotated[StrictStr, AfterValidator(_url)]
+SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+ProxmoxName = Annotated[StrictStr, AfterValidator(_tag)]
+Whole = Annotated[int, Field(strict=True)]
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
+
+
+class Network(Group):
+    """The home network that the castle stands in."""
+
+    cidr: Network4
+    """The IPv4 network of the house, e.g. ``192.168.1.0/24``."""
+    gateway: Address
+    """The router's address."""
+    nameservers: tuple[Address, ...] = ()
+    """DNS servers of the nodes; the gateway where none is given."""
+    dhcp: Range | None = None
+    """What the router hands out by DHCP; nothing of the castle may lie in it."""
+    bridge: ProxmoxName = "vmbr0"
+    """The Proxmox bridge that the machines are plugged into."""
+    vlan: Annotated[Whole, Field(ge=1, le=4094)] | None = None
+    """VLAN tag of the machines' network device; none by default."""
+
+
+class Cluster(Group):
+    """The Talos cluster."""
+
+    name: DnsLabel = "castle"
+    """Name of the cluster, and the first part of every machine's name."""
+    talos: Version = "v1.13.9"
+    """Talos version, with its leading v."""
+    kubernetes: Version = "v1.36.3"
+    """Kubernetes version, with its leading v."""
+    vip: Address
+    """Virtual IP of the Kubernetes API; the control planes carry it by election."""
+
+
+class Machine(Group):
+    """What every machine of one role has, unless ``nodes.overrides`` says otherwise."""
+
+    cores: Annotated[Whole, Field(ge=1, le=512)]
+    """Virtual CPU cores."""
+    memory_mib: Annotated[Whole, Field(ge=1024)]
+    """Memory in MiB. The limits are those of Talos' own health check (facts/providers.md C1)."""
+    os_disk_gib: Annotated[Whole, Field(ge=10)] = 34
+    """Size of the OS disk in GiB; Talos asks for at least 10."""
+
+
+class ControlPlanes(Machine):
+    """The control planes: etcd and the Kubernetes API."""
+
+    count: Literal[1, 3, 5] = 1
+    """How many: an odd number, because etcd needs a majority to live."""
+    first_address: Address
+    """Address of the first one; the others follow it, one by one."""
+    cores: Annotated[Whole, Field(ge=2, le=512)] = 2
+    memory_mib: Annotated[Whole, Field(ge=2048)] = 4096
+    data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
+    """Size of the data disk in GiB; none by default: control planes store nothing."""
+
+
+class Workers(Machine):
+    """The workers: they run what the house runs, and carry Longhorn's disks."""
+
+    count: Annotated[Whole, Field(ge=0, le=250)] = 3
+    """How many; with 0 the control planes do the work."""
+    first_address: Address | None = None
+    """Address of the first one; needed with ``count`` above 0."""
+    cores: Annotated[Whole, Field(ge=1, le=512)] = 4
+    memory_mib: Annotated[Whole, Field(ge=1024)] = 8192
+    data_disk_gib: Annotated[Whole, Field(ge=1)] | None = 43
+    """Size of the data disk in GiB; ``null`` for workers that store nothing."""
+
+
+class Override(Group):
+    """What one machine has that differs from its role; only the keys given count."""
+
+    address: Address | None = None
+    vm_id: Annotated[Whole, Field(ge=100, le=999_999_999)] | None = None
+    host: ProxmoxName | None = None
+    cores: Annotated[Whole, Field(ge=1, le=512)] | None = None
+    memory_mib: Annotated[Whole, Field(ge=1024)] | None = None
+    os_disk_gib: Annotated[Whole, Field(ge=10)] | None = None
+    data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
+
+
+class Nodes(Group):
+    """The machines."""
+
+    control_planes: ControlPlanes
+    workers: Workers = Workers(count=0)
+    overrides: dict[str, Override] = {}
+    """By short name: ``worker-3``, ``control-plane-1``."""
+
+
+class Proxmox(Group):
+    """Where the machines live."""
+
+    hosts: Annotated[tuple[ProxmoxName, ...], Field(min_length=1)] = ("pve",)
+    """Proxmox nodes that machines are spread over; control planes land on different ones."""
+    image_datastore: ProxmoxName = "local"
+    """Storage with content type ``import``, on each host."""
+    disk_datastore: ProxmoxName = "local-lvm"
+    """Storage with content type ``images``, on each host."""
+    first_vm_id: Annotated[Whole, Field(ge=100, le=999_999_000)] = 8000
+    """Id of the first control plane; the workers begin 10 higher."""
+    pool: ProxmoxName | None = None
+    """Resource pool that is made for the machines, and goes with them; none by default."""
+
+
+class Image(Group):
+    """The Talos image."""
+
+    factory: Url = "https://factory.talos.dev"
+    """The Image Factory."""
+    extensions: tuple[StrictStr, ...] = ()
+    """Official system extensions beside the three that the castle needs."""
+
+
+class Chart(Group):
+    """A Helm chart; the defaults are the versions that the castle's values are written for."""
+
+    chart_version: ChartVersion
+    chart_repository: StrictStr
+    """Address of the chart repository, or a local folder that holds the chart."""
+
+
+class Longhorn(Chart):
+    """Storage on the data disks."""
+
+    replicas: Annotated[Whole, Field(ge=1, le=20)] | None = None
+    """Copies of each volume; by default 2, or 1 where only one node carries a data disk."""
+    # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
+    chart_version: ChartVersion = "1.12.1"
+    chart_repository: StrictStr = "https://charts.longhorn.io"
+
+
+class MetalLB(Chart):
+    """Addresses for Services of type LoadBalancer."""
+
+    pool: Range
+    """The addresses that MetalLB hands out; outside the router's DHCP range."""
+    # renovate: datasource=helm depName=metallb registryUrl=https://metallb.github.io/metallb
+    chart_version: ChartVersion = "0.16.1"
+    chart_repository: StrictStr = "https://metallb.github.io/metallb"
+
+
+class Acme(Group):
+    """Certificates from Let's Encrypt."""
+
+    email: Email
+    """Contact of the ACME account."""
+    server: Literal["staging", "production"] = "staging"
+    """``staging`` until all works: production has rate limits."""
+
+
+class Traefik(Chart):
+    """The way in."""
+
+    exposure: Literal["load-balancer", "host-network"] = "load-balancer"
+    """A Service at an address of the MetalLB pool, or ports 80/443 of the control plane (VIP)."""
+    address: Address | None = None
+    """Ingress address with ``load-balancer``; the first of the pool by default."""
+    acme: Acme
+    # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
+    chart_version: ChartVersion = "41.3.0"
+    chart_repository: StrictStr = "https://traefik.github.io/charts"
+
+
+class Whoami(Group):
+    """The demo site."""
+
+    host: HostName
+    """Public name of the site; its DNS record points to the router."""
+
+
+class Endpoint(Group):
+    """How Proxmox is reached: keys of the ``proxmoxve:`` namespace."""
+
+    endpoint: SecureUrl
+    """Address of the Proxmox API: ``https://192.168.1.10:8006/``."""
+    api_token: Token = Field(alias="apiToken")
+    """Token of the API, ``USER@REALM!NAME=SECRET``; only by ``pulumi config set --secret``."""
+    insecure: StrictBool = False
+    """Accept Proxmox' self-signed certificate."""
+
+
+class Settings(Group):
+    """All settings of one stack."""
+
+    stack: StrictStr
+    """The stack's name; not a key of the file."""
+    proxmoxve: Endpoint
+    network: Network
+    cluster: Cluster
+    nodes: Nodes
+    proxmox: Proxmox = Proxmox()
+    image: Image = Image()
+    longhorn: Longhorn = Longhorn()
+    metallb: MetalLB
+    traefik: Traefik
+    whoami: Whoami
+
+    @property
+    def owner(self) -> str:
+        """Identity of this castle: tags its machines, and begins the names of its files."""
+        return f"{PROJECT}-{self.stack}".lower()
+
+    @property
+    def machines(self) -> tuple[Node, ...]:
+        """Every machine, control planes first, each with all that is known of it."""
+        return plan_nodes(self.cluster, self.nodes, self.proxmox)
+
+    @property
+    def control_planes(self) -> tuple[Node, ...]:
+        """The control planes, in order."""
+        return tuple(node for node in self.machines if node.role is Role.CONTROL_PLANE)
+
+    @property
+    def workers(self) -> tuple[Node, ...]:
+        """The workers, in order."""
+        return tuple(node for node in self.machines if node.role is Role.WORKER)
+
+    @property
+    def nameservers(self) -> tuple[IPv4Address, ...]:
+        """DNS servers of the nodes."""
+        return self.network.nameservers or (self.network.gateway,)
+
+    @property
+    def replicas(self) -> int:
+        """Copies of each Longhorn volume."""
+        carriers = sum(node.data_disk_gib is not None for node in self.machines)
+        return self.longhorn.replicas or min(2, carriers)
+
+    @property
+    def volumes_on_control_planes(self) -> bool:
+        """Control planes store volumes, or run what uses them (Traefik on the host's network)."""
+        carry = any(node.data_disk_gib is not None for node in self.control_planes)
+        return carry or not self.workers or self.traefik.exposure == "host-network"
+
+    @property
+    def ingress_address(self) -> IPv4Address:
+        """Where the router forwards ports 80 and 443 to."""
+        if self.traefik.exposure == "host-network":
+            return self.cluster.vip
+        return self.traefik.address or self.metallb.pool.first

@@ -106,7 +106,9 @@ def list_guests(proxmox: Endpoint) -> list[Guest]:
             if error.code in (401, 403)
             else "Look at the Proxmox host's own log."
         )
-        raise SurveyError(f"Proxmox at {base} answers {error.code} {error.reason}. {cure}") from None
+        raise SurveyError(
+            f"Proxmox at {base} answers {error.code} {error.reason}. {cure}"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
         raise SurveyError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,4 +34,4 @@ class ChartSource:
                 "version": self.version,
                 "repository_opts": {"repo": self.repository},
             }
-        return {"chart": os.path.join(self.repository, self.name), "version": self.version}
+        return {"chart": f"{self.repository}/{self.name}", "version": self.version}

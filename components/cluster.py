@@ -217,9 +217,7 @@ class TalosCluster(pulumi.ComponentResource):
             endpoint=str(node.address),
             client_configuration=secrets.client_configuration,
             machine_configuration_input=configuration,
-            config_patches=[
-                yaml.safe_dump(document) for document in node_documents(node, args)
-            ],
+            config_patches=[yaml.safe_dump(document) for document in node_documents(node, args)],
             # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
             timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
             opts=_belongs_to(self, args.machines[node.name], []),

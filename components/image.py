@@ -45,9 +45,7 @@ class TalosImageArgs:
     """Refuses to begin where a machine's place is taken; see ``survey.py``."""
 
     @classmethod
-    def of(
-        cls, settings: Settings, guard: pulumi.ResourceHookBinding | None
-    ) -> TalosImageArgs:
+    def of(cls, settings: Settings, guard: pulumi.ResourceHookBinding | None) -> TalosImageArgs:
         """The image that a stack asks for, on every host that carries a machine."""
         return cls(
             version=settings.cluster.talos,

@@ -87,7 +87,11 @@ class MetalLB(pulumi.ComponentResource):
             release,
         )
         self._custom_resource(
-            f"{name}-advertisement", "L2Advertisement", ADVERTISEMENT, {"ipAddressPools": [POOL]}, pool
+            f"{name}-advertisement",
+            "L2Advertisement",
+            ADVERTISEMENT,
+            {"ipAddressPools": [POOL]},
+            pool,
         )
         self.register_outputs({"pool": self.pool})
 

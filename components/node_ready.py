@@ -79,9 +79,7 @@ class NodeReadyProvider(dynamic.ResourceProvider):
         wait_until_ready(props)
         return dynamic.CreateResult(props["node"], {key: props[key] for key in _COMPARED})
 
-    def diff(
-        self, _id: str, olds: dict[str, Any], news: dict[str, Any]
-    ) -> dynamic.DiffResult:
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
         """Another node is another gate; renewed credentials are not."""
         changed = [key for key in _COMPARED if olds.get(key) != news.get(key)]
         return dynamic.DiffResult(changes=bool(changed), replaces=changed)
@@ -114,7 +112,7 @@ def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:
 
 
 def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
-    """Raise ``NotReadyError`` unless a Kubernetes ``Node`` object is the declared one, and ready."""
+    """Raise ``NotReadyError`` unless a Kubernetes ``Node`` is the declared one, and ready."""
     status = node.get("status", {})
     addresses = {
         entry["address"]

@@ -13,6 +13,4 @@ Level = Literal["privileged", "baseline", "restricted"]
 
 def labels(level: Level) -> dict[str, str]:
     """The labels of a namespace that admits pods of this level."""
-    return {
-        f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "audit", "warn")
-    }
+    return {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "audit", "warn")}

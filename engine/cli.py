@@ -15,13 +15,18 @@ class NoCliError(Exception):
 
 
 def find(folder: Path) -> Path:
-    """The CLI's path. ``folder`` is where it is installed if PATH has none; raises ``NoCliError``."""
+    """The CLI's path; ``folder`` is where it is installed if PATH has none.
+
+    Raises ``NoCliError``.
+    """
     if found := shutil.which("pulumi"):
         return Path(found)
     command = folder / "bin" / "pulumi"
     if command.exists():
         return command
-    print(f"No `pulumi` on PATH: installing v{version('pulumi')} into {folder.name}/ ...", flush=True)
+    print(
+        f"No `pulumi` on PATH: installing v{version('pulumi')} into {folder.name}/ ...", flush=True
+    )
     try:
         # The release that matches the pinned SDK, by Pulumi's own installer.
         PulumiCommand.install(root=str(folder))

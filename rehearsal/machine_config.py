@@ -6,6 +6,7 @@ judges the real ones (``docs/verification.md``).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -48,9 +49,10 @@ def patch(documents: Iterable[Document], patches: Iterable[str]) -> list[Documen
     return list(result.values())
 
 
-def load(text: str) -> list[Document]:
-    """The documents of a machine config."""
-    return [document for document in yaml.safe_load_all(text) if document]
+@functools.lru_cache(maxsize=16)  # one for each role, however many nodes
+def load(text: str) -> tuple[Document, ...]:
+    """The documents of a machine config. Not to be changed: they are shared."""
+    return tuple(document for document in yaml.safe_load_all(text) if document)
 
 
 def main(documents: Iterable[Document]) -> Document:

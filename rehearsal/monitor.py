@@ -71,9 +71,7 @@ class RecordingMonitor(mocks.MockMonitor):
         with self._lock:
             self.castle.resources.append(resource)
         state = {**inputs, **resource.outputs}
-        return resource_pb2.RegisterResourceResponse(
-            urn=urn, id=resource.id, object=encode(state)
-        )
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=resource.id, object=encode(state))
 
     def _answer(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         try:
@@ -118,4 +116,3 @@ def _timeouts(request: Any) -> dict[str, str]:
     limits = request.customTimeouts
     found = {name: getattr(limits, name) for name in ("create", "update", "delete")}
     return {name: limit for name, limit in found.items() if limit}
-

@@ -7,6 +7,7 @@ are this project's own measurements with the real engine, providers and charts; 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -285,8 +286,13 @@ def talos_timeouts_are_whole(castle: Castle) -> Iterator[tuple[str, str]]:
 def configs(castle: Castle) -> Iterator[tuple[Resource, list[machine_config.Document]]]:
     """Each ConfigurationApply with the documents that its machine would receive."""
     for apply in castle.of_type(APPLY):
-        documents = machine_config.load(str(apply.plain("machineConfigurationInput", "")))
-        yield apply, machine_config.patch(documents, apply.plain("configPatches") or ())
+        patches = apply.plain("configPatches") or ()
+        yield apply, _documents(str(apply.plain("machineConfigurationInput")), tuple(patches))
+
+
+@functools.lru_cache(maxsize=1024)  # nearly every rule on Talos reads them, and YAML is slow
+def _documents(configuration: str, patches: tuple[str, ...]) -> list[machine_config.Document]:
+    return machine_config.patch(machine_config.load(configuration), patches)
 
 
 def _interfaces(documents: list[machine_config.Document]) -> list[dict[str, Any]]:
@@ -342,7 +348,10 @@ def install_image_is_the_images(castle: Castle) -> Iterator[tuple[str, str]]:
         install = machine_config.main(documents)["machine"].get("install", {}).get("image", "")
         path, _, _ = install.rpartition(":")
         if not path.endswith(tuple(f"/nocloud-installer/{id_}" for id_ in ids)) or not ids:
-            yield apply.name, f"{install or 'no image'} is not the nocloud installer of our schematic"
+            yield (
+                apply.name,
+                f"{install or 'no image'} is not the nocloud installer of our schematic",
+            )
 
 
 @rule("facts/charts.md 4; siderolabs/talos#9225")
@@ -601,7 +610,9 @@ def longhorn_can_place_its_replicas(castle: Castle) -> Iterator[tuple[str, str]]
         for _, documents in configs(castle)
     )
     for release in _release(castle, "longhorn"):
-        replicas = release.plain("values", {}).get("persistence", {}).get("defaultClassReplicaCount")
+        replicas = (
+            release.plain("values", {}).get("persistence", {}).get("defaultClassReplicaCount")
+        )
         if not isinstance(replicas, int) or replicas > carriers:
             yield release.name, f"{replicas} replicas on {carriers} nodes with a data disk"
 

@@ -16,7 +16,9 @@ from typing import Any
 from unittest import mock
 
 import pulumi
-from pulumi.runtime import mocks, settings as runtime, stack as runtime_stack
+from pulumi.runtime import mocks
+from pulumi.runtime import settings as runtime
+from pulumi.runtime import stack as runtime_stack
 
 import survey
 from rehearsal import rules, stack_file, timeline
@@ -98,10 +100,11 @@ def _engine(
         runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the run before
         # As `set_mocks` does, less the root stack that it makes: `run_in_stack` makes the real one,
         # whose outputs we want.
+        features = monitor.GetDeploymentInfo(None)  # type: ignore[no-untyped-call]
         runtime.configure(
-            mocks.MockSettings(
+            mocks.MockSettings(  # type: ignore[no-untyped-call]
                 monitor=monitor,
-                monitor_features=set(monitor.GetDeploymentInfo(None).supportedFeatures),
+                monitor_features=set(features.supportedFeatures),
                 engine=mocks.MockEngine(logger),
                 project=PROJECT,
                 stack=stack,

@@ -46,7 +46,9 @@ def _kind(resource: Resource) -> str:
 
 
 def _tree(found: Rehearsal) -> Tree:
-    tree = Tree(f"[bold]up[/] of stack {escape(found.stack)}: {len(found.castle.resources)} resources")
+    tree = Tree(
+        f"[bold]up[/] of stack {escape(found.stack)}: {len(found.castle.resources)} resources"
+    )
     branches: dict[str | None, Tree] = {}
     path = {resource.urn for resource in timeline.critical_path(found.castle)}
     for resource in timeline.order_up(found.castle):

@@ -56,7 +56,10 @@ def read(stack: str, folder: Path) -> dict[str, str]:
         config = {}
     if not isinstance(config, dict):
         problem = Problem(
-            "config", json.dumps(config, default=str), "is not a group of settings", "see the manual"
+            "config",
+            json.dumps(config, default=str),
+            "is not a group of settings",
+            "see the manual",
         )
         raise SettingsError([problem], stack)
     found = {str(key): _text(value) for key, value in config.items()}

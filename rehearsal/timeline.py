@@ -59,9 +59,7 @@ def order_down(castle: Castle) -> list[Resource]:
 def critical_path(castle: Castle) -> list[Resource]:
     """The resources that decide how long an ``up`` takes, first to last."""
     known = castle.by_urn()
-    last = max(
-        (r for r in castle.resources if r.custom), key=lambda r: r.end, default=None
-    )
+    last = max((r for r in castle.resources if r.custom), key=lambda r: r.end, default=None)
     path: list[Resource] = []
     while last is not None:
         path.append(last)

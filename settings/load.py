@@ -61,8 +61,8 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
             groups[name] = model.model_validate(raw[name])
         except ValidationError as error:
             problems.extend(_translate(name, detail, model) for detail in error.errors())
-    if "nodes" in groups:
-        problems.extend(_override_names(groups["nodes"]))
+    if isinstance(nodes := groups.get("nodes"), Nodes):
+        problems.extend(_override_names(nodes))
     problems.extend(rules.broken(groups))
     if problems:
         raise SettingsError(problems, stack)
@@ -86,7 +86,9 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
                 endpoint[key] = text if key == "apiToken" else _scalar(text)
             else:
                 cure = did_you_mean(key, PROVIDER_KEYS)
-                problems.append(Problem(full_key, "set", "is not a key that the castle reads", cure))
+                problems.append(
+                    Problem(full_key, "set", "is not a key that the castle reads", cure)
+                )
         elif namespace == PROJECT:
             known = GROUPS.keys() - {"proxmoxve"}
             if key not in known:
@@ -156,9 +158,11 @@ def _translate(group: str, detail: ErrorDetails, model: type[BaseModel]) -> Prob
         return Problem(path, shown, fault.reason, fault.cure)
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "")
-        reason = "must be an odd number: etcd needs a majority" if path.endswith(
-            "control_planes.count"
-        ) else "is not one of the choices"
+        reason = (
+            "must be an odd number: etcd needs a majority"
+            if path.endswith("control_planes.count")
+            else "is not one of the choices"
+        )
         return Problem(path, shown, reason, f"choose {expected}")
     if kind in ("greater_than_equal", "less_than_equal"):
         low = kind == "greater_than_equal"
@@ -191,4 +195,3 @@ def _override_names(nodes: Nodes) -> Iterator[Problem]:
                 "is not the name of a machine",
                 "write worker-N or control-plane-N",
             )
-

@@ -7,6 +7,7 @@ another's. ``advice`` holds what is not wrong, but should be said.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -158,10 +159,9 @@ def one_owner_each(
     """No two things may own one address; both are named."""
     owners: dict[IPv4Address, list[tuple[str, str]]] = defaultdict(list)
     host = proxmoxve.endpoint.split("/")[2].rsplit(":", 1)[0]
-    try:
+    # A host name is left alone: what it stands for is not known without the network.
+    with contextlib.suppress(ValueError):
         owners[IPv4Address(host)].append(("proxmoxve:endpoint", "Proxmox itself"))
-    except ValueError:
-        pass  # a host name: what it stands for is not known without the network
     owners[network.gateway].append(("network.gateway", "the gateway"))
     owners[cluster.vip].append(("cluster.vip", "the VIP"))
     for node in plan_nodes(cluster, nodes, proxmox):

@@ -101,6 +101,7 @@ def list_guests(proxmox: Endpoint) -> list[Guest]:
         with urllib.request.urlopen(request, timeout=ANSWER_LIMIT, context=context) as answer:
             return [_guest(entry) for entry in json.load(answer)["data"]]
     except urllib.error.HTTPError as error:
+        error.close()
         cure = (
             "Check proxmoxve:apiToken and that the token has not expired."
             if error.code in (401, 403)

@@ -186,7 +186,7 @@ class TalosCluster(pulumi.ComponentResource):
     ) -> pulumi.Output[str]:
         """The machine config of a role, with its secrets."""
         patch = pulumi.Output.from_input(args.installer).apply(
-            lambda installer: yaml.safe_dump(_role_patch(installer, args.nodes))
+            lambda installer: yaml.safe_dump(role_patch(installer, args.nodes))
         )
         configuration = talos.machine.get_configuration_output(
             cluster_name=args.cluster_name,
@@ -233,7 +233,7 @@ def _belongs_to(
     )
 
 
-def _role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
+def role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
     """What all nodes of a cluster have in common beside Talos' defaults."""
     patch: dict[str, Any] = {"machine": {"install": {"image": installer}}}
     if all(node.role is Role.CONTROL_PLANE for node in nodes):

@@ -142,6 +142,7 @@ def _get(props: Mapping[str, Any], context: ssl.SSLContext) -> Mapping[str, Any]
             found: Mapping[str, Any] = json.load(response)
             return found
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 404:
             raise NotReadyError("it has not joined the cluster yet") from None
         raise NotReadyError(f"the Kubernetes API answers {error.code} {error.reason}") from None

@@ -29,8 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
-    parser.add_argument("more", nargs="*", help="arguments for the Pulumi CLI, after --")
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    split = given.index("--") if "--" in given else len(given)
+    options, more = parser.parse_args(given[:split]), given[split + 1 :]
     try:
         # Selecting a stack makes it, and its file: a typo must not become a new stack.
         stack_file.read(options.stack, PROJECT_FOLDER)
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         if code := _run(select, environment):
             return code
         command = [str(pulumi), COMMANDS[options.command], "--stack", options.stack]
-        return _run([*command, *options.more], environment)
+        return _run([*command, *more], environment)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

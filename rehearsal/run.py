@@ -9,7 +9,7 @@ import logging
 import os
 import runpy
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,15 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
     ``preview`` answers as in a first preview, where nothing computed is known. Raises
     ``SettingsError`` where the settings are wrong.
     """
-    config = stack_file.read(stack, folder)
-    monitor = RecordingMonitor(PROJECT, stack, preview)
-    notes = _Notes()
-    with _engine(config, notes, stack, monitor, preview), _offline(), _empty_proxmox():
-        program = _run_program()
+    file = stack_file.read(stack, folder)
+    program: dict[str, Any] = {}
+
+    def body() -> None:
+        program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
+
+    # Proxmox as on the first day: no guest has any VM id.
+    with mock.patch.object(survey, "list_guests", return_value=[]):
+        monitor, notes = perform(body, stack, file, preview=preview)
     timeline.lay_out(monitor.castle)
     problems = [rules.Finding("known answers", PROJECT, text, "") for text in monitor.unanswered]
     if not preview:
@@ -66,37 +70,43 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
         settings=program["settings"],
         castle=monitor.castle,
         problems=problems,
-        notes=notes.lines,
+        notes=notes,
     )
 
 
-def _run_program() -> dict[str, Any]:
-    """Run ``__main__.py`` as the engine does, and wait for everything that it began."""
-    program: dict[str, Any] = {}
+def perform(
+    body: Callable[[], None], stack: str, file: stack_file.StackFile, *, preview: bool = False
+) -> tuple[RecordingMonitor, list[str]]:
+    """Run ``body`` as the engine runs a program, and wait for everything that it began.
 
-    def body() -> None:
-        program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
-
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(runtime_stack.run_in_stack(body))
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-    return program
+    Returns the monitor, which has kept all that was asked, and what was logged for the user.
+    """
+    monitor = RecordingMonitor(PROJECT, stack, preview)
+    notes = _Notes()
+    with _engine(file, notes, stack, monitor, preview), _offline():
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(runtime_stack.run_in_stack(body))
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+    return monitor, notes.lines
 
 
 @contextlib.contextmanager
 def _engine(
-    config: dict[str, str], notes: _Notes, stack: str, monitor: RecordingMonitor, preview: bool
+    file: stack_file.StackFile,
+    notes: _Notes,
+    stack: str,
+    monitor: RecordingMonitor,
+    preview: bool,
 ) -> Iterator[None]:
     """The engine's place in this process: its configuration, and the monitor that answers."""
     logger = logging.Logger("rehearsal")
     logger.addHandler(notes)
-    environment = {"PULUMI_CONFIG": json.dumps(config)}
-    with mock.patch.dict(os.environ, environment):
-        pulumi.runtime.set_all_config(config, ["proxmoxve:apiToken"])
+    with mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(file.config)}):
+        pulumi.runtime.set_all_config(file.config, file.secret_keys)
         runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the run before
         # As `set_mocks` does, less the root stack that it makes: `run_in_stack` makes the real one,
         # whose outputs we want.
@@ -138,11 +148,4 @@ def _offline() -> Iterator[None]:
         mock.patch.object(socket.socket, "connect", refuse),
         mock.patch.object(socket.socket, "connect_ex", refuse),
     ):
-        yield
-
-
-@contextlib.contextmanager
-def _empty_proxmox() -> Iterator[None]:
-    """Proxmox as on the first day: no guest has any VM id."""
-    with mock.patch.object(survey, "list_guests", return_value=[]):
         yield

@@ -6,16 +6,28 @@ Secrets cannot be opened here, and need not be: a placeholder stands for each.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from settings import Problem, SettingsError
+from settings.load import TOKEN
 from settings.problems import did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
 """Stands for the API token, which a stack file has only in encrypted form, if at all."""
+
+
+@dataclass(frozen=True)
+class StackFile:
+    """The configuration of a stack, as the engine hands it to the program."""
+
+    config: dict[str, str]
+    """Fully qualified keys to text, nested values as JSON."""
+    secret_keys: list[str]
+    """The keys that are encrypted in the file."""
 
 
 class _Strict(yaml.SafeLoader):
@@ -36,8 +48,8 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def read(stack: str, folder: Path) -> dict[str, str]:
-    """The configuration of a stack: fully qualified keys to text, nested values as JSON.
+def read(stack: str, folder: Path) -> StackFile:
+    """Read ``Pulumi.<stack>.yaml`` in ``folder``.
 
     Raises ``SettingsError`` where there is no such file or it cannot be read.
     """
@@ -62,13 +74,20 @@ def read(stack: str, folder: Path) -> dict[str, str]:
             "see the manual",
         )
         raise SettingsError([problem], stack)
-    found = {str(key): _text(value) for key, value in config.items()}
-    found.setdefault("proxmoxve:apiToken", PLACEHOLDER_TOKEN)
-    return found
+    if TOKEN not in config:
+        config[TOKEN] = {"secure": ""}
+    return StackFile(
+        config={str(key): _text(value) for key, value in config.items()},
+        secret_keys=[str(key) for key, value in config.items() if _is_secret(value)],
+    )
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"secure"}
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict) and set(value) == {"secure"}:
+    if _is_secret(value):
         return PLACEHOLDER_TOKEN
     return value if isinstance(value, str) else json.dumps(value, default=str)
 

@@ -21,6 +21,7 @@ PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 """Keys of the ``proxmoxve:`` namespace that the castle hands to its provider."""
 
 TOKEN = "proxmoxve:apiToken"
+"""The key of the API token, the one secret that every stack needs."""
 
 _OVERRIDE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d*")
 

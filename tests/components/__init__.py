@@ -1,0 +1,1 @@
+"""Each component on its own: what reaches a provider."""

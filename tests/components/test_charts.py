@@ -1,0 +1,212 @@
+"""Helm values: what they say, and that the charts know every key of them."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from components import longhorn, metallb, pod_security, traefik
+from components.chart import ChartSource
+from tests.recorder import settings_with
+
+CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
+
+
+def traefik_values(exposure: Any) -> dict[str, Any]:
+    return traefik.values(
+        traefik.TraefikArgs(
+            chart=CHART,
+            exposure=exposure,
+            address=IPv4Address("192.168.1.240"),
+            storage_class="longhorn",
+            after=[],
+            acme_email="me@example.org",
+            acme_server="production",
+        )
+    )
+
+
+def longhorn_values(on_control_planes: bool) -> dict[str, Any]:
+    args = longhorn.LonghornArgs(chart=CHART, replicas=2, on_control_planes=on_control_planes)
+    return longhorn.values(args)
+
+
+def metallb_values(alone: bool) -> dict[str, Any]:
+    return metallb.values(
+        metallb.MetalLBArgs(chart=CHART, addresses="a-b", announce_from_control_planes=alone)
+    )
+
+
+def all_values(chart: str) -> list[dict[str, Any]]:
+    """Every form that the values of a chart take."""
+    return {
+        "longhorn-1.12.1": [longhorn_values(False), longhorn_values(True)],
+        "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
+        "traefik-41.3.0": [traefik_values("load-balancer"), traefik_values("host-network")],
+    }[chart]
+
+
+def test_traefik_behind_metallb_has_a_fixed_address_and_lets_go_of_its_volume() -> None:
+    values = traefik_values("load-balancer")
+    assert values["service"] == {
+        "annotations": {"metallb.io/loadBalancerIPs": "192.168.1.240"},
+        "spec": {"type": "LoadBalancer"},
+    }
+    assert values["updateStrategy"]["type"] == "Recreate"
+    assert "hostNetwork" not in values and "nodeSelector" not in values
+
+
+def test_traefik_on_the_hosts_network_takes_its_ports() -> None:
+    values = traefik_values("host-network")
+    assert values["hostNetwork"] is True
+    assert values["deployment"]["dnsPolicy"] == "ClusterFirstWithHostNet"
+    assert values["ports"]["web"]["hostPort"] == values["ports"]["web"]["port"] == 80
+    assert values["ports"]["websecure"]["hostPort"] == values["ports"]["websecure"]["port"] == 443
+    assert values["updateStrategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
+    }
+    assert "node-role.kubernetes.io/control-plane" in values["nodeSelector"]
+    assert values["service"] == {"enabled": False}
+
+
+@pytest.mark.parametrize(("exposure", "user"), [("load-balancer", 65532), ("host-network", 0)])
+def test_the_volume_belongs_to_traefiks_user_in_both_exposures(exposure: str, user: int) -> None:
+    values = traefik_values(exposure)
+    (container,) = values["deployment"]["initContainers"]
+    assert f"chown -R {user}:{user} /data" in container["command"][2]
+    assert "chmod 600 /data/acme.json" in container["command"][2]
+    assert container["securityContext"]["runAsUser"] == 0
+    assert values["podSecurityContext"]["runAsUser"] == user
+    assert "fsGroup" not in values["podSecurityContext"]
+
+
+@pytest.mark.parametrize("exposure", ["load-balancer", "host-network"])
+def test_certificates_lie_on_our_own_volume_and_http_leads_to_https(exposure: str) -> None:
+    values = traefik_values(exposure)
+    assert values["persistence"]["existingClaim"] == "traefik-certificates"
+    assert values["deployment"]["replicas"] == 1
+    redirect = values["ports"]["web"]["http"]["redirections"]["entryPoint"]
+    assert redirect == {"to": "websecure", "scheme": "https", "permanent": True}
+    acme = values["certificatesResolvers"]["letsencrypt"]["acme"]
+    assert acme["caServer"] == "https://acme-v02.api.letsencrypt.org/directory"
+    assert acme["storage"] == "/data/acme.json"
+
+
+def test_longhorn_keeps_as_many_copies_as_asked_and_can_be_uninstalled() -> None:
+    values = longhorn_values(False)
+    assert values["persistence"]["defaultClassReplicaCount"] == 2
+    assert json.loads(values["defaultSettings"]["defaultReplicaCount"]) == {"v1": "2", "v2": "2"}
+    assert values["defaultSettings"]["deletingConfirmationFlag"] is True
+    assert values["defaultSettings"]["createDefaultDiskLabeledNodes"] is True
+
+
+def test_longhorn_tolerates_control_planes_only_where_volumes_are_used_there() -> None:
+    assert "longhornManager" not in longhorn_values(False)
+    values = longhorn_values(True)
+    assert values["longhornManager"]["tolerations"][0]["effect"] == "NoSchedule"
+    assert values["defaultSettings"]["taintToleration"].endswith("control-plane:NoSchedule")
+
+
+def test_traefik_on_a_control_plane_brings_longhorn_there() -> None:
+    settings = settings_with(traefik={"exposure": "host-network"})
+    assert longhorn.LonghornArgs.of(settings).on_control_planes
+    assert not longhorn.LonghornArgs.of(settings_with()).on_control_planes
+
+
+def test_metallb_answers_from_control_planes_only_where_there_is_nobody_else() -> None:
+    assert "ignoreExcludeLB" not in metallb_values(False)["speaker"]
+    assert metallb_values(True)["speaker"]["ignoreExcludeLB"] is True
+    assert metallb_values(False)["frrk8s"] == {"enabled": False}
+    assert metallb_values(False)["crds"] == {"validationFailurePolicy": "Ignore"}
+
+
+@pytest.mark.parametrize("chart", ["longhorn-1.12.1", "metallb-0.16.1", "traefik-41.3.0"])
+def test_the_charts_know_every_key(chart: str) -> None:
+    file = SHARED / f"{chart}.values.yaml"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not beside the project")
+    known = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for values in all_values(chart):
+        assert sorted(_unknown(values, known)) == []
+
+
+OPEN = {
+    ("deployment", "initContainers"),
+    ("certificatesResolvers",),
+    ("nodeSelector",),
+    ("service", "annotations"),
+    ("service", "spec"),
+    ("ports", "web", "http", "redirections"),
+    ("ports", "web", "hostPort"),
+    ("ports", "websecure", "hostPort"),
+    ("securityContext", "capabilities", "add"),
+}
+"""Places that the chart's values leave out or show empty; its schema knows them (next test)."""
+
+
+def _unknown(values: Any, known: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if path in OPEN or not isinstance(values, dict):
+        return []
+    if not isinstance(known, dict):
+        return [path] if known is not None else []
+    found = []
+    for key, value in values.items():
+        if key not in known and (*path, key) not in OPEN:
+            found.append((*path, key))
+        else:
+            found += _unknown(value, known.get(key), (*path, key))
+    return found
+
+
+@pytest.mark.parametrize("chart", ["metallb-0.16.1", "traefik-41.3.0"])
+def test_the_charts_schemas_accept_the_values(chart: str) -> None:
+    file = SHARED / f"{chart}.values.schema.json"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not beside the project")
+    schema = json.loads(file.read_text(encoding="utf-8"))
+    known = yaml.safe_load((SHARED / f"{chart}.values.yaml").read_text(encoding="utf-8"))
+    for values in all_values(chart):
+        jsonschema.Draft7Validator(schema).validate(_merged(known, values))
+
+
+def _merged(known: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """As Helm does before it asks the schema: ours over the chart's, and a null takes away."""
+    result = dict(known)
+    for key, value in values.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def test_a_chart_comes_from_a_repository_or_from_a_folder() -> None:
+    def args(repository: str) -> dict[str, Any]:
+        return ChartSource(name="traefik", version="41.3.0", repository=repository).release_args()
+
+    web = "https://traefik.github.io/charts"
+    assert args(web) == {
+        "chart": "traefik",
+        "version": "41.3.0",
+        "repository_opts": {"repo": web},
+    }
+    assert args("oci://ghcr.io/traefik/helm")["chart"] == "oci://ghcr.io/traefik/helm/traefik"
+    assert args("/srv/charts") == {"chart": "/srv/charts/traefik", "version": "41.3.0"}
+
+
+def test_a_namespace_says_what_it_admits_in_all_three_ways() -> None:
+    assert pod_security.labels("privileged") == {
+        "pod-security.kubernetes.io/enforce": "privileged",
+        "pod-security.kubernetes.io/audit": "privileged",
+        "pod-security.kubernetes.io/warn": "privileged",
+    }

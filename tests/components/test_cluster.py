@@ -1,0 +1,154 @@
+"""Talos: what its provider is asked for, and in which order."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from components.cluster import data_disk_selector
+from rehearsal import machine_config, rules
+from rehearsal.record import Castle
+from rehearsal.run import rehearse
+from tests.recorder import one, sent, settings_with
+
+
+@pytest.fixture(scope="module")
+def castle() -> Castle:
+    return rehearse("homelab").castle
+
+
+@functools.cache
+def documents(address: str) -> list[machine_config.Document]:
+    configs = rules.configs(rehearse("homelab").castle)
+    (found,) = [docs for apply, docs in configs if apply.plain("node") == address]
+    return found
+
+
+CONTROL_PLANE, WORKER = "192.168.1.253", "192.168.1.155"
+
+
+def machine(address: str) -> dict[str, Any]:
+    found: dict[str, Any] = machine_config.main(documents(address))["machine"]
+    return found
+
+
+def test_one_configuration_a_role_however_many_nodes(castle: Castle) -> None:
+    calls = [call.args for call in castle.invokes if "machine/getConfiguration" in call.token]
+    assert sorted(str(args["machineType"]) for args in calls) == ["controlplane", "worker"]
+    for args in calls:
+        assert args["clusterEndpoint"] == "https://192.168.1.250:6443"
+        assert args["talosVersion"] == "v1.13.9"
+        assert args["kubernetesVersion"] == "v1.36.3"
+        assert (args["docs"], args["examples"]) == (False, False)
+
+
+def test_only_the_control_plane_carries_the_vip() -> None:
+    (interface,) = machine(CONTROL_PLANE)["network"]["interfaces"]
+    assert interface["vip"] == {"ip": "192.168.1.250"}
+    (interface,) = machine(WORKER)["network"]["interfaces"]
+    assert "vip" not in interface
+
+
+def test_a_node_keeps_its_declared_address_without_the_nocloud_drive() -> None:
+    (interface,) = machine(WORKER)["network"]["interfaces"]
+    assert interface["addresses"] == ["192.168.1.155/24"]
+    assert interface["dhcp"] is False
+    assert interface["routes"] == [{"network": "0.0.0.0/0", "gateway": "192.168.1.1"}]
+    assert machine(WORKER)["kubelet"]["nodeIP"] == {"validSubnets": ["192.168.1.155/32"]}
+
+
+def test_a_node_is_called_what_its_machine_is_called() -> None:
+    (hostname,) = machine_config.of_kind(documents(WORKER), "HostnameConfig")
+    assert hostname["hostname"] == "castle-worker-1"
+    assert hostname["auto"] == "off"
+
+
+def test_a_worker_has_its_data_disk_for_longhorn() -> None:
+    (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
+    assert volume["name"] == "longhorn"
+    assert volume["filesystem"] == {"type": "xfs"}
+    match = volume["provisioning"]["diskSelector"]["match"]
+    assert match == "!system_disk && disk.size >= 43u * GiB && disk.size < 44u * GiB"
+    assert machine(WORKER)["kubelet"]["extraMounts"] == [
+        {
+            "destination": "/var/lib/longhorn",
+            "type": "bind",
+            "source": "/var/mnt/longhorn",
+            "options": ["bind", "rshared", "rw"],
+        }
+    ]
+    assert "node.longhorn.io/create-default-disk" in machine(WORKER)["nodeLabels"]
+
+
+def test_a_control_plane_without_a_data_disk_stores_nothing() -> None:
+    assert not machine_config.of_kind(documents(CONTROL_PLANE), "UserVolumeConfig")
+    assert "node.longhorn.io/create-default-disk" not in machine(CONTROL_PLANE)["nodeLabels"]
+
+
+def test_the_selector_grows_with_the_disk() -> None:
+    assert data_disk_selector(100) == (
+        "!system_disk && disk.size >= 100u * GiB && disk.size < 101u * GiB"
+    )
+
+
+def test_timeouts_have_every_field(castle: Castle) -> None:
+    apply = sent(one(castle, "cluster-castle-worker-1-config"))
+    assert set(apply["timeouts"]) == {"create", "update", "delete"}
+    assert set(sent(one(castle, "cluster-bootstrap"))["timeouts"]) == {"create"}
+    assert set(sent(one(castle, "cluster-kubeconfig"))["timeouts"]) == {"create", "update"}
+
+
+def test_what_belongs_to_a_machine_comes_and_goes_with_it(castle: Castle) -> None:
+    vm = one(castle, "machines-castle-worker-2").urn
+    for name in ("cluster-castle-worker-2-config", "cluster-castle-worker-2-ready"):
+        part = one(castle, name)
+        assert part.deleted_with == vm
+        assert part.replace_with == (vm,)
+        assert vm in part.dependencies
+
+
+def test_a_config_waits_for_its_own_machine_alone(castle: Castle) -> None:
+    apply = one(castle, "cluster-castle-worker-2-config")
+    machines = {vm.urn for vm in castle.of_type(rules.MACHINE)}
+    assert castle.before(apply) & machines == {one(castle, "machines-castle-worker-2").urn}
+
+
+def test_the_bootstrap_waits_for_no_worker(castle: Castle) -> None:
+    before = castle.before(one(castle, "cluster-bootstrap"))
+    assert one(castle, "cluster-castle-control-plane-1-config").urn in before
+    assert one(castle, "cluster-castle-worker-1-config").urn not in before
+
+
+def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(castle: Castle) -> None:
+    provider = one(castle, "kubernetes")
+    gates = {gate.urn for gate in castle.of_type(rules.READY)}
+    assert len(gates) == 4
+    assert gates <= set(provider.dependencies)
+    assert not gates & set(provider.property_dependencies["kubeconfig"])
+    assert provider.plain("clusterIdentifier") == "ephemeral-castle-homelab"
+
+
+def test_secrets_are_secret_on_the_way_and_in_the_outputs(castle: Castle) -> None:
+    assert one(castle, "cluster-castle-worker-1-config").is_secret("machineConfigurationInput")
+    assert one(castle, "kubernetes").is_secret("kubeconfig")
+    for name in ("ca_certificate", "client_certificate", "client_key"):
+        assert one(castle, "cluster-castle-worker-1-ready").is_secret(name)
+    assert repr(castle.outputs["kubeconfig"]) == "[secret]"
+    assert repr(castle.outputs["talosconfig"]) == "[secret]"
+
+
+def test_talosconfig_names_control_planes_and_never_the_vip() -> None:
+    (call,) = [c for c in rehearse("ha").castle.invokes if "client/getConfiguration" in c.token]
+    assert call.args["endpoints"] == ["192.168.1.231", "192.168.1.232", "192.168.1.233"]
+    assert "192.168.1.230" not in call.args["nodes"]
+
+
+def test_without_workers_control_planes_do_the_work() -> None:
+    settings = settings_with(
+        nodes={"workers": {"count": 0}, "control_planes": {"data_disk_gib": 43}},
+        longhorn={"replicas": 1},
+    )
+    assert settings.volumes_on_control_planes
+    assert not settings_with().volumes_on_control_planes

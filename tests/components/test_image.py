@@ -1,0 +1,59 @@
+"""The Talos image: what the factory and Proxmox are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+
+import yaml
+
+from components.image import TalosImage, TalosImageArgs
+from rehearsal.record import Castle
+from tests.recorder import one, record, sent, settings_with
+
+
+def castle_with(**changes: object) -> Castle:
+    settings = settings_with(**changes)
+    return record(lambda: TalosImage("image", TalosImageArgs.of(settings, None)))
+
+
+def test_the_schematic_has_the_three_extensions_and_those_of_the_settings() -> None:
+    castle = castle_with(image={"extensions": ["siderolabs/i915"]})
+    schematic = yaml.safe_load(sent(one(castle, "image-schematic"))["schematic"])
+    assert schematic["customization"]["systemExtensions"]["officialExtensions"] == [
+        "siderolabs/i915",
+        "siderolabs/iscsi-tools",
+        "siderolabs/qemu-guest-agent",
+        "siderolabs/util-linux-tools",
+    ]
+
+
+def test_a_changed_schematic_is_another_schematic() -> None:
+    assert one(castle_with(), "image-schematic").replace_on_changes == ("schematic",)
+
+
+def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
+    castle = castle_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.8"})
+    text = sent(one(castle, "image-schematic"))["schematic"]
+    id_ = hashlib.sha256(text.encode()).hexdigest()
+    for host in ("pve1", "pve2"):
+        file = sent(one(castle, f"image-{host}"))
+        assert file["nodeName"] == host
+        assert file["datastoreId"] == "local"
+        assert file["contentType"] == "import"
+        assert file["url"] == f"https://factory.talos.dev/image/{id_}/v1.13.8/nocloud-amd64.qcow2"
+        assert file["fileName"] == f"ephemeral-castle-homelab-talos-v1.13.8-{id_}.qcow2"
+
+
+def test_a_file_is_taken_back_and_never_looked_up_again() -> None:
+    file = sent(one(castle_with(), "image-pve"))
+    assert (file["overwrite"], file["overwriteUnmanaged"]) == (False, True)
+
+
+def test_only_hosts_that_carry_a_machine_get_the_image() -> None:
+    castle = castle_with(
+        proxmox={"hosts": ["pve1", "pve2", "pve3"]},
+        nodes={"workers": {"count": 1}},
+        longhorn={"replicas": 1},
+    )
+    names = {resource.name for resource in castle.resources if resource.custom}
+    assert names == {"image-schematic", "image-pve1", "image-pve3"}

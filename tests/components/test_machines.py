@@ -1,0 +1,154 @@
+"""The virtual machines: what Proxmox is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.machines import Machines, MachinesArgs, mac_address
+from rehearsal.record import Castle
+from tests.recorder import one, record, sent, settings_with
+
+
+def castle_with(**changes: object) -> Castle:
+    settings = settings_with(**changes)
+    image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
+    return record(lambda: Machines("machines", MachinesArgs.of(settings, None, image_ids)))
+
+
+@pytest.fixture(scope="module")
+def reference() -> Castle:
+    return castle_with()
+
+
+def worker(castle: Castle, number: int = 1) -> dict[str, Any]:
+    return sent(one(castle, f"machines-castle-worker-{number}"))
+
+
+def test_a_worker_is_what_the_settings_say(reference: Castle) -> None:
+    machine = worker(reference, 3)
+    assert machine["name"] == "castle-worker-3"
+    assert machine["vmId"] == 8012
+    assert machine["nodeName"] == "pve"
+    assert machine["cpu"]["cores"] == 4
+    assert machine["memory"] == {"dedicated": 8192}
+    assert machine["tags"] == ["ephemeral-castle-homelab", "talos", "worker"]
+    assert machine["initialization"]["ipConfigs"] == [
+        {"ipv4": {"address": "192.168.1.157/24", "gateway": "192.168.1.1"}}
+    ]
+    assert machine["initialization"]["dns"] == {"servers": ["192.168.1.1"]}
+
+
+def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Castle) -> None:
+    os_disk, data_disk = worker(reference)["disks"]
+    assert (os_disk["interface"], os_disk["size"]) == ("scsi0", 34)
+    assert os_disk["importFrom"] == "local:import/talos.qcow2"
+    assert (data_disk["interface"], data_disk["size"]) == ("scsi1", 43)
+    assert "importFrom" not in data_disk
+
+
+def test_a_control_plane_has_no_data_disk_unless_asked(reference: Castle) -> None:
+    assert len(sent(one(reference, "machines-castle-control-plane-1"))["disks"]) == 1
+    asked = castle_with(nodes={"control_planes": {"data_disk_gib": 50}})
+    assert len(sent(one(asked, "machines-castle-control-plane-1"))["disks"]) == 2
+
+
+def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself(
+    reference: Castle,
+) -> None:
+    machine = one(reference, "machines-castle-worker-1")
+    assert set(machine.ignore_changes) == {
+        "disks[0].importFrom",
+        "disks[0].speed",
+        "disks[1].speed",
+    }
+
+
+def test_drives_fit_the_machine_type(reference: Castle) -> None:
+    machine = worker(reference)
+    assert machine["machine"] == "q35"
+    assert machine["cdrom"] == {"fileId": "none", "interface": "ide0"}
+    assert machine["initialization"]["interface"] == "ide2"
+    assert machine["bootOrders"] == ["scsi0"]
+
+
+def test_it_is_switched_off_on_destroy_and_nobody_waits_for_an_agent(reference: Castle) -> None:
+    machine = worker(reference)
+    assert machine["stopOnDestroy"] is True
+    assert machine["agent"]["waitForIp"] == {"disabled": True}
+
+
+def test_every_wait_for_a_machine_has_a_limit(reference: Castle) -> None:
+    limits = {key: value for key, value in worker(reference).items() if key.startswith("timeout")}
+    assert set(limits) == {
+        "timeoutCreate",
+        "timeoutMigrate",
+        "timeoutReboot",
+        "timeoutShutdownVm",
+        "timeoutStartVm",
+        "timeoutStopVm",
+    }
+    assert all(0 < limit <= 1800 for limit in limits.values())
+
+
+def test_machines_wait_for_nothing_of_each_other(reference: Castle) -> None:
+    machines = {r.urn for r in reference.resources if r.type.endswith(":VmLegacy")}
+    for machine in reference.of_type("proxmoxve:index/vmLegacy:VmLegacy"):
+        assert not reference.before(machine) & machines
+
+
+def test_the_pool_is_made_for_the_machines(reference: Castle) -> None:
+    assert sent(one(reference, "machines-pool"))["poolId"] == "castle"
+    assert worker(reference)["poolId"] == "castle"
+
+
+def test_without_a_pool_none_is_made() -> None:
+    castle = castle_with(proxmox={"pool": None})
+    assert not list(castle.of_type("proxmoxve:index/poolLegacy:PoolLegacy"))
+    assert "poolId" not in worker(castle)
+
+
+def test_overrides_reach_their_machine_alone() -> None:
+    change = {"cores": 8, "memory_mib": 16384, "data_disk_gib": 100, "host": "pve2", "vm_id": 8099}
+    castle = castle_with(nodes={"overrides": {"worker-2": change}})
+    changed, other = worker(castle, 2), worker(castle, 1)
+    assert (changed["cpu"]["cores"], changed["memory"]["dedicated"]) == (8, 16384)
+    assert (changed["nodeName"], changed["vmId"]) == ("pve2", 8099)
+    assert [disk["size"] for disk in changed["disks"]] == [34, 100]
+    assert (other["cpu"]["cores"], other["nodeName"]) == (4, "pve")
+
+
+def test_a_vlan_is_set_only_where_it_is_asked_for(reference: Castle) -> None:
+    assert "vlanId" not in worker(reference)["networkDevices"][0]
+    castle = castle_with(network={"vlan": 20})
+    assert worker(castle)["networkDevices"][0]["vlanId"] == 20
+
+
+def test_mac_addresses_are_stable_local_and_differ_between_castles() -> None:
+    mine = mac_address("ephemeral-castle-homelab", 8000)
+    assert mine == mac_address("ephemeral-castle-homelab", 8000)
+    assert mine.startswith("02:") and len(mine) == 17
+    others = {
+        mac_address("ephemeral-castle-other", 8000),
+        mac_address("ephemeral-castle-homelab", 8001),
+    }
+    assert mine not in others and len(others) == 2
+
+
+def test_the_table_names_every_machine() -> None:
+    tables: list[Any] = []
+    settings = settings_with()
+    image_ids = {"pve": "local:import/talos.qcow2"}
+
+    def build() -> None:
+        machines = Machines("machines", MachinesArgs.of(settings, None, image_ids))
+        tables.append(machines.table)
+
+    record(build)
+    assert tables[0]["castle-worker-1"] == {
+        "role": "worker",
+        "address": "192.168.1.155",
+        "vm_id": 8010,
+        "host": "pve",
+    }

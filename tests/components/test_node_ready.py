@@ -1,0 +1,161 @@
+"""The health gate: what it takes for ready, and what it says when it is not."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+import trustme
+
+from components.node_ready import NodeReadyProvider, NotReadyError, check_node, wait_until_ready
+
+PROPS = {
+    "node": "castle-worker-1",
+    "address": "192.168.1.155",
+    "control_plane": False,
+    "endpoint": "https://192.168.1.250:6443",
+}
+READY: dict[str, Any] = {
+    "metadata": {"name": "castle-worker-1", "labels": {}},
+    "status": {
+        "addresses": [
+            {"type": "InternalIP", "address": "192.168.1.155"},
+            {"type": "Hostname", "address": "castle-worker-1"},
+        ],
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
+
+
+def test_a_ready_node_at_its_address_is_ready() -> None:
+    check_node(READY, PROPS)
+
+
+def test_another_address_is_named() -> None:
+    with pytest.raises(NotReadyError, match="knows it at 192.168.1.155, not at its declared"):
+        check_node(READY, PROPS | {"address": "192.168.1.156"})
+
+
+def test_a_kubelet_that_is_not_ready_says_why() -> None:
+    node = copy.deepcopy(READY)
+    node["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "message": "cni plugin not initialized"}
+    ]
+    with pytest.raises(NotReadyError, match="not Ready: cni plugin not initialized"):
+        check_node(node, PROPS)
+
+
+def test_a_kubelet_that_never_spoke_is_not_ready() -> None:
+    with pytest.raises(NotReadyError, match="has not reported yet"):
+        check_node({**READY, "status": {**READY["status"], "conditions": []}}, PROPS)
+
+
+def test_a_control_plane_needs_its_label() -> None:
+    with pytest.raises(NotReadyError, match="label of a control plane"):
+        check_node(READY, PROPS | {"control_plane": True})
+
+
+class Api:
+    """A Kubernetes API of one answer, which wants a client certificate."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: Any = READY
+        self.asked: list[str] = []
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.asked.append(self.path)
+                self.send_response(api.status)
+                self.end_headers()
+                self.wfile.write(json.dumps(api.body).encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        client = authority.issue_cert("admin@castle")
+        self.props = PROPS | {
+            "endpoint": f"https://127.0.0.1:{self.server.server_port}",
+            "ca_certificate": _encoded(authority.cert_pem),
+            "client_certificate": _encoded(client.cert_chain_pems[0]),
+            "client_key": _encoded(client.private_key_pem),
+        }
+
+
+def _encoded(blob: trustme.Blob) -> str:
+    return base64.b64encode(blob.bytes()).decode()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    thread = threading.Thread(target=api.server.serve_forever)
+    thread.start()
+    yield api
+    api.server.shutdown()
+    thread.join()
+    api.server.server_close()
+
+
+def test_it_asks_the_api_with_the_certificate_of_the_cluster(api: Api) -> None:
+    wait_until_ready(api.props, limit=0)
+    assert api.asked == ["/api/v1/nodes/castle-worker-1"]
+
+
+def test_the_last_thing_missing_is_the_error(api: Api) -> None:
+    api.status = 404
+    with pytest.raises(TimeoutError) as error:
+        wait_until_ready(api.props, limit=0)
+    text = str(error.value)
+    assert "castle-worker-1 (192.168.1.155) is not ready after 0 s" in text
+    assert "it has not joined the cluster yet" in text
+    assert "run `up` again" in text
+
+
+def test_it_goes_on_until_the_node_is_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.status = 503
+
+    def next_time(_: float) -> None:
+        api.status = 200
+
+    monkeypatch.setattr("components.node_ready.time.sleep", next_time)
+    wait_until_ready(api.props, limit=60)
+    assert len(api.asked) == 2
+
+
+def test_an_api_that_does_not_answer_is_named() -> None:
+    api = Api()
+    api.server.server_close()
+    with pytest.raises(
+        TimeoutError, match="Kubernetes API at https://127.0.0.1:.* does not answer"
+    ):
+        wait_until_ready(api.props, limit=0)
+
+
+def test_it_waits_on_create_and_keeps_no_secret(api: Api) -> None:
+    result = NodeReadyProvider().create(api.props)
+    assert result.id == "castle-worker-1"
+    assert set(result.outs or {}) == {"node", "address", "control_plane", "endpoint"}
+
+
+def test_only_another_node_is_another_gate() -> None:
+    provider = NodeReadyProvider()
+    renewed = PROPS | {"client_key": "another"}
+    assert provider.diff("castle-worker-1", PROPS, renewed).changes is False
+    moved = provider.diff("castle-worker-1", PROPS, PROPS | {"address": "192.168.1.180"})
+    assert (moved.changes, moved.replaces) == (True, ["address"])

@@ -1,0 +1,1 @@
+"""What the real tools say; skipped where they are not on PATH."""

@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv rehearse preview up refresh down test lint format bench requirements clean
+.PHONY: help venv rehearse token preview up refresh down test lint format bench requirements clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ venv: .venv/ready ## Make the environment that the program runs in
 
 rehearse: .venv/ready ## Run the whole program without hardware, and tell what would happen
 	@$(BIN)/python -m rehearsal --stack $(STACK)
+
+token: .venv/ready ## Ask for the Proxmox API token, and put it into the stack file, encrypted
+	@$(BIN)/python -m engine token --stack $(STACK) -- $(ARGS)
 
 preview: .venv/ready ## Ask the real engine what it would change
 	@$(BIN)/python -m engine preview --stack $(STACK) -- $(ARGS)

@@ -1,4 +1,4 @@
-"""``python -m engine preview|up|refresh|down --stack NAME [-- MORE]``: run the Pulumi CLI.
+"""``python -m engine COMMAND --stack NAME [-- MORE]``: run the Pulumi CLI for one stack.
 
 ``MORE`` goes to the CLI as it stands, e.g. ``-- --yes``. The exit code is the CLI's own; 2 where
 the settings are wrong, before the CLI has been started.
@@ -18,10 +18,19 @@ from engine import cli
 from engine.private_folder import private_folder
 from rehearsal import stack_file
 from settings import SettingsError
+from settings.load import TOKEN
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
-COMMANDS = {"preview": "preview", "up": "up", "refresh": "refresh", "down": "destroy"}
+COMMANDS = {
+    "preview": ["preview"],
+    "up": ["up"],
+    "refresh": ["refresh"],
+    "down": ["destroy"],
+    # Without a value the CLI asks for it, and does not show it.
+    "token": ["config", "set", "--secret", TOKEN],
+}
+"""Our word for each thing to do, and the CLI's."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         select = [str(pulumi), "stack", "select", "--create", options.stack]
         if code := _run(select, environment):
             return code
-        command = [str(pulumi), COMMANDS[options.command], "--stack", options.stack]
-        return _run([*command, *more], environment)
+        command = [str(pulumi), *COMMANDS[options.command], "--stack", options.stack, *more]
+        return _run(command, environment)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

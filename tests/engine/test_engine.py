@@ -64,13 +64,19 @@ def left_behind(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("command", "expected"),
-    [("preview", "preview"), ("up", "up"), ("refresh", "refresh"), ("down", "destroy")],
+    [
+        ("preview", ["preview"]),
+        ("up", ["up"]),
+        ("refresh", ["refresh"]),
+        ("down", ["destroy"]),
+        ("token", ["config", "set", "--secret", "proxmoxve:apiToken"]),
+    ],
 )
-def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: str) -> None:
+def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str]) -> None:
     assert engine.main([command, "--stack", "homelab", "--", "--yes"]) == 0
     assert [arguments for arguments, _, _ in fake.calls] == [
         ["stack", "select", "--create", "homelab"],
-        [expected, "--stack", "homelab", "--yes"],
+        [*expected, "--stack", "homelab", "--yes"],
     ]
 
 

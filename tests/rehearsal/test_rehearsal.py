@@ -1,0 +1,427 @@
+"""The real program, run from its first line to its last without engine, hardware or network."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rehearsal import answers, rules, run, stack_file
+from rehearsal.monitor import STACK, RecordingMonitor
+from rehearsal.record import Castle, Resource
+from rehearsal.report import as_json
+from rehearsal.run import PROGRAM, Rehearsal, rehearse
+from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
+from settings import Role, SettingsError
+from tests.rehearsal.conftest import Vary
+
+THREE_HOSTS = {
+    "proxmox.hosts": ["pve1", "pve2", "pve3"],
+    "nodes.control_planes": {"count": 3, "first_address": "192.168.1.230"},
+    "nodes.workers.count": 4,
+    "nodes.overrides": {
+        "worker-1": {"cores": 8, "memory_mib": 16384, "os_disk_gib": 50},
+        "worker-2": {"address": "192.168.1.180", "vm_id": 8099},
+        "worker-3": {"host": "pve4", "data_disk_gib": 100},
+        "worker-4": {"data_disk_gib": None},
+    },
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "host network": {"traefik.exposure": "host-network"},
+    "host network, no workers": {
+        "traefik.exposure": "host-network",
+        "nodes.workers": {"count": 0},
+        "nodes.control_planes.data_disk_gib": 50,
+        "longhorn.replicas": 1,
+    },
+    "no workers": {
+        "nodes.workers": {"count": 0},
+        "nodes.control_planes": {
+            "count": 3,
+            "first_address": "192.168.1.230",
+            "data_disk_gib": 50,
+        },
+    },
+    "one worker": {"nodes.workers.count": 1, "longhorn.replicas": 1},
+    "thirty workers": {"nodes.workers.count": 30},
+    "several hosts with overrides": THREE_HOSTS,
+    "no pool of machines": {"proxmox.pool": None},
+    "VLAN and production": {"network.vlan": 20, "traefik.acme.server": "production"},
+    "charts of a local folder": {
+        f"{chart}.chart_repository": "./charts" for chart in ("longhorn", "metallb", "traefik")
+    },
+    "charts of a registry": {
+        f"{chart}.chart_repository": "oci://registry.example.org/charts"
+        for chart in ("longhorn", "metallb", "traefik")
+    },
+    "another image factory": {
+        "image": {"factory": "https://factory.example.org/", "extensions": ["siderolabs/i915"]}
+    },
+}
+
+
+# Every castle that can be asked for ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stack", ["homelab", "ha"])
+def test_the_stacks_of_the_repository_would_be_refused_nothing(stack: str) -> None:
+    assert rehearse(stack).problems == []
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary) -> None:
+    found = vary(changes)
+    assert found.problems == []
+    machines = len(found.settings.machines)
+    for type_ in (rules.MACHINE, rules.APPLY, rules.READY):
+        assert len(list(found.castle.of_type(type_))) == machines
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_a_first_preview_of_a_variant_ends(changes: dict[str, Any], vary: Vary) -> None:
+    assert vary(changes, preview=True).problems == []
+
+
+@pytest.mark.parametrize("stack", ["homelab", "ha"])
+def test_a_first_preview_shows_all_that_an_up_makes(stack: str) -> None:
+    preview, up = rehearse(stack, preview=True), rehearse(stack)
+    assert preview.problems == []
+    assert {r.urn for r in preview.castle.resources} == {r.urn for r in up.castle.resources}
+
+
+def test_wrong_settings_end_a_rehearsal(vary: Vary) -> None:
+    with pytest.raises(SettingsError, match=r"nodes\.workers\.count = 251"):
+        vary({"nodes.workers.count": 251})
+
+
+def test_the_programs_warnings_are_told(vary: Vary) -> None:
+    (note,) = vary({"traefik.acme.email": "me@example.org"}).notes
+    assert note.startswith("traefik.acme.email me@example.org is an example's address")
+    assert vary({"traefik.acme.email": "me@tazlab.net"}).notes == []
+
+
+# What is asked for --------------------------------------------------------------------------------
+
+
+def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
+    found = vary(THREE_HOSTS)
+    machines = {machine.plain("name"): machine for machine in found.castle.of_type(rules.MACHINE)}
+    assert machines.keys() == {node.name for node in found.settings.machines}
+    for node in found.settings.machines:
+        machine = machines[node.name]
+        assert machine.plain("nodeName") == node.host
+        assert machine.plain("vmId") == node.vm_id
+        assert machine.plain("cpu")["cores"] == node.cores
+        assert machine.plain("memory")["dedicated"] == node.memory_mib
+        sizes = [disk["size"] for disk in machine.plain("disks")]
+        assert sizes == [size for size in (node.os_disk_gib, node.data_disk_gib) if size]
+    hosts = {node.host for node in found.settings.machines if node.role is Role.CONTROL_PLANE}
+    assert hosts == {"pve1", "pve2", "pve3"}
+
+
+def test_an_image_lies_on_every_host_that_carries_a_machine(vary: Vary) -> None:
+    files = vary(THREE_HOSTS).castle.of_type(rules.FILE)
+    assert {file.plain("nodeName") for file in files} == {"pve1", "pve2", "pve3", "pve4"}
+
+
+@pytest.mark.parametrize("stack", ["homelab", "ha"])
+def test_nothing_enters_kubernetes_before_every_node_is_ready(stack: str) -> None:
+    castle = rehearse(stack).castle
+    before = {r.urn for r in castle.of_type(rules.READY, rules.BOOTSTRAP, rules.APPLY)}
+    inside = [resource for resource in castle.resources if resource.in_kubernetes]
+    assert len(inside) >= 10
+    for resource in inside:
+        assert before <= castle.before(resource), resource.name
+
+
+def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> None:
+    three, four = _by_urn(vary({})), _by_urn(vary({"nodes.workers.count": 4}))
+    assert three.keys() <= four.keys()
+    assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
+        (rules.MACHINE, "machines-castle-worker-4"),
+        (rules.APPLY, "cluster-castle-worker-4-config"),
+        (rules.READY, "cluster-castle-worker-4-ready"),
+    }
+    for urn, resource in three.items():
+        for key in ("inputs", "parent", "provider", "deletedWith", "ignoreChanges"):
+            assert resource[key] == four[urn][key], (urn, key)
+        gained = set(four[urn]["dependencies"]) - set(resource["dependencies"])
+        assert gained <= {dependency for dependency in four if "worker-4-ready" in dependency}
+
+
+def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
+    """The report masks secrets, so the machine configs are compared by themselves."""
+    three = {r.urn: reveal(dict(r.inputs)) for r in vary({}).castle.resources}
+    four = {
+        r.urn: reveal(dict(r.inputs))
+        for r in vary({"nodes.workers.count": 4}).castle.resources
+        if r.urn in three
+    }
+    assert three == four
+
+
+def test_two_rehearsals_are_the_same() -> None:
+    first, second = (json.dumps(_unordered(rehearse("ha")), sort_keys=True) for _ in range(2))
+    assert first == second
+
+
+def test_a_stack_leaves_nothing_behind_for_the_next(homelab: Rehearsal) -> None:
+    rehearse("ha")
+    again = rehearse("homelab")
+    assert _unordered(again) == _unordered(homelab)
+    assert again.notes == homelab.notes
+
+
+def test_two_stacks_share_no_name_id_or_address() -> None:
+    one, other = rehearse("homelab").castle, rehearse("ha").castle
+    for path in ("vmId", "name", "poolId", "tags"):
+        owned = [{str(m.plain(path)) for m in c.of_type(rules.MACHINE)} for c in (one, other)]
+        assert not owned[0] & owned[1], path
+
+
+def _by_urn(found: Rehearsal) -> dict[str, dict[str, Any]]:
+    return {resource["urn"]: resource for resource in as_json(found)["resources"]}
+
+
+def _unordered(found: Rehearsal) -> dict[str, Any]:
+    """The report without the order of registration, which threads decide."""
+    report = as_json(found)
+    report["resources"] = {resource["urn"]: resource for resource in report["resources"]}
+    return {key: sorted(report[key]) if key in ("up", "down") else report[key] for key in report}
+
+
+# No network ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preview", [False, True], ids=["up", "preview"])
+def test_a_rehearsal_opens_no_connection(preview: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def record(*args: Any, **kwargs: Any) -> None:
+        asked.append(args)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket.socket, "connect", record)
+    monkeypatch.setattr(socket.socket, "connect_ex", record)
+    monkeypatch.setattr(socket, "getaddrinfo", record)
+    # In the place of the rehearsal's own guard, which would hide a try from us.
+    monkeypatch.setattr("rehearsal.run._offline", contextlib.nullcontext)
+    assert rehearse("homelab", preview=preview).problems == []
+    assert asked == []
+
+
+def test_what_tries_to_connect_is_refused() -> None:
+    def body() -> None:
+        with socket.socket() as client:
+            client.connect(("127.0.0.1", 9))
+
+    file = stack_file.read("homelab", PROGRAM)
+    with pytest.raises(run.ConnectionRefused, match="opens no connection"):
+        run.perform(body, "homelab", file)
+
+
+def test_the_guard_goes_with_the_rehearsal() -> None:
+    connect = socket.socket.connect
+    rehearse("homelab")
+    assert socket.socket.connect is connect
+
+
+# Secrets ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stack", ["homelab", "ha"])
+def test_no_secret_is_told(stack: str) -> None:
+    found = rehearse(stack)
+    secrets = _secrets_of(found.castle)
+    assert stack_file.PLACEHOLDER_TOKEN in secrets
+    text = json.dumps(as_json(found))
+    for secret in secrets:
+        assert json.dumps(secret)[1:-1] not in text
+    assert base64.b64encode(b"rehearsal ").decode()[:12] not in text
+    assert stack_file.PLACEHOLDER_TOKEN.rpartition("=")[2] not in text
+    assert MASK in text
+
+
+def test_a_token_in_plain_text_is_not_told(vary: Vary) -> None:
+    found = vary({"proxmoxve:apiToken": "castle@pve!pulumi=5eed1e55"})
+    assert found.problems == []
+    assert "5eed1e55" not in json.dumps(as_json(found))
+    assert "5eed1e55" not in str(found.notes)
+    assert [note for note in found.notes if note.startswith("proxmoxve:apiToken stands in ")]
+
+
+def _secrets_of(castle: Castle) -> set[str]:
+    """Every text within a secret that the castle was given, or gave."""
+    found: set[str] = set()
+
+    def look(value: Any, inside: bool = False) -> None:
+        if isinstance(value, Secret):
+            look(value.value, True)
+        elif isinstance(value, dict):
+            for item in value.values():
+                look(item, inside)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                look(item, inside)
+        elif inside and isinstance(value, str) and len(value) > 8:
+            found.add(value)
+
+    for resource in castle.resources:
+        look([resource.inputs, resource.outputs])
+    look(castle.outputs)
+    return found
+
+
+# The report ---------------------------------------------------------------------------------------
+
+
+def test_the_report_has_its_documented_keys(homelab: Rehearsal) -> None:
+    report = as_json(homelab)
+    assert report.keys() >= {
+        "stack",
+        "resources",
+        "up",
+        "down",
+        "criticalPath",
+        "addresses",
+        "outputs",
+        "notes",
+        "problems",
+    }
+    for resource in report["resources"]:
+        assert resource.keys() >= {
+            "urn",
+            "type",
+            "name",
+            "parent",
+            "provider",
+            "dependencies",
+            "propertyDependencies",
+            "deletedWith",
+            "ignoreChanges",
+            "inputs",
+            "start",
+            "end",
+        }
+
+
+def test_the_report_survives_json(homelab: Rehearsal) -> None:
+    assert json.loads(json.dumps(as_json(homelab))) == as_json(homelab)
+
+
+def test_the_report_is_of_one_castle(homelab: Rehearsal) -> None:
+    report = as_json(homelab)
+    urns = [resource["urn"] for resource in report["resources"]]
+    assert sorted(report["up"]) == sorted(urns)
+    assert report["down"] == report["up"][::-1]
+    assert set(report["criticalPath"]) <= set(urns)
+    named = {
+        urn
+        for resource in report["resources"]
+        for urn in [*resource["dependencies"], resource["provider"], resource["deletedWith"]]
+        if urn is not None
+    }
+    assert named <= set(urns)
+
+
+def test_problems_are_reported_with_rule_resource_message_and_source(homelab: Rehearsal) -> None:
+    broken = deepcopy(homelab)
+    broken.problems.append(rules.Finding("a_rule", "machine", "is broken", "a source"))
+    assert as_json(broken)["problems"] == [
+        {"rule": "a_rule", "resource": "machine", "message": "is broken", "source": "a source"}
+    ]
+
+
+def test_the_address_plan_names_every_owner_in_order(homelab: Rehearsal) -> None:
+    assert [(entry["address"], entry["owner"]) for entry in as_json(homelab)["addresses"]] == [
+        ("192.168.1.1", "gateway"),
+        ("192.168.1.2-192.168.1.120", "router's DHCP range"),
+        ("192.168.1.155", "castle-worker-1"),
+        ("192.168.1.156", "castle-worker-2"),
+        ("192.168.1.157", "castle-worker-3"),
+        ("192.168.1.240", "ingress, 80 and 443"),
+        ("192.168.1.240-192.168.1.245", "MetalLB pool"),
+        ("192.168.1.250", "VIP, Kubernetes API"),
+        ("192.168.1.253", "castle-control-plane-1"),
+    ]
+
+
+def test_the_outputs_tell_where_to_go(homelab: Rehearsal) -> None:
+    outputs = as_json(homelab)["outputs"]
+    assert outputs["url"] == "https://tazlab.net"
+    assert outputs["ingress_address"] == "192.168.1.240"
+    assert outputs["api_endpoint"] == "https://192.168.1.250:6443"
+    assert outputs["kubeconfig"] == outputs["talosconfig"] == MASK
+    assert outputs["nodes"]["castle-worker-3"] == {
+        "role": "worker",
+        "address": "192.168.1.157",
+        "vm_id": 8012,
+        "host": "pve",
+    }
+
+
+# The engine's place -------------------------------------------------------------------------------
+
+
+def test_what_nobody_can_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(answers._RESOURCES, rules.SCHEMATIC)
+    problems = rehearse("homelab").problems
+    assert "known answers" in {problem.rule for problem in problems}
+    assert any(rules.SCHEMATIC in problem.message for problem in problems)
+
+
+def test_urns_are_made_as_the_engine_makes_them() -> None:
+    monitor = RecordingMonitor("project", "stack")
+    root = monitor.make_urn("", STACK, "project-stack")
+    component = monitor.make_urn(root, "a:b:C", "one")
+    assert component == "urn:pulumi:stack::project::a:b:C::one"
+    child = monitor.make_urn(component, "d:e:F", "two")
+    assert child == "urn:pulumi:stack::project::a:b:C$d:e:F::two"
+    assert monitor.make_urn(child, "g:h:I", "x").split("::")[2] == "a:b:C$d:e:F$g:h:I"
+
+
+def test_values_come_back_from_the_wire_as_they_went() -> None:
+    value = {
+        "text": "x",
+        "whole": 3,
+        "half": 0.5,
+        "yes": True,
+        "nothing": None,
+        "list": [1, {"deep": Secret("key")}],
+        "secret": Secret({"inner": Secret(["a"])}),
+    }
+    assert decode_struct(encode(value)) == value
+
+
+def test_secrets_are_masked_however_deep_and_rules_can_open_them() -> None:
+    value = {"a": [Secret({"b": Secret("c")})], "d": "e"}
+    assert mask(value) == {"a": [MASK], "d": "e"}
+    assert reveal(value) == {"a": [{"b": "c"}], "d": "e"}
+
+
+def test_what_must_be_there_before_is_found_however_far_back() -> None:
+    chain = [
+        Resource(urn=urn, type="t", name=urn, dependencies=before, provider=provider)
+        for urn, before, provider in (
+            ("provider", (), None),
+            ("first", (), "provider"),
+            ("second", ("first",), None),
+            ("third", ("second", "gone"), None),
+        )
+    ]
+    assert Castle(resources=chain).before(chain[-1]) == {"second", "first", "provider"}
+
+
+def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> None:
+    text = (PROGRAM / "Pulumi.ha.yaml").read_text(encoding="utf-8")
+    (tmp_path / "Pulumi.other.yaml").write_text(text, encoding="utf-8")
+    found = rehearse("other", tmp_path)
+    assert found.stack == "other"
+    assert found.settings.owner == "ephemeral-castle-other"

@@ -1,0 +1,103 @@
+"""The order and the times of a rehearsal: nothing begins before what it needs is there."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from rehearsal import rules, timeline
+from rehearsal.record import Castle, Resource, needs
+from rehearsal.run import Rehearsal
+
+
+def test_up_begins_nothing_before_what_it_needs(homelab: Rehearsal) -> None:
+    order = [resource.urn for resource in timeline.order_up(homelab.castle)]
+    known = homelab.castle.by_urn()
+    seen: set[str] = set()
+    for urn in order:
+        missing = (needs(known[urn]) & known.keys()) - seen
+        assert not missing, f"{urn} comes before {missing}"
+        seen.add(urn)
+    assert len(order) == len(homelab.castle.resources)
+
+
+def test_up_begins_a_component_before_its_parts(homelab: Rehearsal) -> None:
+    order = [resource.urn for resource in timeline.order_up(homelab.castle)]
+    for resource in homelab.castle.resources:
+        if resource.parent in order:
+            assert order.index(resource.parent) < order.index(resource.urn)
+
+
+def test_down_is_up_from_the_end(homelab: Rehearsal) -> None:
+    up = [resource.urn for resource in timeline.order_up(homelab.castle)]
+    assert [resource.urn for resource in timeline.order_down(homelab.castle)] == up[::-1]
+
+
+def test_a_resource_begins_when_the_last_that_it_needs_is_there(homelab: Rehearsal) -> None:
+    known = homelab.castle.by_urn()
+    for resource in homelab.castle.resources:
+        if resource.custom:
+            ends = [known[urn].end for urn in needs(resource) if urn in known]
+            assert resource.start == max(ends, default=0)
+            assert resource.end == resource.start + timeline.seconds(resource)
+
+
+def test_a_component_spans_its_parts(homelab: Rehearsal) -> None:
+    components = [r for r in homelab.castle.resources if not r.custom]
+    assert components
+    for component in components:
+        parts = [r for r in homelab.castle.resources if r.parent == component.urn]
+        assert component.start == min(part.start for part in parts)
+        assert component.end == max(part.end for part in parts)
+
+
+def test_the_critical_path_has_no_gaps_and_ends_last(homelab: Rehearsal) -> None:
+    path = timeline.critical_path(homelab.castle)
+    assert path[0].start == 0
+    assert all(before.end == after.start for before, after in pairwise(path))
+    assert all(before.urn in needs(after) for before, after in pairwise(path))
+    assert path[-1].end == max(resource.end for resource in homelab.castle.resources)
+
+
+def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> None:
+    stations = [rules.FILE, rules.MACHINE, rules.APPLY, rules.BOOTSTRAP, rules.READY]
+    path = timeline.critical_path(homelab.castle)
+    charts = {"longhorn", "traefik"}
+    found = [
+        resource.plain("name") if resource.plain("name") in charts else resource.type
+        for resource in path
+        if resource.type in stations or resource.plain("name") in charts
+    ]
+    assert found == [*stations, "longhorn", "traefik"]
+
+
+def test_all_workers_begin_together(homelab: Rehearsal) -> None:
+    for type_ in (rules.MACHINE, rules.APPLY, rules.READY):
+        workers = [r for r in homelab.castle.of_type(type_) if "-worker-" in r.name]
+        assert len(workers) == 3
+        assert len({worker.start for worker in workers}) == 1
+
+
+def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> None:
+    """Providers and secrets are made in no time; all else has a rule of thumb."""
+    instant = {"pulumi", rules.SECRETS.partition(":")[0]}
+    for resource in homelab.castle.resources:
+        if resource.custom and resource.type.partition(":")[0] not in instant:
+            assert timeline.seconds(resource) > 0, resource.type
+
+
+def test_a_castle_of_nothing_has_no_path() -> None:
+    assert timeline.critical_path(Castle()) == []
+    assert timeline.order_up(Castle()) == []
+
+
+def test_times_follow_from_needs() -> None:
+    file = Resource(urn="file", type=rules.FILE, name="file")
+    machine = Resource(urn="vm", type=rules.MACHINE, name="vm", dependencies=("file",))
+    by_property = Resource(
+        urn="config", type=rules.APPLY, name="config", property_dependencies={"node": ("vm",)}
+    )
+    alone = Resource(urn="alone", type=rules.MACHINE, name="alone")
+    castle = Castle(resources=[file, machine, alone, by_property])
+    timeline.lay_out(castle)
+    assert [(r.start, r.end) for r in castle.resources] == [(0, 60), (60, 100), (0, 40), (100, 120)]
+    assert timeline.critical_path(castle) == [file, machine, by_property]

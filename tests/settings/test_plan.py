@@ -1,0 +1,178 @@
+"""Where each machine stands: names, addresses, VM ids and hosts, all by its own number alone."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any, get_args
+
+import pytest
+
+from settings import Node, Role
+from settings.models import Cluster, Nodes, Proxmox
+from settings.plan import WORKER_ID_OFFSET, plan_nodes
+
+CONTROL_PLANES = {"first_address": "192.168.1.230"}
+WORKERS = {"first_address": "192.168.1.155"}
+
+
+def plan(
+    *,
+    control_planes: dict[str, Any] | None = None,
+    workers: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
+    hosts: tuple[str, ...] = ("pve",),
+    first_vm_id: int = 8000,
+) -> dict[str, Node]:
+    """Lay out a castle, by short name."""
+    nodes = Nodes.model_validate(
+        {
+            "control_planes": CONTROL_PLANES | (control_planes or {}),
+            "workers": WORKERS | (workers or {}),
+            "overrides": overrides or {},
+        }
+    )
+    cluster = Cluster(vip=IPv4Address("192.168.1.250"))
+    planned = plan_nodes(cluster, nodes, Proxmox(hosts=hosts, first_vm_id=first_vm_id))
+    return {node.short_name: node for node in planned}
+
+
+def test_machines_are_numbered_from_one_control_planes_first() -> None:
+    assert list(plan(control_planes={"count": 3}, workers={"count": 2})) == [
+        "control-plane-1",
+        "control-plane-2",
+        "control-plane-3",
+        "worker-1",
+        "worker-2",
+    ]
+
+
+def test_a_machine_has_the_name_of_its_castle_and_its_role() -> None:
+    machines = plan()
+    assert machines["worker-2"].name == "castle-worker-2"
+    assert machines["worker-2"].role is Role.WORKER
+    assert machines["control-plane-1"].name == "castle-control-plane-1"
+    assert machines["control-plane-1"].role is Role.CONTROL_PLANE
+
+
+def test_addresses_follow_the_first_one() -> None:
+    machines = plan(control_planes={"count": 3}, workers={"count": 3})
+    assert [str(machines[f"control-plane-{n}"].address) for n in (1, 2, 3)] == [
+        "192.168.1.230",
+        "192.168.1.231",
+        "192.168.1.232",
+    ]
+    assert [str(machines[f"worker-{n}"].address) for n in (1, 2, 3)] == [
+        "192.168.1.155",
+        "192.168.1.156",
+        "192.168.1.157",
+    ]
+
+
+def test_vm_ids_leave_room_for_five_control_planes() -> None:
+    machines = plan(control_planes={"count": 5}, workers={"count": 2}, first_vm_id=9000)
+    assert [node.vm_id for node in machines.values()] == [
+        *range(9000, 9005),
+        9000 + WORKER_ID_OFFSET,
+        9001 + WORKER_ID_OFFSET,
+    ]
+
+
+def test_a_machine_is_as_large_as_its_role_says() -> None:
+    machines = plan(
+        control_planes={"cores": 3, "memory_mib": 5000, "os_disk_gib": 40, "data_disk_gib": 50},
+        workers={"cores": 6, "memory_mib": 9000, "os_disk_gib": 41, "data_disk_gib": None},
+    )
+    assert _size(machines["control-plane-1"]) == (3, 5000, 40, 50)
+    assert _size(machines["worker-3"]) == (6, 9000, 41, None)
+
+
+def test_control_planes_store_nothing_and_workers_do_unless_told() -> None:
+    machines = plan()
+    assert machines["control-plane-1"].data_disk_gib is None
+    assert machines["worker-1"].data_disk_gib == 43
+
+
+@pytest.mark.parametrize("hosts", [("a", "b", "c"), ("a", "b", "c", "d", "e")])
+def test_control_planes_land_on_different_hosts(hosts: tuple[str, ...]) -> None:
+    machines = plan(control_planes={"count": 3}, hosts=hosts)
+    assert [machines[f"control-plane-{n}"].host for n in (1, 2, 3)] == list(hosts[:3])
+
+
+def test_workers_are_spread_from_the_last_host() -> None:
+    machines = plan(workers={"count": 4}, hosts=("a", "b", "c"))
+    assert [machines[f"worker-{n}"].host for n in (1, 2, 3, 4)] == ["c", "b", "a", "c"]
+
+
+def test_the_first_worker_is_not_beside_the_only_control_plane() -> None:
+    machines = plan(hosts=("a", "b"))
+    assert machines["control-plane-1"].host != machines["worker-1"].host
+
+
+@pytest.mark.parametrize("hosts", [("pve",), ("a", "b"), ("a", "b", "c")])
+@pytest.mark.parametrize("count", [0, 1, 3, 29])
+def test_one_more_worker_moves_nothing(count: int, hosts: tuple[str, ...]) -> None:
+    before = plan(workers={"count": count}, hosts=hosts)
+    after = plan(workers={"count": count + 1}, hosts=hosts)
+    assert after.keys() - before.keys() == {f"worker-{count + 1}"}
+    assert after | before == after
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, 3), (3, 5)])
+def test_more_control_planes_move_nothing(count: int, more: int) -> None:
+    hosts = ("a", "b", "c")
+    before = plan(control_planes={"count": count}, hosts=hosts)
+    after = plan(control_planes={"count": more}, hosts=hosts)
+    assert len(after) - len(before) == more - count
+    assert after | before == after
+
+
+OVERRIDES = {
+    "address": ("192.168.1.180", IPv4Address("192.168.1.180")),
+    "vm_id": (8099, 8099),
+    "host": ("pve2", "pve2"),
+    "cores": (8, 8),
+    "memory_mib": (16384, 16384),
+    "os_disk_gib": (50, 50),
+    "data_disk_gib": (100, 100),
+}
+
+
+@pytest.mark.parametrize("key", OVERRIDES)
+def test_an_override_changes_one_key_of_one_machine(key: str) -> None:
+    written, wanted = OVERRIDES[key]
+    before, after = plan(), plan(overrides={"worker-2": {key: written}})
+    changed = {
+        (name, field)
+        for name in after
+        for field in Node.__dataclass_fields__
+        if getattr(after[name], field) != getattr(before[name], field)
+    }
+    assert changed == {("worker-2", key)}
+    assert getattr(after["worker-2"], key) == wanted
+
+
+def test_every_key_of_an_override_is_tested() -> None:
+    overrides = Nodes.model_fields["overrides"].annotation
+    (_, override) = get_args(overrides)
+    assert set(override.model_fields) == set(OVERRIDES)
+
+
+def test_an_override_of_null_takes_the_data_disk_away() -> None:
+    machines = plan(overrides={"worker-2": {"data_disk_gib": None}})
+    assert machines["worker-2"].data_disk_gib is None
+    assert machines["worker-1"].data_disk_gib == 43
+
+
+@pytest.mark.parametrize("key", sorted(OVERRIDES.keys() - {"data_disk_gib"}))
+def test_an_override_of_null_leaves_what_the_role_says(key: str) -> None:
+    assert plan(overrides={"worker-2": {key: None}}) == plan()
+
+
+def test_an_override_waits_for_its_machine() -> None:
+    overrides = {"worker-4": {"cores": 8}}
+    assert plan(overrides=overrides) == plan()
+    assert plan(workers={"count": 4}, overrides=overrides)["worker-4"].cores == 8
+
+
+def _size(node: Node) -> tuple[int, int, int, int | None]:
+    return node.cores, node.memory_mib, node.os_disk_gib, node.data_disk_gib

@@ -1,0 +1,190 @@
+"""What settings know beyond what is written: defaults that depend on each other, and advice."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from settings import Settings, load, rules
+from settings.models import Nodes, Traefik
+from settings.problems import Problem, SettingsError, did_you_mean
+
+TOKEN = "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"
+NETWORK = {"cidr": "192.168.1.0/24", "gateway": "192.168.1.1"}
+CONTROL_PLANES = {"first_address": "192.168.1.230"}
+WORKERS = {"first_address": "192.168.1.155"}
+ACME = {"email": "me@tazlab.net"}
+
+
+@pytest.fixture(autouse=True)
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the settings warn of, which needs a running engine otherwise."""
+    said: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", said.append)
+    return said
+
+
+def settings_of(stack: str = "test", **groups: Any) -> Settings:
+    """A small castle, with some groups of settings written otherwise."""
+    written: dict[str, Any] = {
+        "network": NETWORK,
+        "cluster": {"vip": "192.168.1.250"},
+        "nodes": {"control_planes": CONTROL_PLANES, "workers": WORKERS},
+        "metallb": {"pool": "192.168.1.240-192.168.1.245"},
+        "traefik": {"acme": ACME},
+        "whoami": {"host": "whoami.tazlab.net"},
+    }
+    config = {
+        f"ephemeral-castle:{name}": json.dumps(group) for name, group in (written | groups).items()
+    }
+    config["proxmoxve:endpoint"] = "https://192.168.1.10:8006/"
+    config["proxmoxve:apiToken"] = TOKEN
+    return load(config, stack)
+
+
+def _nodes(count: int, *, on_control_planes: bool = False) -> dict[str, Any]:
+    disk = {"data_disk_gib": 50} if on_control_planes else {}
+    return {"control_planes": CONTROL_PLANES | disk, "workers": WORKERS | {"count": count}}
+
+
+# Defaults -----------------------------------------------------------------------------------------
+
+
+def test_the_gateway_answers_for_names_unless_told() -> None:
+    assert settings_of().nameservers == (IPv4Address("192.168.1.1"),)
+    told = settings_of(network=NETWORK | {"nameservers": ["9.9.9.9", "1.1.1.1"]})
+    assert [str(server) for server in told.nameservers] == ["9.9.9.9", "1.1.1.1"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "replicas"), [(_nodes(3), 2), (_nodes(1), 1), (_nodes(0, on_control_planes=True), 1)]
+)
+def test_volumes_have_as_many_copies_as_there_are_disks_up_to_two(
+    nodes: dict[str, Any], replicas: int
+) -> None:
+    assert settings_of(nodes=nodes).replicas == replicas
+
+
+def test_copies_of_volumes_can_be_chosen() -> None:
+    assert settings_of(longhorn={"replicas": 1}).replicas == 1
+
+
+def test_the_way_in_is_the_first_address_of_the_pool_unless_told() -> None:
+    assert str(settings_of().ingress_address) == "192.168.1.240"
+    told = settings_of(traefik={"address": "192.168.1.243", "acme": ACME})
+    assert str(told.ingress_address) == "192.168.1.243"
+
+
+def test_the_way_in_is_the_vip_on_the_host_network() -> None:
+    found = settings_of(traefik={"exposure": "host-network", "acme": ACME})
+    assert found.ingress_address == found.cluster.vip
+
+
+def test_volumes_are_on_control_planes_where_they_are_stored_or_used() -> None:
+    on_host = {"exposure": "host-network", "acme": ACME}
+    assert not settings_of().volumes_on_control_planes
+    assert settings_of(nodes=_nodes(2, on_control_planes=True)).volumes_on_control_planes
+    assert settings_of(nodes=_nodes(0, on_control_planes=True)).volumes_on_control_planes
+    assert settings_of(traefik=on_host).volumes_on_control_planes
+
+
+def test_two_stacks_are_two_castles() -> None:
+    assert settings_of("homelab").owner == "ephemeral-castle-homelab"
+    assert settings_of("HA").owner == "ephemeral-castle-ha"
+
+
+def test_control_planes_and_workers_are_all_machines() -> None:
+    found = settings_of()
+    assert found.machines == (*found.control_planes, *found.workers)
+    assert [len(found.control_planes), len(found.workers)] == [1, 3]
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings_of().cluster.name = "keep"
+
+
+def test_the_trailing_slash_of_an_address_does_not_matter() -> None:
+    assert settings_of().proxmoxve.endpoint == "https://192.168.1.10:8006"
+
+
+# Advice -------------------------------------------------------------------------------------------
+
+
+def _advice(*, overrides: dict[str, Any] | None = None, email: str = "me@tazlab.net") -> list[str]:
+    nodes = {"control_planes": CONTROL_PLANES, "workers": WORKERS, "overrides": overrides or {}}
+    groups = {
+        "nodes": Nodes.model_validate(nodes),
+        "traefik": Traefik.model_validate({"acme": {"email": email}}),
+    }
+    return list(rules.advice(groups))
+
+
+def test_nothing_is_advised_where_nothing_surprises() -> None:
+    assert _advice(overrides={"worker-3": {"cores": 8}, "control-plane-1": {"cores": 4}}) == []
+
+
+def test_an_override_of_a_machine_that_is_not_there_is_said() -> None:
+    assert _advice(overrides={"worker-4": {"cores": 8}, "control-plane-2": {"cores": 8}}) == [
+        "nodes.overrides.control-plane-2 waits for a machine of that name: "
+        "there is 1 of role control-plane.",
+        "nodes.overrides.worker-4 waits for a machine of that name: there are 3 of role worker.",
+    ]
+
+
+@pytest.mark.parametrize("domain", ["example.org", "mail.example.com", "castle.local", "x.lan"])
+def test_an_example_of_an_email_address_is_said(domain: str) -> None:
+    (sentence,) = _advice(email=f"me@{domain}")
+    assert sentence.startswith(f"traefik.acme.email me@{domain} is an example's address: ")
+
+
+def test_advice_is_logged_as_warnings(warnings: list[str]) -> None:
+    settings_of(traefik={"acme": {"email": "me@example.org"}})
+    assert [line for line in warnings if line.startswith("traefik.acme.email me@example.org ")]
+
+
+def test_a_token_in_plain_text_is_warned_of_and_not_shown(
+    warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(load.__globals__, "is_config_secret", lambda key: False)
+    settings_of()
+    (warning,) = warnings
+    assert warning.startswith("proxmoxve:apiToken stands in Pulumi.test.yaml in plain text")
+    assert "pulumi config set --secret proxmoxve:apiToken" in warning
+    assert TOKEN.rpartition("=")[2] not in warning
+
+
+def test_an_encrypted_token_is_not_warned_of(
+    warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        load.__globals__, "is_config_secret", lambda key: key == "proxmoxve:apiToken"
+    )
+    settings_of()
+    assert warnings == []
+
+
+# Problems -----------------------------------------------------------------------------------------
+
+
+def test_a_problem_reads_as_path_value_reason_and_cure() -> None:
+    assert (
+        str(Problem("a.b", "1", "is wrong", "write 2")) == "a.b = 1\n    is wrong\n    -> write 2"
+    )
+
+
+def test_problems_are_said_once_and_in_the_order_of_their_paths() -> None:
+    later, earlier = Problem("b", "1", "why", "cure"), Problem("a", "1", "why", "cure")
+    error = SettingsError([later, earlier, later], "homelab")
+    assert error.problems == (earlier, later)
+    assert str(error).startswith("Pulumi.homelab.yaml has 2 problems; nothing has been touched.\n")
+    assert "has 1 problem;" in str(SettingsError([later], "homelab"))
+
+
+def test_a_near_miss_names_the_nearest_word_and_others_all() -> None:
+    assert did_you_mean("worker", ["workers", "control_planes"]) == "did you mean workers?"
+    assert did_you_mean("xyz", ["b", "a"]) == "known here: a, b"
+    assert did_you_mean("xyz", []) == "remove it"

@@ -24,9 +24,9 @@ class RecordingMonitor(mocks.MockMonitor):
         super().__init__(mocks=_NoMocks())
         self.castle = Castle()
         self.unanswered: list[str] = []
-        self._project = project
-        self._stack = stack
-        self._preview = preview
+        self.project = project
+        self.stack = stack
+        self.preview = preview
         self._deleted_with: dict[str, str] = {}
         self._lock = threading.Lock()  # the SDK calls from several threads
 
@@ -34,7 +34,7 @@ class RecordingMonitor(mocks.MockMonitor):
         """A URN as the engine makes it: with the types of all parents but the stack."""
         above = parent.split("::")[2] if parent else STACK
         qualified = type_ if above == STACK else f"{above}${type_}"
-        return f"urn:pulumi:{self._stack}::{self._project}::{qualified}::{name}"
+        return f"urn:pulumi:{self.stack}::{self.project}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:
         """Answer a registration."""
@@ -79,8 +79,8 @@ class RecordingMonitor(mocks.MockMonitor):
         except answers.Unanswered as error:
             self.unanswered.append(str(error))
             return resource.name, {}
-        if self._preview:
-            return UNKNOWN, dict.fromkeys(outputs, UNKNOWN)
+        if self.preview:
+            return "", dict.fromkeys(outputs, UNKNOWN)
         return id_, outputs
 
     def Invoke(self, request: Any) -> Any:
@@ -93,7 +93,9 @@ class RecordingMonitor(mocks.MockMonitor):
         except answers.Unanswered as error:
             self.unanswered.append(str(error))
             result = {}
-        return resource_pb2.ResourceInvokeResponse(**{"return": encode(result)})
+        # `return` is a word of Python's own, so it cannot be named as an argument.
+        answer: dict[str, Any] = {"return": encode(result)}
+        return resource_pb2.ResourceInvokeResponse(**answer)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         """Keep the stack's outputs."""

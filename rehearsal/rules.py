@@ -69,11 +69,14 @@ def rule(source: str) -> Callable[[Check], Check]:
 
 def findings(castle: Castle) -> list[Finding]:
     """All that the real thing would refuse."""
-    return [
-        Finding(name, resource, message, source)
-        for name, (check, source) in RULES.items()
-        for resource, message in check(castle)
-    ]
+    found = []
+    for name, (check, source) in RULES.items():
+        try:
+            found += [Finding(name, resource, said, source) for resource, said in check(castle)]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # What a rule looks at is not there at all: refused too, though by a worse message.
+            found.append(Finding(name, "castle", f"cannot be looked at: {error!r}", source))
+    return found
 
 
 # The engine ---------------------------------------------------------------------------------------

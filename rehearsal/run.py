@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import logging
 import os
@@ -58,9 +59,16 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
     def body() -> None:
         program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
 
+    monitor = RecordingMonitor(PROJECT, stack, preview)
     # Proxmox as on the first day: no guest has any VM id.
     with mock.patch.object(survey, "list_guests", return_value=[]):
-        monitor, notes = perform(body, stack, file, preview=preview)
+        try:
+            notes = perform(body, monitor, file)
+        except AttributeError:
+            # What nobody could answer has no attributes; that it was asked is the problem to tell.
+            if not monitor.unanswered or "settings" not in program:
+                raise
+            notes = []
     timeline.lay_out(monitor.castle)
     problems = [rules.Finding("known answers", PROJECT, text, "") for text in monitor.unanswered]
     if not preview:
@@ -75,33 +83,32 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
 
 
 def perform(
-    body: Callable[[], None], stack: str, file: stack_file.StackFile, *, preview: bool = False
-) -> tuple[RecordingMonitor, list[str]]:
+    body: Callable[[], None], monitor: RecordingMonitor, file: stack_file.StackFile
+) -> list[str]:
     """Run ``body`` as the engine runs a program, and wait for everything that it began.
 
-    Returns the monitor, which has kept all that was asked, and what was logged for the user.
+    ``monitor`` keeps all that is asked. Returns what was logged for the user.
     """
-    monitor = RecordingMonitor(PROJECT, stack, preview)
     notes = _Notes()
-    with _engine(file, notes, stack, monitor, preview), _offline():
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(runtime_stack.run_in_stack(body))
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
-    return monitor, notes.lines
+
+    def run() -> None:
+        with _engine(file, notes, monitor), _offline():
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            try:
+                loop.run_until_complete(runtime_stack.run_in_stack(body))
+            finally:
+                asyncio.set_event_loop(None)
+                loop.close()
+
+    # The SDK keeps its engine and configuration in context variables: a context of our own takes
+    # them along when it goes.
+    contextvars.copy_context().run(run)
+    return notes.lines
 
 
 @contextlib.contextmanager
-def _engine(
-    file: stack_file.StackFile,
-    notes: _Notes,
-    stack: str,
-    monitor: RecordingMonitor,
-    preview: bool,
-) -> Iterator[None]:
+def _engine(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor) -> Iterator[None]:
     """The engine's place in this process: its configuration, and the monitor that answers."""
     logger = logging.Logger("rehearsal")
     logger.addHandler(notes)
@@ -116,9 +123,9 @@ def _engine(
                 monitor=monitor,
                 monitor_features=set(features.supportedFeatures),
                 engine=mocks.MockEngine(logger),
-                project=PROJECT,
-                stack=stack,
-                dry_run=preview,
+                project=monitor.project,
+                stack=monitor.stack,
+                dry_run=monitor.preview,
                 organization=None,
             )
         )
@@ -142,10 +149,10 @@ def _offline() -> Iterator[None]:
     """No connection leaves this process, whatever the program tries."""
 
     def refuse(*args: Any) -> None:
-        raise ConnectionRefused(f"the rehearsal opens no connection, but was asked for {args[1:]}")
+        raise ConnectionRefused(f"the rehearsal opens no connection, but was asked for {args}")
 
-    with (
-        mock.patch.object(socket.socket, "connect", refuse),
-        mock.patch.object(socket.socket, "connect_ex", refuse),
-    ):
+    with contextlib.ExitStack() as closed:
+        for name in ("connect", "connect_ex", "sendto", "sendmsg"):
+            closed.enter_context(mock.patch.object(socket.socket, name, refuse))
+        closed.enter_context(mock.patch.object(socket, "getaddrinfo", refuse))
         yield

@@ -6,6 +6,7 @@ Secrets cannot be opened here, and need not be: a placeholder stands for each.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class _Strict(yaml.SafeLoader):
 def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
         key = loader.construct_object(key_node)
         if key in seen:
             line = key_node.start_mark.line + 1
@@ -46,6 +49,13 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# The engine reads `yes` and `on` as text: only these two are true and false to it.
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Strict.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != _BOOLEAN]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Strict.add_implicit_resolver(_BOOLEAN, re.compile(r"true|false", re.IGNORECASE), list("tTfF"))
 
 
 def read(stack: str, folder: Path) -> StackFile:
@@ -57,10 +67,11 @@ def read(stack: str, folder: Path) -> StackFile:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
     except FileNotFoundError:
-        known = [file.name.split(".")[1] for file in folder.glob("Pulumi.*.yaml")]
+        files = folder.glob("Pulumi.*.yaml")
+        known = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
         problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
         raise SettingsError([problem], stack) from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, RecursionError) as error:
         problem = Problem(path.name, "unreadable", _where(error), "mend the file at that place")
         raise SettingsError([problem], stack) from None
     config = document.get("config") if isinstance(document, dict) else document
@@ -86,10 +97,18 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"secure"}
 
 
-def _text(value: Any) -> str:
+def _opened(value: Any) -> Any:
+    """The value with a placeholder for each secret, and with keys that JSON can have."""
     if _is_secret(value):
         return PLACEHOLDER_TOKEN
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, dict):
+        return {str(key): _opened(item) for key, item in value.items()}
+    return [_opened(item) for item in value] if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str:
+    opened = _opened(value)
+    return opened if isinstance(opened, str) else json.dumps(opened, default=str)
 
 
 def _where(error: Exception) -> str:

@@ -60,7 +60,7 @@ def encode(data: dict[str, Any]) -> struct_pb2.Struct:
 
 
 def _walk(value: Any, secret: Callable[[Any], Any]) -> Any:
-    """A copy of ``value`` in which ``secret`` decides what becomes of what a ``Secret`` holds."""
+    """A copy of ``value`` in which ``secret`` turns what each ``Secret`` holds."""
     if isinstance(value, Secret):
         return secret(value.value)
     if isinstance(value, dict):
@@ -81,4 +81,10 @@ def reveal(value: Any) -> Any:
 
 def mask(value: Any) -> Any:
     """The value as it may be shown."""
-    return _walk(value, lambda _: MASK)
+    if value == UNKNOWN:
+        return "[unknown]"
+    if isinstance(value, dict):
+        return {key: mask(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask(item) for item in value]
+    return MASK if isinstance(value, Secret) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -23,7 +24,9 @@ PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 TOKEN = "proxmoxve:apiToken"
 """The key of the API token, the one secret that every stack needs."""
 
-_OVERRIDE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d*")
+_OVERRIDE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
+_SECRET_NAME = re.compile(r"token|secret|password|key", re.IGNORECASE)
+"""Names below which a value is never shown, even where they do not belong."""
 
 _TYPES = {
     "int_type": ("is not a whole number", "write a whole number, without quotes"),
@@ -61,7 +64,8 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
         try:
             groups[name] = model.model_validate(raw[name])
         except ValidationError as error:
-            problems.extend(_translate(name, detail, model) for detail in error.errors())
+            for detail in error.errors():
+                problems.extend(_translate(name, detail, model))
     if isinstance(nodes := groups.get("nodes"), Nodes):
         problems.extend(_override_names(nodes))
     problems.extend(rules.broken(groups))
@@ -90,6 +94,11 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
                 problems.append(
                     Problem(full_key, "set", "is not a key that the castle reads", cure)
                 )
+        elif namespace not in (PROJECT, "pulumi") and (
+            near := difflib.get_close_matches(namespace, [PROJECT, "proxmoxve"], cutoff=0.8)
+        ):
+            cure = f"did you mean {near[0]}:{key}?"
+            problems.append(Problem(full_key, "set", "is in a namespace that nobody reads", cure))
         elif namespace == PROJECT:
             known = GROUPS.keys() - {"proxmoxve"}
             if key not in known:
@@ -112,66 +121,67 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _missing_group(name: str, model: type[Group]) -> Iterator[Problem]:
-    for path, kind in _required(name, model):
-        yield Problem(path, "missing", "is needed, and has no default", f"write it: {kind}")
-
-
-def _required(path: str, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+def _missing_group(path: str, model: type[BaseModel]) -> Iterator[Problem]:
     for name, field in model.model_fields.items():
-        if not field.is_required():
-            continue
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _required(_join(path, name), annotation)
-        else:
-            yield _join(path, field.alias or name), _meaning(model, field.alias or name)
+        if field.is_required():
+            key = field.alias or name
+            yield from _missing(_join(path, key), model, key)
 
 
-def _meaning(model: type[BaseModel], name: str) -> str:
-    """The first sentence of a field's docstring."""
+def _missing(path: str, model: type[BaseModel], key: str) -> Iterator[Problem]:
+    """A key that is missing, or, where it is a group, the keys that it needs."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    return (fields[name].description or name).replace("``", "").split(". ")[0].rstrip(".")
+    annotation = fields[key].annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from _missing_group(path, annotation)
+    else:
+        meaning = (fields[key].description or key).replace("``", "").split(". ")[0].rstrip(".")
+        yield Problem(path, "missing", "is needed, and has no default", f"write it: {meaning}")
 
 
 def _join(path: str, key: str) -> str:
     return f"{path}:{key}" if path == "proxmoxve" else f"{path}.{key}"
 
 
-def _translate(group: str, detail: ErrorDetails, model: type[BaseModel]) -> Problem:
-    """One pydantic error as path, value, reason and cure."""
+def _translate(group: str, detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
+    """One pydantic error as path, value, reason and cure; several where a group is missing."""
     path = group
     for part in detail["loc"]:
         path = f"{path}[{part}]" if isinstance(part, int) else _join(path, str(part))
-    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
-    shown = json.dumps(value, default=str) if not isinstance(value, str) else value
-    if path == TOKEN:
+    kind, value = detail["type"], detail["input"]
+    # In quotes where quotes are what is wrong, or nothing would be seen.
+    bare = isinstance(value, str) and value and kind not in ("int_type", "bool_type")
+    shown = value if bare else json.dumps(value, default=str)
+    if _SECRET_NAME.search(path):
         shown = "(hidden)"
     if kind == "missing":
         owner = _model_at(model, detail["loc"][:-1])
-        hint = _meaning(owner, str(detail["loc"][-1]))
-        return Problem(path, "missing", "is needed, and has no default", f"write it: {hint}")
+        yield from _missing(path, owner, str(detail["loc"][-1]))
+        return
     if kind == "extra_forbidden":
         known = _model_at(model, detail["loc"][:-1]).model_fields
-        return Problem(path, shown, "is not a setting", did_you_mean(str(detail["loc"][-1]), known))
+        cure = did_you_mean(str(detail["loc"][-1]), known)
+        yield Problem(path, shown, "is not a setting", cure)
+        return
+    yield Problem(path, shown, *_reason_and_cure(detail))
+
+
+def _reason_and_cure(detail: ErrorDetails) -> tuple[str, str]:
+    kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error" and isinstance(context.get("error"), UserError):
         fault: UserError = context["error"]
-        return Problem(path, shown, fault.reason, fault.cure)
+        return fault.reason, fault.cure
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "")
-        reason = (
-            "must be an odd number: etcd needs a majority"
-            if path.endswith("control_planes.count")
-            else "is not one of the choices"
-        )
-        return Problem(path, shown, reason, f"choose {expected}")
+        return "is not one of the choices", f"choose {expected}"
     if kind in ("greater_than_equal", "less_than_equal"):
         low = kind == "greater_than_equal"
         limit = context["ge" if low else "le"]
         reason = f"is {'below the least' if low else 'above the most'} that works, {limit}"
-        return Problem(path, shown, reason, f"choose {limit} or {'more' if low else 'less'}")
-    reason, cure = _TYPES.get(kind, (detail["msg"].lower(), "see docs/settings.md"))
-    return Problem(path, shown, reason, cure)
+        return reason, f"choose {limit} or {'more' if low else 'less'}"
+    if kind == "too_long":
+        return f"is longer than {context['max_length']} characters", "choose a shorter one"
+    return _TYPES.get(kind, (detail["msg"].lower(), "see docs/settings.md"))
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:

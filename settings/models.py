@@ -61,7 +61,9 @@ class AddressRange:
     def __contains__(self, address: IPv4Address) -> bool:
         return self.first <= address <= self.last
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many addresses it has; none where it ends before it begins."""
         return max(0, int(self.last) - int(self.first) + 1)
 
     def __str__(self) -> str:
@@ -94,13 +96,13 @@ def _network(value: Any) -> IPv4Network:
 
 
 def _version(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"v\d+\.\d+\.\d+", value):
+    if isinstance(value, str) and re.fullmatch(r"v\d{1,4}(\.\d{1,4}){2}", value):
         return value
     raise UserError("is not a full version", 'write all three numbers, as in "v1.13.9"')
 
 
 def _chart_version(value: str) -> str:
-    if re.fullmatch(r"\d+\.\d+\.\d+", value):
+    if re.fullmatch(r"\d{1,4}(\.\d{1,4}){2}", value):
         return value
     raise UserError("is not a full chart version", 'write all three numbers, as in "1.12.1"')
 
@@ -130,9 +132,21 @@ def _email(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+    if re.fullmatch(r"https?://[^\s/:@]+(:\d{1,5})?(/\S*)?", value):
         return value.rstrip("/")
     raise UserError("is not a web address", "begin with https:// and a host name")
+
+
+def _different(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) == len(values):
+        return values
+    raise UserError("names one twice", "name each once")
+
+
+def _odd(value: int) -> int:
+    if value in (1, 3, 5):
+        return value
+    raise UserError("must be an odd number: etcd needs a majority", "choose 1, 3 or 5")
 
 
 def _secure_url(value: str) -> str:
@@ -182,7 +196,7 @@ class Network(Group):
     """The home network that the castle stands in."""
 
     cidr: Network4
-    """The IPv4 network of the house, e.g. ``192.168.1.0/24``."""
+    """The IPv4 network of the house, as in ``192.168.1.0/24``."""
     gateway: Address
     """The router's address."""
     nameservers: tuple[Address, ...] = ()
@@ -198,8 +212,8 @@ class Network(Group):
 class Cluster(Group):
     """The Talos cluster."""
 
-    name: DnsLabel = "castle"
-    """Name of the cluster, and the first part of every machine's name."""
+    name: Annotated[DnsLabel, Field(max_length=47)] = "castle"
+    """Name of the cluster, and the first part of every machine's name, which has 63 at most."""
     talos: Version = "v1.13.9"
     """Talos version, with its leading v."""
     kubernetes: Version = "v1.36.3"
@@ -222,8 +236,8 @@ class Machine(Group):
 class ControlPlanes(Machine):
     """The control planes: etcd and the Kubernetes API."""
 
-    count: Literal[1, 3, 5] = 1
-    """How many: an odd number, because etcd needs a majority to live."""
+    count: Annotated[Whole, AfterValidator(_odd)] = 1
+    """How many: 1, 3 or 5, because etcd needs a majority to live."""
     first_address: Address
     """Address of the first one; the others follow it, one by one."""
     cores: Annotated[Whole, Field(ge=2, le=512)] = 2
@@ -269,7 +283,9 @@ class Nodes(Group):
 class Proxmox(Group):
     """Where the machines live."""
 
-    hosts: Annotated[tuple[ProxmoxName, ...], Field(min_length=1)] = ("pve",)
+    hosts: Annotated[tuple[ProxmoxName, ...], Field(min_length=1), AfterValidator(_different)] = (
+        "pve",
+    )
     """Proxmox nodes that machines are spread over; control planes land on different ones."""
     image_datastore: ProxmoxName = "local"
     """Storage with content type ``import``, on each host."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import urllib.parse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
@@ -56,7 +57,7 @@ def _placed(node: Node, nodes: Nodes) -> tuple[str, str]:
 
 def dhcp_in_order(network: Network) -> Iterator[Problem]:
     """The router's range reads from low to high."""
-    if network.dhcp and network.dhcp.last < network.dhcp.first:
+    if network.dhcp is not None and network.dhcp.last < network.dhcp.first:
         yield Problem(
             "network.dhcp",
             str(network.dhcp),
@@ -78,7 +79,7 @@ def pool_in_order(metallb: MetalLB) -> Iterator[Problem]:
 
 def pool_large_enough(metallb: MetalLB, traefik: Traefik) -> Iterator[Problem]:
     """Behind MetalLB, Traefik takes one address; a pool of one has none left for anything else."""
-    if traefik.exposure == "load-balancer" and len(metallb.pool) == 1:
+    if traefik.exposure == "load-balancer" and metallb.pool.size == 1:
         yield Problem(
             "metallb.pool",
             str(metallb.pool),
@@ -149,6 +150,13 @@ def pool_outside_dhcp(network: Network, metallb: MetalLB) -> Iterator[Problem]:
         )
 
 
+def _host_address(proxmoxve: Endpoint) -> IPv4Address | None:
+    """Proxmox' address; none for a host name, as the network alone knows what it stands for."""
+    with contextlib.suppress(ValueError):
+        return IPv4Address(str(urllib.parse.urlsplit(proxmoxve.endpoint).hostname))
+    return None
+
+
 def one_owner_each(
     proxmoxve: Endpoint,
     network: Network,
@@ -158,16 +166,16 @@ def one_owner_each(
 ) -> Iterator[Problem]:
     """No two things may own one address; both are named."""
     owners: dict[IPv4Address, list[tuple[str, str]]] = defaultdict(list)
-    host = proxmoxve.endpoint.split("/")[2].rsplit(":", 1)[0]
-    # A host name is left alone: what it stands for is not known without the network.
-    with contextlib.suppress(ValueError):
-        owners[IPv4Address(host)].append(("proxmoxve:endpoint", "Proxmox itself"))
+    host = _host_address(proxmoxve)
+    if host is not None:
+        owners[host].append(("proxmoxve:endpoint", "Proxmox itself"))
     owners[network.gateway].append(("network.gateway", "the gateway"))
     owners[cluster.vip].append(("cluster.vip", "the VIP"))
     for node in plan_nodes(cluster, nodes, proxmox):
         owners[node.address].append((_node_path(node, nodes, "address"), node.short_name))
     for address, claims in owners.items():
-        (_, first), *others = claims
+        # The one with an override is the one to change.
+        (_, first), *others = sorted(claims, key=lambda claim: ".overrides." in claim[0])
         for path, name in others:
             yield Problem(
                 path,
@@ -178,15 +186,26 @@ def one_owner_each(
 
 
 def nothing_in_pool(
-    network: Network, cluster: Cluster, nodes: Nodes, proxmox: Proxmox, metallb: MetalLB
+    proxmoxve: Endpoint,
+    network: Network,
+    cluster: Cluster,
+    nodes: Nodes,
+    proxmox: Proxmox,
+    metallb: MetalLB,
 ) -> Iterator[Problem]:
-    """What MetalLB hands out cannot be the VIP, a machine or the gateway."""
+    """What MetalLB hands out cannot be what the house or the castle has already."""
     reason = f"lies in the MetalLB pool {metallb.pool}"
     cure = "choose an address outside of metallb.pool, or move the pool"
     if cluster.vip in metallb.pool:
         yield Problem("cluster.vip", str(cluster.vip), reason, cure)
     if network.gateway in metallb.pool:
         yield Problem("network.gateway", str(network.gateway), reason, "move the pool")
+    for server in network.nameservers:
+        if server in metallb.pool:
+            yield Problem("network.nameservers", str(server), reason, "move the pool")
+    host = _host_address(proxmoxve)
+    if host is not None and host in metallb.pool:
+        yield Problem("proxmoxve:endpoint", proxmoxve.endpoint, reason, "move the pool")
     for node in plan_nodes(cluster, nodes, proxmox):
         if node.address in metallb.pool:
             yield Problem(*_placed(node, nodes), reason, cure)
@@ -246,6 +265,21 @@ def vm_ids_free_of_overlap(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> 
                 f"choose an id outside of {proxmox.first_vm_id}-"
                 f"{proxmox.first_vm_id + WORKER_ID_OFFSET + max(0, nodes.workers.count - 1)}",
             )
+
+
+def overrides_keep_to_their_role(nodes: Nodes) -> Iterator[Problem]:
+    """What is too little for a control plane is too little for one of them."""
+    least = {"cores": 2, "memory_mib": 2048}
+    for name, override in sorted(nodes.overrides.items()):
+        for key, limit in least.items():
+            value = getattr(override, key)
+            if name.startswith(Role.CONTROL_PLANE) and value is not None and value < limit:
+                yield Problem(
+                    f"nodes.overrides.{name}.{key}",
+                    str(value),
+                    f"is below the least that works for a control plane, {limit}",
+                    f"choose {limit} or more",
+                )
 
 
 def replicas_have_disks(
@@ -315,6 +349,9 @@ def _not_public(host: str) -> bool:
     return any(host == name or host.endswith(f".{name}") for name in names)
 
 
+BEFORE_PLAN: tuple[Rule, ...] = (workers_have_a_first_address, run_within_last_octet)
+"""Rules without which the machines cannot be laid out."""
+
 RULES: tuple[Rule, ...] = (
     dhcp_in_order,
     pool_in_order,
@@ -326,8 +363,8 @@ RULES: tuple[Rule, ...] = (
     one_owner_each,
     nothing_in_pool,
     ingress_in_pool,
-    run_within_last_octet,
     vm_ids_free_of_overlap,
+    overrides_keep_to_their_role,
     replicas_have_disks,
     data_disk_told_apart,
     acme_production_needs_a_public_host,
@@ -346,9 +383,9 @@ def broken(groups: Mapping[str, Any], rules: Iterable[Rule] = RULES) -> Iterator
     is absent, and so are the rules that need it.
     """
     if "nodes" in groups:
-        missing = list(workers_have_a_first_address(groups["nodes"]))
-        yield from missing
-        if missing:
+        unplaced = [problem for rule in BEFORE_PLAN for problem in rule(groups["nodes"])]
+        yield from unplaced
+        if unplaced:
             groups = {name: group for name, group in groups.items() if name != "nodes"}
     for rule in rules:
         needs = inspect.signature(rule).parameters

@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 
 from rehearsal import stack_file
+from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle, Resource
 from rehearsal.run import PROGRAM, perform
 from rehearsal.values import reveal
 from settings import Settings, load
 from settings.load import TOKEN
+from settings.models import PROJECT
 
 NOTHING = stack_file.StackFile(config={}, secret_keys=[])
 
@@ -42,7 +44,8 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def record(build: Callable[[], object], *, preview: bool = False) -> Castle:
     """Run ``build`` inside of a stack and return all that it asked for; unknown calls raise."""
-    monitor, _ = perform(lambda: _discard(build()), "homelab", NOTHING, preview=preview)
+    monitor = RecordingMonitor(PROJECT, "homelab", preview)
+    perform(lambda: _discard(build()), monitor, NOTHING)
     assert monitor.unanswered == []
     return monitor.castle
 

@@ -6,11 +6,13 @@ import base64
 import contextlib
 import json
 import socket
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi.runtime import settings as runtime
 
 from rehearsal import answers, rules, run, stack_file
 from rehearsal.monitor import STACK, RecordingMonitor
@@ -224,7 +226,7 @@ def test_what_tries_to_connect_is_refused() -> None:
 
     file = stack_file.read("homelab", PROGRAM)
     with pytest.raises(run.ConnectionRefused, match="opens no connection"):
-        run.perform(body, "homelab", file)
+        run.perform(body, RecordingMonitor("project", "stack"), file)
 
 
 def test_the_guard_goes_with_the_rehearsal() -> None:
@@ -425,3 +427,60 @@ def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> Non
     found = rehearse("other", tmp_path)
     assert found.stack == "other"
     assert found.settings.owner == "ephemeral-castle-other"
+
+
+def test_an_id_is_unknown_in_a_preview() -> None:
+    (file,) = rehearse("homelab", preview=True).castle.of_type(rules.FILE)
+    assert "nocloud-amd64" not in str(file.inputs["url"])
+
+
+def test_an_unknown_function_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(token: str, args: object) -> dict[str, Any]:
+        raise answers.Unanswered(f"unknown {token}")
+
+    monkeypatch.setattr(answers, "invoke", unknown)
+    assert "known answers" in {problem.rule for problem in rehearse("homelab").problems}
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [
+        (rules.MACHINE, "initialization"),
+        (rules.APPLY, "machineConfigurationInput"),
+        (rules.NAMESPACE, "metadata"),
+        (rules.POOL, "metadata"),
+        (rules.CLAIM, "metadata"),
+    ],
+)
+def test_a_missing_input_is_no_traceback(type_: str, key: str) -> None:
+    castle = rehearse("homelab").castle
+    for resource in castle.of_type(type_):
+        del resource.inputs[key]  # type: ignore[attr-defined]
+    rules.findings(castle)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda: socket.getaddrinfo("localhost", 443),
+        lambda: _send(),
+    ],
+    ids=["lookup", "datagram"],
+)
+def test_the_guard_refuses_look_ups_and_datagrams(attempt: Callable[[], object]) -> None:
+    def body() -> None:
+        attempt()
+
+    with pytest.raises(run.ConnectionRefused):
+        run.perform(body, RecordingMonitor("project", "stack"), stack_file.read("homelab", PROGRAM))
+
+
+def _send() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", ("127.0.0.1", 9))
+
+
+def test_a_rehearsal_leaves_no_engine_behind() -> None:
+    before = runtime.SETTINGS.engine
+    rehearse("homelab")
+    assert runtime.SETTINGS.engine is before

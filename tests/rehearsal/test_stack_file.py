@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -141,3 +142,31 @@ def test_anything_but_a_mapping_is_refused(text: str, tmp_path: Path) -> None:
     problem = refused(tmp_path, text)
     assert problem.path == "config"
     assert problem.reason == "is not a group of settings"
+
+
+@pytest.mark.parametrize("text", ["config: {[1]: 2}", "config: {a:g: {2020-01-01: 1}}"])
+def test_a_strange_key_is_no_traceback(text: str, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text(text)
+    with contextlib.suppress(SettingsError):
+        stack_file.read("t", tmp_path)
+
+
+def test_a_secret_within_a_group_becomes_the_placeholder(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text("config: {a:g: {deep: {secure: v1:abc}}}")
+    assert "v1:abc" not in stack_file.read("t", tmp_path).config["a:g"]
+
+
+def test_yes_is_text_as_it_is_for_the_engine(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text("config: {proxmoxve:insecure: yes}")
+    assert stack_file.read("t", tmp_path).config["proxmoxve:insecure"] == "yes"
+
+
+def test_a_stack_with_a_dot_is_named_whole(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.prod.eu.yaml").touch()
+    with pytest.raises(SettingsError, match="did you mean prod.eu"):
+        stack_file.read("prod.e", tmp_path)
+
+
+def test_merge_keys_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text("x: &d {a: 1}\nconfig: {a:g: {<<: *d, b: 2}}")
+    stack_file.read("t", tmp_path)

@@ -1,0 +1,67 @@
+"""``python -m rack``: start a rack, say where it is, and run until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .kubernetes.programs import Programs, ProgramsMissingError
+from .rack import Rack
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run a rack."""
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.rack", description=__doc__)
+    parser.add_argument("--host", action="append", metavar="NAME", help="a Proxmox VE host")
+    parser.add_argument("--address", default="127.0.0.1", help="where the APIs listen")
+    parser.add_argument("--proxmox-port", type=int, default=0)
+    parser.add_argument("--factory-port", type=int, default=0)
+    parser.add_argument(
+        "--kubernetes",
+        type=Path,
+        metavar="BIN_DIR",
+        help="where etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok are",
+    )
+    parser.add_argument("--verbose", action="store_true", help="log what goes wrong in between")
+    options = parser.parse_args(arguments)
+    programs = None
+    if options.kubernetes:
+        try:
+            programs = Programs.find(options.kubernetes)
+        except ProgramsMissingError as error:
+            parser.error(f"not in {options.kubernetes}: {error}")
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING)
+    asyncio.run(_run(options, programs))
+
+
+async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
+    rack = Rack(
+        options.host or ["pve"],
+        address=options.address,
+        proxmox_port=options.proxmox_port,
+        factory_port=options.factory_port,
+        kubernetes=programs,
+    )
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    async with rack:
+        endpoints = {
+            "endpoint": rack.endpoint,
+            "api_token": rack.api_token,
+            "ca_file": str(rack.ca_file),
+            "factory_url": rack.factory_url,
+        }
+        sys.stdout.write(json.dumps(endpoints) + "\n")
+        sys.stdout.flush()
+        await interrupted.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""A program that runs until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+_PATIENCE = 10
+"""Seconds in which a program must end before it is killed."""
+
+
+class Process:
+    """One running program, whose output goes to a file."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self.log = log
+
+    @classmethod
+    async def start(cls, program: str, arguments: Sequence[str], log: Path) -> Process:
+        """Start a program with an empty environment.
+
+        With a proxy in its environment the API server calls webhooks through it
+        (facts/charts.md 5).
+        """
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                *arguments,
+                env={},
+                cwd=log.parent,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return cls(process, log)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.returncode is not None
+
+    async def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        if self.ended:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), _PATIENCE)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()

@@ -1,0 +1,82 @@
+"""A stand-in for Longhorn: its StorageClass, and a volume for each claim.
+
+Longhorn's manager makes the class from a ConfigMap of its chart, and takes it away when it is
+uninstalled (facts/charts.md 4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from .client import KubernetesClient
+
+_CONFIG = "/api/v1/namespaces/longhorn-system/configmaps/longhorn-storageclass"
+_MANAGER = "/apis/apps/v1/namespaces/longhorn-system/daemonsets/longhorn-manager"
+_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+_CLAIMS = "/api/v1/persistentvolumeclaims"
+_VOLUMES = "/api/v1/persistentvolumes"
+_PROVISIONER = "driver.longhorn.io"
+
+
+async def provision(client: KubernetesClient) -> None:
+    """Keep the class, and the volumes of its claims."""
+    classes = {c["metadata"]["name"]: c for c in await client.list(_CLASSES)}
+    ours = {name: c for name, c in classes.items() if c["provisioner"] == _PROVISIONER}
+    await _keep_class(client, ours)
+    volumes = {volume["metadata"]["name"]: volume for volume in await client.list(_VOLUMES)}
+    for claim in await client.list(_CLAIMS):
+        storage_class = ours.get(claim["spec"].get("storageClassName", ""))
+        name = f"pvc-{claim['metadata']['uid']}"
+        if storage_class and claim["status"]["phase"] == "Pending" and name not in volumes:
+            await client.create(_VOLUMES, _volume(name, claim, storage_class))
+    for name, volume in volumes.items():
+        if volume["status"].get("phase") == "Released" and _is_to_be_deleted(volume):
+            await client.delete(f"{_VOLUMES}/{name}")
+
+
+async def _keep_class(client: KubernetesClient, ours: dict[str, Any]) -> None:
+    config = await client.get(_CONFIG)
+    if config is None:
+        for name in ours:
+            await client.delete(f"{_CLASSES}/{name}")
+        return
+    manager = await client.get(_MANAGER)
+    if manager and manager["status"].get("numberReady"):
+        wanted = yaml.safe_load(config["data"]["storageclass.yaml"])
+        if wanted["metadata"]["name"] not in ours:
+            await client.create(_CLASSES, wanted)
+
+
+def _is_to_be_deleted(volume: dict[str, Any]) -> bool:
+    spec = volume["spec"]
+    driver, policy = spec.get("csi", {}).get("driver"), spec["persistentVolumeReclaimPolicy"]
+    return (driver, policy) == (_PROVISIONER, "Delete")
+
+
+def _volume(name: str, claim: dict[str, Any], storage_class: dict[str, Any]) -> dict[str, Any]:
+    metadata = claim["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": name,
+            "annotations": {"pv.kubernetes.io/provisioned-by": _PROVISIONER},
+        },
+        "spec": {
+            "accessModes": claim["spec"]["accessModes"],
+            "capacity": {"storage": claim["spec"]["resources"]["requests"]["storage"]},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+            "csi": {"driver": _PROVISIONER, "fsType": "ext4", "volumeHandle": name},
+            "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy", "Delete"),
+            "storageClassName": storage_class["metadata"]["name"],
+            "volumeMode": "Filesystem",
+        },
+    }

@@ -1,0 +1,121 @@
+"""What belongs to the cluster as a whole: nodes, tasks, pools (facts/providers.md B1, B7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import errors
+from .call import Call, Route
+from .model import VERSION, Cluster, Pool, Vm
+from .tasks import Tasks
+
+
+class ClusterRoutes:
+    """What belongs to no single VM or storage."""
+
+    def __init__(self, cluster: Cluster, tasks: Tasks) -> None:
+        self._cluster = cluster
+        self._tasks = tasks
+
+    def __iter__(self) -> Iterator[Route]:
+        yield "GET", "/version", self.version
+        yield "GET", "/nodes", self.nodes
+        yield "GET", "/cluster/nextid", self.next_id
+        yield "GET", "/cluster/resources", self.resources
+        yield "GET", "/nodes/{node}/tasks/{upid}/status", self.task_status
+        yield "GET", "/nodes/{node}/tasks/{upid}/log", self.task_log
+        yield "DELETE", "/nodes/{node}/tasks/{upid}", self.stop_task
+        yield "GET", "/pools", self.pools
+        yield "POST", "/pools", self.create_pool
+        yield "PUT", "/pools", self.update_pool
+        yield "DELETE", "/pools", self.delete_pool
+
+    async def version(self, _: Call) -> object:
+        """Tell the version of Proxmox VE."""
+        return VERSION
+
+    async def nodes(self, _: Call) -> object:
+        """List the nodes."""
+        return [node.summary() for node in self._cluster.nodes.values()]
+
+    async def next_id(self, _: Call) -> object:
+        """Tell a free VM id."""
+        return str(self._cluster.next_id())
+
+    async def resources(self, call: Call) -> object:
+        """List VMs and containers, nodes, storages."""
+        wanted = call.parameters.get("type")
+        everything = {
+            "vm": [_vm_resource(vm) for vm in self._cluster.vms.values()],
+            "node": [node.summary() for node in self._cluster.nodes.values()],
+            "storage": [
+                storage.summary()
+                | {"id": f"storage/{node.name}/{storage.name}", "node": node.name}
+                | {"type": "storage", "plugintype": storage.kind, "status": "available"}
+                for node in self._cluster.nodes.values()
+                for storage in node.storages
+            ],
+        }
+        return [
+            item for kind, items in everything.items() if wanted in (None, kind) for item in items
+        ]
+
+    async def task_status(self, call: Call) -> object:
+        """Answer a poll."""
+        return self._tasks.get(call.path["upid"]).status()
+
+    async def task_log(self, call: Call) -> object:
+        """Show what a task wrote."""
+        return self._tasks.get(call.path["upid"]).log()
+
+    async def stop_task(self, call: Call) -> object:
+        """Stop a task; all of ours have ended before they can be stopped."""
+        self._tasks.forget(call.path["upid"])
+        return None
+
+    async def pools(self, call: Call) -> object:
+        """List the pools without, or show one with its members."""
+        if "poolid" not in call.parameters:
+            return [
+                {"poolid": p.poolid, "comment": p.comment} for p in self._cluster.pools.values()
+            ]
+        pool = self._cluster.pool(call.parameters["poolid"])
+        members = [_vm_resource(self._cluster.vms[vmid]) for vmid in sorted(pool.vmids)]
+        return [{"poolid": pool.poolid, "comment": pool.comment, "members": members}]
+
+    async def create_pool(self, call: Call) -> object:
+        """Make an empty pool."""
+        poolid = call.require("poolid")
+        if poolid in self._cluster.pools:
+            raise errors.ProxmoxError(f"create pool failed: pool '{poolid}' already exists")
+        comment = call.parameters.get("comment", "")
+        self._cluster.pools[poolid] = Pool(poolid=poolid, comment=comment)
+        return None
+
+    async def update_pool(self, call: Call) -> object:
+        """Change the comment, add VMs, or take them out (``delete=1``)."""
+        pool = self._cluster.pool(call.require("poolid"))
+        pool.comment = call.parameters.get("comment", pool.comment)
+        vmids = {int(vmid) for vmid in call.parameters.get("vms", "").split(",") if vmid}
+        if call.parameters.get("delete") == "1":
+            pool.vmids -= vmids
+        else:
+            pool.vmids |= vmids
+        return None
+
+    async def delete_pool(self, call: Call) -> object:
+        """Remove an empty pool."""
+        pool = self._cluster.pool(call.require("poolid"))
+        if pool.vmids:
+            raise errors.ProxmoxError(f"delete pool failed: pool '{pool.poolid}' is not empty")
+        del self._cluster.pools[pool.poolid]
+        return None
+
+
+def _vm_resource(vm: Vm) -> dict[str, object]:
+    return vm.summary() | {
+        "type": vm.kind,
+        "id": f"{vm.kind}/{vm.vmid}",
+        "node": vm.node.name,
+        "maxcpu": int(vm.config.get("cores", "1")) * int(vm.config.get("sockets", "1")),
+    }

@@ -1,0 +1,114 @@
+"""The API over HTTPS: tokens, forms, reason phrases (facts/providers.md B0)."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler as HttpHandler
+
+from ..certificates import CertificateAuthority
+from ..request_log import Request, RequestLog
+from . import errors
+from .call import Call, Handler, Route
+from .errors import ProxmoxError, TaskError
+from .faults import Faults
+
+_BASE = "/api2/json"
+_SCHEME = "PVEAPIToken="
+_SECRET_PARAMETERS = frozenset({"cipassword"})
+
+
+class ProxmoxServer:
+    """Serves routes to whoever has the token."""
+
+    def __init__(
+        self, *, routes: Iterable[Route], token: str, requests: RequestLog, faults: Faults
+    ) -> None:
+        self._token = token
+        self._requests = requests
+        self._faults = faults
+        app = web.Application(middlewares=[self._middleware])
+        for method, path, handler in routes:
+            app.router.add_route(method, f"{_BASE}{path}", self._answer(handler))
+        app.router.add_route("*", "/{path:.*}", self._unknown)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+
+    async def start(self, address: str, port: int, tls: ssl.SSLContext) -> int:
+        """Listen, and return the port."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, address, port, ssl_context=tls)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await self._runner.cleanup()
+
+    def _answer(self, handler: Handler) -> HttpHandler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            call = Call(
+                user=self._token.partition("=")[0],
+                path=request.match_info,
+                parameters=await _parameters(request),
+            )
+            return web.json_response({"data": await handler(call)})
+
+        return answer
+
+    async def _unknown(self, request: web.Request) -> web.StreamResponse:
+        raise errors.not_implemented(request.method, request.path.removeprefix(_BASE))
+
+    @web.middleware
+    async def _middleware(self, request: web.Request, handler: HttpHandler) -> web.StreamResponse:
+        path = urllib.parse.unquote(request.rel_url.raw_path).removeprefix(_BASE)
+        parameters = await _parameters(request)
+        kept = {k: v for k, v in parameters.items() if k not in _SECRET_PARAMETERS}
+        self._requests.append(
+            Request(api="proxmox", method=request.method, path=path, parameters=kept)
+        )
+        try:
+            self._authenticate(request)
+            self._faults.strike(request.method, path)
+            return await handler(request)
+        except TaskError as error:  # the same failure in a call that makes no task
+            return _refusal(ProxmoxError(str(error)))
+        except ProxmoxError as error:
+            return _refusal(error)
+
+    def _authenticate(self, request: web.Request) -> None:
+        header = request.headers.get("Authorization", "")
+        if not header.startswith(_SCHEME):
+            raise errors.unauthorized("No ticket")
+        given, expected = header.removeprefix(_SCHEME), self._token
+        if given == expected:
+            return
+        user, _, token = given.partition("=")[0].partition("!")
+        if f"{user}!{token}" != expected.partition("=")[0]:
+            raise errors.unauthorized(f"no such token '{token}' for user '{user}'")
+        raise errors.unauthorized("invalid token value!")
+
+
+def server_tls(authority: CertificateAuthority, address: str, directory: Path) -> ssl.SSLContext:
+    """Make the TLS side of the server; its files go into ``directory``."""
+    pair = authority.issue("proxmox", hosts=[address, "localhost"])
+    chain = directory / "proxmox.pem"
+    chain.touch(mode=0o600)
+    chain.write_bytes(pair.certificate + pair.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    return context
+
+
+async def _parameters(request: web.Request) -> dict[str, str]:
+    form = await request.post()
+    return {**request.query, **{k: v for k, v in form.items() if isinstance(v, str)}}
+
+
+def _refusal(error: ProxmoxError) -> web.Response:
+    body = {"data": None, "message": error.reason, "errors": error.errors}
+    reason = error.reason.replace("\n", " ")
+    return web.json_response(body, status=error.status, reason=reason)

@@ -1,0 +1,50 @@
+"""A whole simulated Proxmox VE cluster."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+
+from ..request_log import RequestLog
+from .cluster_routes import ClusterRoutes
+from .faults import Faults
+from .guests import Guests
+from .images import Images
+from .model import Cluster, Node
+from .server import ProxmoxServer
+from .storage_routes import StorageRoutes
+from .tasks import Tasks
+from .vm_routes import VmRoutes
+
+
+class ProxmoxSimulator:
+    """The state of a cluster and the server that shows it."""
+
+    def __init__(
+        self,
+        *,
+        nodes: Iterable[Node],
+        token: str,
+        guests: Guests,
+        images: Images,
+        requests: RequestLog,
+    ) -> None:
+        self.cluster = Cluster(nodes)
+        self.tasks = Tasks()
+        self.faults = Faults()
+        routes = [
+            *ClusterRoutes(self.cluster, self.tasks),
+            *StorageRoutes(self.cluster, self.tasks, images),
+            *VmRoutes(self.cluster, self.tasks, guests),
+        ]
+        self._server = ProxmoxServer(
+            routes=routes, token=token, requests=requests, faults=self.faults
+        )
+
+    async def start(self, address: str, port: int, tls: ssl.SSLContext) -> int:
+        """Serve the API, and return its port."""
+        return await self._server.start(address, port, tls)
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        await self._server.stop()

@@ -1,0 +1,200 @@
+"""The life of a VM, request by request (facts/providers.md B3 to B6)."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator, Sequence
+
+from . import errors, vms
+from .call import Call, Route
+from .errors import ProxmoxError
+from .guests import GuestError, Guests, guest_of
+from .model import Cluster, Vm
+from .tasks import Tasks
+
+
+class VmRoutes:
+    """The VMs of the nodes."""
+
+    def __init__(self, cluster: Cluster, tasks: Tasks, guests: Guests) -> None:
+        self._cluster = cluster
+        self._tasks = tasks
+        self._guests = guests
+
+    def __iter__(self) -> Iterator[Route]:
+        vm = "/nodes/{node}/qemu/{vmid}"
+        yield "GET", "/nodes/{node}/qemu", self.list_vms
+        yield "GET", "/nodes/{node}/lxc", self.list_containers
+        yield "POST", "/nodes/{node}/qemu", self.create
+        yield "GET", f"{vm}/config", self.config
+        yield "PUT", f"{vm}/config", self.configure
+        yield "PUT", f"{vm}/cloudinit", self.regenerate_cloudinit
+        yield "PUT", f"{vm}/resize", self.resize
+        yield "GET", f"{vm}/status/current", self.status
+        yield "POST", f"{vm}/status/start", self.start
+        yield "POST", f"{vm}/status/stop", self.stop
+        yield "POST", f"{vm}/status/shutdown", self.shut_down
+        yield "POST", f"{vm}/status/reboot", self.reboot
+        yield "GET", f"{vm}/agent/network-get-interfaces", self.agent_interfaces
+        yield "DELETE", vm, self.delete
+        yield "DELETE", f"{vm}/", self.delete  # so the provider writes it (B6)
+
+    async def list_vms(self, call: Call) -> object:
+        """List the VMs of a node."""
+        return self._list(call, "qemu")
+
+    async def list_containers(self, call: Call) -> object:
+        """List the containers of a node."""
+        return self._list(call, "lxc")
+
+    async def create(self, call: Call) -> object:
+        """Make a VM; its disks are made and imported in the task."""
+        node = self._cluster.node(call.path["node"])
+        vmid = call.integer("vmid")
+        self._cluster.require_free(vmid)
+        vms.check(node, call.parameters)
+        if "pool" in call.parameters:
+            self._cluster.pool(call.parameters["pool"])
+        return self._tasks.run(
+            node.name,
+            "qmcreate",
+            vmid,
+            call.user,
+            lambda: vms.create(self._cluster, node, call.parameters),
+        )
+
+    async def config(self, call: Call) -> object:
+        """Show the configuration."""
+        return self._vm(call).api_config()
+
+    async def configure(self, call: Call) -> object:
+        """Change the configuration."""
+        vm = self._unlocked(call)
+        vms.check(vm.node, call.parameters)
+        vms.configure(vm, call.parameters)
+        self._guests.replug(guest_of(vm))
+        return None
+
+    async def regenerate_cloudinit(self, call: Call) -> object:
+        """Write the cloud-init drive anew; ours is read when the guest boots."""
+        self._unlocked(call)
+        return None
+
+    async def resize(self, call: Call) -> object:
+        """Grow a disk."""
+        vm = self._unlocked(call)
+        key, size = call.require("disk"), call.require("size")
+        upid = self._tasks.run(
+            vm.node.name, "resize", vm.vmid, call.user, lambda: vms.resize(vm, key, size)
+        )
+        self._guests.replug(guest_of(vm))
+        return upid
+
+    async def status(self, call: Call) -> object:
+        """Tell whether the VM runs."""
+        vm = self._vm(call)
+        summary = vm.summary()
+        return summary | {
+            "qmpstatus": summary["status"],
+            "cpus": int(vm.config.get("cores", "1")),
+            "agent": int(vm.agent_enabled),
+        }
+
+    async def start(self, call: Call) -> object:
+        """Give the VM power, and let its guest boot."""
+        vm = self._unlocked(call)
+        if vm.running:
+            raise ProxmoxError(f"VM {vm.vmid} already running")
+        return await self._power_on(call, vm)
+
+    async def stop(self, call: Call) -> object:
+        """Cut the power."""
+        return await self._power_off(call, self._unlocked(call), "qmstop")
+
+    async def shut_down(self, call: Call) -> object:
+        """Ask the guest to shut down; ours always does."""
+        return await self._power_off(call, self._unlocked(call), "qmshutdown")
+
+    async def reboot(self, call: Call) -> object:
+        """Ask the guest to shut down, then start the VM with its present configuration."""
+        vm = self._unlocked(call)
+        await self._power_off(call, vm, "qmreboot")
+        return await self._power_on(call, vm)
+
+    async def agent_interfaces(self, call: Call) -> object:
+        """Pass on what the guest agent knows about the network."""
+        vm = self._vm(call)
+        addresses = self._guests.agent_addresses(vm.vmid) if vm.agent_enabled else None
+        if addresses is None:
+            raise errors.agent_not_running()
+        mac = vm.config.get("net0", "").partition(",")[0].partition("=")[2]
+        return {
+            "result": [
+                _interface("lo", "00:00:00:00:00:00", ["127.0.0.1"]),
+                _interface("eth0", mac.lower(), addresses),
+            ]
+        }
+
+    async def delete(self, call: Call) -> object:
+        """Destroy the VM and its disks."""
+        vm = self._unlocked(call)
+        if vm.running:
+            raise errors.vm_running(vm.vmid)
+        if vm.config.get("protection") == "1":
+            raise ProxmoxError(f"can't remove VM {vm.vmid} - protection mode enabled")
+        await self._guests.discard(vm.vmid)
+        purge = call.parameters.get("purge") == "1"
+        return self._tasks.run(
+            vm.node.name,
+            "qmdestroy",
+            vm.vmid,
+            call.user,
+            lambda: vms.destroy(self._cluster, vm, purge=purge),
+        )
+
+    def _list(self, call: Call, kind: str) -> list[dict[str, object]]:
+        node = self._cluster.node(call.path["node"])
+        return [
+            vm.summary() for vm in self._cluster.vms.values() if vm.node is node and vm.kind == kind
+        ]
+
+    def _vm(self, call: Call) -> Vm:
+        vmid = call.path["vmid"]
+        if not vmid.isdigit():
+            raise errors.invalid_parameter("vmid", "type check ('integer') failed")
+        return self._cluster.vm(call.path["node"], int(vmid))
+
+    def _unlocked(self, call: Call) -> Vm:
+        vm = self._vm(call)
+        vm.require_unlocked()
+        return vm
+
+    async def _power_on(self, call: Call, vm: Vm) -> str:
+        exitstatus = "OK"
+        try:
+            await self._guests.power_on(guest_of(vm))
+            vm.started_at = time.monotonic()
+        except GuestError as error:
+            exitstatus = f"start failed: {error}"
+        return self._tasks.record(vm.node.name, "qmstart", vm.vmid, call.user, exitstatus)
+
+    async def _power_off(self, call: Call, vm: Vm, kind: str) -> str:
+        await self._guests.power_off(vm.vmid)
+        vm.lose_power()
+        return self._tasks.record(vm.node.name, kind, vm.vmid, call.user)
+
+
+def _interface(name: str, mac: str, addresses: Sequence[str]) -> dict[str, object]:
+    return {
+        "name": name,
+        "hardware-address": mac,
+        "ip-addresses": [
+            {
+                "ip-address": address,
+                "ip-address-type": f"ipv{ipaddress.ip_address(address).version}",
+                "prefix": 24,
+            }
+            for address in addresses
+        ],
+    }

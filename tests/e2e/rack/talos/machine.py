@@ -1,0 +1,126 @@
+"""One Talos machine: what is on its disk, and what it does with it while it has power."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+from ..proxmox.guests import Guest
+from .config import MachineConfig
+
+RESET_EVENT = "stopAllServices"
+"""The task that the provider waits for after it has asked for a reset (facts/providers.md C1)."""
+
+_VERSION = re.compile(r"/(v\d+\.\d+\.\d+[^/]*)/")
+_UNKNOWN_VERSION = "v0.0.0"
+_SERVICES = ("apid", "containerd", "cri", "kubelet", "machined", "udevd")
+_CONTROL_PLANE_SERVICES = ("etcd", "trustd")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Installation:
+    """What outlives a loss of power."""
+
+    config: MachineConfig | None = None
+    staged: MachineConfig | None = None
+    """A configuration for the next boot."""
+    has_etcd_data: bool = False
+
+    def boot(self) -> None:
+        """Take up what was staged."""
+        self.config, self.staged = self.staged or self.config, None
+
+    def wipe(self) -> None:
+        """Forget all of it, as a reset does with STATE and EPHEMERAL."""
+        self.config = self.staged = None
+        self.has_etcd_data = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """A system service as ``talosctl services`` shows it."""
+
+    id: str
+    state: str
+    healthy: bool
+
+
+class Machine:
+    """A machine that has power."""
+
+    def __init__(self, guest: Guest, installation: Installation, extensions: Sequence[str]) -> None:
+        self.guest = guest
+        self.installation = installation
+        self.extensions = tuple(extensions)
+        self.boot_id = str(uuid.uuid4())
+        self._events: list[tuple[str, str]] = []
+        self._changed = asyncio.Condition()
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.hostname} at {self.address}, {self.stage}>"
+
+    @property
+    def address(self) -> str:
+        """Where its API is."""
+        return self.guest.address
+
+    @property
+    def config(self) -> MachineConfig | None:
+        """Its configuration, None in maintenance mode."""
+        return self.installation.config
+
+    @property
+    def hostname(self) -> str:
+        """Its name, made from its address while none is given."""
+        name = self.config.hostname if self.config else ""
+        return name or f"talos-{self.address.replace('.', '-')}"
+
+    @property
+    def stage(self) -> str:
+        """``maintenance`` or ``running``."""
+        return "running" if self.config else "maintenance"
+
+    @property
+    def is_control_plane(self) -> bool:
+        """Whether it is configured to be one."""
+        return self.config is not None and self.config.is_control_plane
+
+    @property
+    def version(self) -> str:
+        """The version of Talos in the image that its disk was made of."""
+        urls = [disk.image_url for disk in self.guest.disks if disk.is_boot_disk]
+        match = _VERSION.search(urls[0]) if urls else None
+        return match[1] if match else _UNKNOWN_VERSION
+
+    @property
+    def services(self) -> list[Service]:
+        """Its services; etcd waits until it is bootstrapped or has joined."""
+        if self.config is None:
+            return [Service(name, "Running", True) for name in ("apid", "containerd", "machined")]
+        names = _SERVICES + (_CONTROL_PLANE_SERVICES if self.is_control_plane else ())
+        running = {name: name != "etcd" or self.installation.has_etcd_data for name in names}
+        names_of_extensions = [f"ext-{name.rpartition('/')[2]}" for name in self.extensions]
+        return [
+            *(Service(n, "Running" if running[n] else "Preparing", running[n]) for n in names),
+            *(Service(name, "Running", True) for name in names_of_extensions),
+        ]
+
+    async def emit(self, task: str, actor: str) -> None:
+        """Tell all who listen, and all who will, that a task has started."""
+        async with self._changed:
+            self._events.append((task, actor))
+            self._changed.notify_all()
+
+    async def events(self) -> AsyncIterator[tuple[str, str]]:
+        """Yield all events, past ones first: a reset may overtake the call that listens to it."""
+        seen = 0
+        while True:
+            async with self._changed:
+                while len(self._events) == seen:
+                    await self._changed.wait()
+            for event in self._events[seen:]:
+                yield event
+            seen = len(self._events)

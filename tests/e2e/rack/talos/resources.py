@@ -1,0 +1,62 @@
+"""The COSI resources that the provider reads (facts/providers.md C1, C2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .machine import Machine
+from .messages import cosi, talos
+from .validation import disk_fields
+
+_GIB = 1024**3
+_READY = 6
+_RUNNING, _MAINTENANCE = 4, 3
+_RESERVED = 1200 * 1024**2
+"""What the boot and state partitions take of the system disk; EPHEMERAL has the rest."""
+
+
+def find(machine: Machine, namespace: str, kind: str) -> Mapping[str, Any]:
+    """Return the resources of a type by their ids; none for a type that is not simulated."""
+    make = _KINDS.get((namespace, kind))
+    return (
+        {}
+        if make is None
+        else {name: _resource(namespace, kind, name, spec) for name, spec in make(machine)}
+    )
+
+
+def _disks(machine: Machine) -> Iterator[tuple[str, Any]]:
+    for disk in machine.guest.disks:
+        fields = disk_fields(disk)
+        name = disk.device.rpartition("/")[2]
+        size = f"{disk.size / _GIB:.0f} GiB"
+        yield name, talos.DiskSpec(**fields, io_size=512, sector_size=512, pretty_size=size)
+
+
+def _volumes(machine: Machine) -> Iterator[tuple[str, Any]]:
+    if machine.config is None:
+        return
+    system = next(disk for disk in machine.guest.disks if disk.is_boot_disk)
+    size = max(0, system.size - _RESERVED)
+    yield "EPHEMERAL", talos.VolumeStatus(phase=_READY, location=f"{system.device}4", size=size)
+    for volume in machine.config.user_volumes:
+        yield f"u-{volume.name}", talos.VolumeStatus(phase=_READY)
+
+
+def _machine_status(machine: Machine) -> Iterator[tuple[str, Any]]:
+    ready = all(service.healthy for service in machine.services)
+    stage = _RUNNING if machine.config else _MAINTENANCE
+    yield "machine", talos.MachineStatus(stage=stage, status=talos.MachineStatusStatus(ready=ready))
+
+
+_KINDS: Mapping[tuple[str, str], Callable[[Machine], Iterator[tuple[str, Any]]]] = {
+    ("runtime", "Disks.block.talos.dev"): _disks,
+    ("runtime", "VolumeStatuses.block.talos.dev"): _volumes,
+    ("runtime", "MachineStatuses.runtime.talos.dev"): _machine_status,
+}
+
+
+def _resource(namespace: str, kind: str, name: str, spec: Any) -> Any:
+    metadata = cosi.Metadata(namespace=namespace, type=kind, id=name, version="1", phase="running")
+    return cosi.Resource(metadata=metadata, spec=cosi.Spec(proto_spec=spec.SerializeToString()))

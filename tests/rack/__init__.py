@@ -1,0 +1,1 @@
+"""Tests of the rack itself: loopback only, no provider, no engine."""

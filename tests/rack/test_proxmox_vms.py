@@ -1,0 +1,134 @@
+"""The life of a VM on the simulated Proxmox VE."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.rack.proxmox.faults import Fault
+from tests.e2e.rack.rack import Rack
+
+from .proxmox_client import ProxmoxClient, RefusedError
+
+ADDRESS = "127.77.1.11"
+
+
+async def test_configuration_is_kept_as_the_provider_expects_to_read_it(
+    proxmox: ProxmoxClient,
+) -> None:
+    await proxmox.create_vm(
+        101,
+        ADDRESS,
+        cores=2,
+        onboot=1,
+        bios="ovmf",
+        tags="k8s;talos",
+        efidisk0="file=local-lvm:1,format=raw,efitype=4m,pre-enrolled-keys=0",
+    )
+    await proxmox.vm(101, "PUT", "resize", disk="scsi0", size=10737418240)
+    config = await proxmox.vm(101, "GET", "config")
+    assert config["efidisk0"] == ("local-lvm:vm-101-disk-0,efitype=4m,pre-enrolled-keys=0,size=4M")
+    assert config["ide2"] == "local-lvm:vm-101-cloudinit,media=cdrom,size=4M"
+    assert config["ide3"] == "none,media=cdrom"
+    assert config["net0"] == "virtio=BC:24:11:00:00:65,bridge=vmbr0"
+    assert config["scsi0"] == "local-lvm:vm-101-disk-1,size=10G,ssd=1"
+    assert config["scsi1"] == "local-lvm:vm-101-disk-2,serial=longhorn,size=43G"
+    assert config["memory"] == "4096"
+    assert (config["cores"], config["onboot"]) == (2, 1)
+    assert "pool" not in config
+
+
+async def test_disks_that_are_sent_again_keep_their_size(proxmox: ProxmoxClient) -> None:
+    await proxmox.create_vm(101, ADDRESS)
+    scsi1 = "file=local-lvm:vm-101-disk-1,aio=io_uring,serial=longhorn"
+    await proxmox.vm(101, "PUT", "config", scsi1=scsi1, delete="agent")
+    config = await proxmox.vm(101, "GET", "config")
+    assert config["scsi1"] == "local-lvm:vm-101-disk-1,aio=io_uring,serial=longhorn,size=43G"
+    assert "agent" not in config
+
+
+async def test_a_removed_disk_stays_on_its_storage_until_the_vm_is_deleted(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    await proxmox.create_vm(101, ADDRESS)
+    await proxmox.vm(101, "PUT", "config", delete="scsi1")
+    config = await proxmox.vm(101, "GET", "config")
+    assert config["unused0"] == "local-lvm:vm-101-disk-1"
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101/", purge=1)
+    volumes = rack.proxmox.cluster.node("pve").storage("local-lvm").volumes
+    assert volumes == {}
+
+
+async def test_start_stop_and_delete(proxmox: ProxmoxClient) -> None:
+    await proxmox.boot_machine(101, ADDRESS)
+    assert (await proxmox.vm(101, "GET", "status/current"))["status"] == "running"
+    with pytest.raises(RefusedError, match="already running"):
+        await proxmox.vm(101, "POST", "status/start")
+    with pytest.raises(RefusedError, match="is running"):
+        await proxmox.call("DELETE", "/nodes/pve/qemu/101/")
+    await proxmox.vm(101, "POST", "status/stop")
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101/", purge=1)
+    with pytest.raises(RefusedError, match=r"nodes/pve/qemu-server/101\.conf' does not exist"):
+        await proxmox.vm(101, "GET", "status/current")
+
+
+async def test_everything_that_takes_an_id_is_listed(rack: Rack, proxmox: ProxmoxClient) -> None:
+    rack.proxmox.cluster.add_foreign(200, node="pve", kind="lxc", config={"name": "dns"})
+    await proxmox.create_vm(101, ADDRESS, tags="k8s", template=1)
+    resources = await proxmox.call("GET", "/cluster/resources", type="vm")
+    assert [(r["type"], r["vmid"], r["name"], r["node"]) for r in resources] == [
+        ("lxc", 200, "dns", "pve"),
+        ("qemu", 101, "vm101", "pve"),
+    ]
+    assert (resources[1]["tags"], resources[1]["template"]) == ("k8s", 1)
+    assert await proxmox.call("GET", "/cluster/nextid") == "100"
+
+
+async def test_an_id_that_is_taken_anywhere_is_refused(rack: Rack, proxmox: ProxmoxClient) -> None:
+    rack.proxmox.cluster.add_foreign(101, node="pve", kind="lxc")
+    with pytest.raises(RefusedError, match="VM 101 already exists on node 'pve'"):
+        await proxmox.create_vm(101, ADDRESS)
+
+
+async def test_a_locked_vm_is_left_alone(rack: Rack, proxmox: ProxmoxClient) -> None:
+    await proxmox.create_vm(101, ADDRESS)
+    rack.vms[101].lock = "backup"
+    with pytest.raises(RefusedError, match=r"VM is locked \(backup\)"):
+        await proxmox.vm(101, "POST", "status/start")
+
+
+async def test_unknown_parameters_and_bad_names_are_refused(proxmox: ProxmoxClient) -> None:
+    with pytest.raises(RefusedError) as refused:
+        await proxmox.create_vm(101, ADDRESS, colour="red")
+    assert refused.value.status == 400
+    assert "not defined in schema" in refused.value.errors["colour"]
+    with pytest.raises(RefusedError) as refused:
+        await proxmox.create_vm(101, ADDRESS, name="a_b")
+    assert "valid DNS name" in refused.value.errors["name"]
+
+
+async def test_a_pool_is_found_by_its_members(proxmox: ProxmoxClient) -> None:
+    await proxmox.call("POST", "/pools", poolid="castle", comment="ours")
+    await proxmox.create_vm(101, ADDRESS, pool="castle")
+    [pool] = await proxmox.call("GET", "/pools", poolid="castle")
+    assert [member["vmid"] for member in pool["members"]] == [101]
+    with pytest.raises(RefusedError, match="is not empty"):
+        await proxmox.call("DELETE", "/pools", poolid="castle")
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101", purge=1)
+    await proxmox.call("DELETE", "/pools", poolid="castle")
+    assert await proxmox.call("GET", "/pools") == []
+
+
+async def test_a_task_can_take_a_few_polls(rack: Rack, proxmox: ProxmoxClient) -> None:
+    rack.proxmox.tasks.polls_to_finish = 2
+    await proxmox.create_vm(101, ADDRESS)
+    polls = [r for r in rack.requests.of("proxmox", "GET") if "qmcreate" in r.path]
+    assert len(polls) == 3
+
+
+async def test_a_fault_strikes_as_often_as_it_was_ordered(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    rack.proxmox.faults.append(Fault(method="POST", path="/nodes/[^/]+/qemu", reason="got timeout"))
+    with pytest.raises(RefusedError, match="got timeout"):
+        await proxmox.create_vm(101, ADDRESS)
+    await proxmox.create_vm(101, ADDRESS)

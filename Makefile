@@ -6,10 +6,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv rehearse token preview up refresh down test lint format bench requirements clean
+.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e test lint format bench requirements clean
 
 help: ## List what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  STACK=name     chooses Pulumi.name.yaml (homelab); ARGS=... goes to the Pulumi CLI"
 
 venv: .venv/ready ## Make the environment that the program runs in
@@ -47,6 +47,15 @@ refresh: .venv/ready ## Compare the engine's state with what is really there
 
 down: .venv/ready ## Take the castle away, all of it
 	@$(BIN)/python -m engine down --stack $(STACK) -- $(ARGS)
+
+kubeconfig talosconfig: .venv/ready ## Write the file that kubectl or talosctl asks for
+	@$(BIN)/python -m engine $@ --stack $(STACK)
+
+cancel: .venv/ready ## Take away the lock that a killed run left
+	@$(BIN)/python -m engine cancel --stack $(STACK) -- --yes
+
+e2e: .venv/ready-dev ## Bring the castle up and down on a simulated rack, with the real engine
+	@$(BIN)/python -m pytest -n 2 -rs tests/e2e
 
 test: lint ## Run everything that CI runs
 	@$(BIN)/python -m pytest -n 2

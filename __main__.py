@@ -23,8 +23,8 @@ factory = talos.Provider("talos", image_factory_url=settings.image.factory)
 gates = pulumi.ProviderResource("pulumi-python", "gates")
 outside = pulumi.ResourceOptions(providers=[proxmox, factory, gates])
 
-image = TalosImage("image", TalosImageArgs.of(settings, guard), outside)
-machines = Machines("machines", MachinesArgs.of(settings, guard, image.image_ids), outside)
+image = TalosImage("image", TalosImageArgs.of(settings, guard.birth), outside)
+machines = Machines("machines", MachinesArgs.of(settings, guard.machines, image.image_ids), outside)
 talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines)
 cluster = TalosCluster("cluster", talos_args, outside)
 

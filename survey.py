@@ -10,12 +10,13 @@ the tag we leave a hook that refuses, and which the engine runs only for what is
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -36,7 +37,7 @@ class Guest:
     host: str
     kind: str
     """``qemu`` or ``lxc``: both draw from the same ids."""
-    tags: frozenset[str]
+    tags: frozenset[str] = frozenset()
 
 
 class SurveyError(Exception):
@@ -52,54 +53,83 @@ def access(settings: Settings) -> dict[str, Any]:
     }
 
 
-def look(settings: Settings) -> pulumi.ResourceHookBinding | None:
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """Hooks for what is about to be made; the engine runs them only for what it has not yet."""
+
+    birth: pulumi.ResourceHookBinding | None = None
+    """For what a castle begins with: refuses a new castle as long as one place is taken."""
+    machines: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
+    """By node name: refuses the machine whose place is taken."""
+
+
+def look(settings: Settings) -> Guard:
     """Look at what Proxmox has, and return hooks that refuse to touch what is not ours.
 
-    Returns ``None`` where nothing stands in the way. Where Proxmox cannot be asked a preview warns
-    and goes on, and an ``up`` ends: raises ``pulumi.RunError`` before anything is made.
+    Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
+    ``pulumi.RunError`` before anything is made.
     """
-    owner = settings.owner
     try:
-        guests = list_guests(settings.proxmoxve)
+        guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
     except SurveyError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
-        return None
-    taken = strangers(guests, settings.machines, owner)
-    if not taken:
-        return None
-    messages = {node.name: refusal(node, guest, owner) for node, guest in taken}
-
-    def refuse(args: pulumi.ResourceHookArgs) -> None:
-        """A machine is refused for its own id; what comes before all machines, for any."""
-        own = [text for name, text in messages.items() if args.name.endswith(name)]
-        is_machine = args.type == "proxmoxve:index/vmLegacy:VmLegacy"
-        if own or not is_machine:
-            raise RuntimeError("\n".join(own or messages.values()))
-
-    hook = pulumi.ResourceHook(
-        "vm-ids-are-free", refuse, pulumi.ResourceHookOptions(on_dry_run=True)
+        return Guard()
+    taken = strangers(guests, settings.machines, settings.owner)
+    messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
+    born = any(settings.owner in guest.tags for guest in guests)
+    return Guard(
+        birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
+        machines={name: _refuse(name, message) for name, message in messages.items()},
     )
+
+
+def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
+    def refuse(_: pulumi.ResourceHookArgs) -> None:
+        """Refuse what is about to be made."""
+        raise RuntimeError(message)
+
+    options = pulumi.ResourceHookOptions(on_dry_run=True)
+    hook = pulumi.ResourceHook(f"vm-id-is-free-{name}", refuse, options)
     return pulumi.ResourceHookBinding(before_create=[hook])
 
 
-def list_guests(proxmox: Endpoint) -> list[Guest]:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Proxmox' API redirects nobody, and the token must not follow one who says so."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Follow nothing: the redirect is then an answer like any other that is wrong."""
+
+
+def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
     """Every guest of the Proxmox cluster, those of hosts that are switched off too.
 
-    Raises ``SurveyError``.
+    A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
+    asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
-    token = proxmox.api_token.get_secret_value()
-    url = f"{base}/api2/json/cluster/resources?type=vm"
     context = ssl.create_default_context()
     if proxmox.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    request = urllib.request.Request(url, headers={"Authorization": f"PVEAPIToken={token}"})
+    https = urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(https, _NoRedirect)
+
+    def get(path: str) -> Any:
+        token = f"PVEAPIToken={proxmox.api_token.get_secret_value()}"
+        request = urllib.request.Request(
+            f"{base}/api2/json{path}", headers={"Authorization": token}
+        )
+        with opener.open(request, timeout=ANSWER_LIMIT) as answer:
+            return json.load(answer)["data"]
+
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_LIMIT, context=context) as answer:
-            return [_guest(entry) for entry in json.load(answer)["data"]]
+        guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
+        seen = {guest.vm_id for guest in guests}
+        for vm_id in wanted:
+            if vm_id not in seen and not _is_free(get, vm_id):
+                guests.append(Guest(vm_id, "one that the token may not see", "some host", "guest"))
     except urllib.error.HTTPError as error:
         error.close()
         cure = (
@@ -110,13 +140,26 @@ def list_guests(proxmox: Endpoint) -> list[Guest]:
         raise SurveyError(
             f"Proxmox at {base} answers {error.code} {error.reason}. {cure}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise SurveyError(
             f"Proxmox at {base} (proxmoxve:endpoint) does not answer as it should: {reason}. Check "
             "that the host is up and the address is right; with a self-signed certificate set "
             "proxmoxve:insecure to true."
         ) from None
+    return guests
+
+
+def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:
+    """Whether nobody in the whole cluster has an id, whatever the token may see."""
+    try:
+        get(f"/cluster/nextid?vmid={vm_id}")
+    except urllib.error.HTTPError as error:
+        if error.code != 400:  # "VM 8000 already exists"
+            raise
+        error.close()
+        return False
+    return True
 
 
 def _guest(entry: dict[str, Any]) -> Guest:
@@ -139,7 +182,7 @@ def strangers(
 
 def refusal(node: Node, guest: Guest, owner: str) -> str:
     """Why a machine is not made, and what to do."""
-    kind = "container" if guest.kind == "lxc" else "virtual machine"
+    kind = {"lxc": "container", "qemu": "virtual machine"}.get(guest.kind, "guest")
     return (
         f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is the {kind} "
         f"'{guest.name}', which is not ours and has not been touched. Choose another "

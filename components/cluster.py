@@ -47,8 +47,6 @@ class TalosClusterArgs:
     """The router."""
     nameservers: Sequence[IPv4Address]
     """DNS servers."""
-    volumes_on_control_planes: bool
-    """Volumes are used on control planes, so the kubelet needs Longhorn's mount there too."""
 
     @classmethod
     def of(
@@ -69,7 +67,6 @@ class TalosClusterArgs:
             cidr=settings.network.cidr,
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
-            volumes_on_control_planes=settings.volumes_on_control_planes,
         )
 
 
@@ -262,7 +259,18 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
             "nameservers": [str(server) for server in args.nameservers],
         },
         # Never the VIP, which stands on the same device.
-        "kubelet": {"nodeIP": {"validSubnets": [f"{node.address}/32"]}},
+        "kubelet": {
+            "nodeIP": {"validSubnets": [f"{node.address}/32"]},
+            # On every node: a volume may be used where none is stored.
+            "extraMounts": [
+                {
+                    "destination": LONGHORN_PATH,
+                    "type": "bind",
+                    "source": LONGHORN_PATH if node.data_disk_gib is None else "/var/mnt/longhorn",
+                    "options": ["bind", "rshared", "rw"],
+                }
+            ],
+        },
     }
     documents: list[dict[str, Any]] = [
         {"machine": machine},
@@ -285,16 +293,6 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
                 "filesystem": {"type": "xfs"},
             }
         )
-    if node.role is Role.WORKER or args.volumes_on_control_planes:
-        has_disk = node.data_disk_gib is not None
-        machine["kubelet"]["extraMounts"] = [
-            {
-                "destination": LONGHORN_PATH,
-                "type": "bind",
-                "source": "/var/mnt/longhorn" if has_disk else LONGHORN_PATH,
-                "options": ["bind", "rshared", "rw"],
-            }
-        ]
     return documents
 
 

@@ -42,7 +42,7 @@ class TalosImageArgs:
     owner: str
     """Identity of the castle; begins the file's name, so that two castles never share a file."""
     guard: pulumi.ResourceHookBinding | None = None
-    """Refuses to begin where a machine's place is taken; see ``survey.py``."""
+    """Refuses to begin a castle where a machine's place is taken; see ``survey.py``."""
 
     @classmethod
     def of(cls, settings: Settings, guard: pulumi.ResourceHookBinding | None) -> TalosImageArgs:

@@ -12,19 +12,13 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import pod_security
+from components import control_plane, pod_security
 from components.chart import ChartSource
 from settings import Settings
 
 NAMESPACE = "longhorn-system"
 STORAGE_CLASS = "longhorn"
 """Longhorn's manager makes it after the release is deployed: what claims a volume waits for it."""
-CONTROL_PLANE_TAINT = "node-role.kubernetes.io/control-plane:NoSchedule"
-_TOLERATION = {
-    "key": "node-role.kubernetes.io/control-plane",
-    "operator": "Exists",
-    "effect": "NoSchedule",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +29,6 @@ class LonghornArgs:
     """The Helm chart."""
     replicas: int
     """Copies of each volume; at most the number of nodes with a data disk."""
-    on_control_planes: bool
-    """Volumes are stored or used on tainted control planes."""
 
     @classmethod
     def of(cls, settings: Settings) -> LonghornArgs:
@@ -44,7 +36,6 @@ class LonghornArgs:
         return cls(
             chart=ChartSource.of("longhorn", settings.longhorn),
             replicas=settings.replicas,
-            on_control_planes=settings.volumes_on_control_planes,
         )
 
 
@@ -93,17 +84,17 @@ def values(args: LonghornArgs) -> dict[str, Any]:
         "defaultReplicaCount": json.dumps({"v1": str(args.replicas), "v2": str(args.replicas)}),
         # Without it the uninstall job fails, and its namespace never goes (longhorn#5187).
         "deletingConfirmationFlag": True,
+        # From birth: Longhorn applies it only while no volume is attached (longhorn#8524), and
+        # Traefik's volume follows it to a control plane when its exposure is host-network.
+        "taintToleration": f"{control_plane.LABEL}:NoSchedule",
     }
-    chart: dict[str, Any] = {
+    return {
         # The one that matters: replicas of the storage class.
         "persistence": {"defaultClass": True, "defaultClassReplicaCount": args.replicas},
         "defaultSettings": settings,
         "longhornUI": {"replicas": 1},
         # On by default since 1.12.1; blocks iSCSI from the host where policies are enforced.
         "networkPolicies": {"restrictInternalTraffic": False},
+        "longhornManager": {"tolerations": [control_plane.TOLERATION]},
+        "longhornDriver": {"tolerations": [control_plane.TOLERATION]},
     }
-    if args.on_control_planes:
-        settings["taintToleration"] = CONTROL_PLANE_TAINT
-        chart["longhornManager"] = {"tolerations": [_TOLERATION]}
-        chart["longhornDriver"] = {"tolerations": [_TOLERATION]}
-    return chart

@@ -41,14 +41,14 @@ class MachinesArgs:
     """Resource pool to make for the machines, or none."""
     owner: str
     """Identity of the castle: a tag on each machine, by which it knows its own."""
-    guard: pulumi.ResourceHookBinding | None = None
-    """Refuses a machine whose VM id is taken; see ``survey.py``."""
+    guards: Mapping[str, pulumi.ResourceHookBinding]
+    """By node name: refuses a machine whose VM id is taken; see ``survey.py``."""
 
     @classmethod
     def of(
         cls,
         settings: Settings,
-        guard: pulumi.ResourceHookBinding | None,
+        guards: Mapping[str, pulumi.ResourceHookBinding],
         image_ids: Mapping[str, pulumi.Input[str]],
     ) -> MachinesArgs:
         """The machines that a stack asks for."""
@@ -63,7 +63,7 @@ class MachinesArgs:
             nameservers=settings.nameservers,
             pool=settings.proxmox.pool,
             owner=settings.owner,
-            guard=guard,
+            guards=guards,
         )
 
 
@@ -85,7 +85,7 @@ class Machines(pulumi.ComponentResource):
                 f"{name}-pool",
                 pool_id=args.pool,
                 comment=f"Machines of {args.owner}",
-                opts=pulumi.ResourceOptions(parent=self, hooks=args.guard),
+                opts=pulumi.ResourceOptions(parent=self),
             ).pool_id
         self.machines = {
             node.name: self._machine(f"{name}-{node.name}", node, args, pool_id)
@@ -169,7 +169,7 @@ class Machines(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 delete_before_replace=True,  # the new one has the same VM id
-                hooks=args.guard,
+                hooks=args.guards.get(node.name),
                 # speed: a permanent diff of the provider (pulumi-proxmoxve#664), one path a disk.
                 # importFrom: a new image must not touch a machine that runs.
                 ignore_changes=["disks[0].importFrom"]

@@ -11,18 +11,13 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import pod_security
+from components import control_plane, pod_security
 from components.chart import ChartSource
 from settings import Settings
 
 NAMESPACE = "metallb-system"
 POOL = "main-pool"
 ADVERTISEMENT = "l2-adv"
-_TOLERATION = {
-    "key": "node-role.kubernetes.io/control-plane",
-    "operator": "Exists",
-    "effect": "NoSchedule",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +109,11 @@ class MetalLB(pulumi.ComponentResource):
 
 def values(args: MetalLBArgs) -> dict[str, Any]:
     """Values of the chart. Its schema checks types, but lets unknown keys pass."""
-    speaker: dict[str, Any] = {"tolerations": [_TOLERATION]}
+    speaker: dict[str, Any] = {"tolerations": [control_plane.TOLERATION]}
     if args.announce_from_control_planes:
         speaker["ignoreExcludeLB"] = True
     return {
-        "controller": {"tolerations": [_TOLERATION]},
+        "controller": {"tolerations": [control_plane.TOLERATION]},
         "speaker": speaker,
         # On by default since 0.16: BGP, which L2 does not need.
         "frrk8s": {"enabled": False},

@@ -10,6 +10,7 @@ Leaves out what runs on the node: the components wait for that themselves.
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import ssl
@@ -23,13 +24,14 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components import control_plane
+
 LIMIT = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
 INTERVAL = 3
 """Seconds between two looks."""
 ANSWER_LIMIT = 10
 """Seconds that one answer of the API may take."""
-CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
 
 class NotReadyError(Exception):
@@ -122,7 +124,7 @@ def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
     if props["address"] not in addresses:
         found = ", ".join(sorted(addresses)) or "no address"
         raise NotReadyError(f"Kubernetes knows it at {found}, not at its declared address")
-    if props["control_plane"] and CONTROL_PLANE_LABEL not in node["metadata"].get("labels", {}):
+    if props["control_plane"] and control_plane.LABEL not in node["metadata"].get("labels", {}):
         raise NotReadyError("it does not bear the label of a control plane yet")
     ready = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
     if ready is None or ready.get("status") != "True":
@@ -146,7 +148,7 @@ def _get(props: Mapping[str, Any], context: ssl.SSLContext) -> Mapping[str, Any]
         if error.code == 404:
             raise NotReadyError("it has not joined the cluster yet") from None
         raise NotReadyError(f"the Kubernetes API answers {error.code} {error.reason}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise NotReadyError(
             f"the Kubernetes API at {props['endpoint']} does not answer: {error}"
         ) from None

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import pod_security
+from components import control_plane, pod_security
 from components.chart import ChartSource
 from settings import Settings
 
@@ -131,13 +131,17 @@ class Traefik(pulumi.ComponentResource):
 
 def values(args: TraefikArgs) -> dict[str, Any]:
     """Values of the chart, for 41.x: its keys change with every major (facts/charts.md 2)."""
-    exposed = _host_network(args) if args.exposure == "host-network" else _load_balancer(args)
-    user = exposed.pop("user")
-    ports = exposed.pop("ports")
-    deployment = exposed.pop("deployment")
-    return exposed | {
-        "deployment": deployment
-        | {
+    if args.exposure == "host-network":
+        # Ports below 1024 on the host's network need root: NET_BIND_SERVICE alone is not enough
+        # there, as nothing makes it ambient (facts/charts.md 2).
+        return _merged(_values(args, user=0), HOST_NETWORK)
+    return _merged(_values(args, user=USER), _load_balancer(args.address))
+
+
+def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
+    """What both exposures have in common."""
+    return {
+        "deployment": {
             "replicas": 1,
             # An acme.json that others can read is refused; a new volume belongs to root. No
             # fsGroup instead: the kubelet would add the group's bits again (chart#257).
@@ -156,20 +160,20 @@ def values(args: TraefikArgs) -> dict[str, Any]:
                 }
             ],
         },
+        "podSecurityContext": {
+            "runAsNonRoot": user != 0,
+            "runAsUser": user,
+            "runAsGroup": user,
+        },
         "ports": {
             "web": {
                 "http": {
                     "redirections": {
                         "entryPoint": {"to": "websecure", "scheme": "https", "permanent": True}
                     }
-                },
-                **ports["web"],
+                }
             },
-            "websecure": {
-                "http": {"tls": {"enabled": True, "certResolver": RESOLVER}},
-                **ports["websecure"],
-            },
-            **ports["others"],
+            "websecure": {"http": {"tls": {"enabled": True, "certResolver": RESOLVER}}},
         },
         "certificatesResolvers": {
             RESOLVER: {
@@ -185,54 +189,47 @@ def values(args: TraefikArgs) -> dict[str, Any]:
     }
 
 
-def _load_balancer(args: TraefikArgs) -> dict[str, Any]:
+def _load_balancer(address: IPv4Address) -> dict[str, Any]:
     return {
-        "user": USER,
-        "deployment": {},
         # The volume is on one node at a time: the old pod goes before the new one comes.
-        "updateStrategy": {"type": "Recreate", "rollingUpdate": None},
-        "podSecurityContext": {"runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER},
+        "updateStrategy": {"type": "Recreate"},
         "service": {
-            "annotations": {"metallb.io/loadBalancerIPs": str(args.address)},
+            "annotations": {"metallb.io/loadBalancerIPs": str(address)},
             "spec": {"type": "LoadBalancer"},
         },
-        "ports": {"web": {}, "websecure": {}, "others": {}},
     }
 
 
-def _host_network(args: TraefikArgs) -> dict[str, Any]:
-    del args  # the VIP is the control plane's own: nothing of it is the chart's business
-    return {
-        # Ports below 1024 on the host's network need root: NET_BIND_SERVICE alone is not enough
-        # there, as nothing makes it ambient (facts/charts.md 2).
-        "user": 0,
-        "hostNetwork": True,
-        "deployment": {"dnsPolicy": "ClusterFirstWithHostNet"},
-        # A host port is free only once the old pod is gone.
-        "updateStrategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
-        },
-        "nodeSelector": {"node-role.kubernetes.io/control-plane": ""},
-        "tolerations": [
-            {
-                "key": "node-role.kubernetes.io/control-plane",
-                "operator": "Exists",
-                "effect": "NoSchedule",
-            }
-        ],
-        "podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
-        },
-        "service": {"enabled": False},
-        "providers": {"kubernetesIngress": {"publishedService": {"enabled": False}}},
-        "ports": {
-            "web": {"port": 80, "hostPort": 80},
-            "websecure": {"port": 443, "hostPort": 443},
-            # 9100 is node-exporter's, on the same network.
-            "others": {"metrics": {"port": 9101}},
-        },
-    }
+HOST_NETWORK: dict[str, Any] = {
+    "hostNetwork": True,
+    "deployment": {"dnsPolicy": "ClusterFirstWithHostNet"},
+    # A host port is free only once the old pod is gone.
+    "updateStrategy": {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
+    },
+    "nodeSelector": {control_plane.LABEL: ""},
+    "tolerations": [control_plane.TOLERATION],
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+    },
+    "service": {"enabled": False},
+    "providers": {"kubernetesIngress": {"publishedService": {"enabled": False}}},
+    "ports": {
+        "web": {"port": 80, "hostPort": 80},
+        "websecure": {"port": 443, "hostPort": 443},
+        # 9100 is node-exporter's, on the same network.
+        "metrics": {"port": 9101},
+    },
+}
+"""What host-network adds: the control plane's own ports, which is where the VIP is."""
+
+
+def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in more.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if both else value
+    return result

@@ -54,7 +54,7 @@ class Whoami(pulumi.ComponentResource):
             parent=self, depends_on=[namespace], custom_timeouts=limits
         )
         metadata = {"name": "whoami", "namespace": NAMESPACE, "labels": LABELS}
-        deployment = kubernetes.apps.v1.Deployment(
+        kubernetes.apps.v1.Deployment(
             f"{name}-deployment",
             metadata=metadata,
             spec={
@@ -92,16 +92,15 @@ class Whoami(pulumi.ComponentResource):
             },
             opts=after_namespace,
         )
-        service = kubernetes.core.v1.Service(
+        # Its own wait is for the deployment's pods.
+        kubernetes.core.v1.Service(
             f"{name}-service",
             metadata=metadata,
             spec={
                 "selector": LABELS,
                 "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
             },
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[deployment], custom_timeouts=limits
-            ),
+            opts=after_namespace,
         )
         kubernetes.apiextensions.CustomResource(
             f"{name}-route",
@@ -120,7 +119,7 @@ class Whoami(pulumi.ComponentResource):
                 "tls": {"certResolver": args.resolver},
             },
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[service, args.traefik], custom_timeouts=limits
+                parent=self, depends_on=[namespace, args.traefik], custom_timeouts=limits
             ),
         )
         self.register_outputs({"url": self.url})

@@ -29,8 +29,13 @@ COMMANDS = {
     "down": ["destroy"],
     # Without a value the CLI asks for it, and does not show it.
     "token": ["config", "set", "--secret", TOKEN],
+    "cancel": ["cancel"],
+    "kubeconfig": ["stack", "output", "kubeconfig", "--show-secrets"],
+    "talosconfig": ["stack", "output", "talosconfig", "--show-secrets"],
 }
 """Our word for each thing to do, and the CLI's."""
+FILES = ("kubeconfig", "talosconfig")
+"""What is written to a file of that name, which only its owner can read and git ignores."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +65,22 @@ def main(arguments: list[str] | None = None) -> int:
         if code := _run(select, environment):
             return code
         command = [str(pulumi), *COMMANDS[options.command], "--stack", options.stack, *more]
+        if options.command in FILES:
+            return _write(PROJECT_FOLDER / options.command, command, environment)
         return _run(command, environment)
+
+
+def _write(file: Path, command: list[str], environment: dict[str, str]) -> int:
+    """Write what a command prints into a file that was never readable for others."""
+    done = subprocess.run(
+        command, cwd=PROJECT_FOLDER, env=environment, stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode == 0:
+        file.unlink(missing_ok=True)
+        with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+            output.write(done.stdout)
+        print(f"Wrote {file.name}: it opens the whole cluster, keep it to yourself.")
+    return done.returncode
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

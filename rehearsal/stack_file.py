@@ -15,6 +15,7 @@ import yaml
 
 from settings import Problem, SettingsError
 from settings.load import TOKEN
+from settings.models import PROJECT
 from settings.problems import did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
@@ -40,9 +41,11 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
-        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key} must be text")
         if key in seen:
-            line = key_node.start_mark.line + 1
             raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key} stands twice")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
@@ -71,7 +74,7 @@ def read(stack: str, folder: Path) -> StackFile:
         known = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
         problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
         raise SettingsError([problem], stack) from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         problem = Problem(path.name, "unreadable", _where(error), "mend the file at that place")
         raise SettingsError([problem], stack) from None
     config = document.get("config") if isinstance(document, dict) else document
@@ -85,11 +88,24 @@ def read(stack: str, folder: Path) -> StackFile:
             "see the manual",
         )
         raise SettingsError([problem], stack)
-    if TOKEN not in config:
-        config[TOKEN] = {"secure": ""}
+    # As the engine does: a key without a namespace is the project's own.
+    config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
+    problems = [
+        Problem(
+            key.removeprefix(f"{PROJECT}:"),
+            "encrypted",
+            "cannot be rehearsed: only the token is a secret here",
+            "write it as text",
+        )
+        for key, value in config.items()
+        if key.startswith((f"{PROJECT}:", "proxmoxve:")) and key != TOKEN and _holds_secret(value)
+    ]
+    if problems:
+        raise SettingsError(problems, stack)
+    config.setdefault(TOKEN, {"secure": ""})
     return StackFile(
-        config={str(key): _text(value) for key, value in config.items()},
-        secret_keys=[str(key) for key, value in config.items() if _is_secret(value)],
+        config={key: _text(value) for key, value in config.items()},
+        secret_keys=[key for key, value in config.items() if _is_secret(value)],
     )
 
 
@@ -97,18 +113,19 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"secure"}
 
 
-def _opened(value: Any) -> Any:
-    """The value with a placeholder for each secret, and with keys that JSON can have."""
-    if _is_secret(value):
-        return PLACEHOLDER_TOKEN
+def _holds_secret(value: Any) -> bool:
     if isinstance(value, dict):
-        return {str(key): _opened(item) for key, item in value.items()}
-    return [_opened(item) for item in value] if isinstance(value, list) else value
+        return _is_secret(value) or any(map(_holds_secret, value.values()))
+    return isinstance(value, list) and any(map(_holds_secret, value))
 
 
 def _text(value: Any) -> str:
-    opened = _opened(value)
-    return opened if isinstance(opened, str) else json.dumps(opened, default=str)
+    """As the engine hands it over: nothing as an empty text, and a placeholder for a secret."""
+    if value is None:
+        return ""
+    if _holds_secret(value):
+        return PLACEHOLDER_TOKEN
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _where(error: Exception) -> str:

@@ -140,9 +140,8 @@ def charts(
     yield from _chart("traefik", traefik, cluster)
 
 
-def packages(cluster: Cluster) -> Iterator[Problem]:
+def packages() -> Iterator[Problem]:
     """The installed provider packages must be the ones that the castle was run with."""
-    del cluster  # any stack: the rule looks at the environment, not at a setting
     for name, entry in PACKAGES.items():
         try:
             found = version(name)

@@ -51,6 +51,7 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
     """
     problems: list[Problem] = []
     raw = dict(_groups(config, problems))
+    secret = {name for name in GROUPS if is_config_secret(f"{PROJECT}:{name}")}
     groups: dict[str, Group] = {}
     for name, field in GROUPS.items():
         model = field.annotation
@@ -64,8 +65,8 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
         try:
             groups[name] = model.model_validate(raw[name])
         except ValidationError as error:
-            for detail in error.errors():
-                problems.extend(_translate(name, detail, model))
+            for detail in _own_faults(error.errors()):
+                problems.extend(_translate(name, detail, model, hidden=name in secret))
     if isinstance(nodes := groups.get("nodes"), Nodes):
         problems.extend(_override_names(nodes))
     problems.extend(rules.broken(groups))
@@ -114,11 +115,22 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
 
 
 def _scalar(text: str) -> Any:
-    """The engine hands nested values over as JSON and plain ones as bare text."""
+    """The engine hands nested values over as JSON, plain ones as bare text, and nothing as ''."""
+    if not text:
+        return None
     try:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _own_faults(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """The errors, without those of a list that is empty only because its members are wrong."""
+    for detail in details:
+        place = detail["loc"]
+        inside = any(other["loc"][:-1] == place for other in details)
+        if not (detail["type"] == "too_short" and inside):
+            yield detail
 
 
 def _missing_group(path: str, model: type[BaseModel]) -> Iterator[Problem]:
@@ -143,7 +155,9 @@ def _join(path: str, key: str) -> str:
     return f"{path}:{key}" if path == "proxmoxve" else f"{path}.{key}"
 
 
-def _translate(group: str, detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
+def _translate(
+    group: str, detail: ErrorDetails, model: type[BaseModel], *, hidden: bool
+) -> Iterator[Problem]:
     """One pydantic error as path, value, reason and cure; several where a group is missing."""
     path = group
     for part in detail["loc"]:
@@ -152,7 +166,7 @@ def _translate(group: str, detail: ErrorDetails, model: type[BaseModel]) -> Iter
     # In quotes where quotes are what is wrong, or nothing would be seen.
     bare = isinstance(value, str) and value and kind not in ("int_type", "bool_type")
     shown = value if bare else json.dumps(value, default=str)
-    if _SECRET_NAME.search(path):
+    if hidden or _SECRET_NAME.search(path):
         shown = "(hidden)"
     if kind == "missing":
         owner = _model_at(model, detail["loc"][:-1])

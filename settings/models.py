@@ -20,6 +20,7 @@ from pydantic import (
     SecretStr,
     StrictBool,
     StrictStr,
+    model_validator,
 )
 
 from settings.plan import Node, Role, plan_nodes
@@ -117,7 +118,8 @@ def _dns_label(value: str) -> str:
 
 def _host_name(value: str) -> str:
     labels = value.split(".")
-    if len(labels) > 1 and len(value) <= 253 and all(map(_DNS_LABEL.fullmatch, labels)):
+    named = len(labels) > 1 and not labels[-1].isdigit()  # or it is an address
+    if named and len(value) <= 253 and all(map(_DNS_LABEL.fullmatch, labels)):
         return value
     raise UserError(
         "is not a valid host name (RFC 1123)",
@@ -132,7 +134,7 @@ def _email(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if re.fullmatch(r"https?://[^\s/:@]+(:\d{1,5})?(/\S*)?", value):
+    if re.fullmatch(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?", value):
         return value.rstrip("/")
     raise UserError("is not a web address", "begin with https:// and a host name")
 
@@ -147,6 +149,12 @@ def _odd(value: int) -> int:
     if value in (1, 3, 5):
         return value
     raise UserError("must be an odd number: etcd needs a majority", "choose 1, 3 or 5")
+
+
+def _extension(value: str) -> str:
+    if re.fullmatch(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*", value):
+        return value
+    raise UserError("is not the name of a system extension", "write it like siderolabs/i915")
 
 
 def _secure_url(value: str) -> str:
@@ -182,6 +190,9 @@ SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 ProxmoxName = Annotated[StrictStr, AfterValidator(_tag)]
 Whole = Annotated[int, Field(strict=True)]
+Extension = Annotated[StrictStr, AfterValidator(_extension)]
+MOST_MIB = 4 * 1024 * 1024
+"""Proxmox' own limit for the memory of a machine, 4 TiB."""
 
 
 class Group(BaseModel):
@@ -190,6 +201,12 @@ class Group(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_an_empty_group(cls, value: Any) -> Any:
+        """A key with nothing behind it: what it needs is then named, and the rest has defaults."""
+        return {} if value is None else value
 
 
 class Network(Group):
@@ -225,10 +242,6 @@ class Cluster(Group):
 class Machine(Group):
     """What every machine of one role has, unless ``nodes.overrides`` says otherwise."""
 
-    cores: Annotated[Whole, Field(ge=1, le=512)]
-    """Virtual CPU cores."""
-    memory_mib: Annotated[Whole, Field(ge=1024)]
-    """Memory in MiB. The limits are those of Talos' own health check (facts/providers.md C1)."""
     os_disk_gib: Annotated[Whole, Field(ge=10)] = 34
     """Size of the OS disk in GiB; Talos asks for at least 10."""
 
@@ -241,7 +254,9 @@ class ControlPlanes(Machine):
     first_address: Address
     """Address of the first one; the others follow it, one by one."""
     cores: Annotated[Whole, Field(ge=2, le=512)] = 2
-    memory_mib: Annotated[Whole, Field(ge=2048)] = 4096
+    """Virtual CPU cores."""
+    memory_mib: Annotated[Whole, Field(ge=2048, le=MOST_MIB)] = 4096
+    """Memory in MiB; a little above the least that Talos' health check lets pass."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
     """Size of the data disk in GiB; none by default: control planes store nothing."""
 
@@ -254,7 +269,9 @@ class Workers(Machine):
     first_address: Address | None = None
     """Address of the first one; needed with ``count`` above 0."""
     cores: Annotated[Whole, Field(ge=1, le=512)] = 4
-    memory_mib: Annotated[Whole, Field(ge=1024)] = 8192
+    """Virtual CPU cores."""
+    memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] = 8192
+    """Memory in MiB; a little above the least that Talos' health check lets pass."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = 43
     """Size of the data disk in GiB; ``null`` for workers that store nothing."""
 
@@ -266,7 +283,7 @@ class Override(Group):
     vm_id: Annotated[Whole, Field(ge=100, le=999_999_999)] | None = None
     host: ProxmoxName | None = None
     cores: Annotated[Whole, Field(ge=1, le=512)] | None = None
-    memory_mib: Annotated[Whole, Field(ge=1024)] | None = None
+    memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] | None = None
     os_disk_gib: Annotated[Whole, Field(ge=10)] | None = None
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
 
@@ -276,7 +293,7 @@ class Nodes(Group):
 
     control_planes: ControlPlanes
     workers: Workers = Workers(count=0)
-    overrides: dict[str, Override] = {}
+    overrides: Annotated[dict[str, Override], BeforeValidator(lambda it: it or {})] = {}
     """By short name: ``worker-3``, ``control-plane-1``."""
 
 
@@ -302,7 +319,7 @@ class Image(Group):
 
     factory: Url = "https://factory.talos.dev"
     """The Image Factory."""
-    extensions: tuple[StrictStr, ...] = ()
+    extensions: tuple[Extension, ...] = ()
     """Official system extensions beside the three that the castle needs."""
 
 
@@ -420,12 +437,6 @@ class Settings(Group):
         """Copies of each Longhorn volume."""
         carriers = sum(node.data_disk_gib is not None for node in self.machines)
         return self.longhorn.replicas or min(2, carriers)
-
-    @property
-    def volumes_on_control_planes(self) -> bool:
-        """Control planes store volumes, or run what uses them (Traefik on the host's network)."""
-        carry = any(node.data_disk_gib is not None for node in self.control_planes)
-        return carry or not self.workers or self.traefik.exposure == "host-network"
 
     @property
     def ingress_address(self) -> IPv4Address:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import urllib.parse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 from settings import compatibility
@@ -170,6 +172,9 @@ def one_owner_each(
     if host is not None:
         owners[host].append(("proxmoxve:endpoint", "Proxmox itself"))
     owners[network.gateway].append(("network.gateway", "the gateway"))
+    for server in network.nameservers:
+        if server not in owners:  # the gateway, or Proxmox, may well be one
+            owners[server].append(("network.nameservers", "a name server"))
     owners[cluster.vip].append(("cluster.vip", "the VIP"))
     for node in plan_nodes(cluster, nodes, proxmox):
         owners[node.address].append((_node_path(node, nodes, "address"), node.short_name))
@@ -344,6 +349,21 @@ def host_network_needs_one_control_plane(traefik: Traefik, nodes: Nodes) -> Iter
         )
 
 
+def chart_repositories(longhorn: Longhorn, metallb: MetalLB, traefik: Traefik) -> Iterator[Problem]:
+    """A chart comes from an address, or from a folder where it is."""
+    for name, chart in (("longhorn", longhorn), ("metallb", metallb), ("traefik", traefik)):
+        place = chart.chart_repository
+        if re.fullmatch(r"(https?|oci)://[^\s/]+\S*", place):
+            continue
+        if not (Path(place) / name / "Chart.yaml").is_file():
+            yield Problem(
+                f"{name}.chart_repository",
+                place or '""',
+                f"is neither an address nor a folder with {name}/Chart.yaml in it",
+                "write https://..., oci://..., or the path of such a folder",
+            )
+
+
 def _not_public(host: str) -> bool:
     names = (*NOT_PUBLIC, "example.com", "example.net", "example.org")
     return any(host == name or host.endswith(f".{name}") for name in names)
@@ -370,6 +390,7 @@ RULES: tuple[Rule, ...] = (
     acme_production_needs_a_public_host,
     host_network_needs_one_control_plane,
     compatibility.talos_and_kubernetes,
+    chart_repositories,
     compatibility.charts,
     compatibility.packages,
 )
@@ -404,7 +425,27 @@ def advice(groups: Mapping[str, Any]) -> Iterator[str]:
                 f"nodes.overrides.{short_name} waits for a machine of that name: "
                 f"there {'is' if counts[role] == 1 else 'are'} {counts[role]} of role {role}."
             )
-    email: str = groups["traefik"].acme.email
+    known_hosts = groups["proxmox"].hosts
+    for short_name, override in sorted(nodes.overrides.items()):
+        if override.host is not None and override.host not in known_hosts:
+            yield (
+                f"nodes.overrides.{short_name}.host {override.host} is not one of proxmox.hosts: "
+                "if that is its right name, all is well."
+            )
+    machines = plan_nodes(groups["cluster"], nodes, groups["proxmox"])
+    homes = [node.host for node in machines if node.role is Role.CONTROL_PLANE]
+    if len(homes) > len(set(homes)):
+        yield (
+            f"{len(homes)} control planes share {len(set(homes))} of the hosts: "
+            "etcd loses its majority when the wrong one goes down."
+        )
+    traefik: Traefik = groups["traefik"]
+    if traefik.exposure == "host-network" and traefik.address is not None:
+        yield (
+            f"traefik.address {traefik.address} counts only with load-balancer: "
+            f"forward ports 80 and 443 to the VIP {groups['cluster'].vip}."
+        )
+    email = traefik.acme.email
     if _not_public(email.rpartition("@")[2]):
         yield (
             f"traefik.acme.email {email} is an example's address: Let's Encrypt will not make an "

@@ -15,8 +15,10 @@ import trustme
 from pydantic import SecretStr
 
 import survey
+from components.image import TalosImageArgs
+from components.machines import MachinesArgs
 from settings.models import Endpoint
-from survey import Guest, SurveyError, list_guests, strangers
+from survey import Guard, Guest, SurveyError, list_guests, strangers
 from tests.recorder import record, settings_with
 
 TOKEN = "castle@pve!pulumi=11111111-2222-3333-4444-555555555555"
@@ -41,6 +43,9 @@ class Proxmox:
     def __init__(self) -> None:
         self.status = 200
         self.body = json.dumps({"data": GUESTS})
+        self.headers: dict[str, str] = {}
+        self.unseen: set[int] = set()
+        """Ids that a guest has which the token may not audit."""
         self.asked: list[tuple[str, str]] = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
@@ -49,7 +54,16 @@ class Proxmox:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 proxmox.asked.append((self.path, self.headers["Authorization"]))
+                _, _, vm_id = self.path.partition("/cluster/nextid?vmid=")
+                if vm_id:
+                    taken = int(vm_id) in proxmox.unseen
+                    self.send_response(400 if taken else 200)
+                    self.end_headers()
+                    self.wfile.write(json.dumps({"data": vm_id}).encode())
+                    return
                 self.send_response(proxmox.status, "authentication failure")
+                for name, value in proxmox.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(proxmox.body.encode())
 
@@ -76,28 +90,26 @@ def proxmox() -> Iterator[Proxmox]:
 
 
 def test_one_request_lists_machines_and_containers_of_all_hosts(proxmox: Proxmox) -> None:
-    guests = list_guests(proxmox.endpoint())
+    guests = list_guests(proxmox.endpoint(), [8010, 200])
     assert [(guest.vm_id, guest.name, guest.host) for guest in guests] == [
         (8010, "precious-nas", "pve"),
         (8011, "castle-worker-2", "pve"),
         (200, "dns", "pve2"),
     ]
-    assert proxmox.asked == [
-        ("/api2/json/cluster/resources?type=vm", f"PVEAPIToken={TOKEN}"),
-    ]
+    assert proxmox.asked == [("/api2/json/cluster/resources?type=vm", f"PVEAPIToken={TOKEN}")]
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_a_refusal_is_told_without_the_token(proxmox: Proxmox, status: int) -> None:
     proxmox.status = status
     with pytest.raises(SurveyError, match=f"answers {status} authentication failure") as error:
-        list_guests(proxmox.endpoint())
+        list_guests(proxmox.endpoint(), [8010, 200])
     assert "1111" not in str(error.value)
 
 
 def test_an_unknown_certificate_is_refused_with_its_cure(proxmox: Proxmox) -> None:
     with pytest.raises(SurveyError, match="set proxmoxve:insecure to true"):
-        list_guests(proxmox.endpoint(insecure=False))
+        list_guests(proxmox.endpoint(insecure=False), [])
     assert proxmox.asked == []
 
 
@@ -105,7 +117,7 @@ def test_an_unknown_certificate_is_refused_with_its_cure(proxmox: Proxmox) -> No
 def test_an_answer_that_makes_no_sense_is_an_error(proxmox: Proxmox, body: str) -> None:
     proxmox.body = body
     with pytest.raises(SurveyError, match="does not answer as it should"):
-        list_guests(proxmox.endpoint())
+        list_guests(proxmox.endpoint(), [8010, 200])
 
 
 def test_what_bears_our_tag_or_has_another_id_is_no_stranger() -> None:
@@ -122,34 +134,27 @@ def test_another_castles_machine_is_a_stranger() -> None:
     assert len(strangers([theirs], settings_with().machines, OWNER)) == 1
 
 
-def look(monkeypatch: pytest.MonkeyPatch, guests: Any, preview: bool) -> Any:
-    """What ``survey.look`` returns in a preview or an ``up``."""
-    found: list[Any] = []
-
-    def answer(_: Endpoint) -> list[Guest]:
-        if isinstance(guests, Exception):
-            raise guests
-        return list(guests)
-
-    monkeypatch.setattr(survey, "list_guests", answer)
-    record(lambda: found.append(survey.look(settings_with())), preview=preview)
-    return found[0]
+def test_an_id_whose_guest_the_token_may_not_see_is_taken_too(proxmox: Proxmox) -> None:
+    proxmox.unseen = {8012}
+    guests = list_guests(proxmox.endpoint(), [8010, 8012, 8013])
+    assert [guest.vm_id for guest in guests] == [8010, 8011, 200, 8012]
+    ((node, guest),) = strangers([guests[-1]], settings_with().machines, OWNER)
+    text = survey.refusal(node, guest, OWNER)
+    assert "VM id 8012" in text and "the guest 'one that the token may not see'" in text
 
 
-@pytest.mark.parametrize("preview", [True, False])
-def test_with_nothing_in_the_way_nothing_is_hooked(
-    monkeypatch: pytest.MonkeyPatch, preview: bool
-) -> None:
-    assert look(monkeypatch, [], preview) is None
+def test_the_token_follows_no_redirect(proxmox: Proxmox) -> None:
+    proxmox.status = 302
+    proxmox.headers = {"Location": f"https://127.0.0.1:{proxmox.server.server_port}/elsewhere"}
+    with pytest.raises(SurveyError, match="answers 302"):
+        list_guests(proxmox.endpoint(), [])
+    assert len(proxmox.asked) == 1
 
 
-def test_a_preview_goes_on_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert look(monkeypatch, SurveyError("no answer"), preview=True) is None
-
-
-def test_an_up_ends_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(pulumi.RunError, match="no answer\nNothing has been touched"):
-        look(monkeypatch, SurveyError("no answer"), preview=False)
+def test_an_answer_that_is_cut_off_is_an_error(proxmox: Proxmox) -> None:
+    proxmox.headers = {"Content-Length": "5000"}
+    with pytest.raises(SurveyError, match="does not answer as it should"):
+        list_guests(proxmox.endpoint(), [])
 
 
 class Hook:
@@ -159,47 +164,81 @@ class Hook:
         self.name, self.callback, self.opts = name, callback, opts
 
 
-def hook_for(monkeypatch: pytest.MonkeyPatch) -> Hook:
+@pytest.fixture(autouse=True)
+def _hooks_without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi, "ResourceHook", Hook)
-    (hook,) = look(monkeypatch, [NAS], preview=True).before_create
+
+
+def look(monkeypatch: pytest.MonkeyPatch, guests: Any, preview: bool = True) -> Guard:
+    """What ``survey.look`` returns in a preview or an ``up``."""
+    found: list[Guard] = []
+
+    def answer(_: Endpoint, wanted: list[int]) -> list[Guest]:
+        assert wanted == [8000, 8010, 8011, 8012]
+        if isinstance(guests, Exception):
+            raise guests
+        return list(guests)
+
+    monkeypatch.setattr(survey, "list_guests", answer)
+    record(lambda: found.append(survey.look(settings_with())), preview=preview)
+    return found[0]
+
+
+def refused(binding: pulumi.ResourceHookBinding | None) -> str:
+    """What the hook says when the engine is about to create."""
+    assert binding is not None and binding.before_create is not None
+    (hook,) = binding.before_create
     assert isinstance(hook, Hook)
-    return hook
-
-
-def before_create(hook: Hook, type_: str, name: str) -> None:
-    hook.callback(pulumi.ResourceHookArgs(urn="", id="", name=name, type=type_))
-
-
-VM = "proxmoxve:index/vmLegacy:VmLegacy"
-
-
-def test_a_taken_id_is_refused_in_preview_too_with_id_name_and_cure(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hook = hook_for(monkeypatch)
     assert hook.opts.on_dry_run is True
     with pytest.raises(RuntimeError) as error:
-        before_create(hook, VM, "machines-castle-worker-1")
-    text = str(error.value)
+        hook.callback(pulumi.ResourceHookArgs(urn="", id="", name="", type=""))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_with_nothing_in_the_way_nothing_is_hooked(
+    monkeypatch: pytest.MonkeyPatch, preview: bool
+) -> None:
+    assert look(monkeypatch, [], preview) == Guard()
+
+
+def test_a_preview_goes_on_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(monkeypatch, SurveyError("no answer"), preview=True) == Guard()
+
+
+def test_an_up_ends_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(pulumi.RunError, match="no answer\nNothing has been touched"):
+        look(monkeypatch, SurveyError("no answer"), preview=False)
+
+
+def test_a_taken_id_is_refused_with_id_name_and_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = refused(look(monkeypatch, [NAS]).machines["castle-worker-1"])
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
     assert "on pve it is the virtual machine 'precious-nas'" in text
     assert "nodes.overrides" in text and OWNER in text
 
 
 def test_a_machine_whose_own_id_is_free_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    before_create(hook_for(monkeypatch), VM, "machines-castle-worker-2")
+    assert set(look(monkeypatch, [NAS]).machines) == {"castle-worker-1"}
 
 
-def test_nothing_is_begun_that_a_refused_machine_would_need(
+def test_a_new_castle_begins_nothing_while_one_place_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hook = hook_for(monkeypatch)
-    with pytest.raises(RuntimeError, match="precious-nas"):
-        before_create(hook, "talos:imageFactory/schematic:Schematic", "image-schematic")
+    assert "precious-nas" in refused(look(monkeypatch, [NAS]).birth)
 
 
-def test_a_worker_of_two_figures_is_not_mistaken_for_one_of_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`castle-worker-1` is the end of no other name: `castle-worker-11` ends otherwise."""
-    before_create(hook_for(monkeypatch), VM, "machines-castle-worker-11")
+def test_a_living_castle_may_change_its_image_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({OWNER}))
+    lost_its_tag = Guest(8010, "castle-worker-1", "pve", "qemu", frozenset({"talos"}))
+    guard = look(monkeypatch, [ours, lost_its_tag])
+    assert guard.birth is None
+    assert set(guard.machines) == {"castle-worker-1"}
+
+
+def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks = pulumi.ResourceHookBinding()
+    settings = settings_with()
+    assert TalosImageArgs.of(settings, hooks).guard is hooks
+    guards = {"castle-worker-1": hooks}
+    assert MachinesArgs.of(settings, guards, {}).guards == guards

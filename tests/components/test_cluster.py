@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.cluster import data_disk_selector
+from components.cluster import data_disk_selector, role_patch
 from rehearsal import machine_config, rules
 from rehearsal.record import Castle
 from rehearsal.run import rehearse
@@ -146,9 +146,15 @@ def test_talosconfig_names_control_planes_and_never_the_vip() -> None:
 
 
 def test_without_workers_control_planes_do_the_work() -> None:
-    settings = settings_with(
+    alone = settings_with(
         nodes={"workers": {"count": 0}, "control_planes": {"data_disk_gib": 43}},
         longhorn={"replicas": 1},
     )
-    assert settings.volumes_on_control_planes
-    assert not settings_with().volumes_on_control_planes
+    patch = role_patch("installer", alone.machines)
+    assert patch["cluster"] == {"allowSchedulingOnControlPlanes": True}
+    assert "cluster" not in role_patch("installer", settings_with().machines)
+
+
+def test_a_volume_can_be_used_where_none_is_stored() -> None:
+    (mount,) = machine(CONTROL_PLANE)["kubelet"]["extraMounts"]
+    assert mount["source"] == mount["destination"] == "/var/lib/longhorn"

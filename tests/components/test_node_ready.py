@@ -68,6 +68,8 @@ class Api:
     def __init__(self) -> None:
         self.status = 200
         self.body: Any = READY
+        self.length = 0
+        """What it claims to send, where that is more than it does."""
         self.asked: list[str] = []
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -80,6 +82,8 @@ class Api:
             def do_GET(self) -> None:
                 api.asked.append(self.path)
                 self.send_response(api.status)
+                if api.length:
+                    self.send_header("Content-Length", str(api.length))
                 self.end_headers()
                 self.wfile.write(json.dumps(api.body).encode())
 
@@ -159,3 +163,17 @@ def test_only_another_node_is_another_gate() -> None:
     assert provider.diff("castle-worker-1", PROPS, renewed).changes is False
     moved = provider.diff("castle-worker-1", PROPS, PROPS | {"address": "192.168.1.180"})
     assert (moved.changes, moved.replaces) == (True, ["address"])
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The VIP moves while the control plane starts: an answer may end in the middle."""
+    api.length = 5000
+
+    def next_time(_: float) -> None:
+        api.length = 0
+
+    monkeypatch.setattr("components.node_ready.time.sleep", next_time)
+    wait_until_ready(api.props, limit=60)
+    assert len(api.asked) == 2

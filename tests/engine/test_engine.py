@@ -70,6 +70,7 @@ def left_behind(tmp_path: Path) -> list[Path]:
         ("refresh", ["refresh"]),
         ("down", ["destroy"]),
         ("token", ["config", "set", "--secret", "proxmoxve:apiToken"]),
+        ("cancel", ["cancel"]),
     ],
 )
 def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str]) -> None:
@@ -78,6 +79,31 @@ def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str])
         ["stack", "select", "--create", "homelab"],
         [*expected, "--stack", "homelab", "--yes"],
     ]
+
+
+@pytest.mark.parametrize("name", ["kubeconfig", "talosconfig"])
+def test_a_key_to_the_cluster_is_written_for_its_owner_alone(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+    (tmp_path / name).write_text("of the castle before")
+    fake.does("print('an admin key')")
+    assert engine.main([name]) == 0
+    written = tmp_path / name
+    assert written.read_text() == "an admin key\n"
+    assert oct(written.stat().st_mode)[-3:] == "600"
+    assert fake.calls[-1][0] == ["stack", "output", name, "--show-secrets", "--stack", "homelab"]
+
+
+def test_where_there_is_no_key_no_file_is_touched(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+    fake.does("sys.exit(0 if arguments[1] == 'select' else 255)")
+    assert engine.main(["kubeconfig"]) == 255
+    assert not (tmp_path / "kubeconfig").exists()
 
 
 def test_the_folder_is_private_and_gone_afterwards(fake: Cli, tmp_path: Path) -> None:

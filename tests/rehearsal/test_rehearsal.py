@@ -56,9 +56,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "several hosts with overrides": THREE_HOSTS,
     "no pool of machines": {"proxmox.pool": None},
     "VLAN and production": {"network.vlan": 20, "traefik.acme.server": "production"},
-    "charts of a local folder": {
-        f"{chart}.chart_repository": "./charts" for chart in ("longhorn", "metallb", "traefik")
-    },
     "charts of a registry": {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"
         for chart in ("longhorn", "metallb", "traefik")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from settings import Settings, load, rules
-from settings.models import Nodes, Traefik
+from settings.models import Cluster, Nodes, Proxmox, Traefik
 from settings.problems import Problem, SettingsError, did_you_mean
 
 TOKEN = "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"
@@ -83,14 +83,6 @@ def test_the_way_in_is_the_vip_on_the_host_network() -> None:
     assert found.ingress_address == found.cluster.vip
 
 
-def test_volumes_are_on_control_planes_where_they_are_stored_or_used() -> None:
-    on_host = {"exposure": "host-network", "acme": ACME}
-    assert not settings_of().volumes_on_control_planes
-    assert settings_of(nodes=_nodes(2, on_control_planes=True)).volumes_on_control_planes
-    assert settings_of(nodes=_nodes(0, on_control_planes=True)).volumes_on_control_planes
-    assert settings_of(traefik=on_host).volumes_on_control_planes
-
-
 def test_two_stacks_are_two_castles() -> None:
     assert settings_of("homelab").owner == "ephemeral-castle-homelab"
     assert settings_of("HA").owner == "ephemeral-castle-ha"
@@ -114,11 +106,23 @@ def test_the_trailing_slash_of_an_address_does_not_matter() -> None:
 # Advice -------------------------------------------------------------------------------------------
 
 
-def _advice(*, overrides: dict[str, Any] | None = None, email: str = "me@tazlab.net") -> list[str]:
-    nodes = {"control_planes": CONTROL_PLANES, "workers": WORKERS, "overrides": overrides or {}}
+def _advice(
+    *,
+    overrides: dict[str, Any] | None = None,
+    control_planes: dict[str, Any] | None = None,
+    traefik: dict[str, Any] | None = None,
+    email: str = "me@tazlab.net",
+) -> list[str]:
+    nodes = {
+        "control_planes": control_planes or CONTROL_PLANES,
+        "workers": WORKERS,
+        "overrides": overrides or {},
+    }
     groups = {
         "nodes": Nodes.model_validate(nodes),
-        "traefik": Traefik.model_validate({"acme": {"email": email}}),
+        "cluster": Cluster.model_validate({"vip": "192.168.1.250"}),
+        "proxmox": Proxmox(),
+        "traefik": Traefik.model_validate({"acme": {"email": email}} | (traefik or {})),
     }
     return list(rules.advice(groups))
 
@@ -133,6 +137,22 @@ def test_an_override_of_a_machine_that_is_not_there_is_said() -> None:
         "there is 1 of role control-plane.",
         "nodes.overrides.worker-4 waits for a machine of that name: there are 3 of role worker.",
     ]
+
+
+def test_a_host_that_nobody_named_is_said() -> None:
+    (sentence,) = _advice(overrides={"worker-3": {"host": "pve2"}})
+    assert sentence.startswith("nodes.overrides.worker-3.host pve2 is not one of proxmox.hosts")
+
+
+def test_control_planes_that_share_a_host_are_said() -> None:
+    many = {"count": 3, "first_address": "192.168.1.231"}
+    (sentence,) = _advice(control_planes=many)
+    assert sentence.startswith("3 control planes share 1 of the hosts")
+
+
+def test_an_address_that_does_not_count_is_said() -> None:
+    (sentence,) = _advice(traefik={"exposure": "host-network", "address": "192.168.1.240"})
+    assert "forward ports 80 and 443 to the VIP 192.168.1.250" in sentence
 
 
 @pytest.mark.parametrize("domain", ["example.org", "mail.example.com", "castle.local", "x.lan"])

@@ -1,0 +1,34 @@
+"""A lab for each test, on a loopback network that no other test process has."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.lab import Lab, missing, rack
+
+MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture
+def make_lab(worker_id: str) -> Iterator[MakeLab]:
+    """Make a lab: ``make_lab("pve1", "pve2")`` names the hosts of its rack."""
+    if absent := missing():
+        pytest.skip(absent)
+    number = 40 + int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 40
+    with ExitStack() as stack:
+        # Not pytest's own folder: its path is too long for the sockets below.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+        def make(*hosts: str, name: str = "lab") -> Lab:
+            endpoints = stack.enter_context(rack(*hosts))
+            lab = Lab(folder, number, endpoints, name)
+            stack.callback(lab.close)
+            lab.set("proxmox.hosts", list(hosts))
+            return lab
+
+        yield make

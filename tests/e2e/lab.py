@@ -1,0 +1,260 @@
+"""A stack of its own on a simulated rack of its own, driven by the real CLI.
+
+What is needed is looked for on PATH; ``missing`` says in one line what is not there. The charts lie
+in the folder that ``CASTLE_CHARTS`` names, one sub-folder for each.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rehearsal.run import PROGRAM
+
+ENGINE = (
+    "pulumi",
+    "pulumi-language-python",
+    "pulumi-resource-pulumi-python",
+    "pulumi-resource-proxmoxve",
+    "pulumi-resource-talos",
+    "pulumi-resource-kubernetes",
+)
+CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
+CHARTS = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent"))
+LIMIT = 300
+"""Seconds that one command of the engine may take before the test ends."""
+
+
+def missing() -> str:
+    """What is not on PATH, in one line; empty where everything is there."""
+    absent = [name for name in (*ENGINE, *CLUSTER) if shutil.which(name) is None]
+    if not CHARTS.is_dir():
+        absent.append("a folder of charts (CASTLE_CHARTS)")
+    return f"not found: {', '.join(absent)}" if absent else ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command of the engine did."""
+
+    code: int
+    output: str
+    changes: Counter[str]
+    """How many resources it created, updated, deleted ..., those that stay the same left out."""
+    steps: list[tuple[str, str]]
+    """For a preview: pairs of what would be done and to which resource."""
+
+
+class Lab:
+    """The program, a stack file, a state and a rack, all in one folder that goes at the end."""
+
+    def __init__(self, folder: Path, network: int, endpoints: dict[str, str], stack: str) -> None:
+        self.folder = folder
+        self.stack = stack
+        self.endpoints = endpoints
+        self._sessions: set[int] = set()
+        self.prefix = f"127.0.{network}"
+        """First three numbers of every address."""
+        self.program = folder / stack
+        ignored = shutil.ignore_patterns(".git", ".venv", "tests", "docs", "__pycache__", ".*")
+        shutil.copytree(PROGRAM, self.program, ignore=ignored)
+        (folder / "state").mkdir(exist_ok=True)
+        (folder / "tmp").mkdir(exist_ok=True)
+        self._write_project()
+        self.config = self._reference()
+        self._write_stack()
+        assert self.pulumi("stack", "init", stack).code == 0
+
+    def _write_project(self) -> None:
+        file = self.program / "Pulumi.yaml"
+        project = yaml.safe_load(file.read_text(encoding="utf-8"))
+        project["runtime"]["options"] = {"virtualenv": sys.prefix, "toolchain": "pip"}
+        file.write_text(yaml.safe_dump(project), encoding="utf-8")
+
+    def _reference(self) -> dict[str, Any]:
+        """The reference homelab, with every address on this lab's own loopback network."""
+        text = (PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8")
+        config: dict[str, Any] = yaml.safe_load(text.replace("192.168.1.", f"{self.prefix}."))[
+            "config"
+        ]
+        config["proxmoxve:endpoint"] = self.endpoints["endpoint"]
+        config["proxmoxve:insecure"] = True
+        config["ephemeral-castle:image"] = {"factory": self.endpoints["factory_url"]}
+        for chart in ("longhorn", "metallb", "traefik"):
+            config[f"ephemeral-castle:{chart}"]["chart_repository"] = str(CHARTS)
+        return config
+
+    def set(self, path: str, value: Any) -> None:
+        """Change a setting: ``nodes.workers.count``."""
+        group, *keys = path.split(".")
+        holder = self.config.setdefault(f"ephemeral-castle:{group}", {})
+        for key in keys[:-1]:
+            holder = holder.setdefault(key, {})
+        holder[keys[-1]] = value
+        self._write_stack()
+
+    def _write_stack(self) -> None:
+        file = self.program / f"Pulumi.{self.stack}.yaml"
+        document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+        file.write_text(yaml.safe_dump(document | {"config": self.config}), encoding="utf-8")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the engine is started with."""
+        return os.environ | {
+            "PULUMI_HOME": str(self.folder / "home"),
+            "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "a passphrase of the tests",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PROXMOX_VE_API_TOKEN": self.endpoints["api_token"],
+            "TMPDIR": str(self.folder / "tmp"),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command of the engine, in a session of its own."""
+        process = subprocess.Popen(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.program,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._sessions.add(process.pid)
+        return process
+
+    def close(self) -> None:
+        """End what a killed engine left behind: providers outlive it, in its session."""
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # After the name, which is in brackets: state, parent, group, session.
+                session = int(entry.read_text().rpartition(")")[2].split()[3])
+                if session in self._sessions:
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+
+    def pulumi(self, *arguments: str) -> Run:
+        """Run a command of the engine to its end."""
+        process = self.start(*arguments)
+        try:
+            output, _ = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return Run(process.returncode, output, _changes(output), [])
+
+    def up(self, *more: str) -> Run:
+        """Bring the rack to what the stack file says."""
+        return self.pulumi("up", "--yes", "--stack", self.stack, *more)
+
+    def destroy(self) -> Run:
+        """Take it all away."""
+        return self.pulumi("destroy", "--yes", "--stack", self.stack)
+
+    def preview(self) -> Run:
+        """What an ``up`` would do."""
+        done = self.pulumi("preview", "--json", "--stack", self.stack)
+        begin = done.output.find("{\n")
+        document, _ = json.JSONDecoder().raw_decode(done.output[begin:]) if begin >= 0 else ({}, 0)
+        steps = [
+            (step["op"], step["urn"].rpartition("::")[2])
+            for step in document.get("steps", [])
+            if step["op"] != "same"
+        ]
+        return Run(done.code, done.output, Counter(op for op, _ in steps), sorted(steps))
+
+    def state(self, *, secrets: bool = False) -> str:
+        """The engine's state, as text."""
+        show = ["--show-secrets"] if secrets else []
+        return self.pulumi("stack", "export", "--stack", self.stack, *show).output
+
+    def proxmox(self, method: str, path: str, **form: Any) -> Any:
+        """Ask the simulated Proxmox directly, as a person would in its web page."""
+        url = self.endpoints["endpoint"].rstrip("/") + "/api2/json" + path
+        body = urllib.parse.urlencode(form).encode() if form else None
+        token = f"PVEAPIToken={self.endpoints['api_token']}"
+        request = urllib.request.Request(url, body, {"Authorization": token}, method=method)
+        context = ssl.create_default_context(cafile=self.endpoints["ca_file"])
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+            return json.load(answer)["data"]
+
+    def guests(self) -> dict[int, dict[str, Any]]:
+        """Every guest on the rack, by its id."""
+        return {guest["vmid"]: guest for guest in self.proxmox("GET", "/cluster/resources?type=vm")}
+
+    def kubectl(self, path: str) -> Any:
+        """Ask the Kubernetes API for an object or a list."""
+        output = self.pulumi(
+            "stack", "output", "kubeconfig", "--show-secrets", "--stack", self.stack
+        ).output
+        user = yaml.safe_load(output)["users"][0]["user"]
+        cluster = yaml.safe_load(output)["clusters"][0]["cluster"]
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            pair = Path(name) / "pair.pem"
+            pair.write_bytes(
+                _decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"])
+            )
+            authority = _decoded(cluster["certificate-authority-data"]).decode()
+            context = ssl.create_default_context(cadata=authority)
+            context.load_cert_chain(pair)
+        url = cluster["server"] + path
+        with urllib.request.urlopen(url, timeout=30, context=context) as answer:
+            return json.load(answer)
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text)
+
+
+_WORDS = ("created", "updated", "replaced", "deleted", "unchanged", "errored")
+
+
+def _changes(output: str) -> Counter[str]:
+    """The engine's own summary: what comes after its last ``Resources:``."""
+    found: Counter[str] = Counter()
+    for line in output.rpartition("Resources:\n")[2].splitlines():
+        words = line.replace("+-", " ").strip("+-~ ").split()
+        if len(words) >= 2 and words[0].isdigit() and words[-1] in _WORDS:
+            found[words[-1]] += int(words[0])
+        elif not line.startswith("    "):
+            break
+    del found["unchanged"]
+    return found
+
+
+@contextmanager
+def rack(*hosts: str) -> Iterator[dict[str, str]]:
+    """A simulated rack with these hosts, in a process of its own; yields where it answers."""
+    directory = str(Path(shutil.which("kube-apiserver") or "").parent)
+    flags = [flag for host in hosts for flag in ("--host", host)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.rack", *flags, "--kubernetes", directory],
+        cwd=PROGRAM,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        endpoints: dict[str, str] = json.loads(process.stdout.readline())
+        yield endpoints
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

@@ -1,0 +1,240 @@
+"""The life of a castle on a simulated rack: the real engine, providers and charts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from tests.e2e.conftest import MakeLab
+from tests.e2e.lab import Lab
+
+
+def assert_no_diff(lab: Lab) -> None:
+    assert lab.preview().steps == []
+
+
+def assert_empty(lab: Lab) -> None:
+    """Nothing of the castle is left on the rack."""
+    assert lab.guests() == {}
+    assert lab.proxmox("GET", "/pools") == []
+    for host in lab.config["ephemeral-castle:proxmox"]["hosts"]:
+        assert lab.proxmox("GET", f"/nodes/{host}/storage/local/content") == []
+
+
+def assert_up(lab: Lab) -> None:
+    done = lab.up()
+    assert done.code == 0, done.output
+
+
+def test_up_again_refresh_destroy_and_up_again(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1", "pve2")
+    assert_up(lab)
+    again = lab.up()
+    assert again.code == 0 and not again.changes
+    refreshed = lab.pulumi("refresh", "--yes", "--stack", lab.stack)
+    assert refreshed.code == 0 and not refreshed.changes
+    assert_state_from_outside(lab)
+    assert_no_secret_in_the_open(lab)
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
+    assert_up(lab)
+    assert_no_diff(lab)
+
+
+def assert_state_from_outside(lab: Lab) -> None:
+    """Every system is what the settings say, seen from Proxmox and from Kubernetes."""
+    guests = lab.guests()
+    assert {id_: guest["name"] for id_, guest in guests.items()} == {
+        8000: "castle-control-plane-1",
+        8010: "castle-worker-1",
+        8011: "castle-worker-2",
+        8012: "castle-worker-3",
+    }
+    assert all(guest["status"] == "running" for guest in guests.values())
+    nodes = {
+        node["metadata"]["name"]: node["status"]["addresses"]
+        for node in lab.kubectl("/api/v1/nodes")["items"]
+    }
+    assert {"type": "InternalIP", "address": f"{lab.prefix}.155"} in nodes["castle-worker-1"]
+    assert set(nodes) == {guest["name"] for guest in guests.values()}
+    service = lab.kubectl("/api/v1/namespaces/traefik/services/traefik")
+    assert service["status"]["loadBalancer"]["ingress"][0]["ip"] == f"{lab.prefix}.240"
+    claim = lab.kubectl("/api/v1/namespaces/traefik/persistentvolumeclaims/traefik-certificates")
+    assert claim["status"]["phase"] == "Bound"
+    assert claim["spec"]["storageClassName"] == "longhorn"
+    pool = lab.kubectl(
+        "/apis/metallb.io/v1beta1/namespaces/metallb-system/ipaddresspools/main-pool"
+    )
+    assert pool["spec"]["addresses"] == [f"{lab.prefix}.240-{lab.prefix}.245"]
+    route = lab.kubectl("/apis/traefik.io/v1alpha1/namespaces/whoami/ingressroutes/whoami")
+    assert route["spec"]["tls"] == {"certResolver": "letsencrypt"}
+    for name, level in (
+        ("longhorn-system", "privileged"),
+        ("metallb-system", "privileged"),
+        ("traefik", "baseline"),
+        ("whoami", "restricted"),
+    ):
+        labels = lab.kubectl(f"/api/v1/namespaces/{name}")["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == level
+
+
+def assert_no_secret_in_the_open(lab: Lab) -> None:
+    """No secret of the castle stands in the state, or in what the engine prints."""
+    hidden = set(secrets_in(json.loads(lab.state(secrets=True))))
+    assert len(hidden) > 20
+    outputs = lab.pulumi("stack", "output", "--stack", lab.stack).output
+    shown = lab.state() + lab.preview().output + outputs
+    leaked = [secret for secret in hidden if secret in shown]
+    assert leaked == []
+    assert lab.endpoints["api_token"] not in shown
+
+
+CERTIFICATE = base64.b64encode(b"-----BEGIN CERT").decode()
+"""How a certificate begins, which anybody may read."""
+
+
+def secrets_in(opened: Any) -> Iterator[str]:
+    """Every secret text of a state whose secrets are open."""
+    if isinstance(opened, dict):
+        if isinstance(secret := opened.get("plaintext"), str):
+            value = json.loads(secret)
+            if isinstance(value, str) and len(value) > 12 and not value.startswith(CERTIFICATE):
+                yield value
+        for inner in opened.values():
+            yield from secrets_in(inner)
+    elif isinstance(opened, list):
+        for inner in opened:
+            yield from secrets_in(inner)
+
+
+def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1", "pve2")
+    lab.set("nodes.control_planes.first_address", f"{lab.prefix}.251")
+    assert_up(lab)
+    lab.set("nodes.workers.count", 4)
+    assert lab.preview().steps == [
+        ("create", "cluster-castle-worker-4-config"),
+        ("create", "cluster-castle-worker-4-ready"),
+        ("create", "machines-castle-worker-4"),
+    ]
+    more = lab.up()
+    assert (more.code, more.changes) == (0, {"created": 3})
+    lab.set("nodes.workers.count", 2)
+    fewer = lab.up()
+    assert (fewer.code, fewer.changes) == (0, {"deleted": 6})
+    assert sorted(lab.guests()) == [8000, 8010, 8011]
+    lab.set("nodes.control_planes.count", 3)
+    three = lab.up()
+    assert (three.code, three.changes) == (0, {"created": 6})
+    assert_no_diff(lab)
+
+
+def test_growth_and_new_images_make_no_machine_anew(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    assert_up(lab)
+    for path, value in (
+        ("nodes.workers.memory_mib", 9216),
+        ("nodes.workers.data_disk_gib", 50),
+        ("nodes.workers.os_disk_gib", 38),
+        ("cluster.talos", "v1.13.0"),
+        ("image.extensions", ["siderolabs/i915"]),
+        ("longhorn.replicas", 3),
+        ("traefik.acme", {"email": "me@tazlab.net", "server": "production"}),
+    ):
+        lab.set(path, value)
+        planned = lab.preview()
+        assert planned.code == 0 and planned.steps, path
+        assert not [name for op, name in planned.steps if op != "update" and "machines" in name]
+        done = lab.up()
+        assert done.code == 0, (path, done.output)
+        assert_no_diff(lab)
+
+
+def test_from_one_exposure_to_the_other_and_back_keeps_the_certificates(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    assert_up(lab)
+    claim = "/api/v1/namespaces/traefik/persistentvolumeclaims/traefik-certificates"
+    before = lab.kubectl(claim)["metadata"]["uid"]
+    deployment = "/apis/apps/v1/namespaces/traefik/deployments/traefik"
+    for exposure, on_host in (("host-network", True), ("load-balancer", None)):
+        lab.set("traefik.exposure", exposure)
+        assert_up(lab)
+        spec = lab.kubectl(deployment)["spec"]["template"]["spec"]
+        assert spec.get("hostNetwork") is on_host
+        assert lab.kubectl(claim)["metadata"]["uid"] == before
+        assert_no_diff(lab)
+
+
+def test_a_foreign_machine_is_refused_and_never_touched(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    lab.proxmox("POST", "/nodes/pve1/qemu", vmid=8011, name="precious-nas", memory=512, cores=1)
+    before = lab.guests()
+    for done in (lab.preview(), lab.up(), lab.up("--skip-preview")):
+        assert done.code != 0
+        assert "VM id 8011, wanted for castle-worker-2, is taken" in done.output
+        assert "'precious-nas'" in done.output
+    assert lab.guests() == before
+    assert lab.proxmox("GET", "/nodes/pve1/storage/local/content") == []
+    lab.set("nodes.overrides", {"worker-2": {"vm_id": 8099}})
+    assert_up(lab)
+    # A machine of ours that lost its tag is ours by the state.
+    lab.proxmox("PUT", "/nodes/pve1/qemu/8010/config", tags="talos")
+    assert_up(lab)
+    assert lab.destroy().code == 0
+    assert lab.guests() == before
+
+
+def test_three_hosts_and_a_destroy_with_a_dead_cluster(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1", "pve2", "pve3")
+    lab.set("nodes.control_planes.count", 3)
+    lab.set("nodes.control_planes.first_address", f"{lab.prefix}.251")
+    lab.set("cluster.vip", f"{lab.prefix}.250")
+    assert_up(lab)
+    hosts = {guest["node"] for id_, guest in lab.guests().items() if id_ < 8010}
+    assert hosts == {"pve1", "pve2", "pve3"}
+    # The machines of the cluster are switched off by hand: nobody answers at the VIP any more.
+    for id_, guest in lab.guests().items():
+        if id_ < 8010:
+            lab.proxmox("POST", f"/nodes/{guest['node']}/qemu/{id_}/status/stop", timeout=1)
+    assert lab.preview().code == 0
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
+
+
+def test_half_of_the_machines_gone_by_hand_and_the_cluster_with_them(make_lab: MakeLab) -> None:
+    """The provider does not take a missing machine for deleted: a look at the machines mends it."""
+    lab = make_lab("pve1")
+    assert_up(lab)
+    for id_ in (8000, 8011):
+        lab.proxmox("POST", f"/nodes/pve1/qemu/{id_}/status/stop", timeout=1)
+        lab.proxmox("DELETE", f"/nodes/pve1/qemu/{id_}?purge=1&destroy-unreferenced-disks=1")
+    stopped = lab.destroy()
+    assert stopped.code != 0 and "does not exist" in stopped.output
+    looked = lab.pulumi("refresh", "--yes", "--target", "**VmLegacy**", "--stack", lab.stack)
+    assert looked.code == 0, looked.output
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
+
+
+def test_an_engine_that_was_killed_goes_on_where_it_stopped(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "machines-castle-worker-1 creating" in line:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert lab.pulumi("cancel", "--yes", "--stack", lab.stack).code == 0
+    assert_up(lab)
+    assert sorted(lab.guests()) == [8000, 8010, 8011, 8012]
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)

@@ -110,6 +110,8 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     context = ssl.create_default_context()
+    # Python 3.13 asks for extensions that a home's own authority need not have.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if proxmox.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -12,8 +12,9 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import control_plane, pod_security
+from components import control_plane
 from components.chart import ChartSource
+from components.namespace import make_namespace
 from settings import Settings
 
 NAMESPACE = "longhorn-system"
@@ -50,14 +51,7 @@ class Longhorn(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:Longhorn", name, None, opts)
         self.storage_class = STORAGE_CLASS
-        namespace = kubernetes.core.v1.Namespace(
-            f"{name}-namespace",
-            metadata={"name": NAMESPACE, "labels": pod_security.labels("privileged")},
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="10m"),
-            ),
-        )
+        namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "privileged")
         kubernetes.helm.v3.Release(
             f"{name}-release",
             name="longhorn",

@@ -11,8 +11,9 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import control_plane, pod_security
+from components import control_plane
 from components.chart import ChartSource
+from components.namespace import make_namespace
 from settings import Settings
 
 NAMESPACE = "metallb-system"
@@ -53,14 +54,7 @@ class MetalLB(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:MetalLB", name, None, opts)
         self.pool = POOL
-        namespace = kubernetes.core.v1.Namespace(
-            f"{name}-namespace",
-            metadata={"name": NAMESPACE, "labels": pod_security.labels("privileged")},
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="10m"),
-            ),
-        )
+        namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "privileged")
         release = kubernetes.helm.v3.Release(
             f"{name}-release",
             name="metallb",

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import control_plane, pod_security
+from components import control_plane
 from components.chart import ChartSource
+from components.namespace import make_namespace
 from settings import Settings
 
 NAMESPACE = "traefik"
@@ -84,19 +85,13 @@ class Traefik(pulumi.ComponentResource):
         super().__init__("ephemeral-castle:index:Traefik", name, None, opts)
         self.address = str(args.address)
         self.resolver = RESOLVER
-        host_network = args.exposure == "host-network"
-        namespace = kubernetes.core.v1.Namespace(
+        namespace = make_namespace(
+            self,
             f"{name}-namespace",
-            metadata={
-                "name": NAMESPACE,
-                # baseline refuses host network and host ports (facts/charts.md 5).
-                "labels": pod_security.labels("privileged" if host_network else "baseline"),
-            },
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=args.after,  # all others follow this one
-                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="10m"),
-            ),
+            NAMESPACE,
+            # baseline refuses host network and host ports (facts/charts.md 5).
+            "privileged" if args.exposure == "host-network" else "baseline",
+            args.after,  # all others follow this one
         )
         volume = kubernetes.core.v1.PersistentVolumeClaim(
             f"{name}-certificates",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import pod_security
+from components.namespace import make_namespace
 from settings import Settings
 
 NAMESPACE = "whoami"
@@ -45,11 +45,7 @@ class Whoami(pulumi.ComponentResource):
         super().__init__("ephemeral-castle:index:Whoami", name, None, opts)
         self.url = f"https://{args.host}"
         limits = pulumi.CustomTimeouts(create="5m", update="5m", delete="5m")
-        namespace = kubernetes.core.v1.Namespace(
-            f"{name}-namespace",
-            metadata={"name": NAMESPACE, "labels": pod_security.labels("restricted")},
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=limits),
-        )
+        namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "restricted")
         after_namespace = pulumi.ResourceOptions(
             parent=self, depends_on=[namespace], custom_timeouts=limits
         )

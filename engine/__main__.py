@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
     try:
         # Selecting a stack makes it, and its file: a typo must not become a new stack.
-        stack_file.read(options.stack, PROJECT_FOLDER)
+        stack_file.find(options.stack, PROJECT_FOLDER)
         pulumi = cli.find(CLI_FOLDER)
     except SettingsError as error:
         print(error, file=sys.stderr)

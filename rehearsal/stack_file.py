@@ -61,19 +61,25 @@ _Strict.yaml_implicit_resolvers = {
 _Strict.add_implicit_resolver(_BOOLEAN, re.compile(r"true|false", re.IGNORECASE), list("tTfF"))
 
 
+def find(stack: str, folder: Path) -> Path:
+    """The file of a stack; raises ``SettingsError`` where there is none."""
+    path = folder / f"Pulumi.{stack}.yaml"
+    if not path.exists():
+        files = folder.glob("Pulumi.*.yaml")
+        known = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
+        problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
+        raise SettingsError([problem], stack)
+    return path
+
+
 def read(stack: str, folder: Path) -> StackFile:
     """Read ``Pulumi.<stack>.yaml`` in ``folder``.
 
     Raises ``SettingsError`` where there is no such file or it cannot be read.
     """
-    path = folder / f"Pulumi.{stack}.yaml"
+    path = find(stack, folder)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
-    except FileNotFoundError:
-        files = folder.glob("Pulumi.*.yaml")
-        known = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
-        problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
-        raise SettingsError([problem], stack) from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         problem = Problem(path.name, "unreadable", _where(error), "mend the file at that place")
         raise SettingsError([problem], stack) from None

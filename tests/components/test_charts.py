@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from components import longhorn, metallb, pod_security, traefik
+from components import longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
@@ -201,7 +201,7 @@ def test_a_chart_comes_from_a_repository_or_from_a_folder() -> None:
 
 
 def test_a_namespace_says_what_it_admits_in_all_three_ways() -> None:
-    assert pod_security.labels("privileged") == {
+    assert namespace.labels("privileged") == {
         "pod-security.kubernetes.io/enforce": "privileged",
         "pod-security.kubernetes.io/audit": "privileged",
         "pod-security.kubernetes.io/warn": "privileged",

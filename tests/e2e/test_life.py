@@ -9,8 +9,12 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab
+from tests.e2e.lab import Lab, missing
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def assert_no_diff(lab: Lab) -> None:

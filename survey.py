@@ -157,10 +157,10 @@ def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:
     try:
         get(f"/cluster/nextid?vmid={vm_id}")
     except urllib.error.HTTPError as error:
-        if error.code != 400:  # "VM 8000 already exists"
-            raise
         error.close()
-        return False
+        # 400 is "VM 8000 already exists". Any other refusal says nothing of the id, and the list
+        # of guests has said that it is free.
+        return error.code != 400
     return True
 
 

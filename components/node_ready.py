@@ -5,6 +5,9 @@ is named. It waits when it is created and never again: it cannot block a preview
 destroy. What needs the cluster depends on all of them, through the Kubernetes provider.
 
 Leaves out what runs on the node: the components wait for that themselves.
+
+The state names ``NodeReadyProvider`` by this module: a castle that was built before a move of it
+could not be changed after.
 """
 
 from __future__ import annotations

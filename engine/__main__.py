@@ -34,6 +34,8 @@ COMMANDS = {
     "talosconfig": ["stack", "output", "talosconfig", "--show-secrets"],
 }
 """Our word for each thing to do, and the CLI's."""
+FORGET_LOST_MACHINES = ["refresh", "--yes", "--suppress-outputs", "--target", "**VmLegacy**"]
+"""Takes machines that are gone out of the state; changes nothing that is there."""
 FILES = ("kubeconfig", "talosconfig")
 """What is written to a file of that name, which only its owner can read and git ignores."""
 
@@ -64,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         select = [str(pulumi), "stack", "select", "--create", options.stack]
         if code := _run(select, environment):
             return code
+        if options.command == "down":
+            # The provider stops at a machine that somebody deleted by hand. Only machines are
+            # looked at: the cluster may be dead. Should this fail, the destroy says why.
+            _run([str(pulumi), *FORGET_LOST_MACHINES, "--stack", options.stack], environment)
         command = [str(pulumi), *COMMANDS[options.command], "--stack", options.stack, *more]
         if options.command in FILES:
             return _write(PROJECT_FOLDER / options.command, command, environment)

@@ -46,6 +46,7 @@ class Proxmox:
         self.headers: dict[str, str] = {}
         self.unseen: set[int] = set()
         """Ids that a guest has which the token may not audit."""
+        self.next_id_status = 200
         self.asked: list[tuple[str, str]] = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
@@ -57,7 +58,7 @@ class Proxmox:
                 _, _, vm_id = self.path.partition("/cluster/nextid?vmid=")
                 if vm_id:
                     taken = int(vm_id) in proxmox.unseen
-                    self.send_response(400 if taken else 200)
+                    self.send_response(400 if taken else proxmox.next_id_status)
                     self.end_headers()
                     self.wfile.write(json.dumps({"data": vm_id}).encode())
                     return
@@ -141,6 +142,11 @@ def test_an_id_whose_guest_the_token_may_not_see_is_taken_too(proxmox: Proxmox) 
     ((node, guest),) = strangers([guests[-1]], settings_with().machines, OWNER)
     text = survey.refusal(node, guest, OWNER)
     assert "VM id 8012" in text and "the guest 'one that the token may not see'" in text
+
+
+def test_a_refusal_to_talk_of_one_id_is_no_guest(proxmox: Proxmox) -> None:
+    proxmox.next_id_status = 403
+    assert len(list_guests(proxmox.endpoint(), [8012])) == len(GUESTS)
 
 
 def test_the_token_follows_no_redirect(proxmox: Proxmox) -> None:

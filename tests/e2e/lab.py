@@ -130,8 +130,11 @@ class Lab:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command of the engine, in a session of its own."""
+        return self._start(["pulumi", *arguments, "--non-interactive"])
+
+    def _start(self, command: list[str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            ["pulumi", *arguments, "--non-interactive"],
+            command,
             cwd=self.program,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -153,7 +156,14 @@ class Lab:
 
     def pulumi(self, *arguments: str) -> Run:
         """Run a command of the engine to its end."""
-        process = self.start(*arguments)
+        return self._finish(self.start(*arguments))
+
+    def make(self, word: str) -> Run:
+        """Run one of our own words as ``make`` does, and say yes to it."""
+        command = [sys.executable, "-m", "engine", word, "--stack", self.stack]
+        return self._finish(self._start([*command, "--", "--yes", "--non-interactive"]))
+
+    def _finish(self, process: subprocess.Popen[str]) -> Run:
         try:
             output, _ = process.communicate(timeout=LIMIT)
         except subprocess.TimeoutExpired:

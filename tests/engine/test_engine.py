@@ -68,7 +68,6 @@ def left_behind(tmp_path: Path) -> list[Path]:
         ("preview", ["preview"]),
         ("up", ["up"]),
         ("refresh", ["refresh"]),
-        ("down", ["destroy"]),
         ("token", ["config", "set", "--secret", "proxmoxve:apiToken"]),
         ("cancel", ["cancel"]),
     ],
@@ -78,6 +77,16 @@ def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str])
     assert [arguments for arguments, _, _ in fake.calls] == [
         ["stack", "select", "--create", "homelab"],
         [*expected, "--stack", "homelab", "--yes"],
+    ]
+
+
+@pytest.mark.parametrize("failing", ["nothing", "refresh"])
+def test_a_castle_is_taken_down_without_the_machines_that_are_gone(fake: Cli, failing: str) -> None:
+    fake.does(f"sys.exit(1 if arguments[0] == {failing!r} else 0)")
+    assert engine.main(["down", "--", "--yes"]) == 0
+    assert [arguments[:5] for arguments, _, _ in fake.calls[1:]] == [
+        ["refresh", "--yes", "--suppress-outputs", "--target", "**VmLegacy**"],
+        ["destroy", "--stack", "homelab", "--yes"],
     ]
 
 

@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e test lint format bench requirements clean
+.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e rack test lint format bench requirements clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ cancel: .venv/ready ## Take away the lock that a killed run left
 
 e2e: .venv/ready-dev ## Bring the castle up and down on a simulated rack, with the real engine
 	@$(BIN)/python -m pytest -n 2 -rs tests/e2e
+
+rack: .venv/ready-dev ## Start a simulated rack, and say how to run the castle on it
+	@$(BIN)/python -m tests.e2e.try_rack
 
 test: lint ## Run everything that CI runs
 	@$(BIN)/python -m pytest -n 2

@@ -24,9 +24,8 @@ def make_lab(worker_id: str) -> Iterator[MakeLab]:
 
         def make(*hosts: str, name: str = "lab") -> Lab:
             endpoints = stack.enter_context(rack(*hosts))
-            lab = Lab(folder, number, endpoints, name)
+            lab = Lab(folder, number, endpoints, name, hosts)
             stack.callback(lab.close)
-            lab.set("proxmox.hosts", list(hosts))
             return lab
 
         yield make

@@ -18,7 +18,7 @@ import tempfile
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,34 @@ class Run:
     """For a preview: pairs of what would be done and to which resource."""
 
 
+def on_rack(endpoints: dict[str, str], prefix: str, hosts: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the reference homelab, for a rack.
+
+    ``prefix`` are the first three numbers of every address: ``127.0.30``.
+    """
+    text = (PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8")
+    document = yaml.safe_load(text.replace("192.168.1.", f"{prefix}."))
+    config: dict[str, Any] = document["config"]
+    config["proxmoxve:endpoint"] = endpoints["endpoint"]
+    config["proxmoxve:insecure"] = True
+    config["ephemeral-castle:proxmox"]["hosts"] = list(hosts)
+    config["ephemeral-castle:image"] = {"factory": endpoints["factory_url"]}
+    for chart in ("longhorn", "metallb", "traefik"):
+        config[f"ephemeral-castle:{chart}"]["chart_repository"] = str(CHARTS)
+    return config
+
+
 class Lab:
     """The program, a stack file, a state and a rack, all in one folder that goes at the end."""
 
-    def __init__(self, folder: Path, network: int, endpoints: dict[str, str], stack: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        network: int,
+        endpoints: dict[str, str],
+        stack: str,
+        hosts: Sequence[str],
+    ) -> None:
         self.folder = folder
         self.stack = stack
         self.endpoints = endpoints
@@ -78,7 +102,7 @@ class Lab:
         (folder / "state").mkdir(exist_ok=True)
         (folder / "tmp").mkdir(exist_ok=True)
         self._write_project()
-        self.config = self._reference()
+        self.config = on_rack(endpoints, self.prefix, hosts)
         self._write_stack()
         assert self.pulumi("stack", "init", stack).code == 0
 
@@ -87,19 +111,6 @@ class Lab:
         project = yaml.safe_load(file.read_text(encoding="utf-8"))
         project["runtime"]["options"] = {"virtualenv": sys.prefix, "toolchain": "pip"}
         file.write_text(yaml.safe_dump(project), encoding="utf-8")
-
-    def _reference(self) -> dict[str, Any]:
-        """The reference homelab, with every address on this lab's own loopback network."""
-        text = (PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8")
-        config: dict[str, Any] = yaml.safe_load(text.replace("192.168.1.", f"{self.prefix}."))[
-            "config"
-        ]
-        config["proxmoxve:endpoint"] = self.endpoints["endpoint"]
-        config["proxmoxve:insecure"] = True
-        config["ephemeral-castle:image"] = {"factory": self.endpoints["factory_url"]}
-        for chart in ("longhorn", "metallb", "traefik"):
-            config[f"ephemeral-castle:{chart}"]["chart_repository"] = str(CHARTS)
-        return config
 
     def set(self, path: str, value: Any) -> None:
         """Change a setting: ``nodes.workers.count``."""

@@ -34,8 +34,8 @@ COMMANDS = {
     "talosconfig": ["stack", "output", "talosconfig", "--show-secrets"],
 }
 """Our word for each thing to do, and the CLI's."""
-FORGET_LOST_MACHINES = ["refresh", "--yes", "--suppress-outputs", "--target", "**VmLegacy**"]
-"""Takes machines that are gone out of the state; changes nothing that is there."""
+MACHINES = ["refresh", "--target", "**VmLegacy**"]
+"""Compares the machines with what is really there, and nothing else: the cluster may be dead."""
 FILES = ("kubeconfig", "talosconfig")
 """What is written to a file of that name, which only its owner can read and git ignores."""
 
@@ -67,13 +67,28 @@ def main(arguments: list[str] | None = None) -> int:
         if code := _run(select, environment):
             return code
         if options.command == "down":
-            # The provider stops at a machine that somebody deleted by hand. Only machines are
-            # looked at: the cluster may be dead. Should this fail, the destroy says why.
-            _run([str(pulumi), *FORGET_LOST_MACHINES, "--stack", options.stack], environment)
+            _forget_lost_machines(
+                [str(pulumi), *MACHINES, "--stack", options.stack], more, environment
+            )
         command = [str(pulumi), *COMMANDS[options.command], "--stack", options.stack, *more]
         if options.command in FILES:
             return _write(PROJECT_FOLDER / options.command, command, environment)
         return _run(command, environment)
+
+
+def _forget_lost_machines(look: list[str], more: list[str], environment: dict[str, str]) -> None:
+    """Take machines that somebody deleted by hand out of the state: the provider stops at them.
+
+    Where none is gone, nothing is said. Otherwise the CLI shows what it would forget, and asks.
+    Should any of this fail, the destroy that follows says why.
+    """
+    quiet = [*look, "--preview-only", "--expect-no-changes", "--non-interactive"]
+    done = subprocess.run(
+        quiet, cwd=PROJECT_FOLDER, env=environment, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        print("Some machines are not as the state has them; a look at them first.", flush=True)
+        _run([*look, *more], environment)
 
 
 def _write(file: Path, command: list[str], environment: dict[str, str]) -> int:

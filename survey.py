@@ -2,7 +2,8 @@
 
 The provider adopts a foreign guest that has one of our ids without a word, resizes it, and later
 destroys it with its disks (facts/end-to-end.md 9). The engine's preview asks Proxmox nothing. So
-we look ourselves, with one request for all guests, in every preview and every ``up``; a ``destroy`` never asks.
+we look ourselves, with one request for all guests, in every preview and every ``up``; a ``destroy``
+never asks.
 
 A guest is ours when it bears our tag, or when the engine has it in its state: for a guest without
 the tag we leave a hook that refuses, and which the engine runs only for what is not in its state.

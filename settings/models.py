@@ -112,7 +112,8 @@ def _dns_label(value: str) -> str:
     if _DNS_LABEL.fullmatch(value):
         return value
     raise UserError(
-        "is not a valid name", "use small letters, digits and inner hyphens, at most 63 of them"
+        "is not a valid name",
+        f"use small letters, digits and inner hyphens, at most {LONGEST_NAME} of them",
     )
 
 
@@ -191,6 +192,12 @@ Token = Annotated[SecretStr, AfterValidator(_token)]
 ProxmoxName = Annotated[StrictStr, AfterValidator(_tag)]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension)]
+CONTROL_PLANE_CORES = 2
+"""Least cores of a control plane that work."""
+CONTROL_PLANE_MIB = 2048
+"""Least memory of a control plane that works."""
+LONGEST_NAME = 47
+"""Longest name of a cluster: ``-control-plane-1`` is added, and a host name has 63 at most."""
 MOST_MIB = 4 * 1024 * 1024
 """Proxmox' own limit for the memory of a machine, 4 TiB."""
 
@@ -229,7 +236,7 @@ class Network(Group):
 class Cluster(Group):
     """The Talos cluster."""
 
-    name: Annotated[DnsLabel, Field(max_length=47)] = "castle"
+    name: Annotated[DnsLabel, Field(max_length=LONGEST_NAME)] = "castle"
     """Name of the cluster, and the first part of every machine's name, which has 63 at most."""
     talos: Version = "v1.13.9"
     """Talos version, with its leading v."""
@@ -253,9 +260,9 @@ class ControlPlanes(Machine):
     """How many: 1, 3 or 5, because etcd needs a majority to live."""
     first_address: Address
     """Address of the first one; the others follow it, one by one."""
-    cores: Annotated[Whole, Field(ge=2, le=512)] = 2
+    cores: Annotated[Whole, Field(ge=CONTROL_PLANE_CORES, le=512)] = 2
     """Virtual CPU cores."""
-    memory_mib: Annotated[Whole, Field(ge=2048, le=MOST_MIB)] = 4096
+    memory_mib: Annotated[Whole, Field(ge=CONTROL_PLANE_MIB, le=MOST_MIB)] = 4096
     """Memory in MiB; a little above the least that Talos' health check lets pass."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
     """Size of the data disk in GiB; none by default: control planes store nothing."""

@@ -19,6 +19,8 @@ from typing import Any
 
 from settings import compatibility
 from settings.models import (
+    CONTROL_PLANE_CORES,
+    CONTROL_PLANE_MIB,
     Cluster,
     Endpoint,
     Longhorn,
@@ -274,7 +276,7 @@ def vm_ids_free_of_overlap(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> 
 
 def overrides_keep_to_their_role(nodes: Nodes) -> Iterator[Problem]:
     """What is too little for a control plane is too little for one of them."""
-    least = {"cores": 2, "memory_mib": 2048}
+    least = {"cores": CONTROL_PLANE_CORES, "memory_mib": CONTROL_PLANE_MIB}
     for name, override in sorted(nodes.overrides.items()):
         for key, limit in least.items():
             value = getattr(override, key)

@@ -59,15 +59,17 @@ def encode(data: dict[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
-def _walk(value: Any, secret: Callable[[Any], Any]) -> Any:
-    """A copy of ``value`` in which ``secret`` turns what each ``Secret`` holds."""
+def _walk(
+    value: Any, secret: Callable[[Any], Any], plain: Callable[[Any], Any] = lambda it: it
+) -> Any:
+    """A copy of ``value``: ``secret`` turns what each ``Secret`` holds, ``plain`` all else."""
     if isinstance(value, Secret):
         return secret(value.value)
     if isinstance(value, dict):
-        return {key: _walk(item, secret) for key, item in value.items()}
+        return {key: _walk(item, secret, plain) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_walk(item, secret) for item in value]
-    return value
+        return [_walk(item, secret, plain) for item in value]
+    return plain(value)
 
 
 def _marked(value: Any) -> Any:
@@ -81,10 +83,4 @@ def reveal(value: Any) -> Any:
 
 def mask(value: Any) -> Any:
     """The value as it may be shown."""
-    if value == UNKNOWN:
-        return "[unknown]"
-    if isinstance(value, dict):
-        return {key: mask(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [mask(item) for item in value]
-    return MASK if isinstance(value, Secret) else value
+    return _walk(value, lambda _: MASK, lambda it: "[unknown]" if it == UNKNOWN else it)

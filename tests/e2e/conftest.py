@@ -22,9 +22,9 @@ def make_lab(worker_id: str) -> Iterator[MakeLab]:
         # Not pytest's own folder: its path is too long for the sockets below.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
-        def make(*hosts: str, name: str = "lab") -> Lab:
+        def make(*hosts: str) -> Lab:
             endpoints = stack.enter_context(rack(*hosts))
-            lab = Lab(folder, number, endpoints, name, hosts)
+            lab = Lab(folder, number, endpoints, "lab", hosts)
             stack.callback(lab.close)
             return lab
 

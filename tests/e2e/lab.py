@@ -231,18 +231,15 @@ class Lab:
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             pair = Path(name) / "pair.pem"
             pair.write_bytes(
-                _decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"])
+                base64.b64decode(user["client-certificate-data"])
+                + base64.b64decode(user["client-key-data"])
             )
-            authority = _decoded(cluster["certificate-authority-data"]).decode()
+            authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
             context = ssl.create_default_context(cadata=authority)
             context.load_cert_chain(pair)
         url = cluster["server"] + path
         with urllib.request.urlopen(url, timeout=30, context=context) as answer:
             return json.load(answer)
-
-
-def _decoded(text: str) -> bytes:
-    return base64.b64decode(text)
 
 
 _WORDS = ("created", "updated", "replaced", "deleted", "unchanged", "errored")

@@ -18,7 +18,10 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def assert_no_diff(lab: Lab) -> None:
-    assert lab.preview().steps == []
+    planned = lab.preview()
+    # A preview that failed plans nothing either.
+    assert planned.code == 0, planned.output
+    assert planned.steps == []
 
 
 def assert_empty(lab: Lab) -> None:

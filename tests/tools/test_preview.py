@@ -13,16 +13,9 @@ import pytest
 import yaml
 
 from rehearsal.run import PROGRAM, rehearse
+from tests.e2e.lab import ENGINE
 
-NEEDED = (
-    "pulumi",
-    "pulumi-language-python",
-    "pulumi-resource-pulumi-python",
-    "pulumi-resource-proxmoxve",
-    "pulumi-resource-talos",
-    "pulumi-resource-kubernetes",
-)
-MISSING = [name for name in NEEDED if shutil.which(name) is None]
+MISSING = [name for name in ENGINE if shutil.which(name) is None]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}")
 

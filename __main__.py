@@ -30,7 +30,10 @@ cluster = TalosCluster("cluster", talos_args, outside)
 
 # A kubeconfig that was renewed is the same cluster: an update of the provider, never a new one.
 identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
-api = kubernetes.Provider("kubernetes", **identity, opts=cluster.gate())
+# What a run made that was killed before it could write it down is taken up, not in the way.
+api = kubernetes.Provider(
+    "kubernetes", **identity, upsert_existing_objects=True, opts=cluster.gate()
+)
 inside = cluster.inside(api)
 
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)

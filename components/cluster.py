@@ -16,6 +16,7 @@ import pulumi
 import pulumiverse_talos as talos
 import yaml
 
+from components.bootstrap import Bootstrap
 from components.node_ready import NodeReady
 from settings import Node, Role, Settings
 
@@ -107,14 +108,18 @@ class TalosCluster(pulumi.ComponentResource):
             )
             for node in args.nodes
         }
-        first = args.nodes[0]
-        bootstrap = talos.machine.Bootstrap(
+        control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
+        first = control_planes[0]
+        bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
-            endpoint=str(first.address),
-            client_configuration=secrets.client_configuration,
-            timeouts=talos.machine.BootstrapTimeoutsArgs(create="10m"),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[applied[first.name]]),
+            credentials=secrets.client_configuration,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[applied[first.name]],
+                # A lone control plane takes etcd with it; any other joins the etcd of the rest.
+                replace_with=[] if len(control_planes) > 1 else [args.machines[first.name]],
+            ),
         )
         client = secrets.client_configuration
         kubeconfig = talos.cluster.Kubeconfig(
@@ -155,7 +160,7 @@ class TalosCluster(pulumi.ComponentResource):
                         client_key=it.client_key,
                     )
                 ),
-                endpoints=[str(n.address) for n in args.nodes if n.role is Role.CONTROL_PLANE],
+                endpoints=[str(node.address) for node in control_planes],
                 nodes=[str(node.address) for node in args.nodes],
                 opts=pulumi.InvokeOutputOptions(parent=self),
             ).talos_config

@@ -12,22 +12,20 @@ could not be changed after.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
-import os
 import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
 from components import control_plane
+from components.mutual_tls import context_of
 
 LIMIT = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
@@ -98,7 +96,7 @@ def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:
 
     Raises ``TimeoutError`` with the last thing that was missing.
     """
-    context = _tls(props)
+    context = context_of(props)
     until = time.monotonic() + limit
     while True:
         try:
@@ -155,29 +153,3 @@ def _get(props: Mapping[str, Any], context: ssl.SSLContext) -> Mapping[str, Any]
         raise NotReadyError(
             f"the Kubernetes API at {props['endpoint']} does not answer: {error}"
         ) from None
-
-
-def _tls(props: Mapping[str, Any]) -> ssl.SSLContext:
-    certificate, key, authority = (
-        base64.b64decode(props[name])
-        for name in ("client_certificate", "client_key", "ca_certificate")
-    )
-    context = ssl.create_default_context(cadata=authority.decode())
-    # Python 3.13 asks for extensions that a cluster's own authority need not have.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    with _readable(certificate) as certificate_path, _readable(key) as key_path:
-        context.load_cert_chain(certificate_path, key_path)
-    return context
-
-
-@contextmanager
-def _readable(secret: bytes) -> Iterator[str]:
-    """A path that gives ``secret`` once, through a pipe: Python reads keys from paths only, and
-    this key must not be in a file. A pipe holds 64 KiB, a key and its certificate a tenth of it."""
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, secret)
-        os.close(writer)
-        yield f"/dev/fd/{reader}"
-    finally:
-        os.close(reader)

@@ -101,7 +101,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "proxmoxve:index/vmLegacy:VmLegacy": _machine,
     "talos:machine/secrets:Secrets": _secrets,
     "talos:machine/configurationApply:ConfigurationApply": _named("node"),
-    "talos:machine/bootstrap:Bootstrap": _named("node"),
+    "pulumi-python:dynamic/castle:Bootstrap": _named("node"),
     "talos:cluster/kubeconfig:Kubeconfig": _kubeconfig,
     "pulumi-python:dynamic/castle:NodeReady": _named("node"),
 }

@@ -23,7 +23,7 @@ FILE = "proxmoxve:download/file:File"
 MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 SECRETS = "talos:machine/secrets:Secrets"
 APPLY = "talos:machine/configurationApply:ConfigurationApply"
-BOOTSTRAP = "talos:machine/bootstrap:Bootstrap"
+BOOTSTRAP = "pulumi-python:dynamic/castle:Bootstrap"
 KUBECONFIG = "talos:cluster/kubeconfig:Kubeconfig"
 READY = "pulumi-python:dynamic/castle:NodeReady"
 PROVIDER = "pulumi:providers:kubernetes"
@@ -277,13 +277,19 @@ def talos_timeouts_are_whole(castle: Castle) -> Iterator[tuple[str, str]]:
     """A part of the fields fails after the call; none at all waits for ten minutes unasked."""
     fields = {
         APPLY: {"create", "update", "delete"},
-        BOOTSTRAP: {"create"},
         KUBECONFIG: {"create", "update"},
     }
     for resource in castle.of_type(*fields):
         missing = fields[resource.type] - set(resource.plain("timeouts", {}))
         if missing:
             yield resource.name, f"timeouts must have every field: {', '.join(sorted(missing))}"
+
+
+@rule("facts/end-to-end.md 9: asked twice, it loops until its time is up, and cannot be imported")
+def bootstrap_is_safe_to_repeat(castle: Castle) -> Iterator[tuple[str, str]]:
+    """The talos provider's own Bootstrap takes a cluster that has begun for a failure."""
+    for resource in castle.of_type("talos:machine/bootstrap:Bootstrap"):
+        yield resource.name, "is the provider's Bootstrap: an `up` that was cut off cannot go on"
 
 
 def configs(castle: Castle) -> Iterator[tuple[Resource, list[machine_config.Document]]]:
@@ -472,6 +478,11 @@ def the_api_waits_for_every_node(castle: Castle) -> Iterator[tuple[str, str]]:
             provider.property_dependencies["kubeconfig"]
         ):
             yield provider.name, "its kubeconfig comes through the gate: it would go unknown"
+        if not provider.plain("upsertExistingObjects"):
+            yield (
+                provider.name,
+                "needs upsert_existing_objects: what a killed run made is in its way",
+            )
         if not provider.plain("clusterIdentifier"):
             yield provider.name, "needs cluster_identifier, or a renewed kubeconfig replaces it"
         if not applied <= castle.before(provider):

@@ -10,7 +10,7 @@ _SECONDS = {
     "proxmoxve:index/poolLegacy:PoolLegacy": 1,
     "proxmoxve:index/vmLegacy:VmLegacy": 40,
     "talos:machine/configurationApply:ConfigurationApply": 20,
-    "talos:machine/bootstrap:Bootstrap": 15,
+    "pulumi-python:dynamic/castle:Bootstrap": 15,
     "talos:cluster/kubeconfig:Kubeconfig": 2,
     "pulumi-python:dynamic/castle:NodeReady": 120,
     "kubernetes:core/v1:Namespace": 1,

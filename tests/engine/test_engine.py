@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pulumi.automation import PulumiCommand
 
 from engine import __main__ as engine
@@ -223,3 +224,9 @@ def test_where_it_cannot_be_installed_one_sentence_says_what_to_do(
     assert "no route to host" in str(found.value)
     assert "https://www.pulumi.com/docs/install/" in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_no_file_lies_beside_the_state_that_a_kill_could_leave_half_written() -> None:
+    """Found in a real run: "failed to load checkpoint: EOF" was an empty attributes file."""
+    project = yaml.safe_load((engine.PROJECT_FOLDER / "Pulumi.yaml").read_text(encoding="utf-8"))
+    assert project["backend"]["url"] == "file://./.state?metadata=skip"

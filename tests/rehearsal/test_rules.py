@@ -314,9 +314,9 @@ def a_part_of_the_timeouts_is_given(castle: Castle) -> None:
     put(one(castle, WORKER), "timeouts", {"create": "10m"})
 
 
-@case("talos_timeouts_are_whole", "cluster-bootstrap", "must have every field: create")
+@case("talos_timeouts_are_whole", "cluster-kubeconfig", "must have every field: create")
 def no_timeout_is_given(castle: Castle) -> None:
-    take(one(castle, "cluster-bootstrap"), "timeouts")
+    take(one(castle, "cluster-kubeconfig"), "timeouts.create")
 
 
 @case("talos_timeouts_are_whole", "cluster-kubeconfig", "must have every field: update")
@@ -447,6 +447,16 @@ def a_config_outlives_its_machine(castle: Castle) -> None:
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")
 def a_config_is_not_sent_to_a_new_machine(castle: Castle) -> None:
     one(castle, WORKER).replace_with = ()
+
+
+@case("bootstrap_is_safe_to_repeat", "cluster-bootstrap", "the provider's Bootstrap")
+def the_providers_own_bootstrap(castle: Castle) -> None:
+    one(castle, "cluster-bootstrap").type = "talos:machine/bootstrap:Bootstrap"
+
+
+@case("the_api_waits_for_every_node", "kubernetes", "needs upsert_existing_objects")
+def a_provider_that_trips_over_what_is_there(castle: Castle) -> None:
+    take(one(castle, "kubernetes"), "upsertExistingObjects")
 
 
 @case("bootstrapped_once", "bootstrap", "0 bootstraps")

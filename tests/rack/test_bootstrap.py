@@ -1,0 +1,109 @@
+"""The program's own Bootstrap, against a simulated machine: TLS with Ed25519, gRPC, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from components import bootstrap as module
+from components.bootstrap import BootstrapProvider, bootstrap
+from components.mutual_tls import context_of
+from components.talos_call import TalosCallError, call
+from tests.e2e.rack.rack import Rack
+
+from .machine_configs import SELECTOR, VIP, ClusterSecrets
+from .proxmox_client import ProxmoxClient
+from .talos_client import Apply
+
+CONTROL_PLANE, WORKER = "127.77.3.11", "127.77.3.21"
+
+
+def props(secrets: ClusterSecrets, node: str) -> dict[str, Any]:
+    """What the resource hands its provider, the key under the label that Talos gives it."""
+    pair = secrets.admin
+    key = pair.key.replace(b"BEGIN PRIVATE KEY", b"BEGIN ED25519 PRIVATE KEY").replace(
+        b"END PRIVATE KEY", b"END ED25519 PRIVATE KEY"
+    )
+    blobs = {
+        "ca_certificate": secrets.machine_ca.pem,
+        "client_certificate": pair.certificate,
+        "client_key": key,
+    }
+    return {"node": node} | {name: base64.b64encode(blob).decode() for name, blob in blobs.items()}
+
+
+@pytest.fixture
+async def machines(proxmox: ProxmoxClient, secrets: ClusterSecrets, apply: Apply) -> None:
+    """A control plane and a worker, configured but not bootstrapped."""
+    await proxmox.boot_machine(101, CONTROL_PLANE)
+    await proxmox.boot_machine(201, WORKER)
+    await apply(WORKER, secrets.config("worker", "worker1", selector=SELECTOR))
+    await apply(CONTROL_PLANE, secrets.config("controlplane", "cp1", vip=VIP))
+
+
+async def test_it_bootstraps_once_and_takes_a_second_time_for_done(
+    rack: Rack, secrets: ClusterSecrets, machines: None
+) -> None:
+    machine = rack.machines[CONTROL_PLANE]
+    assert not machine.installation.has_etcd_data
+    for _ in range(2):
+        result = await asyncio.to_thread(BootstrapProvider().create, props(secrets, CONTROL_PLANE))
+        # Nothing but the node is kept: what it was asked with stays among the secret inputs.
+        assert result.outs == {"node": CONTROL_PLANE}
+    assert machine.installation.has_etcd_data
+    assert len(rack.requests.of("talos", "Bootstrap")) == 2
+
+
+async def test_what_stands_in_the_way_is_said_when_the_time_is_up(
+    secrets: ClusterSecrets, proxmox: ProxmoxClient, machines: None
+) -> None:
+    cases = [(WORKER, "only available on control plane nodes"), ("127.77.3.99", "does not answer")]
+    await proxmox.boot_machine(102, "127.77.3.12")
+    cases.append(("127.77.3.12", "has not taken up its machine config yet"))
+    for node, reason in cases:
+        with pytest.raises(TimeoutError, match=f"{node} was not bootstrapped in 0 s: .*{reason}"):
+            await asyncio.to_thread(bootstrap, props(secrets, node), 0)
+
+
+async def test_it_waits_for_a_machine_that_is_not_there_yet(
+    rack: Rack,
+    secrets: ClusterSecrets,
+    proxmox: ProxmoxClient,
+    apply: Apply,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def boot_instead_of_waiting(seconds: float) -> None:
+        async def boot() -> None:
+            await proxmox.boot_machine(101, CONTROL_PLANE)
+            await apply(CONTROL_PLANE, secrets.config("controlplane", "cp1", vip=VIP))
+
+        waits.append(seconds)
+        asyncio.run_coroutine_threadsafe(boot(), loop).result(30)
+
+    monkeypatch.setattr("components.bootstrap.time.sleep", boot_instead_of_waiting)
+    await asyncio.to_thread(bootstrap, props(secrets, CONTROL_PLANE))
+    assert waits == [module.INTERVAL]
+    assert rack.machines[CONTROL_PLANE].installation.has_etcd_data
+
+
+async def test_a_certificate_of_another_cluster_opens_nothing(
+    secrets: ClusterSecrets, machines: None
+) -> None:
+    strange = props(ClusterSecrets(), CONTROL_PLANE)
+    context = context_of(
+        strange | {"ca_certificate": props(secrets, CONTROL_PLANE)["ca_certificate"]}
+    )
+    with pytest.raises(TalosCallError, match="does not answer"):
+        await asyncio.to_thread(call, CONTROL_PLANE, context, module.PROCEDURE)
+
+
+def test_no_change_bootstraps_a_second_time() -> None:
+    """A cluster whose first control plane moved must not begin anew beside the old one."""
+    result = BootstrapProvider().diff("a", {"node": "127.0.0.1"}, {"node": "127.0.0.2"})
+    assert not result.changes

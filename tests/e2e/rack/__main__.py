@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
+    # First of all: whoever ends it while it starts must find nothing left behind either.
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     rack = Rack(
         options.host or ["pve"],
         address=options.address,
@@ -48,15 +52,13 @@ async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
         factory_port=options.factory_port,
         kubernetes=programs,
     )
-    interrupted = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     async with rack:
         endpoints = {
             "endpoint": rack.endpoint,
             "api_token": rack.api_token,
             "ca_file": str(rack.ca_file),
             "factory_url": rack.factory_url,
+            "page_url": rack.page_url,
         }
         sys.stdout.write(json.dumps(endpoints) + "\n")
         sys.stdout.flush()

@@ -13,6 +13,7 @@ from .certificates import CertificateAuthority
 from .factory import ImageFactory, Internet
 from .kubernetes.programs import Programs
 from .kubernetes.simulator import KubernetesSimulator
+from .page.server import Page
 from .proxmox.model import Node, Vm
 from .proxmox.server import server_tls
 from .proxmox.simulator import ProxmoxSimulator
@@ -45,7 +46,7 @@ class Rack:
         """What the provider is given as its token."""
         self._programs = kubernetes
         self._hosts = [Node(name=host) if isinstance(host, str) else host for host in hosts]
-        self._ports = {"proxmox": proxmox_port, "factory": factory_port}
+        self._ports = {"proxmox": proxmox_port, "factory": factory_port, "page": 0}
         self._temporary = tempfile.TemporaryDirectory(prefix="rack-")
         self._directory = Path(self._temporary.name)
         authority = CertificateAuthority.create("simulated rack")
@@ -53,6 +54,7 @@ class Rack:
         """The authority of the Proxmox VE server, for ``SSL_CERT_FILE``."""
         self.ca_file.write_bytes(authority.pem)
         self._tls = server_tls(authority, address, self._directory)
+        self._page = Page(self)
         self._assemble()
 
     async def __aenter__(self) -> Rack:
@@ -84,6 +86,11 @@ class Rack:
         return self.factory.url
 
     @property
+    def page_url(self) -> str:
+        """The URL of the page that shows the rack to a person."""
+        return self._page.url
+
+    @property
     def vms(self) -> Mapping[int, Vm]:
         """The VMs and containers of the cluster, by their ids."""
         return self.proxmox.cluster.vms
@@ -100,11 +107,13 @@ class Rack:
         self._ports["proxmox"] = await self.proxmox.start(
             self.address, self._ports["proxmox"], self._tls
         )
+        self._ports["page"] = await self._page.start(self.address, self._ports["page"])
         if self.kubernetes:
             self.kubernetes.start()
 
     async def stop(self) -> None:
         """Switch off."""
+        await self._page.stop()
         await self.proxmox.stop()
         if self.kubernetes:
             await self.kubernetes.stop()

@@ -1,0 +1,1 @@
+"""The rack as a person sees it: one page on loopback, which asks for news each second."""

@@ -1,7 +1,7 @@
 """A stack of its own on a simulated rack of its own, driven by the real CLI.
 
-What is needed is looked for on PATH; ``missing`` says in one line what is not there. The charts lie
-in the folder that ``CASTLE_CHARTS`` names, one sub-folder for each.
+What is needed is looked for on PATH; ``missing`` says in one line what is not there. The charts are
+our own stand-ins, or lie in the folder that ``CASTLE_CHARTS`` names, one sub-folder for each.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ ENGINE = (
     "pulumi-resource-kubernetes",
 )
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
-CHARTS = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent"))
+STAND_INS = Path(__file__).with_name("charts")
+CHARTS = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS)
 LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""
 
@@ -46,7 +47,7 @@ def missing() -> str:
     """What is not on PATH, in one line; empty where everything is there."""
     absent = [name for name in (*ENGINE, *CLUSTER) if shutil.which(name) is None]
     if not CHARTS.is_dir():
-        absent.append("a folder of charts (CASTLE_CHARTS)")
+        absent.append(f"the folder {CHARTS} (CASTLE_CHARTS)")
     return f"not found: {', '.join(absent)}" if absent else ""
 
 

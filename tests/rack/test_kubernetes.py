@@ -146,6 +146,15 @@ async def test_services_get_addresses_of_a_pool_and_claims_get_volumes(
     await until(lambda: _not(kubernetes.list("/api/v1/persistentvolumes")))
 
 
+async def test_a_job_ends_as_its_chart_says(kubernetes: KubernetesClient) -> None:
+    await until(ready(kubernetes, cp1="True", worker1="True"))
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    for name, said in (("succeeds", {}), ("fails", {"rack.simulated/fails": "true"})):
+        await kubernetes.create(jobs, _job(name, said))
+    await until(lambda: _has_ended(kubernetes, f"{jobs}/succeeds", "Complete"))
+    await until(lambda: _has_ended(kubernetes, f"{jobs}/fails", "Failed"))
+
+
 async def test_no_api_server_at_an_endpoint_that_nobody_has(
     rack: Rack,
     proxmox: ProxmoxClient,
@@ -179,6 +188,26 @@ async def _address(client: KubernetesClient, path: str) -> str | None:
 async def _is_bound(client: KubernetesClient, path: str) -> bool:
     claim = await client.get(path) or {}
     return bool(claim["status"].get("phase") == "Bound")
+
+
+async def _has_ended(client: KubernetesClient, path: str, how: str) -> bool:
+    job = await client.get(path) or {}
+    conditions = job["status"].get("conditions", [])
+    return any(c["type"] == how and c["status"] == "True" for c in conditions)
+
+
+def _job(name: str, annotations: dict[str, str]) -> dict[str, Any]:
+    containers = [{"name": "work", "image": "none"}]
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "backoffLimit": 0,
+            "template": {
+                "metadata": {"annotations": annotations},
+                "spec": {"restartPolicy": "Never", "containers": containers},
+            },
+        },
+    }
 
 
 def _load_balancer(name: str, address: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_it_shows_its_page_and_leaves_nothing_behind(
     for name in (*ENGINE, *CLUSTER):
         (tools / name).write_text("#!/bin/sh\n")
         (tools / name).chmod(0o755)
-    trial = Trial(tmp_path, {"PATH": str(tools), "CASTLE_CHARTS": str(tmp_path)})
+    trial = Trial(tmp_path, {"PATH": str(tools)})
     guide = trial.start()
     page = next(word for line in guide for word in line.split() if word.startswith("http://"))
     with urllib.request.urlopen(page, timeout=30) as answer:

@@ -6,10 +6,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e rack test lint format bench requirements clean
+.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e e2e-tools rack test lint format bench requirements clean
 
 help: ## List what can be done
-	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  STACK=name     chooses Pulumi.name.yaml (homelab); ARGS=... goes to the Pulumi CLI"
 
 venv: .venv/ready ## Make the environment that the program runs in
@@ -57,6 +57,9 @@ cancel: .venv/ready ## Take away the lock that a killed run left
 e2e: .venv/ready-dev ## Bring the castle up and down on a simulated rack, with the real engine
 	@$(BIN)/python -m pytest -n 2 -rs tests/e2e
 
+e2e-tools: .venv/ready ## Build the control plane that the simulated rack runs; takes some minutes
+	@$(BIN)/python -m tests.e2e.tools.build
+
 rack: .venv/ready-dev ## Start a simulated rack, and say how to run the castle on it
 	@$(BIN)/python -m tests.e2e.try_rack
 
@@ -82,5 +85,5 @@ requirements: .venv/ready-dev ## Write requirements*.txt anew from requirements*
 		--no-emit-index-url --no-emit-trusted-host requirements-dev.in
 
 clean: ## Remove the environment and what tools left behind; the engine's state stays
-	@rm -rf .venv .pulumi-cli .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .pulumi-cli .e2e-tools .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """A stack of its own on a simulated rack of its own, driven by the real CLI.
 
-What is needed is looked for on PATH; ``missing`` says in one line what is not there. The charts are
-our own stand-ins, or lie in the folder that ``CASTLE_CHARTS`` names, one sub-folder for each.
+What is needed is looked for on PATH and where ``make e2e-tools`` puts it; ``missing`` says in one
+line what is not there. The charts are our own stand-ins, or lie in the folder that
+``CASTLE_CHARTS`` names, one sub-folder for each.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 import yaml
 
 from rehearsal.run import PROGRAM
+from tests.e2e.tools.build import FOLDER as BUILT
 
 ENGINE = (
     "pulumi",
@@ -39,13 +41,16 @@ ENGINE = (
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 STAND_INS = Path(__file__).with_name("charts")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS)
+SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), str(BUILT)])
+"""The folders where programs are looked for."""
 LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""
 
 
 def missing() -> str:
-    """What is not on PATH, in one line; empty where everything is there."""
-    absent = [name for name in (*ENGINE, *CLUSTER) if shutil.which(name) is None]
+    """What is not there, in one line; empty where everything is."""
+    absent = [name for name in ENGINE if shutil.which(name) is None]
+    absent += [name for name in CLUSTER if shutil.which(name, path=SEARCHED) is None]
     if not CHARTS.is_dir():
         absent.append(f"the folder {CHARTS} (CASTLE_CHARTS)")
     return f"not found: {', '.join(absent)}" if absent else ""
@@ -262,10 +267,9 @@ def _changes(output: str) -> Counter[str]:
 @contextmanager
 def rack(*hosts: str) -> Iterator[dict[str, str]]:
     """A simulated rack with these hosts, in a process of its own; yields where it answers."""
-    directory = str(Path(shutil.which("kube-apiserver") or "").parent)
     flags = [flag for host in hosts for flag in ("--host", host)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.rack", *flags, "--kubernetes", directory],
+        [sys.executable, "-m", "tests.e2e.rack", *flags, "--kubernetes", SEARCHED],
         cwd=PROGRAM,
         stdout=subprocess.PIPE,
         text=True,

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from rehearsal.run import PROGRAM
+from tests.e2e.lab import SEARCHED
 
-_IGNORED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".state", "docs")
+_IGNORED = shutil.ignore_patterns(".*", "__pycache__", "docs")
 _LIMIT = 120
 """Seconds that a rack may take to end."""
 
@@ -32,6 +33,7 @@ class Trial:
         self.temporary.mkdir()
         self.environment = {
             **os.environ,
+            "PATH": SEARCHED,
             **environment,
             "TMPDIR": str(self.temporary),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -39,6 +41,14 @@ class Trial:
         self._before = set(self.program.rglob("*"))
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it if a test has failed before it could."""
+        if self._process and self._process.poll() is None:
+            self.end(signal.SIGTERM)
 
     def start(self) -> list[str]:
         """Start the rack, and return what it tells a person, line by line."""

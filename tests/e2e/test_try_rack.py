@@ -18,8 +18,10 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 def test_what_it_says_brings_the_castle_up_and_ctrl_c_leaves_nothing() -> None:
     # Not pytest's own folder: its path is too long for the machines' sockets.
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(Path(folder), {"PULUMI_HOME": f"{folder}/home", "XDG_RUNTIME_DIR": ""})
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Trial(Path(folder), {"PULUMI_HOME": f"{folder}/home", "XDG_RUNTIME_DIR": ""}) as trial,
+    ):
         guide = trial.start()
         exports = [line for line in guide if line.startswith("  export ")]
         up = f"{sys.executable} -m engine up --stack rack -- --yes --non-interactive"

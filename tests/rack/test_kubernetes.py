@@ -1,6 +1,7 @@
 """The control plane of a bootstrapped cluster, with the real programs where they are at hand.
 
-They are looked for on the PATH, or in the folder that RACK_KUBERNETES names.
+They are looked for in the folder that RACK_KUBERNETES names, or on PATH and where `make e2e-tools`
+puts them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.lab import SEARCHED
 from tests.e2e.rack.kubernetes.client import KubernetesClient
 from tests.e2e.rack.kubernetes.programs import Programs, ProgramsMissingError
 from tests.e2e.rack.rack import Rack
@@ -25,14 +27,14 @@ from .talos_client import Apply, Connect
 
 CONTROL_PLANE, WORKER = "127.77.4.11", "127.77.4.21"
 NODES = "/api/v1/nodes"
-FOLDER = os.environ.get("RACK_KUBERNETES")
+FOLDERS = os.environ.get("RACK_KUBERNETES") or SEARCHED
 PATIENCE = 30
 
 
 def programs() -> Programs | None:
     """Find the programs, if they are all there."""
     with contextlib.suppress(ProgramsMissingError):
-        return Programs.find(Path(FOLDER) if FOLDER else None)
+        return Programs.find(FOLDERS)
     return None
 
 

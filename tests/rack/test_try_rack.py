@@ -32,11 +32,11 @@ def test_it_shows_its_page_and_leaves_nothing_behind(
     for name in (*ENGINE, *CLUSTER):
         (tools / name).write_text("#!/bin/sh\n")
         (tools / name).chmod(0o755)
-    trial = Trial(tmp_path, {"PATH": str(tools)})
-    guide = trial.start()
-    page = next(word for line in guide for word in line.split() if word.startswith("http://"))
-    with urllib.request.urlopen(page, timeout=30) as answer:
-        assert b"Simulated rack" in answer.read()
-    assert trial.files() != [] and trial.processes() != []
-    trial.end(number)
-    assert (trial.files(), trial.processes()) == ([], [])
+    with Trial(tmp_path, {"PATH": str(tools)}) as trial:
+        guide = trial.start()
+        page = next(word for line in guide for word in line.split() if word.startswith("http://"))
+        with urllib.request.urlopen(page, timeout=30) as answer:
+            assert b"Simulated rack" in answer.read()
+        assert trial.files() != [] and trial.processes() != []
+        trial.end(number)
+        assert (trial.files(), trial.processes()) == ([], [])

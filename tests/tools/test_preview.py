@@ -25,7 +25,7 @@ CLOSED = "https://127.0.0.1:1"
 
 def on_loopback(stack: str, folder: Path) -> None:
     """Copy the program and a stack of it, with every address on 127.0.0.0/8."""
-    ignored = shutil.ignore_patterns(".git", ".venv", "tests", "__pycache__", ".*_cache", ".state")
+    ignored = shutil.ignore_patterns(".*", "tests", "__pycache__")
     shutil.copytree(PROGRAM, folder, ignore=ignored)
     file = folder / f"Pulumi.{stack}.yaml"
     text = file.read_text(encoding="utf-8").replace("192.168.1.", "127.0.10.")

@@ -9,7 +9,6 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from .kubernetes.programs import Programs, ProgramsMissingError
 from .rack import Rack
@@ -24,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--factory-port", type=int, default=0)
     parser.add_argument(
         "--kubernetes",
-        type=Path,
-        metavar="BIN_DIR",
-        help="where etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok are",
+        metavar="FOLDERS",
+        help="where etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok are;"
+        " several as in PATH",
     )
     parser.add_argument("--verbose", action="store_true", help="log what goes wrong in between")
     options = parser.parse_args(arguments)

@@ -26,10 +26,9 @@ class Programs:
     kwok: str
 
     @classmethod
-    def find(cls, folder: Path | None = None) -> Programs:
-        """Look in a folder, or on the PATH."""
-        path = os.fspath(folder) if folder else None
-        found = [shutil.which(name, path=path) for name in _NAMES]
+    def find(cls, folders: str | None = None) -> Programs:
+        """Look in folders, written as in PATH, or on PATH itself."""
+        found = [shutil.which(name, path=folders) for name in _NAMES]
         missing = [name for name, program in zip(_NAMES, found, strict=True) if program is None]
         if missing:
             raise ProgramsMissingError(", ".join(missing))

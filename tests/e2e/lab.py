@@ -223,6 +223,13 @@ class Lab:
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:
             return json.load(answer)["data"]
 
+    def control(self, method: str, path: str, **fields: Any) -> Any:
+        """Take the hand of the rack: faults, requests, a fresh start (rack/control.py)."""
+        body = json.dumps(fields).encode() if fields else None
+        request = urllib.request.Request(self.endpoints["control_url"] + path, body, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
     def guests(self) -> dict[int, dict[str, Any]]:
         """Every guest on the rack, by its id."""
         return {guest["vmid"]: guest for guest in self.proxmox("GET", "/cluster/resources?type=vm")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.rack.proxmox.faults import Fault
+from tests.e2e.rack.faults import Fault
 from tests.e2e.rack.rack import Rack
 
 from .proxmox_client import ProxmoxClient, RefusedError
@@ -128,7 +128,7 @@ async def test_a_task_can_take_a_few_polls(rack: Rack, proxmox: ProxmoxClient) -
 async def test_a_fault_strikes_as_often_as_it_was_ordered(
     rack: Rack, proxmox: ProxmoxClient
 ) -> None:
-    rack.proxmox.faults.append(Fault(method="POST", path="/nodes/[^/]+/qemu", reason="got timeout"))
+    rack.faults.append(Fault(method="POST", path="/nodes/[^/]+/qemu", reason="got timeout"))
     with pytest.raises(RefusedError, match="got timeout"):
         await proxmox.create_vm(101, ADDRESS)
     await proxmox.create_vm(101, ADDRESS)

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from .control import Control
 from .kubernetes.programs import Programs, ProgramsMissingError
 from .rack import Rack
 
@@ -51,6 +52,7 @@ async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
         factory_port=options.factory_port,
         kubernetes=programs,
     )
+    control = Control(rack)
     async with rack:
         endpoints = {
             "endpoint": rack.endpoint,
@@ -58,10 +60,12 @@ async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
             "ca_file": str(rack.ca_file),
             "factory_url": rack.factory_url,
             "page_url": rack.page_url,
+            "control_url": await control.start(options.address),
         }
         sys.stdout.write(json.dumps(endpoints) + "\n")
         sys.stdout.flush()
         await interrupted.wait()
+        await control.stop()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import yaml
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from .faults import Faults, Kind
 from .proxmox.images import ImageUnavailableError
 from .request_log import Request, RequestLog
 
@@ -28,6 +30,7 @@ class ImageFactory:
     def __init__(
         self,
         requests: RequestLog,
+        faults: Faults,
         *,
         versions: Sequence[str] = DEFAULT_VERSIONS,
         extensions: Sequence[str] = DEFAULT_EXTENSIONS,
@@ -39,7 +42,8 @@ class ImageFactory:
         self.url, self.port = "", 0
         """Where it listens, once it does."""
         self._requests = requests
-        app = web.Application()
+        self._faults = faults
+        app = web.Application(middlewares=[self._meet_faults])
         app.router.add_post("/schematics", self._create_schematic)
         app.router.add_get("/versions", self._list_versions)
         app.router.add_get("/version/{version}/extensions/official", self._list_extensions)
@@ -84,8 +88,22 @@ class ImageFactory:
             value = value.get(key) if isinstance(value, dict) else None
         return list(value or [])
 
+    @web.middleware
+    async def _meet_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._requests.append(Request(api="factory", method=request.method, path=request.path))
+        fault = await self._faults.meet("factory", request.method, request.path)
+        if fault is None:
+            return await handler(request)
+        if fault.kind not in (Kind.CUT, Kind.CUT_AFTER):
+            status = 504 if fault.kind is Kind.TIMED_OUT else 500
+            return web.Response(status=status, text=fault.reason)
+        if fault.kind is Kind.CUT_AFTER:
+            await handler(request)
+        if request.transport:
+            request.transport.abort()
+        return web.Response(status=500)
+
     async def _create_schematic(self, request: web.Request) -> web.Response:
-        self._log(request)
         body = await request.read()
         try:
             yaml.safe_load(body)
@@ -96,11 +114,9 @@ class ImageFactory:
         return web.json_response({"id": schematic}, status=201)
 
     async def _list_versions(self, request: web.Request) -> web.Response:
-        self._log(request)
         return web.json_response(self.versions)
 
     async def _list_extensions(self, request: web.Request) -> web.Response:
-        self._log(request)
         if request.match_info["version"] not in self.versions:
             return web.Response(status=404)
         return web.json_response(
@@ -117,11 +133,7 @@ class ImageFactory:
         )
 
     async def _list_overlays(self, request: web.Request) -> web.Response:
-        self._log(request)
         return web.json_response([])
-
-    def _log(self, request: web.Request) -> None:
-        self._requests.append(Request(api="factory", method=request.method, path=request.path))
 
 
 class Internet:

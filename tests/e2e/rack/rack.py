@@ -11,6 +11,7 @@ from types import TracebackType
 
 from .certificates import CertificateAuthority
 from .factory import ImageFactory, Internet
+from .faults import Faults
 from .kubernetes.programs import Programs
 from .kubernetes.simulator import KubernetesSimulator
 from .page.server import Page
@@ -128,10 +129,12 @@ class Rack:
 
     def _assemble(self) -> None:
         self.requests = RequestLog()
-        self.factory = ImageFactory(self.requests)
+        self.faults = Faults()
+        self.factory = ImageFactory(self.requests, self.faults)
         self.talos = TalosSimulator(
             directory=self._directory,
             requests=self.requests,
+            faults=self.faults,
             extensions_of=self.factory.extensions_of,
             on_power_off=lambda vmid: self.vms[vmid].lose_power(),
         )
@@ -144,4 +147,5 @@ class Rack:
             guests=self.talos,
             images=Internet(self.factory),
             requests=self.requests,
+            faults=self.faults,
         )

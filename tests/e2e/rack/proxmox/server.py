@@ -11,11 +11,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler as HttpHandler
 
 from ..certificates import CertificateAuthority
+from ..faults import Fault, Faults, Kind
 from ..request_log import Request, RequestLog
 from . import errors
 from .call import Call, Handler, Route
 from .errors import ProxmoxError, TaskError
-from .faults import Faults
+from .tasks import Tasks
 
 _BASE = "/api2/json"
 _SCHEME = "PVEAPIToken="
@@ -26,11 +27,18 @@ class ProxmoxServer:
     """Serves routes to whoever has the token."""
 
     def __init__(
-        self, *, routes: Iterable[Route], token: str, requests: RequestLog, faults: Faults
+        self,
+        *,
+        routes: Iterable[Route],
+        token: str,
+        requests: RequestLog,
+        faults: Faults,
+        tasks: Tasks,
     ) -> None:
         self._token = token
         self._requests = requests
         self._faults = faults
+        self._tasks = tasks
         app = web.Application(middlewares=[self._middleware])
         for method, path, handler in routes:
             app.router.add_route(method, f"{_BASE}{path}", self._answer(handler))
@@ -51,7 +59,7 @@ class ProxmoxServer:
     def _answer(self, handler: Handler) -> HttpHandler:
         async def answer(request: web.Request) -> web.StreamResponse:
             call = Call(
-                user=self._token.partition("=")[0],
+                user=self._user,
                 path=request.match_info,
                 parameters=await _parameters(request),
             )
@@ -72,12 +80,41 @@ class ProxmoxServer:
         )
         try:
             self._authenticate(request)
-            self._faults.strike(request.method, path)
-            return await handler(request)
+            fault = await self._faults.meet("proxmox", request.method, path)
+            if fault is None:
+                return await handler(request)
+            return await self._go_wrong(fault, request, path, handler)
         except TaskError as error:  # the same failure in a call that makes no task
             return _refusal(ProxmoxError(str(error)))
         except ProxmoxError as error:
             return _refusal(error)
+
+    async def _go_wrong(
+        self, fault: Fault, request: web.Request, path: str, handler: HttpHandler
+    ) -> web.StreamResponse:
+        """Do what a fault wants; the errors are in the words of Proxmox VE."""
+        match fault.kind:
+            case Kind.CUT | Kind.CUT_AFTER:
+                if fault.kind is Kind.CUT_AFTER:
+                    await handler(request)
+                if request.transport:
+                    request.transport.abort()
+                return web.Response(status=500)
+            case Kind.TASK_FAILED:
+                node = path.split("/")[2]
+                upid = self._tasks.record(node, "fault", "", self._user, exitstatus=fault.reason)
+                return web.json_response({"data": upid})
+            case Kind.LOCKED:
+                raise errors.vm_locked("backup")
+            case Kind.TIMED_OUT:
+                # pveproxy's own number, for a node or a daemon behind it that does not answer.
+                raise ProxmoxError("Connection timed out", status=596)
+            case _:
+                raise ProxmoxError(fault.reason)
+
+    @property
+    def _user(self) -> str:
+        return self._token.partition("=")[0]
 
     def _authenticate(self, request: web.Request) -> None:
         header = request.headers.get("Authorization", "")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 
+from ..faults import Faults
 from ..request_log import RequestLog
 from .cluster_routes import ClusterRoutes
-from .faults import Faults
 from .guests import Guests
 from .images import Images
 from .model import Cluster, Node
@@ -28,17 +28,17 @@ class ProxmoxSimulator:
         guests: Guests,
         images: Images,
         requests: RequestLog,
+        faults: Faults,
     ) -> None:
         self.cluster = Cluster(nodes)
         self.tasks = Tasks()
-        self.faults = Faults()
         routes = [
             *ClusterRoutes(self.cluster, self.tasks),
             *StorageRoutes(self.cluster, self.tasks, images),
             *VmRoutes(self.cluster, self.tasks, guests),
         ]
         self._server = ProxmoxServer(
-            routes=routes, token=token, requests=requests, faults=self.faults
+            routes=routes, token=token, requests=requests, faults=faults, tasks=self.tasks
         )
 
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 from grpc import StatusCode
 
+from ..faults import Fault, Faults, Kind
 from ..request_log import Request, RequestLog
 from .machine import Machine
 from .messages import cosi, talos
@@ -45,10 +46,17 @@ _IN_MAINTENANCE = frozenset(
 class MachineApi:
     """Answers for one machine, and for others of its cluster when it is asked to."""
 
-    def __init__(self, machine: Machine, simulator: TalosSimulator, requests: RequestLog) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        simulator: TalosSimulator,
+        requests: RequestLog,
+        faults: Faults,
+    ) -> None:
         self._machine = machine
         self._simulator = simulator
         self._requests = requests
+        self._faults = faults
 
     def handlers(self) -> Sequence[grpc.GenericRpcHandler]:
         """List the services for a gRPC server."""
@@ -85,9 +93,12 @@ class MachineApi:
 
         async def behaviour(message: Any, context: Context) -> Any:
             nodes = self._begin(name, context)["nodes"]
+            fault = await self._meet_faults(name, context)
             if not nodes:
                 machine = await self._target(name, context)
-                return response(messages=[await _guarded(context, answer(machine, message))])
+                only = response(messages=[await _guarded(context, answer(machine, message))])
+                await self._cut_after(fault)
+                return only
             reply = response()
             for node in nodes:
                 part = reply.messages.add()
@@ -98,6 +109,7 @@ class MachineApi:
                     part.metadata.status.code = error.code.value[0]
                     part.metadata.status.message = error.text
                 part.metadata.hostname = node
+            await self._cut_after(fault)
             return reply
 
         return name, grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, _serialize)
@@ -107,8 +119,11 @@ class MachineApi:
 
         async def behaviour(message: Any, context: Context) -> Any:
             self._begin(name, context)
+            fault = await self._meet_faults(name, context)
             machine = await self._target(name, context)
-            return await _guarded(context, answer(machine, message))
+            only = await _guarded(context, answer(machine, message))
+            await self._cut_after(fault)
+            return only
 
         return name, grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, _serialize)
 
@@ -117,9 +132,11 @@ class MachineApi:
 
         async def behaviour(message: Any, context: Context) -> AsyncIterator[Any]:
             self._begin(name, context)
+            fault = await self._meet_faults(name, context)
             machine = await self._target(name, context)
             try:
                 async for answer in answers(machine, message):
+                    await self._cut_after(fault)
                     yield answer
             except RefusalError as error:
                 await context.abort(error.code, error.text)
@@ -133,6 +150,22 @@ class MachineApi:
             Request(api="talos", method=name, path=self._machine.address, parameters=parameters)
         )
         return metadata
+
+    async def _meet_faults(self, name: str, context: Context) -> Fault | None:
+        """Let a call go wrong before anything is done, or say that it shall afterwards."""
+        fault = await self._faults.meet("talos", name, self._machine.address)
+        if fault is None or fault.kind is Kind.CUT_AFTER:
+            return fault
+        if fault.kind is Kind.CUT:
+            await self._simulator.cut(self._machine)
+        late = fault.kind is Kind.TIMED_OUT
+        code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.UNAVAILABLE
+        await context.abort(code, fault.reason)
+        raise AssertionError("abort never returns")
+
+    async def _cut_after(self, fault: Fault | None) -> None:
+        if fault is not None:
+            await self._simulator.cut(self._machine)
 
     async def _target(self, name: str, context: Context) -> Machine:
         nodes = _metadata(context)["node"]

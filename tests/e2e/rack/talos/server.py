@@ -45,6 +45,10 @@ class MachineServer:
         await self._front.stop()
         await self._grpc.stop(grace=None)
 
+    async def cut(self) -> None:
+        """Cut all connections; new ones are welcome."""
+        await self._front.drop(lambda _: True)
+
     async def leave_maintenance(self) -> None:
         """Cut the connections that nobody had to authenticate for (facts/providers.md D4)."""
         await self._front.drop(lambda context: context is self._maintenance)

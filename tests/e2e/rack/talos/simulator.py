@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from ..certificates import CertificateAuthority
+from ..faults import Faults
 from ..proxmox.guests import Guest, GuestError
 from ..request_log import RequestLog
 from .api import MachineApi
@@ -33,6 +34,7 @@ class TalosSimulator:
         *,
         directory: Path,
         requests: RequestLog,
+        faults: Faults,
         extensions_of: Callable[[str], Sequence[str]],
         on_power_off: Callable[[int], None],
     ) -> None:
@@ -40,6 +42,7 @@ class TalosSimulator:
         """Called after anything that Kubernetes could notice."""
         self._directory = directory
         self._requests = requests
+        self._faults = faults
         self._extensions_of = extensions_of
         self._on_power_off = on_power_off
         self._servers: dict[int, MachineServer] = {}
@@ -90,7 +93,7 @@ class TalosSimulator:
         machine = Machine(guest, installation, self._extensions_of(urls[0]))
         server = MachineServer(
             machine,
-            handlers=MachineApi(machine, self, self._requests).handlers(),
+            handlers=MachineApi(machine, self, self._requests, self._faults).handlers(),
             authority=lambda: self._authority(machine),
             directory=self._directory,
         )
@@ -107,6 +110,11 @@ class TalosSimulator:
         if server := self._servers.pop(vmid, None):
             await server.stop()
             self.on_change()
+
+    async def cut(self, machine: Machine) -> None:
+        """Cut all connections to a machine."""
+        if server := self._servers.get(machine.guest.vmid):
+            await server.cut()
 
     def replug(self, guest: Guest) -> None:
         """Show a machine the disks that it has now; all else stays as it was when it booted."""

@@ -1,0 +1,71 @@
+"""The hand on a rack that runs in another process: faults, requests, a fresh start.
+
+Plain HTTP on loopback; what is sent and answered is JSON.
+
+| Request | Does |
+|---|---|
+| ``GET /requests`` | lists what the rack was asked, in order |
+| ``GET /faults`` | lists the faults, each with how often it ``struck`` |
+| ``POST /faults`` | adds one: the fields of ``Fault`` |
+| ``DELETE /faults`` | forgets them all |
+| ``POST /reset`` | goes back to empty hosts, without any request or fault |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .faults import Fault, Kind
+
+if TYPE_CHECKING:
+    from .rack import Rack
+
+
+class Control:
+    """Serves one rack; it outlives every reset of it."""
+
+    def __init__(self, rack: Rack) -> None:
+        self._rack = rack
+        app = web.Application()
+        app.router.add_get("/requests", self._list_requests)
+        app.router.add_get("/faults", self._list_faults)
+        app.router.add_post("/faults", self._add_fault)
+        app.router.add_delete("/faults", self._forget_faults)
+        app.router.add_post("/reset", self._reset)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+
+    async def start(self, address: str) -> str:
+        """Listen on a free port, and return the URL."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, address, 0).start()
+        return f"http://{address}:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await self._runner.cleanup()
+
+    async def _list_requests(self, _: web.Request) -> web.Response:
+        fields = ("api", "method", "path")
+        return web.json_response(
+            [{name: getattr(request, name) for name in fields} for request in self._rack.requests]
+        )
+
+    async def _list_faults(self, _: web.Request) -> web.Response:
+        return web.json_response([dataclasses.asdict(fault) for fault in self._rack.faults])
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        fields = await request.json()
+        kind = Kind(fields.pop("kind", Kind.REFUSED))
+        self._rack.faults.append(Fault(kind=kind, **fields))
+        return web.json_response(None)
+
+    async def _forget_faults(self, _: web.Request) -> web.Response:
+        self._rack.faults.clear()
+        return web.json_response(None)
+
+    async def _reset(self, _: web.Request) -> web.Response:
+        await self._rack.reset()
+        return web.json_response(None)

@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e e2e-tools rack test lint format bench requirements clean
+.PHONY: $(shell awk -F: '/^[a-z0-9 -]+:.*\#\# / { print $$1 }' $(MAKEFILE_LIST))
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ up: .venv/ready ## Build the castle, or bring it to what its stack file says
 refresh: .venv/ready ## Compare the engine's state with what is really there
 	@$(BIN)/python -m engine refresh --stack $(STACK) -- $(ARGS)
 
+recover: .venv/ready ## Bring what a killed or failed run left to a clean state
+	@$(BIN)/python -m engine recover --stack $(STACK) -- $(ARGS)
+
 down: .venv/ready ## Take the castle away, all of it
 	@$(BIN)/python -m engine down --stack $(STACK) -- $(ARGS)
 
@@ -59,6 +62,9 @@ e2e: .venv/ready-dev ## Bring the castle up and down on a simulated rack, with t
 
 e2e-tools: .venv/ready ## Build the control plane that the simulated rack runs; takes some minutes
 	@$(BIN)/python -m tests.e2e.tools.build
+
+e2e-full: .venv/ready-dev ## The same with every fault and every kill, one by one: an hour or two
+	@CASTLE_E2E=full $(BIN)/python -m pytest -n 2 -rs tests/e2e
 
 rack: .venv/ready-dev ## Start a simulated rack, and say how to run the castle on it
 	@$(BIN)/python -m tests.e2e.try_rack

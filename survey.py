@@ -103,11 +103,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing: the redirect is then an answer like any other that is wrong."""
 
 
-def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
-    """Every guest of the Proxmox cluster, those of hosts that are switched off too.
+def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]:
+    """How to call Proxmox' API: a function of a path, and a method if it is not ``GET``.
 
-    A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
-    asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
+    It returns the ``data`` of the answer, and gives up after ``limit`` seconds without a word. What
+    goes wrong is raised as ``urllib`` and ``json`` have it: ``urllib.error.HTTPError``,
+    ``OSError``, ``http.client.HTTPException``, ``ValueError`` or ``KeyError``; none of them holds
+    the token.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     context = ssl.create_default_context()
@@ -119,14 +121,25 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
     https = urllib.request.HTTPSHandler(context=context)
     opener = urllib.request.build_opener(https, _NoRedirect)
 
-    def get(path: str) -> Any:
+    def call(path: str, method: str = "GET") -> Any:
         token = f"PVEAPIToken={proxmox.api_token.get_secret_value()}"
         request = urllib.request.Request(
-            f"{base}/api2/json{path}", headers={"Authorization": token}
+            f"{base}/api2/json{path}", headers={"Authorization": token}, method=method
         )
-        with opener.open(request, timeout=ANSWER_LIMIT) as answer:
+        with opener.open(request, timeout=limit) as answer:
             return json.load(answer)["data"]
 
+    return call
+
+
+def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
+    """Every guest of the Proxmox cluster, those of hosts that are switched off too.
+
+    A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
+    asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
+    """
+    base = proxmox.endpoint.removesuffix("/api2/json")
+    get = caller(proxmox)
     try:
         guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
         seen = {guest.vm_id for guest in guests}

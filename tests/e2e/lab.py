@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from rehearsal.run import PROGRAM
+from tests.e2e.sweep import files_with, forms, secrets_in
 from tests.e2e.tools.build import FOLDER as BUILT
 
 ENGINE = (
@@ -43,6 +44,7 @@ STAND_INS = Path(__file__).with_name("charts")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS)
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), str(BUILT)])
 """The folders where programs are looked for."""
+PASSPHRASE = "a passphrase of the tests"
 LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""
 
@@ -100,6 +102,8 @@ class Lab:
         self.stack = stack
         self.endpoints = endpoints
         self._sessions: set[int] = set()
+        self._said: list[str] = []
+        self._hidden: set[str] = {endpoints["api_token"], PASSPHRASE}
         self.prefix = f"127.0.{network}"
         """First three numbers of every address."""
         self.program = folder / stack
@@ -107,6 +111,7 @@ class Lab:
         shutil.copytree(PROGRAM, self.program, ignore=ignored)
         (folder / "state").mkdir(exist_ok=True)
         (folder / "tmp").mkdir(exist_ok=True)
+        (folder / "runtime").mkdir(exist_ok=True)
         self._write_project()
         self.config = on_rack(endpoints, self.prefix, hosts)
         self._write_stack()
@@ -138,11 +143,12 @@ class Lab:
         return os.environ | {
             "PULUMI_HOME": str(self.folder / "home"),
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}?metadata=skip",
-            "PULUMI_CONFIG_PASSPHRASE": "a passphrase of the tests",
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "PROXMOX_VE_API_TOKEN": self.endpoints["api_token"],
             "TMPDIR": str(self.folder / "tmp"),
+            "XDG_RUNTIME_DIR": str(self.folder / "runtime"),
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -164,21 +170,31 @@ class Lab:
 
     def close(self) -> None:
         """End what a killed engine left behind: providers outlive it, in its session."""
+        for process in self.providers():
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+
+    def providers(self) -> list[int]:
+        """Every process that the engine started and that is still there."""
+        found = []
         for entry in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
                 # After the name, which is in brackets: state, parent, group, session.
-                session = int(entry.read_text().rpartition(")")[2].split()[3])
-                if session in self._sessions:
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
+                state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+                if int(session) in self._sessions and state != "Z":
+                    found.append(int(entry.parent.name))
+        return found
 
     def pulumi(self, *arguments: str) -> Run:
         """Run a command of the engine to its end."""
         return self._finish(self.start(*arguments))
 
-    def make(self, word: str) -> Run:
+    def make(self, word: str, *more: str) -> Run:
         """Run one of our own words as ``make`` does, and say yes to it."""
+        if word == "down":
+            self.learn_secrets()
         command = [sys.executable, "-m", "engine", word, "--stack", self.stack]
-        return self._finish(self._start([*command, "--", "--yes", "--non-interactive"]))
+        return self._finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
 
     def _finish(self, process: subprocess.Popen[str]) -> Run:
         try:
@@ -186,6 +202,7 @@ class Lab:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
+        self._said.append(output)
         return Run(process.returncode, output, _changes(output), [])
 
     def up(self, *more: str) -> Run:
@@ -194,6 +211,7 @@ class Lab:
 
     def destroy(self) -> Run:
         """Take it all away."""
+        self.learn_secrets()
         return self.pulumi("destroy", "--yes", "--stack", self.stack)
 
     def preview(self) -> Run:
@@ -208,10 +226,31 @@ class Lab:
         ]
         return Run(done.code, done.output, Counter(op for op, _ in steps), sorted(steps))
 
-    def state(self, *, secrets: bool = False) -> str:
+    def state(self) -> str:
         """The engine's state, as text."""
-        show = ["--show-secrets"] if secrets else []
-        return self.pulumi("stack", "export", "--stack", self.stack, *show).output
+        return self.pulumi("stack", "export", "--stack", self.stack).output
+
+    def _opened(self, *words: str) -> str:
+        """What the engine says with its secrets open; it is not among what is swept."""
+        said = self.pulumi(*words, "--show-secrets", "--stack", self.stack).output
+        self._said.pop()
+        return said
+
+    def learn_secrets(self) -> None:
+        """Remember every secret that the castle has now, for ``leaks``."""
+        with suppress(ValueError):  # nothing yet, or nothing any more
+            self._hidden.update(secrets_in(json.loads(self._opened("stack", "export"))))
+
+    def leaks(self) -> list[str]:
+        """Where a secret of this castle stands in plain text: outputs, and files of the lab.
+
+        The Kubernetes provider's own kubeconfigs are left out, which plain ``pulumi`` leaves in
+        the temporary folder; ``make`` leaves none (docs/engine.md).
+        """
+        self.learn_secrets()
+        said = "\0".join(self._said)
+        found = ["an output" for secret in self._hidden if any(f in said for f in forms(secret))]
+        return found + list(map(str, files_with(self._hidden, self.folder, [self.folder / "tmp"])))
 
     def proxmox(self, method: str, path: str, **form: Any) -> Any:
         """Ask the simulated Proxmox directly, as a person would in its web page."""
@@ -223,7 +262,7 @@ class Lab:
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:
             return json.load(answer)["data"]
 
-    def control(self, method: str, path: str, **fields: Any) -> Any:
+    def control(self, method: str, path: str, fields: dict[str, Any] | None = None) -> Any:
         """Take the hand of the rack: faults, requests, a fresh start (rack/control.py)."""
         body = json.dumps(fields).encode() if fields else None
         request = urllib.request.Request(self.endpoints["control_url"] + path, body, method=method)
@@ -236,9 +275,7 @@ class Lab:
 
     def kubectl(self, path: str) -> Any:
         """Ask the Kubernetes API for an object or a list."""
-        output = self.pulumi(
-            "stack", "output", "kubeconfig", "--show-secrets", "--stack", self.stack
-        ).output
+        output = self._opened("stack", "output", "kubeconfig")
         user = yaml.safe_load(output)["users"][0]["user"]
         cluster = yaml.safe_load(output)["clusters"][0]["cluster"]
         with tempfile.TemporaryDirectory(dir=self.folder) as name:

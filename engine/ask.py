@@ -1,0 +1,25 @@
+"""Asks a person who sits at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+YES = frozenset({"--yes", "-y"})
+"""The CLI's own words for: ask nothing."""
+
+
+def confirmed(sentences: Iterable[str], question: str, more: Sequence[str]) -> bool:
+    """Say what will be done, and ask whether to do it.
+
+    ``more`` are the words for the CLI: one of ``YES`` among them answers for the person. Without
+    it, and without a terminal, the answer is no.
+    """
+    for sentence in sentences:
+        print(f"  - {sentence}")
+    if YES & set(more):
+        return True
+    if not sys.stdin.isatty():
+        print(f"{question} Nobody is there to ask: say yes with ARGS=--yes.", flush=True)
+        return False
+    return input(f"{question} (yes/no) ").strip().lower() in ("y", "yes")

@@ -1,0 +1,166 @@
+"""Brings what a killed or failed run left to a clean state, without surgery on the state by hand.
+
+It says what it found and what it will do, asks, and does it:
+
+1. what lies on this machine: providers that lost their engine, a lock, a half-written file;
+2. creates that nobody knows the outcome of, and machines that are not as the state has them: the
+   engine looks at what is really there (its own ``refresh``);
+3. a pool and Helm releases that were made and never written down: the pool is empty then, and goes;
+   of a release Helm's record goes, so that the next ``up`` installs over it.
+
+Everything else the next ``up`` takes up by itself: machines and images of ours, objects in
+Kubernetes, the bootstrap.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine import castle, leftovers, remains
+from engine.ask import confirmed
+from engine.helm_records import Api, Release
+from engine.session import PROJECT_FOLDER, Session, SessionError
+from settings import SettingsError
+
+HELM = "kubernetes:helm.sh/v3:Release"
+MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
+POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
+OUTSIDE = ("**proxmoxve**",)
+"""What can be looked at while the Kubernetes API is dead: all that Proxmox knows."""
+BUSY = 3
+"""Exit code: another run is going on."""
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What the state says about the end of the last run."""
+
+    pending: tuple[str, ...]
+    """Names of what was being made when it ended."""
+    half_made: tuple[str, ...]
+    """Names of machines that were made, and not to their end: a disk may have the wrong size."""
+
+    @classmethod
+    def of(cls, deployment: dict[str, Any]) -> Aftermath:
+        """Read it from a state."""
+        return cls(
+            tuple(_name(o["resource"]["urn"]) for o in deployment.get("pending_operations") or ()),
+            tuple(
+                _name(resource["urn"])
+                for resource in deployment.get("resources") or ()
+                if resource.get("initErrors") and resource["type"] == MACHINE
+            ),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.pending or self.half_made)
+
+    def sentences(self) -> Iterator[str]:
+        """What was found, a line each."""
+        if self.pending:
+            yield f"nobody knows what became of {', '.join(self.pending)}: look"
+        if self.half_made:
+            yield f"not made to its end: {', '.join(self.half_made)}: look"
+
+
+def clear_leftovers(session: Session, more: Sequence[str]) -> int:
+    """Clear away what killed runs left on this machine, after asking; returns an exit code."""
+    found = leftovers.look(PROJECT_FOLDER, session.stack)
+    if found.running:
+        lock = found.running
+        print(f"Another run is at work, process {lock.pid} of {lock.user} since {lock.since}.")
+        print("Wait for it, or stop it with Ctrl-C where it runs.")
+        return BUSY
+    if found:
+        print("A run before this one was cut off. Found on this machine:")
+        if not confirmed(found.sentences(), "Clear it away?", more):
+            return 1
+        found.clear()
+    return 0
+
+
+def recover(session: Session, more: Sequence[str]) -> int:
+    """Bring the stack to a state that ``up`` and ``down`` can go on from; returns an exit code."""
+    if code := clear_leftovers(session, more):
+        return code
+    try:
+        deployment = session.deployment(secrets=True)
+        resources = deployment.get("resources") or []
+        for sentence in Aftermath.of(deployment).sentences():
+            print(f"  - {sentence}")
+        api = Api.of(resources)
+        alive = api is not None and api.answers()
+        if code := _look_at_what_is_there(session, resources, alive, more):
+            return code
+        if not _take_up(session, api if alive else None, more):
+            return 1
+    except (SessionError, SettingsError, remains.RemainsError, OSError) as error:
+        print(f"It could not be recovered: {error}")
+        return 1
+    print("Recovered: go on with `make up`, or `make down`.")
+    return 0
+
+
+def recover_if_needed(session: Session, more: Sequence[str]) -> int:
+    """Recover where the last run did not come to its end, else say nothing; an exit code."""
+    try:
+        needed = bool(
+            leftovers.look(PROJECT_FOLDER, session.stack) or Aftermath.of(session.deployment())
+        )
+    except SessionError:
+        needed = True  # the state cannot be read
+    return recover(session, more) if needed else 0
+
+
+def _look_at_what_is_there(
+    session: Session, resources: list[dict[str, Any]], alive: bool, more: Sequence[str]
+) -> int:
+    """Let the engine compare its state with what is there; it shows the differences, and asks."""
+    inside = any(resource["type"].startswith("kubernetes:") for resource in resources)
+    scope: list[str] = []
+    if inside and not alive:
+        print("The Kubernetes API does not answer: only Proxmox is looked at.")
+        scope = [word for pattern in OUTSIDE for word in ("--target", pattern)]
+    return session.run(["refresh", "--clear-pending-creates", *scope], more)
+
+
+def _take_up(session: Session, api: Api | None, more: Sequence[str]) -> bool:
+    """Clear the way for what would be made a second time; tell whether nothing is in it."""
+    steps = json.loads(session.read(["preview", "--json"])).get("steps", [])
+    wanted = [step["newState"] for step in steps if step["op"] == "create"]
+    in_the_way = [*_helm_records(wanted, api), *_pools(session, wanted)]
+    if not in_the_way:
+        return True
+    print("The engine does not know of these, and they are in its way:")
+    if not confirmed((f"remove {thing.sentence}" for thing in in_the_way), "Go on?", more):
+        return False
+    for thing in in_the_way:
+        thing.remove()
+    return True
+
+
+def _helm_records(wanted: list[dict[str, Any]], api: Api | None) -> Iterator[remains.Remain]:
+    if api is None:
+        return
+    for state in wanted:
+        if state["type"] == HELM:
+            release = Release(state["inputs"]["name"], state["inputs"]["namespace"])
+            if api.knows(release):
+                sentence = f"Helm's record of {release}; what it installed stays"
+                yield remains.Remain(sentence, functools.partial(api.forget, release))
+
+
+def _pools(session: Session, wanted: list[dict[str, Any]]) -> list[remains.Remain]:
+    """A pool that no machine is in yet: machines are made when it is in the state."""
+    if not any(state["type"] == POOL for state in wanted):
+        return []
+    settings = castle.settings(session)
+    return remains.pools(settings.proxmoxve, settings.owner)
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]

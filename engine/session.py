@@ -1,0 +1,92 @@
+"""The Pulumi CLI, for one stack of this project, in one private temporary folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+
+
+class SessionError(Exception):
+    """The CLI could not tell what it was asked for; the text is its own."""
+
+
+class Session:
+    """Runs the CLI, and hands on its answers."""
+
+    def __init__(self, pulumi: Path, stack: str, temporary: Path) -> None:
+        """``pulumi`` is the CLI, ``temporary`` a folder that nobody else can read."""
+        self.stack = stack
+        self._pulumi = str(pulumi)
+        self._environment = os.environ | {
+            "TMPDIR": str(temporary),
+            "PATH": f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+
+    def select(self) -> int:
+        """Select the stack, and make it where the backend has none; returns the exit code."""
+        return self._run([self._pulumi, "stack", "select", "--create", self.stack])
+
+    def run(self, words: Sequence[str], more: Sequence[str] = ()) -> int:
+        """Run a command in the foreground; returns its exit code."""
+        return self._run([*self._command(words), *more])
+
+    def succeeds(self, words: Sequence[str]) -> bool:
+        """Run a command without a word, and tell whether it succeeds."""
+        return self._capture(words).returncode == 0
+
+    def read(self, words: Sequence[str]) -> bytes:
+        """What a command prints; raises ``SessionError`` where it fails."""
+        done = self._capture(words)
+        if done.returncode != 0:
+            raise SessionError(done.stderr.decode(errors="replace").strip())
+        return done.stdout
+
+    def deployment(self, *, secrets: bool = False) -> dict[str, Any]:
+        """The state: ``resources`` and ``pending_operations``.
+
+        With ``secrets`` they are in plain text, for memory alone. Raises ``SessionError``.
+        """
+        show = ["--show-secrets"] if secrets else []
+        exported = json.loads(self.read(["stack", "export", *show]))
+        found: dict[str, Any] = exported.get("deployment") or {}
+        return found
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        return [self._pulumi, *words, "--stack", self.stack]
+
+    def _capture(self, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*self._command(words), "--non-interactive"],
+            cwd=PROJECT_FOLDER,
+            env=self._environment,
+            capture_output=True,
+            check=False,
+        )
+
+    def _run(self, command: list[str]) -> int:
+        """Run a command in the foreground until it has ended, whatever we are told meanwhile.
+
+        Ctrl-C reaches the CLI by itself, and it needs time to stop cleanly; other signals to end
+        are handed on as one. Were we to go first, the folder would be wiped under its feet.
+        """
+        child = subprocess.Popen(command, cwd=PROJECT_FOLDER, env=self._environment)
+
+        def hand_on(number: int, frame: FrameType | None) -> None:
+            if number != signal.SIGINT:
+                child.send_signal(signal.SIGINT)
+
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, hand_on) for number in signals}
+        try:
+            return child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

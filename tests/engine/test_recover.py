@@ -1,0 +1,154 @@
+"""What `make up`, `make recover` and `make down` do after a run that did not come to its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import __main__ as engine
+from engine import session
+from engine.recover import BUSY
+from tests.engine.conftest import Cli
+
+LOCK = "state/.pulumi/locks/organization/ephemeral-castle/homelab/uuid.json"
+VM = {
+    "urn": "urn:pulumi:homelab::ephemeral-castle::proxmoxve:index/vmLegacy:VmLegacy::machines-a",
+    "type": "proxmoxve:index/vmLegacy:VmLegacy",
+}
+
+
+@pytest.fixture(autouse=True)
+def _a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process of the machine is in its folder."""
+    for module in (engine, session):
+        monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr("engine.recover.PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+
+
+def state(fake: Cli, *resources: dict[str, Any], pending: tuple[dict[str, Any], ...] = ()) -> None:
+    deployment = {"resources": resources, "pending_operations": pending}
+    fake.answers("stack export", {"version": 3, "deployment": deployment})
+
+
+def lock(tmp_path: Path) -> Path:
+    file = tmp_path / LOCK
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"pid": 2**22 + 1, "hostname": "", "username": "me"}))
+    return file
+
+
+def test_an_up_after_a_good_one_is_only_an_up(fake: Cli) -> None:
+    state(fake, VM)
+    assert engine.main(["up", "--", "--yes"]) == 0
+    assert fake.words == ["up --stack homelab --yes"]
+
+
+REFRESH = "refresh --clear-pending-creates --stack homelab --yes"
+
+
+@pytest.mark.parametrize("half_made", [True, False])
+def test_an_up_after_a_bad_one_looks_first(
+    fake: Cli, half_made: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if half_made:
+        state(fake, VM | {"initErrors": ["resize failed"]})
+    else:
+        state(fake, pending=({"type": "creating", "resource": VM},))
+    fake.answers("preview --json", {"steps": []})
+    assert engine.main(["up", "--", "--yes"]) == 0
+    assert fake.words == [REFRESH, "up --stack homelab --yes"]
+    words = "not made to its end: machines-a" if half_made else "what became of machines-a"
+    assert words in capfd.readouterr().out
+
+
+def test_a_lock_is_told_and_taken_away_before_the_engine_begins(
+    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = lock(tmp_path)
+    state(fake)
+    fake.answers("preview --json", {"steps": []})
+    assert engine.main(["recover", "--", "--yes"]) == 0
+    assert not file.exists()
+    assert fake.words == [REFRESH]
+    out = capfd.readouterr().out
+    assert "a lock of process" in out
+    assert out.rstrip().endswith("Recovered: go on with `make up`, or `make down`.")
+
+
+def test_without_a_yes_and_without_a_person_nothing_is_done(
+    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = lock(tmp_path)
+    for word in ("recover", "up", "down"):
+        assert engine.main([word]) == 1
+        assert "say yes with ARGS=--yes" in capfd.readouterr().out
+    assert file.exists()
+    assert fake.words == []
+
+
+def test_a_run_that_is_at_work_stops_all_three(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lock(tmp_path)
+    monkeypatch.setattr("engine.leftovers.Lock.is_alive", True)
+    for word in ("recover", "up", "down"):
+        assert engine.main([word, "--", "--yes"]) == BUSY
+        assert "Another run is at work" in capfd.readouterr().out
+    assert fake.words == []
+
+
+def test_a_refresh_that_fails_ends_it(fake: Cli) -> None:
+    state(fake, VM | {"initErrors": ["resize failed"]})
+    fake.answers("refresh", code=255)
+    assert engine.main(["up", "--", "--yes"]) == 255
+    assert fake.words == [REFRESH]
+
+
+def test_a_dead_cluster_is_not_looked_at(fake: Cli, capfd: pytest.CaptureFixture[str]) -> None:
+    state(fake, VM | {"initErrors": ["x"]}, {"urn": "a::b", "type": "kubernetes:core/v1:Namespace"})
+    fake.answers("preview --json", {"steps": []})
+    assert engine.main(["recover", "--", "--yes"]) == 0
+    assert fake.words == [
+        "refresh --clear-pending-creates --target **proxmoxve** --stack homelab --yes"
+    ]
+    assert "does not answer: only Proxmox is looked at" in capfd.readouterr().out
+
+
+LOOK = "refresh --target **VmLegacy** --stack homelab"
+QUIET = (
+    "refresh --target **VmLegacy** --preview-only --expect-no-changes --stack homelab "
+    "--non-interactive"
+)
+DESTROY = "destroy --stack homelab --yes"
+
+
+def test_a_castle_with_all_its_machines_is_taken_down(fake: Cli) -> None:
+    state(fake, VM)
+    assert engine.main(["down", "--", "--yes"]) == 0
+    assert fake.words == [QUIET, DESTROY]
+
+
+def test_machines_that_are_gone_are_shown_and_forgotten_first(fake: Cli) -> None:
+    state(fake, VM)
+    fake.does("sys.exit(1 if '--expect-no-changes' in arguments else 0)")
+    assert engine.main(["down", "--", "--yes"]) == 0
+    assert fake.words == [QUIET, f"{LOOK} --yes", DESTROY]
+
+
+def test_a_destroy_that_fails_is_handed_on(fake: Cli) -> None:
+    fake.answers("destroy", code=255)
+    assert engine.main(["down", "--", "--yes"]) == 255
+
+
+def test_remains_that_could_not_be_looked_for_are_no_success(
+    fake: Cli, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state(fake)
+    fake.answers("config --json", "error: incorrect passphrase", code=1)
+    assert engine.main(["down", "--", "--yes"]) == 1
+    assert "Whether anything else is left was not seen" in capfd.readouterr().out

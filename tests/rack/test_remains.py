@@ -1,0 +1,79 @@
+"""What of a castle is left on a simulated Proxmox, and that nothing else goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr
+
+from engine.remains import Remain, RemainsError, look
+from settings.models import Endpoint
+from tests.e2e.rack.faults import Fault, Kind
+from tests.e2e.rack.rack import Rack
+
+from .proxmox_client import ProxmoxClient
+
+OWNER = "ephemeral-castle-homelab"
+IMAGE = f"{OWNER}-talos-v1.13.9-0123.qcow2"
+
+
+def endpoint(rack: Rack) -> Endpoint:
+    return Endpoint(endpoint=rack.endpoint, apiToken=SecretStr(rack.api_token), insecure=True)
+
+
+async def found(rack: Rack) -> list[Remain]:
+    return await asyncio.to_thread(look, endpoint(rack), OWNER)
+
+
+@pytest.fixture
+async def _left(proxmox: ProxmoxClient) -> None:
+    """One of each kind that is ours, beside one of each kind that is not."""
+    await proxmox.call("POST", "/pools", poolid="castle", comment=f"Machines of {OWNER}")
+    await proxmox.call("POST", "/pools", poolid="mine", comment="my own")
+    await proxmox.boot_machine(101, "127.77.3.11")
+    await proxmox.vm(101, "PUT", "config", tags=f"{OWNER};talos;worker")
+    await proxmox.call("PUT", "/pools", poolid="castle", vms="101")
+    await proxmox.boot_machine(102, "127.77.3.12")
+    await proxmox.vm(102, "PUT", "config", tags=f"{OWNER}-2;talos")
+    await proxmox.download_image(filename=IMAGE)
+
+
+@pytest.mark.usefixtures("_left")
+async def test_what_is_ours_is_named_and_goes_and_what_is_not_stays(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    things = await found(rack)
+    assert [thing.sentence for thing in things] == [
+        "the machine vm101 (VM 101 on pve) with its disks",
+        "the pool castle",
+        f"the image local:import/{IMAGE} on pve",
+    ]
+    for thing in things:
+        await asyncio.to_thread(thing.remove)
+    assert await found(rack) == []
+    assert list(rack.vms) == [102]
+    assert list(rack.proxmox.cluster.pools) == ["mine"]
+    kept = await proxmox.call("GET", "/nodes/pve/storage/local/content")
+    assert [file["volid"] for file in kept] == ["local:import/talos.qcow2"]
+
+
+@pytest.mark.usefixtures("_left")
+async def test_what_cannot_go_is_told_by_its_name(rack: Rack) -> None:
+    rack.faults.append(
+        Fault(method="DELETE", path="/nodes/pve/qemu/101", kind=Kind.LOCKED, times=None)
+    )
+    machine, *_ = await found(rack)
+    with pytest.raises(RemainsError, match=r"VM 101 is still there: .*VM is locked .backup."):
+        await asyncio.to_thread(machine.remove)
+    rack.faults[0].kind = Kind.TASK_FAILED
+    with pytest.raises(RemainsError, match="VM 101 is still there: simulated fault"):
+        await asyncio.to_thread(machine.remove)
+    assert sorted(rack.vms) == [101, 102]
+
+
+@pytest.mark.parametrize("path", ["/cluster/resources", "/pools", "/nodes"])
+async def test_a_proxmox_that_does_not_say_what_it_has_is_told(rack: Rack, path: str) -> None:
+    rack.faults.append(Fault(method="GET", path=path))
+    with pytest.raises(RemainsError, match="answers 500 simulated fault"):
+        await found(rack)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import cli
+from engine import cli, last_up
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -61,7 +61,7 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
         return code
     match command:
         case "up":
-            return recover_if_needed(session, more) or session.run(["up"], more)
+            return recover_if_needed(session, more) or _up(session, more)
         case "down":
             return down(session, more)
         case "recover":
@@ -70,6 +70,14 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return _write(PROJECT_FOLDER / command, session)
         case _:
             return session.run(COMMANDS[command], more)
+
+
+def _up(session: Session, more: Sequence[str]) -> int:
+    """Run an ``up``, and keep the times of what it did for ``make report``."""
+    log = last_up.flags(session.temporary)
+    code = session.run(["up"], [*more, *log], last_up.ENVIRONMENT)
+    last_up.keep(session.temporary, PROJECT_FOLDER, session.stack)
+    return code
 
 
 def _write(file: Path, session: Session) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ class Session:
     def __init__(self, pulumi: Path, stack: str, temporary: Path) -> None:
         """``pulumi`` is the CLI, ``temporary`` a folder that nobody else can read."""
         self.stack = stack
+        self.temporary = temporary
         self._pulumi = str(pulumi)
         self._environment = os.environ | {
             "TMPDIR": str(temporary),
@@ -34,9 +35,14 @@ class Session:
         """Select the stack, and make it where the backend has none; returns the exit code."""
         return self._run([self._pulumi, "stack", "select", "--create", self.stack])
 
-    def run(self, words: Sequence[str], more: Sequence[str] = ()) -> int:
+    def run(
+        self,
+        words: Sequence[str],
+        more: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
         """Run a command in the foreground; returns its exit code."""
-        return self._run([*self._command(words), *more])
+        return self._run([*self._command(words), *more], environment)
 
     def succeeds(self, words: Sequence[str]) -> bool:
         """Run a command without a word, and tell whether it succeeds."""
@@ -55,7 +61,10 @@ class Session:
         With ``secrets`` they are in plain text, for memory alone. Raises ``SessionError``.
         """
         show = ["--show-secrets"] if secrets else []
-        exported = json.loads(self.read(["stack", "export", *show]))
+        try:
+            exported = json.loads(self.read(["stack", "export", *show]))
+        except ValueError:
+            raise SessionError("the CLI exports no state that can be read") from None
         found: dict[str, Any] = exported.get("deployment") or {}
         return found
 
@@ -71,13 +80,15 @@ class Session:
             check=False,
         )
 
-    def _run(self, command: list[str]) -> int:
+    def _run(self, command: list[str], environment: Mapping[str, str] | None = None) -> int:
         """Run a command in the foreground until it has ended, whatever we are told meanwhile.
 
         Ctrl-C reaches the CLI by itself, and it needs time to stop cleanly; other signals to end
         are handed on as one. Were we to go first, the folder would be wiped under its feet.
         """
-        child = subprocess.Popen(command, cwd=PROJECT_FOLDER, env=self._environment)
+        child = subprocess.Popen(
+            command, cwd=PROJECT_FOLDER, env=self._environment | dict(environment or {})
+        )
 
         def hand_on(number: int, frame: FrameType | None) -> None:
             if number != signal.SIGINT:

@@ -63,6 +63,6 @@ def critical_path(castle: Castle) -> list[Resource]:
     path: list[Resource] = []
     while last is not None:
         path.append(last)
-        before = [known[urn] for urn in needs(last) if urn in known]
+        before = [known[urn] for urn in sorted(needs(last)) if urn in known]
         last = max(before, key=lambda r: (r.end, r.start), default=None)
     return path[::-1]

@@ -59,7 +59,9 @@ class Cli:
     def words(self) -> list[str]:
         """The calls that change something, as text."""
         quiet = ("stack select", "stack export", "config --json", "preview --json")
-        called = [" ".join(arguments) for arguments, _, _ in self.calls]
+        called = [
+            " ".join(arguments).partition(" --event-log ")[0] for arguments, _, _ in self.calls
+        ]
         return [words for words in called if not words.startswith(quiet)]
 
 

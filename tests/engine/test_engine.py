@@ -12,7 +12,7 @@ import yaml
 from pulumi.automation import PulumiCommand
 
 from engine import __main__ as engine
-from engine import cli, session
+from engine import cli, last_up, session
 from engine.private_folder import PREFIX, private_folder
 from tests.engine.conftest import Cli
 
@@ -36,6 +36,32 @@ def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str])
         ["stack", "select", "--create", "homelab"],
         [*expected, "--stack", "homelab", "--yes"],
     ]
+
+
+def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr("engine.recover.PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
+    fake.answers("stack export", {"version": 3, "deployment": {}})
+    (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+    metadata = {"op": "create", "urn": "urn:pulumi:a::b::c::d", "new": {"custom": True}}
+    event = {"timestamp": 1, "resourcePreEvent": {"metadata": metadata}}
+    fake.does(
+        "if arguments[0] == 'stack': sys.exit(0)\n"
+        "assert os.environ['PULUMI_DEBUG_COMMANDS'] == 'true'\n"
+        f"pathlib.Path(arguments[-1]).write_text({json.dumps(event)!r})\n"
+        "sys.exit(3)"
+    )
+    assert engine.main(["up", "--stack", "homelab", "--", "--yes"]) == 3
+    arguments, folder, mode = fake.calls[-1]
+    log = str(Path(folder) / "events.jsonl")
+    assert arguments == ["up", "--stack", "homelab", "--yes", "--event-log", log]
+    assert mode.endswith("700") and not Path(log).exists()
+    kept = last_up.load(tmp_path, "homelab")
+    assert kept is not None and kept.operations[0].urn == metadata["urn"]
 
 
 @pytest.mark.parametrize("name", ["kubeconfig", "talosconfig"])

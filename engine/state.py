@@ -1,0 +1,58 @@
+"""Reads the engine's state of a stack with its secrets closed: no passphrase is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+_NO_SUCH_STACK = 6
+"""The CLI's exit code (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
+_LIMIT = 60
+"""Seconds that the CLI has to answer."""
+
+
+class NoStateError(Exception):
+    """The state cannot be read; one sentence says why."""
+
+
+def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any]]:
+    """The resources that the engine has of a stack, with every secret as ciphertext.
+
+    Empty where the stack has not been made yet. Installs no CLI. Raises ``NoStateError``.
+    """
+    pulumi = shutil.which(
+        "pulumi", path=f"{os.environ.get('PATH', '')}{os.pathsep}{cli_folder}/bin"
+    )
+    if pulumi is None:
+        raise NoStateError(
+            "not made yet, or not from here: there is no Pulumi CLI to ask for the state"
+        )
+    command = [pulumi, "stack", "export", "--stack", stack, "--non-interactive"]
+    environment = os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoStateError(f"the Pulumi CLI did not answer within {_LIMIT} s") from None
+    if done.returncode == _NO_SUCH_STACK:
+        return []
+    try:
+        if done.returncode == 0:
+            found: list[dict[str, Any]] = json.loads(done.stdout)["deployment"].get("resources", [])
+            return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    first = next((line for line in done.stderr.splitlines() if line.strip()), "it said nothing")
+    raise NoStateError(f"the Pulumi CLI could not read the state: {first.strip()}")

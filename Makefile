@@ -33,6 +33,9 @@ venv: .venv/ready ## Make the environment that the program runs in
 rehearse: .venv/ready ## Run the whole program without hardware, and tell what would happen
 	@$(BIN)/python -m rehearsal --stack $(STACK)
 
+report: .venv/ready ## Write the castle as one page: network, hosts, timeline, versions, certificates
+	@$(BIN)/python -m report --stack $(STACK)
+
 token: .venv/ready ## Ask for the Proxmox API token, and put it into the stack file, encrypted
 	@$(BIN)/python -m engine token --stack $(STACK) -- $(ARGS)
 

@@ -25,6 +25,7 @@ def show(found: Rehearsal, console: Console) -> None:
     console.print(_address_plan(found))
     console.print(_timeline(found))
     console.print(_down(found))
+    console.print(Text(f"As a page: make report STACK={found.stack}", style="dim"))
     for note in found.notes:
         console.print(Text("note  ", style="yellow") + Text(note))
     if found.problems:

@@ -1,0 +1,48 @@
+"""``python -m report --stack NAME [--json] [--output FILE]``: write the report of a stack.
+
+Exit codes: 0 nothing would be refused, 1 something would (and the page says what), 2 the settings
+are wrong and there is nothing to show, 3 the page could not be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from engine.__main__ import PROJECT_FOLDER
+from rehearsal.run import rehearse
+from report import gather, page
+from report.as_json import as_json
+from settings import SettingsError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Gather, write or print, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
+    parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, write no page")
+    parser.add_argument("--output", type=Path, help="the page (report-NAME.html)")
+    options = parser.parse_args(arguments)
+    try:
+        found = rehearse(options.stack)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    report = gather.of(found)
+    if options.json:
+        print(json.dumps(as_json(report), indent=2))
+    else:
+        file = options.output or PROJECT_FOLDER / f"report-{options.stack}.html"
+        try:
+            file.write_text(page.render(report), encoding="utf-8")
+        except OSError as error:
+            print(f"{file} could not be written: {error.strerror}.", file=sys.stderr)
+            return 3
+        print(f"Wrote {file}: open it in a browser.")
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

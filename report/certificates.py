@@ -1,0 +1,99 @@
+"""The certificates of the cluster, of which nothing but a name and two dates is taken.
+
+Certificates stand in the open in the state, only their keys are secrets (facts/end-to-end.md 13):
+so the state is read with its secrets closed, and no key can get near the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+
+from report import model
+
+_PLACES = (
+    (
+        "talos:cluster/kubeconfig:Kubeconfig",
+        ("kubernetesClientConfiguration", "clientCertificate"),
+        "kubeconfig",
+        "kubectl; an up in its last month renews it",
+    ),
+    (
+        "talos:machine/secrets:Secrets",
+        ("clientConfiguration", "clientCertificate"),
+        "talosconfig",
+        "talosctl, and every up",
+    ),
+    (
+        "talos:machine/secrets:Secrets",
+        ("machineSecrets", "certs", "k8s", "cert"),
+        "Kubernetes CA",
+        "signs for the API server and kubeconfigs",
+    ),
+    (
+        "talos:machine/secrets:Secrets",
+        ("machineSecrets", "certs", "k8sAggregator", "cert"),
+        "Kubernetes aggregator CA",
+        "signs for extensions of the API",
+    ),
+    (
+        "talos:machine/secrets:Secrets",
+        ("machineSecrets", "certs", "etcd", "cert"),
+        "etcd CA",
+        "signs for the members of etcd",
+    ),
+    (
+        "talos:machine/secrets:Secrets",
+        ("machineSecrets", "certs", "os", "cert"),
+        "Talos CA",
+        "signs for the machines and talosconfigs",
+    ),
+)
+"""Type of the resource, place among its outputs, name, and what it is for."""
+
+
+def of(resources: list[dict[str, Any]], now: datetime) -> model.Certificates:
+    """The certificates in a state, those that end first at the front."""
+    found = tuple(sorted(_found(resources, now), key=lambda one: (one.ends, one.name)))
+    return model.Certificates(found=found, reason="" if found else "not made yet")
+
+
+def none(reason: str) -> model.Certificates:
+    """No certificates, because the state could not be read."""
+    return model.Certificates(found=(), reason=reason)
+
+
+def _found(resources: list[dict[str, Any]], now: datetime) -> Iterator[model.Certificate]:
+    for type_, place, name, opens in _PLACES:
+        for resource in resources:
+            if resource.get("type") != type_ or resource.get("delete"):
+                continue
+            certificate = _read(_at(resource.get("outputs"), place))
+            if certificate:
+                ends = certificate.not_valid_after_utc
+                yield model.Certificate(
+                    name=name,
+                    opens=opens,
+                    begins=certificate.not_valid_before_utc,
+                    ends=ends,
+                    days_left=(ends - now).days,
+                )
+
+
+def _at(value: Any, place: tuple[str, ...]) -> Any:
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _read(text: Any) -> x509.Certificate | None:
+    """A certificate as Talos writes it, PEM in base64; ``None`` where it is none."""
+    try:
+        return x509.load_pem_x509_certificate(base64.b64decode(text, validate=True))
+    except (TypeError, ValueError, binascii.Error):
+        return None

@@ -1,0 +1,89 @@
+"""Gathers all that a report shows of one stack."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engine import last_up, state
+from engine.__main__ import CLI_FOLDER, PROJECT_FOLDER
+from rehearsal.run import Rehearsal
+from report import certificates, graph, model, network, timeline, versions
+from settings import Role, Settings
+
+
+def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
+    """The report of a castle that was rehearsed; ``project`` is where its state lies."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    settings = found.settings
+    shown, path = timeline.of(found.castle, last_up.load(project, found.stack))
+    return model.Report(
+        stack=found.stack,
+        cluster=settings.cluster.name,
+        made=now,
+        totals=_totals(found),
+        network=network.of(settings),
+        hosts=_hosts(settings),
+        components=graph.of(found.castle, path),
+        timeline=shown,
+        versions=versions.of(settings),
+        certificates=_certificates(project, found.stack, now),
+        problems=tuple(
+            model.Problem(resource=problem.resource, message=problem.message)
+            for problem in found.problems
+        ),
+        notes=tuple(found.notes),
+    )
+
+
+def _certificates(project: Path, stack: str, now: datetime) -> model.Certificates:
+    try:
+        return certificates.of(state.resources(project, CLI_FOLDER, stack), now)
+    except state.NoStateError as error:
+        return certificates.none(str(error))
+
+
+def _hosts(settings: Settings) -> tuple[model.Host, ...]:
+    """Every host that machines live on, those of the settings first."""
+    names = dict.fromkeys([*settings.proxmox.hosts, *(node.host for node in settings.machines)])
+    hosts = []
+    for name in names:
+        nodes = [node for node in settings.machines if node.host == name]
+        machines = tuple(
+            model.Machine(
+                name=node.name,
+                role=node.role.value,
+                address=str(node.address),
+                vm_id=node.vm_id,
+                cores=node.cores,
+                memory_mib=node.memory_mib,
+                os_disk_gib=node.os_disk_gib,
+                data_disk_gib=node.data_disk_gib,
+            )
+            for node in nodes
+        )
+        hosts.append(
+            model.Host(
+                name=name,
+                cores=sum(node.cores for node in nodes),
+                memory_mib=sum(node.memory_mib for node in nodes),
+                disk_gib=sum(node.os_disk_gib + (node.data_disk_gib or 0) for node in nodes),
+                machines=machines,
+            )
+        )
+    return tuple(hosts)
+
+
+def _totals(found: Rehearsal) -> model.Totals:
+    settings = found.settings
+    hosts = _hosts(settings)
+    return model.Totals(
+        hosts=len(hosts),
+        control_planes=sum(node.role is Role.CONTROL_PLANE for node in settings.machines),
+        workers=sum(node.role is Role.WORKER for node in settings.machines),
+        cores=sum(host.cores for host in hosts),
+        memory_mib=sum(host.memory_mib for host in hosts),
+        disk_gib=sum(host.disk_gib for host in hosts),
+        replicas=settings.replicas,
+        resources=len(found.castle.resources),
+    )

@@ -1,0 +1,133 @@
+"""The page: one HTML file that holds all it needs, and asks for nothing.
+
+Its only style sheet stands inside, named by its hash in a content security policy that allows
+nothing else: no script, no image, no font, no connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from report import rows
+from report.as_json import as_json
+from report.model import Report
+from report.pictures import graph, network
+
+MARKS_OF_A_LINE = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+"""Seconds that may lie between two marks of the timeline's scale."""
+MOST_MARKS = 6
+
+
+def render(report: Report) -> str:
+    """The page of a report."""
+    environment = Environment(
+        loader=PackageLoader("report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    numbers = as_json(report)
+
+    def number(path: str, form: str = "plain") -> Markup:
+        """A value of ``--json``, by its path: as a person reads it, and as it stands there."""
+        value = _at(numbers, path)
+        text = FORMS[form](value)
+        return Markup('<data value="{}" data-path="{}">{}</data>').format(value, path, text)
+
+    environment.globals["number"] = number
+    environment.filters |= FORMS
+    style = Markup(environment.get_template("style.css").render())  # noqa: S704 - our own file
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        report=report,
+        style=style,
+        digest=digest,
+        pictures={
+            "network": (network.wide(report.network), network.narrow(report.network)),
+            "graph": (graph.wide(report.components), graph.narrow(report.components)),
+        },
+        rows=rows.of(report.timeline),
+        marks=marks(report.timeline.seconds),
+        largest=_largest(report),
+    )
+
+
+def marks(seconds: float) -> list[int]:
+    """Where the timeline's scale has its marks: round numbers, few enough to be read."""
+    step = next((s for s in MARKS_OF_A_LINE if seconds / s <= MOST_MARKS), MARKS_OF_A_LINE[-1])
+    return list(range(0, int(seconds) + 1, step))
+
+
+def _largest(report: Report) -> dict[str, int]:
+    """What the bars of hosts and machines are measured against; at least 1."""
+    machines = [machine for host in report.hosts for machine in host.machines]
+    disks = [machine.os_disk_gib + (machine.data_disk_gib or 0) for machine in machines]
+    return {
+        "host_memory": max([1, *(host.memory_mib for host in report.hosts)]),
+        "host_disk": max([1, *(host.disk_gib for host in report.hosts)]),
+        "memory": max([1, *(machine.memory_mib for machine in machines)]),
+        "disk": max([1, *disks]),
+    }
+
+
+def _at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
+
+
+def _gib(mib: int) -> str:
+    """MiB as GiB: ``8 GiB``, ``1.5 GiB``."""
+    return f"{mib / 1024:.1f}".removesuffix(".0") + " GiB"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them: ``8 min 28 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def _took(seconds: float) -> str:
+    """How long one operation took; the engine's log knows whole seconds only."""
+    return "under 1 s" if seconds < 1 else _duration(seconds)
+
+
+def _when(moment: datetime) -> Markup:
+    """A moment, in the machine's form and in a person's."""
+    text = moment.strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
+
+
+def _day(moment: datetime) -> Markup:
+    text = moment.strftime("%Y-%m-%d")
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
+
+
+def _part(value: float, whole: float) -> str:
+    """A share of a whole, as a percentage for a bar."""
+    return f"{min(1.0, max(0.0, value / whole if whole else 0.0)) * 100:.2f}%"
+
+
+FORMS: dict[str, Any] = {
+    "plain": escape,
+    "gib": _gib,
+    "duration": _duration,
+    "took": _took,
+    "when": _when,
+    "day": _day,
+    "part": _part,
+}
+"""How values are written on the page."""

@@ -1,0 +1,1 @@
+"""The report: what it shows, how it is drawn, and what a browser makes of it."""

@@ -1,0 +1,73 @@
+"""A state with certificates of our own making, as the engine exports it: keys closed."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import NameOID
+
+NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
+
+
+def state_of(days: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Resources of a state, and the secrets in it, open.
+
+    The certificates end after ``days`` days and one more each. Secrets stand in it as nobody would
+    write them, open: so a test sees whether any is taken along.
+    """
+    pairs = [_pair(days + more) for more in range(6)]
+    (kube, kube_key), (talos, talos_key), *authorities = pairs
+    names = ("k8s", "k8sAggregator", "etcd", "os")
+    certs = {
+        name: {"cert": cert, "key": key}
+        for name, (cert, key) in zip(names, authorities, strict=True)
+    }
+    resources = [
+        {"type": "pulumi:pulumi:Stack", "outputs": {"kubeconfig": kube_key}},
+        {
+            "type": "talos:machine/secrets:Secrets",
+            "outputs": {
+                "clientConfiguration": {"clientCertificate": talos, "clientKey": talos_key},
+                "machineSecrets": {"certs": certs, "cluster": {"secret": "a-cluster-secret"}},
+            },
+        },
+        {
+            "type": "talos:cluster/kubeconfig:Kubeconfig",
+            "outputs": {
+                "kubeconfigRaw": f"client-key-data: {kube_key}",
+                "kubernetesClientConfiguration": {
+                    "clientCertificate": kube,
+                    "clientKey": kube_key,
+                },
+            },
+        },
+    ]
+    return resources, [*(key for _, key in pairs), "a-cluster-secret"]
+
+
+def _pair(days: int) -> tuple[str, str]:
+    """A certificate that ends so many days from now, and its key: PEM in base64."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "castle")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - datetime.timedelta(days=100))
+        .not_valid_after(NOW + datetime.timedelta(days=days, hours=1))
+        .sign(key, None)
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return base64.b64encode(pem).decode(), base64.b64encode(private).decode()

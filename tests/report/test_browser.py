@@ -1,0 +1,242 @@
+"""The page in a real browser: no error, no request, nothing beyond the edge, all of it legible.
+
+It looks for Chromium on PATH, or for the one that Playwright installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+
+from rehearsal.run import Rehearsal
+from report import page
+from report.as_json import as_json
+from tests.report.certificates import state_of
+from tests.report.conftest import MakeReport
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WIDTHS = (360, 768, 1280)
+CASTLES = ("homelab", "large")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+"""Every text that can be seen, with its contrast to what lies under it."""
+BEYOND = """() => {
+  const found = [];
+  for (const text of document.querySelectorAll("figure svg text")) {
+    const svg = text.ownerSVGElement;
+    if (!svg.checkVisibility()) continue;
+    const box = text.getBBox(), view = svg.viewBox.baseVal;
+    const right = box.x + box.width - view.width, bottom = box.y + box.height - view.height;
+    if (Math.max(-box.x, -box.y, right, bottom) > 0.5)
+      found.push(text.textContent);
+  }
+  return found;
+}"""
+"""Texts that leave their picture."""
+OVER = """() => {
+  const found = [];
+  for (const rect of document.querySelectorAll("rect.card, rect.node")) {
+    const svg = rect.ownerSVGElement;
+    if (!svg.checkVisibility()) continue;
+    const box = rect.getBBox();
+    for (const text of svg.querySelectorAll("text")) {
+      const own = text.getBBox(), middle = own.y + own.height / 2;
+      const inside = own.x >= box.x && own.x < box.x + box.width
+        && middle > box.y && middle < box.y + box.height;
+      if (inside && own.x + own.width > box.x + box.width) found.push(text.textContent);
+    }
+  }
+  return found;
+}"""
+"""Texts that leave the card or the resource that they begin in."""
+
+
+class Chromium:
+    """A headless Chromium in a thread of its own: Playwright keeps an event loop running there."""
+
+    def __init__(self, program: str | None) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._program = program
+        self._stack = ExitStack()
+        self._browser: Browser = self.do(self._launch)
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Do something in the thread of the browser."""
+        return self._thread.submit(work).result(timeout=120)
+
+    def close(self) -> None:
+        self.do(self._stack.close)
+        self._thread.shutdown()
+
+    def visit(self, file: Path, width: int, scheme: Scheme) -> Visit:
+        return Visit(self, file, width, scheme)
+
+    def context(self, width: int, scheme: Scheme) -> BrowserContext:
+        return self._browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme
+        )
+
+    def _launch(self) -> Browser:
+        playwright = self._stack.enter_context(sync_playwright())
+        # Chromium refuses its own sandbox to root.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=self._program, args=flags)
+        self._stack.callback(browser.close)
+        return browser
+
+
+class Visit:
+    """A page in a browser, and all that went wrong with it."""
+
+    def __init__(self, chromium: Chromium, file: Path, width: int, scheme: Scheme) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self._chromium = chromium
+        self._page: Page = chromium.do(lambda: self._open(file, width, scheme))
+
+    def _open(self, file: Path, width: int, scheme: Scheme) -> Page:
+        page = self._chromium.context(width, scheme).new_page()
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    def evaluate(self, script: str) -> Any:
+        """What a function says, run in the page."""
+        return self._chromium.do(lambda: self._page.evaluate(script))
+
+    def print(self) -> None:
+        """Show the page as on paper."""
+        self._chromium.do(lambda: self._page.emulate_media(media="print"))
+
+    def close(self) -> None:
+        self._chromium.do(self._page.context.close)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    """A headless Chromium, one for all tests of a process."""
+    try:
+        chromium = Chromium(next(filter(None, map(shutil.which, NAMES)), None))
+    except Error as error:
+        reason = str(error).splitlines()[0]
+        pytest.skip(f"no Chromium (apt-get install chromium, or playwright install): {reason}")
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture(params=CASTLES)
+def file(
+    request: pytest.FixtureRequest,
+    make_report: MakeReport,
+    resources: list[dict[str, Any]],
+    tmp_path: Path,
+) -> Path:
+    """The page of a castle, with its ``--json`` beside it."""
+    castle: Rehearsal = request.getfixturevalue(request.param)
+    resources += state_of(days=20)[0]
+    report = make_report(castle)
+    file = tmp_path / "report.html"
+    file.write_text(page.render(report), encoding="utf-8")
+    (tmp_path / "report.json").write_text(json.dumps(as_json(report)), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_fits_asks_for_nothing_and_has_no_error(
+    browser: Chromium, file: Path, width: int
+) -> None:
+    for scheme in SCHEMES:
+        visit = browser.visit(file, width, scheme)
+        wide, room = visit.evaluate(
+            "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert wide <= room
+        assert visit.evaluate(BEYOND) == []
+        assert visit.evaluate(OVER) == []
+        assert visit.asked == [file.as_uri()]
+        assert visit.said == []
+        visit.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_text_can_be_read(browser: Chromium, file: Path, width: int, scheme: Scheme) -> None:
+    visit = browser.visit(file, width, scheme)
+    found = visit.evaluate(CONTRAST)
+    visit.close()
+    assert len(found) > 150
+    assert [text for text in found if text["contrast"] < 4.5] == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_light_and_dark_differ_and_paper_is_white(
+    browser: Chromium, file: Path, scheme: Scheme
+) -> None:
+    visit = browser.visit(file, 1280, scheme)
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    light = "rgb(246, 246, 244)"
+    assert (visit.evaluate(ground) == light) is (scheme == "light")
+    visit.print()
+    assert visit.evaluate(ground) == "rgb(255, 255, 255)"
+    visit.close()
+
+
+def test_one_picture_of_each_pair_is_seen(browser: Chromium, file: Path) -> None:
+    seen = """() => [...document.querySelectorAll("figure svg")]
+      .filter(svg => svg.checkVisibility()).map(svg => svg.getAttribute("class"))"""
+    for width, variant in ((360, "narrow"), (1280, "wide")):
+        visit = browser.visit(file, width, "light")
+        assert visit.evaluate(seen) == [variant, variant]
+        visit.close()
+
+
+def test_the_numbers_that_a_browser_shows_are_those_of_json(browser: Chromium, file: Path) -> None:
+    numbers = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    visit = browser.visit(file, 1280, "light")
+    found = visit.evaluate(
+        "() => [...document.querySelectorAll('data')].map(d => [d.dataset.path, d.value])"
+    )
+    rects = visit.evaluate(
+        "() => [...document.querySelectorAll('.timeline ol rect')].map(r => r.getBBox().width)"
+    )
+    visit.close()
+    assert len(found) > 30
+    for path, value in found:
+        expected = numbers
+        for part in path.split("."):
+            expected = expected[int(part)] if isinstance(expected, list) else expected[part]
+        assert value == str(expected)
+    assert len(rects) == len(numbers["timeline"]["bars"])
+
+
+def test_bars_are_to_scale(browser: Chromium, file: Path) -> None:
+    numbers = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    visit = browser.visit(file, 1280, "light")
+    lengths = visit.evaluate(
+        """() => [...document.querySelectorAll(".machines li")].map(li =>
+          [...li.querySelectorAll(".bars")].map(svg =>
+            [...svg.querySelectorAll("rect:not(.cut)")]
+              .reduce((sum, rect) => sum + rect.getBBox().width, 0)))"""
+    )
+    visit.close()
+    machines = [machine for host in numbers["hosts"] for machine in host["machines"]]
+    assert len(lengths) == len(machines)
+    memory_unit = lengths[0][0] / machines[0]["memory_mib"]
+    disk_unit = lengths[0][1] / machines[0]["os_disk_gib"]
+    for machine, (memory, disk) in zip(machines, lengths, strict=True):
+        assert memory == pytest.approx(machine["memory_mib"] * memory_unit, rel=0.01)
+        size = machine["os_disk_gib"] + (machine["data_disk_gib"] or 0)
+        assert disk == pytest.approx(size * disk_unit, rel=0.01)

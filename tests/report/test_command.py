@@ -1,0 +1,81 @@
+"""``python -m report``: what it writes, what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rehearsal import rules
+from rehearsal.record import Castle
+from report import __main__ as command
+from report import gather
+from tests.report.test_page import Page
+
+pytestmark = pytest.mark.usefixtures("resources")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where pages and records lie, in place of the project's own folder."""
+    monkeypatch.setattr(command, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(gather.of, "__defaults__", (tmp_path,))
+    return tmp_path
+
+
+def test_the_page_is_named_after_its_stack(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--stack", "ha"]) == 0
+    assert (project / "report-ha.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "report-ha.html: open it in a browser" in capsys.readouterr().out
+
+
+def test_json_is_one_object_with_the_numbers_of_the_page(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--json"]) == 0
+    told: Any = json.loads(capsys.readouterr().out)
+    assert list(project.iterdir()) == []
+    assert command.main([]) == 0
+    page = Page((project / "report-homelab.html").read_text(encoding="utf-8"))
+    for path, (value, _) in page.values.items():
+        found = told
+        for part in path.split("."):
+            found = found[int(part)] if isinstance(found, list) else found[part]
+        assert value == str(found)
+
+
+def test_the_page_goes_where_it_is_told_to(project: Path) -> None:
+    assert command.main(["--output", str(project / "elsewhere.html")]) == 0
+    assert [file.name for file in project.iterdir()] == ["elsewhere.html"]
+
+
+def test_a_castle_that_would_be_refused_is_shown_and_is_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(castle: Castle) -> Iterator[tuple[str, str]]:
+        yield castle.resources[0].name, "is refused by a test"
+
+    monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
+    assert command.main([]) == 1
+    text = (project / "report-homelab.html").read_text(encoding="utf-8")
+    assert "is refused by a test" in text and "Nothing would be refused" not in text
+
+
+def test_wrong_settings_are_two_and_write_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--stack", "homlab"]) == 2
+    assert "did you mean homelab?" in capsys.readouterr().err
+    assert list(project.iterdir()) == []
+
+
+def test_a_page_that_cannot_be_written_is_three(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--output", str(project / "no" / "folder.html")]) == 3
+    assert "could not be written: No such file or directory" in capsys.readouterr().err

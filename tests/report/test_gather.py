@@ -1,0 +1,269 @@
+"""What is shown of a castle is what its settings, its graph and its records say."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from engine import last_up, state
+from engine.last_up import LastUp, Operation
+from rehearsal import timeline as rehearsed
+from rehearsal.run import Rehearsal
+from report import certificates, gather, graph, timeline, versions
+from report.as_json import as_json
+from report.model import Span
+from tests.rehearsal.conftest import Vary
+from tests.report.certificates import NOW, state_of
+from tests.report.conftest import MakeReport
+
+
+def test_the_totals_are_those_of_the_machines(make_report: MakeReport, homelab: Rehearsal) -> None:
+    totals = make_report(homelab).totals
+    assert (totals.control_planes, totals.workers, totals.hosts) == (1, 3, 1)
+    assert totals.cores == 2 + 3 * 4
+    assert totals.memory_mib == 4096 + 3 * 8192
+    assert totals.disk_gib == 34 + 3 * (34 + 43)
+    assert totals.resources == len(homelab.castle.resources)
+
+
+def test_hosts_add_up_to_the_totals(make_report: MakeReport, any_castle: Rehearsal) -> None:
+    report = make_report(any_castle)
+    machines = [machine for host in report.hosts for machine in host.machines]
+    assert {machine.name for machine in machines} == {
+        node.name for node in any_castle.settings.machines
+    }
+    assert sum(host.memory_mib for host in report.hosts) == report.totals.memory_mib
+    assert sum(machine.cores for machine in machines) == report.totals.cores
+    assert report.totals.control_planes + report.totals.workers == len(machines)
+
+
+# The network --------------------------------------------------------------------------------------
+
+
+def spans(report_of: Rehearsal, make_report: MakeReport) -> dict[str, Span]:
+    return {span.name: span for span in make_report(report_of).network.spans}
+
+
+def test_every_owner_is_on_the_line(make_report: MakeReport, homelab: Rehearsal) -> None:
+    found = spans(homelab, make_report)
+    assert {name: (span.first, span.last, span.offset) for name, span in found.items()} == {
+        "Router": ("192.168.1.1", "192.168.1.1", 1),
+        "DHCP range": ("192.168.1.2", "192.168.1.120", 2),
+        "Proxmox API": ("192.168.1.10", "192.168.1.10", 10),
+        "worker-1 to 3": ("192.168.1.155", "192.168.1.157", 155),
+        "MetalLB pool": ("192.168.1.240", "192.168.1.245", 240),
+        "Ingress": ("192.168.1.240", "192.168.1.240", 240),
+        "VIP": ("192.168.1.250", "192.168.1.250", 250),
+        "control-plane-1": ("192.168.1.253", "192.168.1.253", 253),
+    }
+
+
+def test_a_machine_with_an_address_of_its_own_stands_alone(
+    make_report: MakeReport,
+    vary: Vary,
+) -> None:
+    found = spans(
+        vary({"nodes.overrides": {"worker-2": {"address": "192.168.1.180"}}}), make_report
+    )
+    assert {"worker-1", "worker-2", "worker-3"} <= set(found)
+
+
+def test_all_of_a_castle_lies_on_its_line(make_report: MakeReport, any_castle: Rehearsal) -> None:
+    network = make_report(any_castle).network
+    assert all(
+        0 <= span.offset < span.offset + span.count <= network.size for span in network.spans
+    )
+    machines = sum(span.count for span in network.spans if span.kind in ("worker", "control-plane"))
+    assert machines == len(any_castle.settings.machines)
+
+
+# The graph ----------------------------------------------------------------------------------------
+
+
+def test_components_lie_in_the_order_in_which_they_wait(homelab: Rehearsal) -> None:
+    needs = {one.name: one.needs for one in graph.of(homelab.castle, ())}
+    assert needs == {
+        "image": (),
+        "machines": ("image",),
+        "cluster": ("machines",),
+        "longhorn": ("cluster",),
+        "metallb": ("cluster",),
+        "traefik": ("longhorn", "metallb"),
+        "whoami": ("traefik",),
+    }
+
+
+def test_no_resource_is_left_out_of_the_graph(any_castle: Rehearsal) -> None:
+    shown = [
+        name for one in graph.of(any_castle.castle, ()) for r in one.resources for name in r.names
+    ]
+    made = [
+        resource.name
+        for resource in any_castle.castle.resources
+        if resource.custom and not resource.type.startswith("pulumi:providers:")
+    ]
+    assert sorted(shown) == sorted(made)
+
+
+def test_every_arrow_leads_down(any_castle: Rehearsal) -> None:
+    components = {one.name: one for one in graph.of(any_castle.castle, ())}
+    for one in components.values():
+        assert all(components[need].layer < one.layer for need in one.needs)
+        layers = {r.type: r.layer for r in one.resources}
+        assert all(layers[need] < r.layer for r in one.resources for need in r.needs)
+
+
+def test_machines_that_wait_for_each_other_are_still_one_kind(homelab: Rehearsal) -> None:
+    castle = deepcopy(homelab.castle)
+    machines = list(castle.of_type("proxmoxve:index/vmLegacy:VmLegacy"))
+    for before, after in pairwise(machines):
+        after.dependencies = (*after.dependencies, before.urn)
+    rehearsed.lay_out(castle)
+    found = next(one for one in graph.of(castle, ()) if one.name == "machines")
+    assert [(r.kind, r.layer) for r in found.resources] == [("PoolLegacy", 0), ("VmLegacy", 1)]
+
+
+# The timeline -------------------------------------------------------------------------------------
+
+
+def test_without_an_up_it_is_the_rehearsals(make_report: MakeReport, homelab: Rehearsal) -> None:
+    shown = make_report(homelab).timeline
+    assert (shown.source, shown.begun) == ("rehearsal", None)
+    assert shown.seconds == max(resource.end for resource in homelab.castle.resources)
+    assert {bar.name for bar in shown.bars if bar.critical} >= {"image-pve", "longhorn-release"}
+    assert not any(bar.critical for bar in shown.bars if bar.name == "metallb-release")
+
+
+def an_up(homelab: Rehearsal) -> LastUp:
+    """An ``up`` in which MetalLB took the longest, and one resource went away."""
+    took = {"image-pve": (0, 9), "longhorn-release": (10, 20), "metallb-release": (10, 90)}
+    urns = {resource.name: resource.urn for resource in homelab.castle.resources}
+    operations = [
+        Operation(urn=urns[name], operation="create", start=start, end=end, failed=False)
+        for name, (start, end) in took.items()
+    ]
+    gone = urns["whoami-service"].replace("whoami-service", "whoami-gone")
+    operations.append(Operation(urn=gone, operation="delete", start=90, end=95, failed=True))
+    return LastUp(begun=1_795_258_445, seconds=96, succeeded=False, operations=tuple(operations))
+
+
+def test_the_critical_path_of_an_up_is_what_took_the_longest(homelab: Rehearsal) -> None:
+    shown, path = timeline.of(homelab.castle, an_up(homelab))
+    assert (shown.source, shown.seconds, shown.succeeded) == ("last up", 96, False)
+    assert shown.begun == datetime(2026, 11, 21, 10, 54, 5, tzinfo=UTC)
+    assert [bar.name for bar in shown.bars if bar.critical] == ["image-pve", "metallb-release"]
+    assert [urn.rpartition("::")[2] for urn in path] == ["image-pve", "metallb-release"]
+    gone = shown.bars[-1]
+    assert (gone.name, gone.component, gone.operation) == ("whoami-gone", "gone since", "delete")
+    assert gone.failed
+
+
+def test_the_rehearsal_itself_keeps_its_times(homelab: Rehearsal) -> None:
+    before = [(r.start, r.end) for r in homelab.castle.resources]
+    timeline.of(homelab.castle, an_up(homelab))
+    assert [(r.start, r.end) for r in homelab.castle.resources] == before
+
+
+def test_the_record_of_a_stack_is_read(
+    homelab: Rehearsal, make_report: MakeReport, tmp_path: Path
+) -> None:
+    (tmp_path / last_up.STATE_FOLDER).mkdir()
+    up = an_up(homelab)
+    record = {
+        "begun": up.begun,
+        "seconds": 96,
+        "succeeded": False,
+        "operations": [vars(operation) for operation in up.operations],
+    }
+    last_up.file(tmp_path, "homelab").write_text(json.dumps(record))
+    assert make_report(homelab).timeline.seconds == 96
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"operations": [{}]}'])
+def test_a_record_that_is_none_is_no_up(text: str, tmp_path: Path) -> None:
+    (tmp_path / last_up.STATE_FOLDER).mkdir()
+    last_up.file(tmp_path, "homelab").write_text(text)
+    assert last_up.load(tmp_path, "homelab") is None
+
+
+# Versions -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("talos", "kubernetes", "part", "expected"),
+    [
+        ("v1.13.9", "v1.36.3", 0, "v1.13.x is the newest that the talos provider knows."),
+        ("v1.13.9", "v1.36.3", 1, "v1.36.x is the newest that Talos v1.13.9 supports."),
+        ("v1.13.9", "v1.34.0", 1, "One minor at a time up to v1.36.x, Talos as it is."),
+        ("v1.12.1", "v1.35.0", 0, "v1.13.x fits too, with Kubernetes v1.35.0 as it is."),
+        ("v1.12.1", "v1.30.0", 0, "v1.13.x needs Kubernetes v1.31 or later first."),
+        ("v1.12.1", "v1.35.0", 1, "Beyond v1.35.x it needs Talos v1.13.x first."),
+    ],
+)
+def test_where_one_can_go_from_here(
+    talos: str,
+    kubernetes: str,
+    part: int,
+    expected: str,
+    vary: Vary,
+) -> None:
+    settings = vary({"cluster.talos": talos, "cluster.kubernetes": kubernetes}).settings
+    assert versions.of(settings)[part].newer == expected
+
+
+def test_charts_and_packages_are_told_too(homelab: Rehearsal) -> None:
+    told = {one.name: one for one in versions.of(homelab.settings)}
+    assert told["longhorn chart"].version == homelab.settings.longhorn.chart_version
+    assert told["longhorn chart"].fits == "1.12.1 or later, below 1.13.0"
+    assert {"pulumi", "pulumi-proxmoxve", "pulumiverse-talos", "pulumi-kubernetes"} <= set(told)
+
+
+# Certificates -------------------------------------------------------------------------------------
+
+
+def test_certificates_are_names_and_dates() -> None:
+    found = certificates.of(state_of(days=300)[0], NOW).found
+    assert [(one.name, one.days_left) for one in found] == [
+        ("kubeconfig", 300),
+        ("talosconfig", 301),
+        ("Kubernetes CA", 302),
+        ("Kubernetes aggregator CA", 303),
+        ("etcd CA", 304),
+        ("Talos CA", 305),
+    ]
+
+
+def test_what_has_ended_is_below_zero() -> None:
+    assert certificates.of(state_of(days=-2)[0], NOW).found[0].days_left == -2
+
+
+def test_a_state_without_any_says_why() -> None:
+    assert certificates.of([], NOW).reason == "not made yet"
+    broken = [{"type": "talos:machine/secrets:Secrets", "outputs": {"machineSecrets": "[secret]"}}]
+    assert certificates.of(broken, NOW).found == ()
+
+
+def test_a_state_that_cannot_be_read_says_why(
+    homelab: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise state.NoStateError("the disk is on fire")
+
+    monkeypatch.setattr(state, "resources", fail)
+    assert gather.of(homelab, tmp_path).certificates.reason == "the disk is on fire"
+
+
+# JSON ---------------------------------------------------------------------------------------------
+
+
+def test_json_holds_the_whole_report(make_report: MakeReport, homelab: Rehearsal) -> None:
+    report = make_report(homelab)
+    told = json.loads(json.dumps(as_json(report)))
+    assert told["made"] == report.made.isoformat()
+    assert len(told["timeline"]["bars"]) == len(report.timeline.bars)
+    assert told["hosts"][0]["machines"][1]["data_disk_gib"] == 43

@@ -31,11 +31,12 @@ def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any
         raise NoStateError(
             "not made yet, or not from here: there is no Pulumi CLI to ask for the state"
         )
-    command = [pulumi, "stack", "export", "--stack", stack, "--non-interactive"]
+    command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
     environment = os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
     try:
         done = subprocess.run(
             command,
+            executable=pulumi,
             cwd=project,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -54,5 +55,5 @@ def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any
             return found
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    first = next((line for line in done.stderr.splitlines() if line.strip()), "it said nothing")
-    raise NoStateError(f"the Pulumi CLI could not read the state: {first.strip()}")
+    # Not what it says: the address of a backend may hold a password.
+    raise NoStateError(f"the state cannot be read; `{' '.join(command[:5])}` says why")

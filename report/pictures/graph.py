@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from report.drawing import Box, Label, Line, Picture, Shape, curve, cut, length
+from report.drawing import Box, Label, Line, Picture, Shape, curve, cut, length, straight
 from report.model import Component, Resources
 
 TITLE = "The resource graph"
@@ -19,6 +19,8 @@ ACROSS, DOWN = 18.0, 16.0
 """Room between two resources, side by side and one above the other."""
 PADDING, HEAD = 14.0, 34.0
 """Of a component: room at its sides, and for its name."""
+GUTTER, LANE = 20.0, 6.0
+"""Room at the left for arrows that pass others by, and between two of them."""
 BETWEEN, BESIDE = 34.0, 22.0
 """Room between two layers of components, and between two components of one layer."""
 
@@ -48,7 +50,14 @@ def wide(components: Sequence[Component]) -> Picture:
 
 def narrow(components: Sequence[Component]) -> Picture:
     """Everything from top to bottom, for a phone."""
-    return _picture("graph-narrow", components, NARROW, _in_rows, across=False)
+    before = dict(zip((one.name for one in components[1:]), components, strict=False))
+    passes_by = any(need != before[one.name].name for one in components for need in one.needs)
+    gutter = GUTTER if passes_by else 0.0
+
+    def lay_out(component: Component) -> _Drawn:
+        return _in_rows(component, NARROW - 2 - gutter)
+
+    return _picture("graph-narrow", components, NARROW, lay_out, across=False, gutter=gutter)
 
 
 def _picture(
@@ -58,22 +67,31 @@ def _picture(
     lay_out: Callable[[Component], _Drawn],
     *,
     across: bool,
+    gutter: float = 0.0,
 ) -> Picture:
     places: dict[str, _Place] = {}
     drawn: dict[str, _Drawn] = {}
+    rows: dict[str, int] = {}
     y = 1.0
-    for row in _rows(list(map(lay_out, components)), width):
+    for number, row in enumerate(_rows(list(map(lay_out, components)), width)):
         height = max(one.height for one in row)
-        x = (width - sum(one.width for one in row) - BESIDE * (len(row) - 1)) / 2
+        x = (width + gutter - sum(one.width for one in row) - BESIDE * (len(row) - 1)) / 2
         for one in row:
             places[one.component.name] = _Place(x, y, one.width, height)
             drawn[one.component.name] = one
+            rows[one.component.name] = number
             x += one.width + BESIDE
         y += height + BETWEEN
     shapes: list[Shape] = []
+    past: list[tuple[_Place, _Place]] = []
     for component in components:
         for need in component.needs:
-            shapes.append(_between(places[need], places[component.name]))
+            pair = (places[need], places[component.name])
+            if rows[component.name] - rows[need] == 1:
+                shapes.append(_between(*pair))
+            else:
+                past.append(pair)
+    shapes += _past_others(past)
     for component_name, one in drawn.items():
         shapes += _component(one, places[component_name], across)
     needs = "; ".join(
@@ -140,24 +158,39 @@ def _needed(resources: Resources) -> float:
     return max(length(kind, "strong"), length(below, "small")) + 2 * SIDE
 
 
-def _in_rows(component: Component) -> _Drawn:
+def _in_rows(component: Component, width: float) -> _Drawn:
     nodes = {}
     y = HEAD
-    inside = NARROW - 2 - 2 * PADDING
+    inside = width - 2 * PADDING
     for layer in _layers(component.resources):
         for begin in range(0, len(layer), 2):
             pair = layer[begin : begin + 2]
-            width = (inside - 8 * (len(pair) - 1)) / len(pair)
+            each = (inside - 8 * (len(pair) - 1)) / len(pair)
             for column, one in enumerate(pair):
-                nodes[one.type] = _Place(PADDING + column * (width + 8), y, width, NODE_HEIGHT)
+                nodes[one.type] = _Place(PADDING + column * (each + 8), y, each, NODE_HEIGHT)
             y += NODE_HEIGHT + DOWN
-    return _Drawn(component, NARROW - 2, y - DOWN + PADDING, nodes)
+    return _Drawn(component, width, y - DOWN + PADDING, nodes)
 
 
 def _between(above: _Place, below: _Place) -> Line:
     start = (above.x + above.width / 2, above.y + above.height)
     end = (below.x + below.width / 2, below.y - 2)
     return Line(d=curve(start, end, across=False), style="edge-outer", arrow=True)
+
+
+def _past_others(pairs: list[tuple[_Place, _Place]]) -> list[Shape]:
+    """Arrows along the left side, each in a lane of its own as long as it runs beside another."""
+    shapes: list[Shape] = []
+    ends: list[float] = []
+    """By lane: how far down it is taken."""
+    for above, below in sorted(pairs, key=lambda pair: (pair[0].y, pair[1].y)):
+        start, end = above.y + above.height - 16, below.y + 17
+        lane = next((n for n, taken in enumerate(ends) if taken < start), len(ends))
+        ends[lane : lane + 1] = [end]
+        x = max(1.0, min(above.x, below.x) - 8 - lane * LANE)
+        way = straight((above.x, start), (x, start), (x, end), (below.x - 2, end))
+        shapes.append(Line(d=way, style="edge-outer", arrow=True))
+    return shapes
 
 
 def _component(one: _Drawn, at: _Place, across: bool) -> list[Shape]:

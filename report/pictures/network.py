@@ -58,7 +58,14 @@ def wide(network: Network) -> Picture:
         )
     shapes.append(Box(x=0, y=line, width=WIDE, height=LINE, style="line", radius=3))
     shapes += [
-        Box(x=x, y=line, width=length, height=LINE, style=f"fill-{span.kind}", radius=1)
+        Box(
+            x=x,
+            y=line + _inset(span),
+            width=length,
+            height=LINE - 2 * _inset(span),
+            style=f"fill-{span.kind}",
+            radius=1,
+        )
         for span, x, length in _on_line(network, WIDE)
     ]
     first, last = _ends(network)
@@ -102,7 +109,14 @@ def _upright(network: Network, cards: list[_Card]) -> tuple[float, float, list[S
         shapes.append(Line(d=way, style="flow", arrow=True))
     shapes.append(Box(x=0, y=top, width=LINE, height=length, style="line", radius=3))
     shapes += [
-        Box(x=0, y=top + y, width=LINE, height=extent, style=f"fill-{span.kind}", radius=1)
+        Box(
+            x=_inset(span),
+            y=top + y,
+            width=LINE - 2 * _inset(span),
+            height=extent,
+            style=f"fill-{span.kind}",
+            radius=1,
+        )
         for span, y, extent in _on_line(network, length)
     ]
     first, last = _ends(network)
@@ -201,6 +215,11 @@ def _on_line(network: Network, length: float) -> list[tuple[Span, float, float]]
         start = min(max(0, _middle(span, network, length) - extent / 2), length - extent)
         found.append((span, start, extent))
     return found
+
+
+def _inset(span: Span) -> float:
+    """The ingress lies on the pool or on the VIP: a mark that leaves these to be seen."""
+    return 5.0 if span.kind == "ingress" else 0.0
 
 
 def _draw(card: _Card, x: float, y: float, width: float) -> list[Shape]:

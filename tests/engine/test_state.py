@@ -50,21 +50,22 @@ def test_a_stack_that_was_never_made_is_empty(cli: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("then", "reason"),
+    "then",
     [
-        ("sys.exit('error: no such bucket')", "could not read the state: error: no such bucket"),
-        ("sys.exit(1)", "could not read the state: it said nothing"),
-        ("print('no json')", "could not read the state"),
-        ("print('[]')", "could not read the state"),
+        "sys.exit('error: cannot open postgres://me:a-password@db')",
+        "sys.exit(1)",
+        "print('no json')",
+        "print('[]')",
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(
-    cli: Path, tmp_path: Path, then: str, reason: str
+def test_what_cannot_be_read_is_one_sentence_that_repeats_nothing(
+    cli: Path, tmp_path: Path, then: str
 ) -> None:
     answers(cli, then)
-    with pytest.raises(state.NoStateError, match=reason) as found:
+    with pytest.raises(state.NoStateError) as found:
         state.resources(tmp_path, tmp_path, "homelab")
-    assert "\n" not in str(found.value)
+    expected = "the state cannot be read; `pulumi stack export --stack homelab` says why"
+    assert str(found.value) == expected
 
 
 def test_without_a_cli_none_is_installed(cli: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@
     const color = element instanceof SVGGeometryElement ? style.fill : style.backgroundColor;
     return color === "none" ? null : parse(color);
   };
+  document.querySelectorAll("details").forEach((details) => { details.open = true; });
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {

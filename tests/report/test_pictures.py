@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations, pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from rehearsal.run import Rehearsal
 from report import network as addresses
-from report.drawing import Box, Label, Picture, cut, spread
+from report.drawing import Box, Label, Line, Picture, cut, spread
 from report.pictures import graph, network
 from tests.rehearsal.conftest import Vary
 from tests.report.conftest import MakeReport
@@ -109,6 +110,41 @@ def test_the_graph_holds_each_component_and_each_kind(
         for component in report.components:
             assert component.name in texts(picture)
             assert component.name in picture.description
+
+
+def points(line: Line) -> list[tuple[float, float]]:
+    """Points along an arrow: of a curve, or of straight pieces."""
+    numbers = [float(number) for number in re.findall(r"[\d.]+", line.d)]
+    corners = list(zip(numbers[::2], numbers[1::2], strict=True))
+    steps = [n / 20 for n in range(21)]
+    if "C" in line.d:
+        weights = [((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3) for t in steps]
+        return [
+            (
+                sum(w * x for w, (x, _) in zip(weight, corners, strict=True)),
+                sum(w * y for w, (_, y) in zip(weight, corners, strict=True)),
+            )
+            for weight in weights
+        ]
+    return [
+        (x1 + (x2 - x1) * t, y1 + (y2 - y1) * t)
+        for (x1, y1), (x2, y2) in pairwise(corners)
+        for t in steps
+    ]
+
+
+def test_no_arrow_between_components_crosses_a_third(
+    make_report: MakeReport, any_castle: Rehearsal
+) -> None:
+    for picture in pictures(any_castle, make_report)[2:]:
+        arrows = [s for s in picture.shapes if isinstance(s, Line) and s.style == "edge-outer"]
+        assert len(arrows) == sum(len(c.needs) for c in make_report(any_castle).components)
+        for arrow in arrows:
+            for x, y in points(arrow):
+                assert 0 <= x <= picture.width
+                for box in boxes(picture, "group"):
+                    inside_x = box.x + 1 < x < box.x + box.width - 1
+                    assert not (inside_x and box.y + 1 < y < box.y + box.height - 1)
 
 
 def test_the_critical_path_is_framed(make_report: MakeReport, homelab: Rehearsal) -> None:

@@ -104,7 +104,9 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
             known = GROUPS.keys() - {"proxmoxve"}
             if key not in known:
                 cure = did_you_mean(key, known)
-                problems.append(Problem(key, "set", "is not a setting", cure))
+                # In quotes where nothing would be seen of it.
+                shown = key if key.strip() else json.dumps(key)
+                problems.append(Problem(shown, "set", "is not a setting", cure))
                 continue
             yield key, _scalar(text)
     # The provider reads this variable too, where the stack holds no token.

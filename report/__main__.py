@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from engine.__main__ import PROJECT_FOLDER
+from engine.session import PROJECT_FOLDER
 from rehearsal.run import rehearse
 from report import gather, page
 from report.as_json import as_json

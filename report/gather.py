@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine import last_up, state
-from engine.__main__ import CLI_FOLDER, PROJECT_FOLDER
+from engine.__main__ import CLI_FOLDER
+from engine.session import PROJECT_FOLDER
 from rehearsal.run import Rehearsal
 from report import certificates, graph, model, network, timeline, versions
 from settings import Role, Settings

@@ -236,10 +236,11 @@ class Lab:
         self._said.pop()
         return said
 
-    def learn_secrets(self) -> None:
-        """Remember every secret that the castle has now, for ``leaks``."""
+    def learn_secrets(self) -> frozenset[str]:
+        """Remember every secret that the castle has now, for ``leaks``; returns all so far."""
         with suppress(ValueError):  # nothing yet, or nothing any more
             self._hidden.update(secrets_in(json.loads(self._opened("stack", "export"))))
+        return frozenset(self._hidden)
 
     def leaks(self) -> list[str]:
         """Where a secret of this castle stands in plain text: outputs, and files of the lab.

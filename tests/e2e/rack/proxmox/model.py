@@ -78,6 +78,7 @@ class Storage:
     content: frozenset[str]
     total: int
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
+    active: bool = True
 
     @property
     def holds_files(self) -> bool:
@@ -112,7 +113,7 @@ class Storage:
             "storage": self.name,
             "type": self.kind,
             "content": ",".join(sorted(self.content)),
-            "active": 1,
+            "active": int(self.active),
             "enabled": 1,
             "shared": 0,
             "avail": self.available,
@@ -144,6 +145,10 @@ class Node:
     cores: int = 16
     memory: int = 128 * GIB
     storages: list[Storage] = dataclasses.field(default_factory=default_storages)
+    memory_used: int = GIB
+    bridges: tuple[str, ...] = ("vmbr0",)
+    version: str = VERSION["version"]
+    online: bool = True
 
     def storage(self, name: str) -> Storage:
         """Find a storage."""
@@ -162,11 +167,11 @@ class Node:
             "id": f"node/{self.name}",
             "type": "node",
             "node": self.name,
-            "status": "online",
+            "status": "online" if self.online else "offline",
             "maxcpu": self.cores,
             "cpu": 0.02,
             "maxmem": self.memory,
-            "mem": GIB,
+            "mem": self.memory_used,
             "uptime": 3600,
             "level": "",
             "ssl_fingerprint": "",

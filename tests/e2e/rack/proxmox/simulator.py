@@ -6,9 +6,12 @@ import ssl
 from collections.abc import Iterable
 
 from ..request_log import RequestLog
+from .access import Access
+from .access_routes import AccessRoutes
 from .cluster_routes import ClusterRoutes
 from .faults import Faults
 from .guests import Guests
+from .host_routes import HostRoutes
 from .images import Images
 from .model import Cluster, Node
 from .server import ProxmoxServer
@@ -30,10 +33,13 @@ class ProxmoxSimulator:
         requests: RequestLog,
     ) -> None:
         self.cluster = Cluster(nodes)
+        self.access = Access()
         self.tasks = Tasks()
         self.faults = Faults()
         routes = [
+            *AccessRoutes(self.access),
             *ClusterRoutes(self.cluster, self.tasks),
+            *HostRoutes(self.cluster),
             *StorageRoutes(self.cluster, self.tasks, images),
             *VmRoutes(self.cluster, self.tasks, guests),
         ]

@@ -103,11 +103,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing: the redirect is then an answer like any other that is wrong."""
 
 
-def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
-    """Every guest of the Proxmox cluster, those of hosts that are switched off too.
+def reader(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[[str], Any]:
+    """How to read from Proxmox' API: a function from a path to the ``data`` of the answer.
 
-    A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
-    asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
+    It gives up after ``limit`` seconds without a word. What goes wrong is raised as ``urllib`` and
+    ``json`` have it: ``urllib.error.HTTPError``, ``OSError``, ``http.client.HTTPException``,
+    ``ValueError`` or ``KeyError``; none of them holds the token.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     context = ssl.create_default_context()
@@ -124,9 +125,20 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
         request = urllib.request.Request(
             f"{base}/api2/json{path}", headers={"Authorization": token}
         )
-        with opener.open(request, timeout=ANSWER_LIMIT) as answer:
+        with opener.open(request, timeout=limit) as answer:
             return json.load(answer)["data"]
 
+    return get
+
+
+def list_guests(proxmox: Endpoint, wanted: Iterable[int]) -> list[Guest]:
+    """Every guest of the Proxmox cluster, those of hosts that are switched off too.
+
+    A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
+    asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
+    """
+    base = proxmox.endpoint.removesuffix("/api2/json")
+    get = reader(proxmox)
     try:
         guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
         seen = {guest.vm_id for guest in guests}

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from engine import cli
+from doctor.visit import visit
+from engine import cli, passphrase, token
 from engine.private_folder import private_folder
 from rehearsal import stack_file
 from settings import SettingsError
@@ -45,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    parser.add_argument(
+        "--skip-doctor", action="store_true", help="up without looking first (docs/doctor.md)"
+    )
     given = sys.argv[1:] if arguments is None else arguments
     split = given.index("--") if "--" in given else len(given)
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
@@ -66,6 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         select = [str(pulumi), "stack", "select", "--create", options.stack]
         if code := _run(select, environment):
             return code
+        if options.command == "up" and not options.skip_doctor:
+            code = _look_first(options.stack, pulumi, environment)
+            if code:
+                return code
         if options.command == "down":
             _forget_lost_machines(
                 [str(pulumi), *MACHINES, "--stack", options.stack], more, environment
@@ -74,6 +82,30 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command in FILES:
             return _write(PROJECT_FOLDER / options.command, command, environment)
         return _run(command, environment)
+
+
+def _look_first(stack: str, pulumi: Path, environment: dict[str, str]) -> int:
+    """Let the doctor look before anything is changed; 0 where nothing stands in the way.
+
+    Puts the passphrase into ``environment`` if it had to be asked for.
+    """
+
+    def open_token() -> str:
+        passphrase.ask_once(environment, PROJECT_FOLDER / f"Pulumi.{stack}.yaml")
+        return token.opened(stack, PROJECT_FOLDER, pulumi, environment)
+
+    try:
+        code = visit(stack, PROJECT_FOLDER, cli=pulumi, open_token=open_token, brief=True)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if code:
+        print(
+            "Nothing has been changed. `make doctor` tells everything; `make up DOCTOR=no` goes on "
+            "in spite of it.",
+            file=sys.stderr,
+        )
+    return code
 
 
 def _forget_lost_machines(look: list[str], more: list[str], environment: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rehearsal.run import PROGRAM
 from settings.compatibility import PACKAGES
 
-PARTS = {"components", "settings", "survey", "rehearsal", "engine", "tests"}
+PARTS = {"components", "doctor", "settings", "survey", "rehearsal", "engine", "tests"}
 
 
 def imported(file: Path) -> set[str]:

@@ -103,12 +103,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing: the redirect is then an answer like any other that is wrong."""
 
 
-def reader(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[[str], Any]:
+def reader(proxmox: Endpoint) -> Callable[[str], Any]:
     """How to read from Proxmox' API: a function from a path to the ``data`` of the answer.
 
-    It gives up after ``limit`` seconds without a word. What goes wrong is raised as ``urllib`` and
-    ``json`` have it: ``urllib.error.HTTPError``, ``OSError``, ``http.client.HTTPException``,
-    ``ValueError`` or ``KeyError``; none of them holds the token.
+    What goes wrong is raised as ``urllib`` and ``json`` have it: ``urllib.error.HTTPError``,
+    ``OSError``, ``http.client.HTTPException``, ``ValueError`` or ``KeyError``; none of them holds
+    the token.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     context = ssl.create_default_context()
@@ -125,7 +125,7 @@ def reader(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[[str], An
         request = urllib.request.Request(
             f"{base}/api2/json{path}", headers={"Authorization": token}
         )
-        with opener.open(request, timeout=limit) as answer:
+        with opener.open(request, timeout=ANSWER_LIMIT) as answer:
             return json.load(answer)["data"]
 
     return get

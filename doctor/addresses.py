@@ -12,8 +12,8 @@ from doctor.presence import Presence
 from doctor.proxmox import OwnMachine
 from settings import Role
 
-MOST = 512
-"""Addresses that are looked at; a MetalLB pool may be larger."""
+MOST = 64
+"""Addresses of the MetalLB pool that are looked at; it may be larger."""
 
 
 def gateway(context: Context) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def gateway(context: Context) -> Iterator[Finding]:
 def check(context: Context) -> Iterator[Finding]:
     """Machines, VIP and pool. Ours may be where they are; so each address has those who may."""
     owners = _owners(context)
-    looked_at = list(owners)[:MOST]
+    looked_at = list(owners)
     gateway_address = context.settings.network.gateway
     seen = context.probes.presence([*looked_at, gateway_address])
     own = context.proxmox.own_machines()
@@ -48,10 +48,9 @@ def check(context: Context) -> Iterator[Finding]:
         finding for address in looked_at for finding in judge.on(address, owners[address], seen)
     ]
     yield from found
-    if len(owners) > MOST:
-        yield note(
-            "metallb.pool", f"has more addresses than are looked at: {count(len(owners), 'one')}"
-        )
+    pool = context.settings.metallb.pool
+    if pool.size > MOST:
+        yield note("metallb.pool", f"{pool} is large: its first {MOST} addresses are looked at")
     if found:
         return
     text = f"are free, or ours ({count(len(looked_at), 'address', 'addresses')})"
@@ -74,7 +73,7 @@ def _owners(context: Context) -> dict[IPv4Address, str]:
     owners = {node.address: node.short_name for node in settings.machines}
     owners[settings.cluster.vip] = "VIP"
     owners[settings.ingress_address] = owners.get(settings.ingress_address, "pool")
-    for number in range(min(pool.size, 2 * MOST)):
+    for number in range(min(pool.size, MOST)):
         owners.setdefault(pool.first + number, "pool")
     return owners
 

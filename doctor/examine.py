@@ -23,7 +23,7 @@ from doctor import (
 from doctor.context import Check, Context
 from doctor.findings import CannotTellError, Finding, Result, note, warning
 
-LIMIT = 30
+LIMIT = 60
 """Seconds that the whole visit may take; each question has a limit of its own, far below."""
 
 CHECKS: tuple[tuple[str, str, Check], ...] = (

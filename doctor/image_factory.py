@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from doctor import web
 from doctor.context import Context
 from doctor.findings import CannotTellError, Finding, failure, note, ok, warning
 from settings.problems import did_you_mean
+
+_LIBRARY_REFUSES = re.compile(r"invalid server response: '500 (?!Internal)")
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -53,7 +56,8 @@ def from_hosts(context: Context) -> Iterator[Finding]:
     """Asked by each host, which is to download the image: a question that Proxmox passes on.
 
     What is asked for need not be there: that the factory answers at all is what counts. Proxmox
-    quotes its HTTP library, whose own refusals begin with "500 Can't" (LWP ``Protocol.pm``).
+    quotes its HTTP library, which calls its own troubles 500, as in "500 Can't connect to ..." or
+    "500 read timeout" (LWP ``Protocol/http.pm``).
     """
     factory = context.settings.image.factory
     url = urllib.parse.quote(f"{factory}/versions", safe="")
@@ -65,7 +69,7 @@ def from_hosts(context: Context) -> Iterator[Finding]:
         except CannotTellError as error:
             if error.said_elsewhere:
                 raise
-            if "500 Can't" in str(error) or "500 SSL" in str(error):
+            if _LIBRARY_REFUSES.search(str(error)):
                 lost.append(host)
                 yield failure(
                     host,

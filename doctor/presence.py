@@ -23,7 +23,7 @@ LIMIT = 1.5
 """Seconds that an address has to answer; a home network needs a hundredth of it."""
 PORTS = (22, 80, 443, 6443, 50000)
 """TCP ports that are tried: a refusal is an answer too, so few are enough."""
-_AT_ONCE = 256
+_AT_ONCE = 128
 _NEIGHBOURS = Path("/proc/net/arp")
 _NO_MAC = "00:00:00:00:00:00"
 _ECHO, _ECHO_REPLY = 8, 0

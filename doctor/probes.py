@@ -46,7 +46,7 @@ class Probes:
     def of(cls, settings: Settings, cli: Path | None) -> Probes:
         """The real ones. ``cli`` is the Pulumi CLI, if there is one."""
         return cls(
-            proxmox=survey.reader(settings.proxmoxve, web.LIMIT),
+            proxmox=survey.reader(settings.proxmoxve),
             certificate=web.certificate,
             fetch=web.fetch,
             presence=presence.look,

@@ -30,7 +30,6 @@ class OwnMachine:
     running: bool
     memory: int
     """Bytes."""
-    cores: int
     address: IPv4Address | None = None
     """Its static address; none where its configuration could not be read."""
     mac_address: str = ""
@@ -108,7 +107,6 @@ class Proxmox:
             host=host,
             running=guest.get("status") == "running",
             memory=int(guest.get("maxmem", 0)),
-            cores=int(guest.get("maxcpu", 0)),
             address=_address(config.get("ipconfig0", "")),
             mac_address=config.get("net0", "").partition(",")[0].partition("=")[2].upper(),
             disks=_disks(config),

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-LIMIT = 5
+LIMIT = 10
 """Seconds that a server may be silent."""
-LONGEST = 15
+LONGEST = 30
 """Seconds that one answer may take as a whole."""
 _LARGEST = 32 * 1024**2
 """Bytes of the largest answer that is read: the index of a chart repository has a few MiB."""

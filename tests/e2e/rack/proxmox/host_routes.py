@@ -35,9 +35,10 @@ class HostRoutes:
 
     async def network(self, call: Call) -> object:
         """List the network devices: bridges are all that it has."""
+        node = self._online(call)
         return [
-            {"iface": bridge, "type": "bridge", "active": 1}
-            for bridge in self._online(call).bridges
+            {"iface": bridge, "type": "bridge", "active": int(node.bridges_active)}
+            for bridge in node.bridges
         ]
 
     def _online(self, call: Call) -> Node:

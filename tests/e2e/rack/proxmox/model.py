@@ -79,6 +79,7 @@ class Storage:
     total: int
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
     active: bool = True
+    shared: bool = False
 
     @property
     def holds_files(self) -> bool:
@@ -115,7 +116,7 @@ class Storage:
             "content": ",".join(sorted(self.content)),
             "active": int(self.active),
             "enabled": 1,
-            "shared": 0,
+            "shared": int(self.shared),
             "avail": self.available,
             "used": self.total - self.available,
             "total": self.total,
@@ -147,6 +148,7 @@ class Node:
     storages: list[Storage] = dataclasses.field(default_factory=default_storages)
     memory_used: int = GIB
     bridges: tuple[str, ...] = ("vmbr0",)
+    bridges_active: bool = True
     version: str = VERSION["version"]
     online: bool = True
 

@@ -99,6 +99,8 @@ def _look_first(stack: str, pulumi: Path, environment: dict[str, str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     if code:
         print(
             "Nothing has been changed. `make doctor` tells everything; `make up DOCTOR=no` goes on "

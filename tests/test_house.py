@@ -56,6 +56,12 @@ def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
         assert parts(PROGRAM / name) <= {"components", "settings", "survey"}
 
 
+@pytest.mark.parametrize("file", files("doctor"), ids=lambda file: file.name)
+def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
+    commands = {"engine"} if file.name == "__main__.py" else set()
+    assert parts(file) <= {"components", "doctor", "rehearsal", "settings", "survey"} | commands
+
+
 def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:
     pinned = dict(
         line.split("==")

@@ -221,3 +221,14 @@ def test_the_cli_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_unknown_stack_is_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--stack", "homelap"]) == 2
     assert "did you mean homelab?" in capsys.readouterr().err
+
+
+async def test_ctrl_c_ends_it_without_a_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*args: object, **kwargs: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "visit", interrupt)
+    assert await run() == 130
+    assert capsys.readouterr().err == ""

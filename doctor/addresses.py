@@ -109,7 +109,14 @@ class _Judge:
         subject = f"{address} for {owner}"
         foreign = bool(mac) and mac not in self._macs
         who = f" (MAC address {mac})" if mac else ""
-        if presence.answer and not self._may_be_ours(address, owner):
+        ours = self._may_be_ours(address, owner)
+        if presence.answer and not ours and not presence.certain:
+            yield warning(
+                subject,
+                f"may be taken: {presence.answer}, unless a firewall on the way does",
+                f"see from a Proxmox host who that is: arping -c 2 {address}",
+            )
+        elif presence.answer and not ours:
             yield failure(
                 subject,
                 f"is taken: {presence.answer}{who}",

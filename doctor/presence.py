@@ -23,6 +23,7 @@ LIMIT = 1.5
 """Seconds that an address has to answer; a home network needs a hundredth of it."""
 PORTS = (22, 80, 443, 6443, 50000)
 """TCP ports that are tried: a refusal is an answer too, so few are enough."""
+REFUSES = "it refuses port"
 _AT_ONCE = 128
 _NEIGHBOURS = Path("/proc/net/arp")
 _NO_MAC = "00:00:00:00:00:00"
@@ -39,6 +40,11 @@ class Presence:
     """Who was found there by ARP, now or some minutes ago; empty where nobody was."""
     on_link: bool = False
     """This machine is on the same network: nobody there can hide from it."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether the answer came from that address: elsewhere a firewall may refuse for it."""
+        return self.on_link or not self.answer.startswith(REFUSES)
 
 
 def look(
@@ -83,7 +89,7 @@ async def _connect(address: IPv4Address, port: int, limit: float) -> str:
                 await asyncio.get_running_loop().sock_connect(tcp, (str(address), port))
         except ConnectionRefusedError:
             # On loopback the kernel itself refuses, for addresses that nobody has.
-            return "" if address.is_loopback else f"it refuses port {port}"
+            return "" if address.is_loopback else f"{REFUSES} {port}"
         except OSError:  # a timeout is one too
             return ""
         return f"port {port} is open"

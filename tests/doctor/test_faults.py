@@ -199,6 +199,20 @@ FAULTS = {
         lambda h: h.seen.update({h.address(250): Presence("", MAC, on_link=True)}),
         "addresses", W, f"250 for VIP was seen in use a moment ago (MAC address {MAC})", "device",
     ),
+    "a machine's address is taken, or a firewall says so": Fault(
+        lambda h: h.seen.update({h.address(156): Presence("it refuses port 22")}),
+        "addresses",
+        W,
+        "156 for worker-2 may be taken: it refuses port 22, unless a firewall",
+        "arping",
+    ),
+    "a machine's address is taken by who refuses": Fault(
+        lambda h: h.seen.update({h.address(156): Presence("it refuses port 22", MAC, True)}),
+        "addresses",
+        F,
+        f"156 for worker-2 is taken: it refuses port 22 (MAC address {MAC})",
+        "another address",
+    ),
     "an address of the pool is taken": Fault(
         lambda h: h.seen.update({h.address(243): Presence("it answers a ping", MAC, on_link=True)}),
         "addresses", F, f"243 for pool is taken: it answers a ping (MAC address {MAC})", "another",

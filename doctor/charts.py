@@ -6,7 +6,7 @@ import json
 import re
 import urllib.error
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, failure, ok, warning
 from doctor.probes import Fetch
+from settings.models import Chart
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -25,20 +26,26 @@ _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def longhorn(context: Context) -> Iterator[Finding]:
     """Longhorn's chart."""
-    return _check(ChartSource.of("longhorn", context.settings.longhorn), context.probes.fetch)
+    return _of(context, "longhorn", context.settings.longhorn)
 
 
 def metallb(context: Context) -> Iterator[Finding]:
     """MetalLB's chart."""
-    return _check(ChartSource.of("metallb", context.settings.metallb), context.probes.fetch)
+    return _of(context, "metallb", context.settings.metallb)
 
 
 def traefik(context: Context) -> Iterator[Finding]:
     """Traefik's chart."""
-    return _check(ChartSource.of("traefik", context.settings.traefik), context.probes.fetch)
+    return _of(context, "traefik", context.settings.traefik)
 
 
-def _check(chart: ChartSource, fetch: Fetch) -> Iterator[Finding]:
+def _of(context: Context, name: str, chart: Chart) -> Iterator[Finding]:
+    return _check(ChartSource.of(name, chart), context.probes.fetch, context.unreachable)
+
+
+def _check(
+    chart: ChartSource, fetch: Fetch, unreachable: Callable[[str, str, str], Finding] = failure
+) -> Iterator[Finding]:
     subject = f"{chart.name} {chart.version}"
     if "://" not in chart.repository:
         yield _in_folder(chart, subject)
@@ -46,7 +53,7 @@ def _check(chart: ChartSource, fetch: Fetch) -> Iterator[Finding]:
     try:
         there = _in_registry(chart, fetch) if _is_oci(chart) else _in_index(chart, fetch)
     except (*web.ASKING, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        yield failure(
+        yield unreachable(
             subject,
             f"cannot be looked up in {chart.repository}: {web.reason(error)}",
             f"check {chart.name}.chart_repository, and this machine's way to the internet",

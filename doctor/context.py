@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from doctor.findings import Finding
+from doctor.findings import CannotTellError, Finding, failure, warning
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from settings import Settings
@@ -30,6 +30,17 @@ class Context:
         """Those of them that can be asked; the others are told of by the check of hosts."""
         online = self.proxmox.online()
         return [host for host in self.hosts if online.get(host)]
+
+    def unreachable(self, subject: str, text: str, cure: str) -> Finding:
+        """A server for downloads cannot be asked: a failure only for a castle that begins.
+
+        One that stands has what it needs, and most of its changes ask for nothing new.
+        """
+        try:
+            stands = bool(self.proxmox.own_machines())
+        except CannotTellError:
+            stands = False
+        return (warning if stands else failure)(subject, text, cure)
 
 
 Check = Callable[[Context], Iterator[Finding]]

@@ -22,7 +22,7 @@ def check(context: Context) -> Iterator[Finding]:
     try:
         versions = json.loads(context.probes.fetch(f"{factory}/versions"))
     except web.ASKING as error:
-        yield failure(
+        yield context.unreachable(
             factory,
             f"cannot be asked: {web.reason(error)}",
             "check image.factory, and this machine's way to the internet",
@@ -71,7 +71,7 @@ def from_hosts(context: Context) -> Iterator[Finding]:
                 raise
             if _LIBRARY_REFUSES.search(str(error)):
                 lost.append(host)
-                yield failure(
+                yield context.unreachable(
                     host,
                     f"does not reach {factory}, from where it is to download the image: {error}",
                     f"check the name servers and the gateway of {host}",

@@ -357,6 +357,19 @@ async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: Ho
     assert await house.troubles() == []
 
 
+async def test_a_castle_that_stands_can_do_without_the_internet(house: House) -> None:
+    house.build()
+    house.set("image.factory", "http://127.0.0.1:9")
+    house.set("longhorn.chart_repository", "http://127.0.0.1:9")
+    refuse(house, "/nodes/pve2/query-url-metadata", 500, UNREACHABLE)
+    found = await house.troubles()
+    assert [(check, finding.result) for check, finding in found] == [
+        ("Image Factory", W),
+        ("Image Factory from the hosts", W),
+        ("Longhorn", W),
+    ]
+
+
 async def test_an_image_that_is_there_needs_no_room(house: House) -> None:
     local = house.rack.proxmox.cluster.node("pve2").storage("local")
     local.total = GIB // 2

@@ -3,6 +3,9 @@ STACK ?= homelab
 # Arguments for the Pulumi CLI, e.g. ARGS=--yes
 ARGS ?=
 PYTHON ?= python3
+# DOCTOR=no lets `make up` begin in spite of what the doctor finds
+DOCTOR ?= yes
+SKIP_DOCTOR := $(if $(filter no,$(DOCTOR)),--skip-doctor)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -11,6 +14,7 @@ BIN := .venv/bin
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  STACK=name     chooses Pulumi.name.yaml (homelab); ARGS=... goes to the Pulumi CLI"
+	@echo "  DOCTOR=no      lets \`make up\` begin in spite of what the doctor finds"
 
 venv: .venv/ready ## Make the environment that the program runs in
 
@@ -36,6 +40,9 @@ rehearse: .venv/ready ## Run the whole program without hardware, and tell what w
 report: .venv/ready ## Write the castle as one page: network, hosts, timeline, versions, certificates
 	@$(BIN)/python -m report --stack $(STACK)
 
+doctor: .venv/ready ## Look whether the castle will stand on this Proxmox, and change nothing
+	@$(BIN)/python -m doctor --stack $(STACK)
+
 token: .venv/ready ## Ask for the Proxmox API token, and put it into the stack file, encrypted
 	@$(BIN)/python -m engine token --stack $(STACK) -- $(ARGS)
 
@@ -43,7 +50,7 @@ preview: .venv/ready ## Ask the real engine what it would change
 	@$(BIN)/python -m engine preview --stack $(STACK) -- $(ARGS)
 
 up: .venv/ready ## Build the castle, or bring it to what its stack file says
-	@$(BIN)/python -m engine up --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m engine up --stack $(STACK) $(SKIP_DOCTOR) -- $(ARGS)
 
 refresh: .venv/ready ## Compare the engine's state with what is really there
 	@$(BIN)/python -m engine refresh --stack $(STACK) -- $(ARGS)

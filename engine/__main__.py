@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import cli, last_up
+from doctor.visit import visit
+from engine import cli, last_up, passphrase, token
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -39,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS, "up", "down", "recover", *FILES])
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    parser.add_argument(
+        "--skip-doctor", action="store_true", help="up without looking first (docs/doctor.md)"
+    )
     given = sys.argv[1:] if arguments is None else arguments
     split = given.index("--") if "--" in given else len(given)
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
@@ -53,12 +57,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     with private_folder() as folder:
-        return _do(options.command, Session(pulumi, options.stack, folder), more)
+        session = Session(pulumi, options.stack, folder)
+        passphrase.ask_once(session.environment, stack_file.find(options.stack, PROJECT_FOLDER))
+        if code := session.select():
+            return code
+        if options.command == "up" and not options.skip_doctor and (code := _look_first(session)):
+            return code
+        return _do(options.command, session, more)
 
 
 def _do(command: str, session: Session, more: Sequence[str]) -> int:
-    if code := session.select():
-        return code
     match command:
         case "up":
             return recover_if_needed(session, more) or _up(session, more)
@@ -70,6 +78,30 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return _write(PROJECT_FOLDER / command, session)
         case _:
             return session.run(COMMANDS[command], more)
+
+
+def _look_first(session: Session) -> int:
+    """Let the doctor look before anything is changed; 0 where nothing stands in the way."""
+
+    def open_token() -> str:
+        return token.opened(session.stack, PROJECT_FOLDER, session.pulumi, session.environment)
+
+    try:
+        code = visit(
+            session.stack, PROJECT_FOLDER, cli=session.pulumi, open_token=open_token, brief=True
+        )
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if code:
+        print(
+            "Nothing has been changed. `make doctor` tells everything; `make up DOCTOR=no` goes on "
+            "in spite of it.",
+            file=sys.stderr,
+        )
+    return code
 
 
 def _up(session: Session, more: Sequence[str]) -> int:

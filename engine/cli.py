@@ -14,16 +14,22 @@ class NoCliError(Exception):
     """There is no Pulumi CLI, and it could not be installed; one sentence says what to do."""
 
 
+def installed(folder: Path) -> Path | None:
+    """The CLI's path, on PATH or in ``folder``; none where there is none yet."""
+    if found := shutil.which("pulumi"):
+        return Path(found)
+    command = folder / "bin" / "pulumi"
+    return command if command.exists() else None
+
+
 def find(folder: Path) -> Path:
     """The CLI's path; ``folder`` is where it is installed if PATH has none.
 
     Raises ``NoCliError``.
     """
-    if found := shutil.which("pulumi"):
-        return Path(found)
+    if found := installed(folder):
+        return found
     command = folder / "bin" / "pulumi"
-    if command.exists():
-        return command
     print(
         f"No `pulumi` on PATH: installing v{version('pulumi')} into {folder.name}/ ...", flush=True
     )

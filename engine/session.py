@@ -25,15 +25,15 @@ class Session:
         """``pulumi`` is the CLI, ``temporary`` a folder that nobody else can read."""
         self.stack = stack
         self.temporary = temporary
-        self._pulumi = str(pulumi)
-        self._environment = os.environ | {
+        self.pulumi = pulumi
+        self.environment = os.environ | {
             "TMPDIR": str(temporary),
             "PATH": f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
 
     def select(self) -> int:
         """Select the stack, and make it where the backend has none; returns the exit code."""
-        return self._run([self._pulumi, "stack", "select", "--create", self.stack])
+        return self._run([str(self.pulumi), "stack", "select", "--create", self.stack])
 
     def run(
         self,
@@ -69,13 +69,13 @@ class Session:
         return found
 
     def _command(self, words: Sequence[str]) -> list[str]:
-        return [self._pulumi, *words, "--stack", self.stack]
+        return [str(self.pulumi), *words, "--stack", self.stack]
 
     def _capture(self, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             [*self._command(words), "--non-interactive"],
             cwd=PROJECT_FOLDER,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             check=False,
         )
@@ -87,7 +87,7 @@ class Session:
         are handed on as one. Were we to go first, the folder would be wiped under its feet.
         """
         child = subprocess.Popen(
-            command, cwd=PROJECT_FOLDER, env=self._environment | dict(environment or {})
+            command, cwd=PROJECT_FOLDER, env=self.environment | dict(environment or {})
         )
 
         def hand_on(number: int, frame: FrameType | None) -> None:

@@ -30,6 +30,8 @@ class StackFile:
     """Fully qualified keys to text, nested values as JSON."""
     secret_keys: list[str]
     """The keys that are encrypted in the file."""
+    has_token: bool = True
+    """Whether the API token stands in the file; else the environment has to hold it."""
 
 
 class _Strict(yaml.SafeLoader):
@@ -108,8 +110,10 @@ def read(stack: str, folder: Path) -> StackFile:
     ]
     if problems:
         raise SettingsError(problems, stack)
+    has_token = TOKEN in config
     config.setdefault(TOKEN, {"secure": ""})
     return StackFile(
+        has_token=has_token,
         config={key: _text(value) for key, value in config.items()},
         secret_keys=[key for key, value in config.items() if _is_secret(value)],
     )

@@ -330,7 +330,7 @@ def data_disk_told_apart(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> It
 
 def acme_production_needs_a_public_host(traefik: Traefik, whoami: Whoami) -> Iterator[Problem]:
     """Let's Encrypt signs public names only; failed tries count against its rate limits."""
-    if traefik.acme.server == "production" and _not_public(whoami.host):
+    if traefik.acme.server == "production" and not_public(whoami.host):
         yield Problem(
             "traefik.acme.server",
             "production",
@@ -366,7 +366,8 @@ def chart_repositories(longhorn: Longhorn, metallb: MetalLB, traefik: Traefik) -
             )
 
 
-def _not_public(host: str) -> bool:
+def not_public(host: str) -> bool:
+    """Whether a name can only be known at home: no certificate authority signs it."""
     names = (*NOT_PUBLIC, "example.com", "example.net", "example.org")
     return any(host == name or host.endswith(f".{name}") for name in names)
 
@@ -448,7 +449,7 @@ def advice(groups: Mapping[str, Any]) -> Iterator[str]:
             f"forward ports 80 and 443 to the VIP {groups['cluster'].vip}."
         )
     email = traefik.acme.email
-    if _not_public(email.rpartition("@")[2]):
+    if not_public(email.rpartition("@")[2]):
         yield (
             f"traefik.acme.email {email} is an example's address: Let's Encrypt will not make an "
             "account for it. Write your own before certificates matter."

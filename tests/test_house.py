@@ -10,7 +10,16 @@ import pytest
 from rehearsal.run import PROGRAM
 from settings.compatibility import PACKAGES
 
-PARTS = {"components", "settings", "survey", "rehearsal", "engine", "report", "tests"}
+PARTS = {
+    "components",
+    "doctor",
+    "engine",
+    "rehearsal",
+    "report",
+    "settings",
+    "survey",
+    "tests",
+}
 
 
 def imported(file: Path) -> set[str]:
@@ -54,6 +63,12 @@ def test_a_component_imports_no_other_component(file: Path) -> None:
 def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
     for name in ("__main__.py", "survey.py"):
         assert parts(PROGRAM / name) <= {"components", "settings", "survey"}
+
+
+@pytest.mark.parametrize("file", files("doctor"), ids=lambda file: file.name)
+def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
+    commands = {"engine"} if file.name == "__main__.py" else set()
+    assert parts(file) <= {"components", "doctor", "rehearsal", "settings", "survey"} | commands
 
 
 def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:

@@ -196,6 +196,11 @@ class Lab:
         command = [sys.executable, "-m", "engine", word, "--stack", self.stack]
         return self._finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
 
+    def doctor(self) -> Run:
+        """Let the doctor look, as ``make doctor`` does; its output is JSON."""
+        command = [sys.executable, "-m", "doctor", "--stack", self.stack, "--json"]
+        return self._finish(self._start(command))
+
     def _finish(self, process: subprocess.Popen[str]) -> Run:
         try:
             output, _ = process.communicate(timeout=LIMIT)

@@ -25,13 +25,16 @@ for words, output, code in json.load(open({answers!r})):
 """
 
 
+EMPTY_STATE = (["stack", "export"], '{"version": 3, "deployment": {}}', 0)
+
+
 class Cli:
     """A CLI of ours on PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "log"
-        self._answers: list[tuple[list[str], str, int]] = []
+        self._answers = [EMPTY_STATE]
         self.does("sys.exit(0)")
 
     def does(self, then: str) -> None:
@@ -47,7 +50,7 @@ class Cli:
     def answers(self, words: str, output: Any = "", code: int = 0) -> None:
         """What it prints for a command that begins with these words."""
         text = output if isinstance(output, str) else json.dumps(output)
-        self._answers.append((words.split(), text, code))
+        self._answers.insert(0, (words.split(), text, code))
         (self.folder / "answers").write_text(json.dumps(self._answers))
 
     @property
@@ -75,4 +78,6 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    # A doctor who is content.
+    monkeypatch.setattr("engine.__main__.visit", lambda *args, **kwargs: 0)
     return Cli(binaries)

@@ -40,6 +40,8 @@ class Fault:
     kind: Kind = Kind.REFUSED
     reason: str = "simulated fault"
     """What a refusal or a failed task says."""
+    status: int = 500
+    """HTTP status of a refusal."""
     skip: int = 0
     """How many requests that match pass unharmed first."""
     times: int | None = 1

@@ -31,15 +31,20 @@ class ClusterRoutes:
         yield "DELETE", "/pools", self.delete_pool
 
     async def version(self, _: Call) -> object:
-        """Tell the version of Proxmox VE."""
-        return VERSION
+        """Tell the version of Proxmox VE on the node that answers: the first one."""
+        return VERSION | {"version": next(iter(self._cluster.nodes.values())).version}
 
     async def nodes(self, _: Call) -> object:
         """List the nodes."""
         return [node.summary() for node in self._cluster.nodes.values()]
 
-    async def next_id(self, _: Call) -> object:
-        """Tell a free VM id."""
+    async def next_id(self, call: Call) -> object:
+        """Tell a free VM id, or whether one that is named is free."""
+        if "vmid" in call.parameters:
+            vmid = call.integer("vmid")
+            if vmid in self._cluster.vms:
+                raise errors.invalid_parameter("vmid", f"VM {vmid} already exists")
+            return str(vmid)
         return str(self._cluster.next_id())
 
     async def resources(self, call: Call) -> object:

@@ -49,6 +49,11 @@ def unknown_node(node: str) -> ProxmoxError:
     )
 
 
+def unreachable_node() -> ProxmoxError:
+    """The node is known, but does not answer the one that was asked."""
+    return ProxmoxError("No route to host", status=595)
+
+
 def unknown_storage(storage: str) -> ProxmoxError:
     """The node has no such storage."""
     return ProxmoxError(f"storage '{storage}' does not exist")

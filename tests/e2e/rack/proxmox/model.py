@@ -78,6 +78,8 @@ class Storage:
     content: frozenset[str]
     total: int
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
+    active: bool = True
+    shared: bool = False
 
     @property
     def holds_files(self) -> bool:
@@ -112,9 +114,9 @@ class Storage:
             "storage": self.name,
             "type": self.kind,
             "content": ",".join(sorted(self.content)),
-            "active": 1,
+            "active": int(self.active),
             "enabled": 1,
-            "shared": 0,
+            "shared": int(self.shared),
             "avail": self.available,
             "used": self.total - self.available,
             "total": self.total,
@@ -144,6 +146,11 @@ class Node:
     cores: int = 16
     memory: int = 128 * GIB
     storages: list[Storage] = dataclasses.field(default_factory=default_storages)
+    memory_used: int = GIB
+    bridges: tuple[str, ...] = ("vmbr0",)
+    bridges_active: bool = True
+    version: str = VERSION["version"]
+    online: bool = True
 
     def storage(self, name: str) -> Storage:
         """Find a storage."""
@@ -162,11 +169,11 @@ class Node:
             "id": f"node/{self.name}",
             "type": "node",
             "node": self.name,
-            "status": "online",
+            "status": "online" if self.online else "offline",
             "maxcpu": self.cores,
             "cpu": 0.02,
             "maxmem": self.memory,
-            "mem": GIB,
+            "mem": self.memory_used,
             "uptime": 3600,
             "level": "",
             "ssl_fingerprint": "",

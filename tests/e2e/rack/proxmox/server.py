@@ -110,7 +110,7 @@ class ProxmoxServer:
                 # pveproxy's own number, for a node or a daemon behind it that does not answer.
                 raise ProxmoxError("Connection timed out", status=596)
             case _:
-                raise ProxmoxError(fault.reason)
+                raise ProxmoxError(fault.reason, status=fault.status)
 
     @property
     def _user(self) -> str:

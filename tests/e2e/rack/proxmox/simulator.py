@@ -7,8 +7,11 @@ from collections.abc import Iterable
 
 from ..faults import Faults
 from ..request_log import RequestLog
+from .access import Access
+from .access_routes import AccessRoutes
 from .cluster_routes import ClusterRoutes
 from .guests import Guests
+from .host_routes import HostRoutes
 from .images import Images
 from .model import Cluster, Node
 from .server import ProxmoxServer
@@ -31,9 +34,12 @@ class ProxmoxSimulator:
         faults: Faults,
     ) -> None:
         self.cluster = Cluster(nodes)
+        self.access = Access()
         self.tasks = Tasks()
         routes = [
+            *AccessRoutes(self.access),
             *ClusterRoutes(self.cluster, self.tasks),
+            *HostRoutes(self.cluster),
             *StorageRoutes(self.cluster, self.tasks, images),
             *VmRoutes(self.cluster, self.tasks, guests),
         ]

@@ -1,0 +1,45 @@
+"""``python -m doctor --stack NAME [--json]``: look whether a castle will stand; change nothing.
+
+Exit codes: 0 no failure, 1 at least one, 2 the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from doctor.visit import visit
+from engine import cli, passphrase, token
+from settings import SettingsError
+
+FOLDER = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Look, tell, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m doctor", description=__doc__)
+    parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    pulumi = cli.installed(FOLDER / ".pulumi-cli")
+
+    def open_token() -> str:
+        environment = dict(os.environ)
+        passphrase.ask_once(environment, FOLDER / f"Pulumi.{options.stack}.yaml")
+        return token.opened(options.stack, FOLDER, pulumi, environment)
+
+    try:
+        return visit(options.stack, FOLDER, cli=pulumi, open_token=open_token, as_json=options.json)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What Proxmox has already under names that we want: VM ids, and the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import survey
+from doctor.context import Context
+from doctor.findings import CannotTellError, Finding, failure, ok, warning
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """The ids are free or ours, and so is the pool."""
+    settings, proxmox = context.settings, context.proxmox
+    proxmox.guests()
+    wanted = [node.vm_id for node in settings.machines]
+    try:
+        guests = survey.list_guests(settings.proxmoxve, wanted)
+    except survey.SurveyError as error:
+        raise CannotTellError(str(error)) from None
+    taken = survey.strangers(guests, settings.machines, settings.owner)
+    for node, guest in taken:
+        text, _, cure = survey.refusal(node, guest, settings.owner).partition(". ")
+        text = f"is wanted for {node.name}, and taken: {text.partition(' is taken: ')[2]}"
+        subject = f"VM id {node.vm_id}"
+        if guest.name == node.name:
+            yield warning(
+                subject,
+                f"belongs to a machine named {node.name} without this castle's tag: if it is in "
+                "the state all is well, or else it is refused before it is touched",
+                f"if it is ours, give it the tag {settings.owner} in Proxmox",
+            )
+        else:
+            yield failure(subject, text, cure)
+    if not taken:
+        ours = sum(guest.vm_id in wanted for guest in guests)
+        text = f"are free, or ours: {ours} of {len(wanted)} machines are there"
+        yield ok("VM ids", text)
+    yield from _pool(context)
+
+
+def _pool(context: Context) -> Iterator[Finding]:
+    settings = context.settings
+    name = settings.proxmox.pool
+    if name is None:
+        return
+    comments = {entry["poolid"]: entry.get("comment") for entry in context.proxmox.read("/pools")}
+    if name not in comments:
+        yield ok(f"pool {name}", "is free")
+    elif comments[name] == f"Machines of {settings.owner}":
+        yield ok(f"pool {name}", "is ours")
+    else:
+        yield failure(
+            f"pool {name}",
+            "exists, and does not say that it is this castle's: it would be in the way",
+            f"choose another proxmox.pool; if it is ours, comment it: Machines of {settings.owner}",
+        )

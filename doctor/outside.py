@@ -1,0 +1,97 @@
+"""The way in from the internet: what can be seen of it from within, and what cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from doctor.context import Context
+from doctor.findings import Finding, note, ok, warning
+from settings.rules import not_public
+
+SHARED = IPv4Network("100.64.0.0/10")
+"""Addresses that a provider shares among its customers (RFC 6598, carrier-grade NAT)."""
+
+
+def names(context: Context) -> Iterator[Finding]:
+    """The site's name leads to the router's public address, as far as either is known."""
+    settings = context.settings
+    host = settings.whoami.host
+    if not_public(host):
+        yield note(host, "is not a public name: the site gets no certificate that is trusted")
+        return
+    public = context.probes.public_address(settings.network.gateway)
+    if public is not None and (public.is_private or public in SHARED):
+        yield warning(
+            f"the router's address {public}",
+            "is not public: your provider, or another router, stands before it, and forwards "
+            "nothing to you",
+            "ask your provider for a public IPv4 address, or forward the ports in that router too",
+        )
+        return
+    cure = f"let an A record of {host} point to " + (
+        str(public) if public else "the public address that the router shows"
+    )
+    try:
+        addresses = context.probes.resolve(host)
+    except OSError:
+        addresses = []
+    if not addresses:
+        yield warning(host, "has no address in the DNS: nobody will find the site", cure)
+    elif settings.ingress_address in addresses:
+        yield note(
+            host,
+            f"leads to the ingress address {settings.ingress_address} here; what it is outside of "
+            "your network cannot be seen from within",
+            cure,
+        )
+    elif all(address.is_private for address in addresses):
+        text = f"leads to {_listed(addresses)} here, which nobody outside can reach"
+        yield warning(host, text, cure)
+    elif public is None:
+        yield note(
+            host,
+            f"leads to {_listed(addresses)}; the router does not tell its public address",
+            "compare it with the one that the router shows on its status page",
+        )
+    elif public in addresses:
+        yield ok(host, f"leads to {public}, the router's public address")
+    else:
+        yield warning(
+            host,
+            f"leads to {_listed(addresses)}, and the router's public address is {public}",
+            f"{cure}, unless a proxy stands between",
+        )
+
+
+def _listed(addresses: list[IPv4Address]) -> str:
+    return ", ".join(map(str, addresses))
+
+
+def ports(context: Context) -> Iterator[Finding]:
+    """What nobody can see from within is said, and how to try it."""
+    settings = context.settings
+    yield note(
+        "ports 80 and 443",
+        "cannot be tried from within your network: Let's Encrypt comes in by port 80",
+        f"in the router, forward both to {settings.ingress_address}; once the castle is up, open "
+        f"http://{settings.whoami.host} with a telephone that is not in the Wi-Fi",
+    )
+
+
+def dhcp(context: Context) -> Iterator[Finding]:
+    """Only a person can compare with the router."""
+    settings = context.settings
+    ours = f"machines, VIP and pool ({settings.metallb.pool})"
+    if settings.network.dhcp is None:
+        yield note(
+            "network.dhcp",
+            f"is not set, so nothing compares it with {ours}",
+            "write down the range that the router hands out",
+        )
+    else:
+        yield note(
+            "network.dhcp",
+            f"{settings.network.dhcp} is what you wrote down; the router is not asked",
+            "see that its DHCP page shows that range, and no more",
+        )

@@ -1,0 +1,182 @@
+"""Servers on loopback: their certificates, and charts in a registry or a folder."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from components.chart import ChartSource
+from doctor import api, web
+from doctor.charts import _check, _in_registry
+from doctor.findings import Result
+from doctor.web import Certificate
+
+AUTHORITY = trustme.CA()
+
+
+@contextmanager
+def https(leaf: trustme.LeafCert) -> Iterator[str]:
+    """A server with this certificate; yields its address."""
+
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Say nothing of a client that does not trust us."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(context)
+    server = Quiet(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine trusts our authority, and no other."""
+    file = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+
+
+def seen(leaf: trustme.LeafCert) -> Certificate:
+    with https(leaf) as url:
+        return web.certificate(url)
+
+
+def test_a_certificate_that_is_trusted_has_an_end() -> None:
+    end = datetime(2035, 1, 1, tzinfo=UTC)
+    shown = seen(AUTHORITY.issue_cert("127.0.0.1", not_after=end))
+    assert (shown.problem, shown.expires) == ("", end)
+    assert len(shown.fingerprint.split(":")) == 32
+    finding = api._certificate(shown, insecure=False)
+    assert (finding.result, finding.text) == (Result.OK, "is trusted, until 2035-01-01")
+
+
+def test_one_that_ends_soon_is_a_warning() -> None:
+    end = datetime.now(UTC) + timedelta(days=3, hours=1)
+    finding = api._certificate(
+        seen(AUTHORITY.issue_cert("127.0.0.1", not_after=end)), insecure=False
+    )
+    assert (finding.result, finding.text) == (Result.WARNING, "ends in 3 days")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "problem", "cure"),
+    [
+        (
+            AUTHORITY.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)),
+            "certificate has expired",
+            "pvecm updatecerts --force",
+        ),
+        (AUTHORITY.issue_cert("pve.lan"), "IP address mismatch", "proxmoxve:endpoint"),
+        (trustme.CA().issue_cert("127.0.0.1"), "unable to get local issuer", "insecure: true"),
+    ],
+    ids=["expired", "of another name", "of another authority"],
+)
+def test_one_that_is_not_trusted_is_a_failure_unless_nobody_minds(
+    leaf: trustme.LeafCert, problem: str, cure: str
+) -> None:
+    shown = seen(leaf)
+    finding = api._certificate(shown, insecure=False)
+    assert finding.result is Result.FAILURE
+    assert problem in finding.text and cure in finding.cure
+    tolerated = api._certificate(shown, insecure=True)
+    assert tolerated.result is Result.NOTE
+    assert problem in tolerated.text and shown.fingerprint in tolerated.text
+
+
+def test_who_is_insecure_without_need_is_told() -> None:
+    finding = api._certificate(seen(AUTHORITY.issue_cert("127.0.0.1")), insecure=True)
+    assert finding.result is Result.NOTE and "can go" in finding.cure
+
+
+# Charts -------------------------------------------------------------------------------------------
+
+
+CHART = ChartSource(name="traefik", version="41.3.0", repository="oci://registry.test/charts")
+
+
+class Registry:
+    """A public registry: it wants a token, which it gives to anybody."""
+
+    def __init__(self, *tags: str) -> None:
+        self.tags = tags
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, headers: Any = None) -> bytes:
+        self.asked.append(url)
+        if url.startswith("https://auth.test/token?"):
+            return json.dumps({"token": "anybody"}).encode()
+        if (headers or {}).get("Authorization") != "Bearer anybody":
+            challenge = 'Bearer realm="https://auth.test/token",service="r",scope="pull"'
+            raise self._refusal(url, 401, {"WWW-Authenticate": challenge})
+        if url.rpartition("/")[2] not in self.tags:
+            raise self._refusal(url, 404, {})
+        return b"{}"
+
+    def _refusal(self, url: str, code: int, headers: dict[str, str]) -> Exception:
+        import email.message
+        import io
+        import urllib.error
+
+        message = email.message.Message()
+        for name, value in headers.items():
+            message[name] = value
+        return urllib.error.HTTPError(url, code, "no", message, io.BytesIO())
+
+
+def test_a_chart_in_a_registry_is_found_with_anybodys_token() -> None:
+    registry = Registry("41.3.0")
+    assert _in_registry(CHART, registry.fetch)
+    assert registry.asked == [
+        "https://registry.test/v2/charts/traefik/manifests/41.3.0",
+        "https://auth.test/token?service=r&scope=pull",
+        "https://registry.test/v2/charts/traefik/manifests/41.3.0",
+    ]
+
+
+def test_a_chart_that_a_registry_has_not_is_missed() -> None:
+    (finding,) = _check(CHART, Registry("41.2.0").fetch)
+    assert finding.result is Result.FAILURE and "is not in oci://" in finding.text
+
+
+def test_a_registry_that_refuses_is_a_failure() -> None:
+    def refuse(url: str, headers: Any = None) -> bytes:
+        raise Registry()._refusal(url, 403, {})
+
+    (finding,) = _check(CHART, refuse)
+    assert "it answers 403 no" in finding.text
+
+
+def test_an_index_that_is_none_is_a_failure() -> None:
+    chart = ChartSource(name="traefik", version="41.3.0", repository="https://charts.test")
+    for text in (b"<html>", b"{", b"entries: []", b"entries: {traefik: [{}]}"):
+        (finding,) = _check(chart, lambda url, headers=None, text=text: text)
+        assert finding.result is Result.FAILURE and "cannot be looked up" in finding.text
+
+
+@pytest.mark.parametrize(("version", "result"), [("41.3.0", Result.OK), ("41.2.9", Result.WARNING)])
+def test_a_folder_holds_the_chart_that_is_pinned_or_another(
+    tmp_path: Path, version: str, result: Result
+) -> None:
+    (tmp_path / "traefik").mkdir()
+    (tmp_path / "traefik" / "Chart.yaml").write_text(f"version: {version}")
+    chart = ChartSource(name="traefik", version="41.3.0", repository=str(tmp_path))
+    (finding,) = _check(chart, web.fetch)
+    assert finding.result is result

@@ -1,0 +1,61 @@
+"""The doctor before an ``up`` and on a castle that stands, with the real engine and providers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import MakeLab
+from tests.e2e.lab import Lab, missing
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+def troubles(lab: Lab) -> list[tuple[str, str]]:
+    """What the doctor warns of, less the DNS, which a namespace without a way out has not."""
+    told = json.loads(lab.doctor().output)
+    return [
+        (it["check"], it["subject"])
+        for it in told["findings"]
+        if it["result"] in ("warning", "failure") and it["check"] != "DNS"
+    ]
+
+
+def test_an_up_is_looked_at_first_and_a_castle_that_stands_is_sound(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1", "pve2")
+    lab.set("traefik.acme", {"email": "me@tazlab.net"})
+    assert troubles(lab) == []
+    lab.set("network.bridge", "vmbr9")
+    stopped = lab.make("up")
+    assert stopped.code == 1, stopped.output
+    assert "vmbr9 is not a bridge of pve1" in stopped.output
+    assert "Nothing has been changed" in stopped.output
+    assert lab.guests() == {} and lab.proxmox("GET", "/pools") == []
+    lab.set("network.bridge", "vmbr0")
+    built = lab.make("up")
+    assert built.code == 0, built.output
+    assert troubles(lab) == []
+    lab.set("nodes.workers.count", 4)
+    assert troubles(lab) == []
+    lab.set("nodes.workers.count", 3)
+    again = lab.make("up")
+    assert (again.code, again.changes) == (0, {})
+    assert lab.endpoints["api_token"].partition("=")[2] not in stopped.output + built.output
+    assert lab.make("down").code == 0
+    # A castle that is rebuilt at once does not stand in its own way.
+    assert troubles(lab) == []
+
+
+def test_the_token_is_opened_with_the_engines_own_passphrase(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    user = lab.endpoints["api_token"].partition("=")[0]
+    wrong = f"{user}=00000000-0000-0000-0000-000000000000"
+    key = "proxmoxve:apiToken"
+    assert lab.pulumi("config", "set", "--secret", key, wrong, "--stack", lab.stack).code == 0
+    refused = lab.doctor()
+    assert refused.code == 1 and "401 invalid token value!" in refused.output
+    right = lab.endpoints["api_token"]
+    assert lab.pulumi("config", "set", "--secret", key, right, "--stack", lab.stack).code == 0
+    found = lab.doctor()
+    assert found.code == 0, found.output

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import yaml
 
 from settings import Problem, SettingsError
@@ -20,6 +21,14 @@ from settings.problems import did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
 """Stands for the API token, which a stack file has only in encrypted form, if at all."""
+PLACEHOLDERS = {
+    "flux": {
+        "deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
+        "token": "rehearsal",
+    },
+    "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
+}
+"""The secrets that stand among other keys of a group, and what stands for each."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,14 @@ def read(stack: str, folder: Path) -> StackFile:
         raise SettingsError([problem], stack)
     # As the engine does: a key without a namespace is the project's own.
     config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
+    encrypted: list[str] = []
+    for group, secrets in PLACEHOLDERS.items():
+        encrypted += _stand_in(config, f"{PROJECT}:{group}", secrets)
     problems = [
         Problem(
             key.removeprefix(f"{PROJECT}:"),
             "encrypted",
-            "cannot be rehearsed: only the token is a secret here",
+            "cannot be rehearsed: this is not a secret",
             "write it as text",
         )
         for key, value in config.items()
@@ -111,8 +123,18 @@ def read(stack: str, folder: Path) -> StackFile:
     config.setdefault(TOKEN, {"secure": ""})
     return StackFile(
         config={key: _text(value) for key, value in config.items()},
-        secret_keys=[key for key, value in config.items() if _is_secret(value)],
+        secret_keys=[key for key, value in config.items() if _is_secret(value) or key in encrypted],
     )
+
+
+def _stand_in(config: dict[str, Any], key: str, placeholders: dict[str, str]) -> list[str]:
+    """Put placeholders in the place of a group's secrets; the key, if there was one."""
+    group = config.get(key)
+    if not isinstance(group, dict):
+        return []
+    hidden = {name for name in placeholders if _is_secret(group.get(name))}
+    config[key] = group | {name: placeholders[name] for name in hidden}
+    return [key] if hidden else []
 
 
 def _is_secret(value: Any) -> bool:

@@ -127,6 +127,11 @@ class Lab:
         holder[keys[-1]] = value
         self._write_stack()
 
+    def forget(self, group: str) -> None:
+        """Take a group of settings out."""
+        del self.config[f"ephemeral-castle:{group}"]
+        self._write_stack()
+
     def _write_stack(self) -> None:
         file = self.program / f"Pulumi.{self.stack}.yaml"
         document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -21,7 +21,7 @@ from rehearsal.report import as_json
 from rehearsal.run import PROGRAM, Rehearsal, rehearse
 from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
 from settings import Role, SettingsError
-from tests.rehearsal.conftest import Vary
+from tests.rehearsal.conftest import FLUX, Vary
 
 THREE_HOSTS = {
     "proxmox.hosts": ["pve1", "pve2", "pve3"],
@@ -60,6 +60,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"
         for chart in ("longhorn", "metallb", "traefik")
     },
+    "Flux over SSH, with an age key": FLUX,
+    "Flux and a public repository": {"flux": {"url": "https://github.com/me/manifests.git"}},
     "another image factory": {
         "image": {"factory": "https://factory.example.org/", "extensions": ["siderolabs/i915"]}
     },

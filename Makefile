@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv rehearse token preview up refresh down cancel kubeconfig talosconfig e2e e2e-tools rack test lint format bench requirements clean
+.PHONY: help venv rehearse token age-key preview up refresh down cancel kubeconfig talosconfig e2e e2e-tools rack test lint format bench requirements clean
 
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ rehearse: .venv/ready ## Run the whole program without hardware, and tell what w
 
 token: .venv/ready ## Ask for the Proxmox API token, and put it into the stack file, encrypted
 	@$(BIN)/python -m engine token --stack $(STACK) -- $(ARGS)
+
+age-key: .venv/ready ## Make the key that secrets in git are encrypted for, and print its public half
+	@$(BIN)/python -m engine age-key --stack $(STACK)
 
 preview: .venv/ready ## Ask the real engine what it would change
 	@$(BIN)/python -m engine preview --stack $(STACK) -- $(ARGS)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from engine import cli
+from engine import age_key, cli
 from engine.private_folder import private_folder
 from rehearsal import stack_file
 from settings import SettingsError
@@ -29,6 +29,7 @@ COMMANDS = {
     "down": ["destroy"],
     # Without a value the CLI asks for it, and does not show it.
     "token": ["config", "set", "--secret", TOKEN],
+    "age-key": [],  # made by us, or looked at: age_key.py
     "cancel": ["cancel"],
     "kubeconfig": ["stack", "output", "kubeconfig", "--show-secrets"],
     "talosconfig": ["stack", "output", "talosconfig", "--show-secrets"],
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
     try:
         # Selecting a stack makes it, and its file: a typo must not become a new stack.
-        stack_file.find(options.stack, PROJECT_FOLDER)
+        file = stack_file.find(options.stack, PROJECT_FOLDER)
         pulumi = cli.find(CLI_FOLDER)
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         select = [str(pulumi), "stack", "select", "--create", options.stack]
         if code := _run(select, environment):
             return code
+        if options.command == "age-key":
+            return age_key.make([str(pulumi)], file, environment)
         if options.command == "down":
             _forget_lost_machines(
                 [str(pulumi), *MACHINES, "--stack", options.stack], more, environment

@@ -1,0 +1,60 @@
+"""Makes the age key of a castle, once, and puts it into the stack file without showing it.
+
+The key goes to the CLI through its standard input: neither a file nor a process' arguments ever
+hold it. A castle that has a key keeps it: what was encrypted for it could not be opened any more.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyrage
+import yaml
+
+KEY = "sops.age_key"
+"""Where the key stands in the stack file."""
+
+
+def make(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
+    """Make the key, unless there is one, and print its recipient; returns the CLI's exit code.
+
+    ``pulumi`` is the CLI; ``file`` the stack file, ``Pulumi.NAME.yaml``, of a stack that exists.
+    """
+    stack = file.name.removeprefix("Pulumi.").removesuffix(".yaml")
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    environment = environment | _passphrase(document, stack)
+    there = "age_key" in ((document.get("config") or {}).get("ephemeral-castle:sops") or {})
+    verb = ["get"] if there else ["set", "--secret"]
+    identity = "" if there else str(pyrage.x25519.Identity.generate())
+    done = subprocess.run(
+        [*pulumi, "config", *verb, "--path", KEY, "--stack", stack, "--non-interactive"],
+        cwd=file.parent,
+        env=environment,
+        input=identity,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return done.returncode
+    recipient = pyrage.x25519.Identity.from_str(identity or done.stdout.strip()).to_public()
+    print(
+        f"{file.name} has a key already, which stays as it is."
+        if there
+        else f"A new key stands in {file.name}, encrypted: keep that file, and its passphrase."
+    )
+    print(f"What to encrypt for, in the .sops.yaml of your manifests:\n{recipient}")
+    return 0
+
+
+def _passphrase(document: dict[str, object], stack: str) -> dict[str, str]:
+    """The stack's passphrase, where only a person knows it: the CLI's own input is taken."""
+    known = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys()
+    if known or "encryptionsalt" not in document or not sys.stdin.isatty():
+        return {}
+    return {"PULUMI_CONFIG_PASSPHRASE": getpass.getpass(f"Passphrase of {stack}: ")}

@@ -15,6 +15,7 @@ import pyrage
 import yaml
 
 from settings import Problem, SettingsError
+from settings.encrypted import file_of, qualified
 from settings.load import TOKEN
 from settings.models import PROJECT
 from settings.problems import did_you_mean
@@ -74,7 +75,7 @@ def find(stack: str, folder: Path) -> Path:
     """The file of a stack; raises ``SettingsError`` where there is none."""
     path = folder / f"Pulumi.{stack}.yaml"
     if not path.exists():
-        files = folder.glob("Pulumi.*.yaml")
+        files = {*folder.glob("Pulumi.*.yaml")} - {*folder.glob("Pulumi.*.sops.yaml")}
         known = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
         problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
         raise SettingsError([problem], stack)
@@ -105,6 +106,8 @@ def read(stack: str, folder: Path) -> StackFile:
         raise SettingsError([problem], stack)
     # As the engine does: a key without a namespace is the project's own.
     config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
+    for key, value in _not_opened(file_of(stack, folder)).items():
+        config[key] = _over(config.get(key), value)
     encrypted: list[str] = []
     for group, secrets in PLACEHOLDERS.items():
         encrypted += _stand_in(config, f"{PROJECT}:{group}", secrets)
@@ -125,6 +128,28 @@ def read(stack: str, folder: Path) -> StackFile:
         config={key: _text(value) for key, value in config.items()},
         secret_keys=[key for key, value in config.items() if _is_secret(value) or key in encrypted],
     )
+
+
+def _not_opened(file: Path) -> dict[str, Any]:
+    """What SOPS has encrypted, each value as the engine writes one; names are not encrypted."""
+    if not file.exists():
+        return {}
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    closed: dict[str, Any] = _closed(qualified(document))
+    return closed
+
+
+def _closed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _closed(inner) for key, inner in value.items()}
+    return {"secure": value} if str(value).startswith("ENC[") else value
+
+
+def _over(plain: Any, hidden: Any) -> Any:
+    both = isinstance(plain, dict) and isinstance(hidden, dict) and not _is_secret(hidden)
+    if not both:
+        return hidden
+    return plain | {key: _over(plain.get(key), value) for key, value in hidden.items()}
 
 
 def _stand_in(config: dict[str, Any], key: str, placeholders: dict[str, str]) -> list[str]:

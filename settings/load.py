@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from settings import rules
+from settings import encrypted, rules
 from settings.models import PROJECT, Group, Nodes, Settings, UserError
 from settings.problems import Problem, SettingsError, did_you_mean
 
@@ -56,12 +56,16 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
     """Read all settings of a stack.
 
     ``config`` is the engine's own map: fully qualified keys to text, nested values as JSON.
-    ``stack`` is the stack's name. Logs advice as warnings: what is not wrong, but would surprise.
-    Raises ``SettingsError`` with every problem found.
+    ``stack`` is the stack's name; what ``Pulumi.NAME.sops.yaml`` holds is read too. Logs advice as
+    warnings: what is not wrong, but would surprise. Raises ``SettingsError`` with every problem
+    found.
     """
     problems: list[Problem] = []
+    opened = encrypted.opened(stack, config)
+    config = encrypted.merged(config, opened, problems)
     raw = dict(_groups(config, problems))
-    secret = {name for name in GROUPS if is_config_secret(f"{PROJECT}:{name}")}
+    hidden = {key for key in config if key in opened or is_config_secret(key)}
+    secret = {name for name in GROUPS if f"{PROJECT}:{name}" in hidden}
     groups: dict[str, Group] = {}
     for name, field in GROUPS.items():
         model = model_of(field)
@@ -81,7 +85,7 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
     problems.extend(rules.broken(groups))
     if problems:
         raise SettingsError(problems, stack)
-    if TOKEN in config and not is_config_secret(TOKEN):
+    if TOKEN in config and TOKEN not in hidden:
         pulumi.log.warn(
             f"{TOKEN} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
             f"`pulumi config set --secret {TOKEN}`."
@@ -96,9 +100,9 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
     return Settings.model_construct(None, stack=stack, **groups)
 
 
-def _plain_secrets(groups: Mapping[str, Group], encrypted: set[str]) -> Iterator[str]:
+def _plain_secrets(groups: Mapping[str, Group], secret: set[str]) -> Iterator[str]:
     """Paths of the secrets that stand in a group of which nothing is encrypted."""
-    for name in sorted(groups.keys() - encrypted - {"proxmoxve"}):
+    for name in sorted(groups.keys() - secret - {"proxmoxve"}):
         for key, value in groups[name] or ():
             if isinstance(value, SecretStr):
                 yield f"{name}.{key}"

@@ -12,7 +12,6 @@ on the namespace they never take one off: controllers that hang.
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import shutil
 import time
@@ -27,7 +26,13 @@ SPACE = "/api/v1/namespaces/flux-system"
 ANNOTATION = "rack.simulated/flux"
 STUCK = "stuck"
 DISTRIBUTION = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent")) / "flux-distribution"
-FILES = ("source-controller", "kustomize-controller", "rbac")
+FILES = (
+    "source-controller",
+    "kustomize-controller",
+    "helm-controller",
+    "notification-controller",
+    "rbac",
+)
 OPERATOR, FETCHER, APPLIER = "flux-operator", "source-controller", "kustomize-controller"
 INSTANCES = "/apis/fluxcd.controlplane.io/v1/fluxinstances"
 SOURCES = "/apis/source.toolkit.fluxcd.io/v1/gitrepositories"
@@ -91,10 +96,10 @@ class FluxStandIn:
                 if not thing["kind"].startswith(("Cluster", "Custom")):
                     thing["metadata"]["namespace"] = "flux-system"
                 thing["metadata"].setdefault("labels", {}).update(OWNER)
-                with contextlib.suppress(LookupError):
-                    path = await manifests.path_of(client, thing)
-                    await client.apply(path, thing, OPERATOR)
-        await _report(client, INSTANCES, instance, "True", "Reconciliation finished in 1s")
+                await client.apply(await manifests.path_of(client, thing), thing, OPERATOR)
+        deployments = await client.list("/apis/apps/v1/namespaces/flux-system/deployments")
+        if all(it["status"].get("readyReplicas") for it in deployments):
+            await _report(client, INSTANCES, instance, "True", "Reconciliation finished in 1s")
 
     async def _fetch(self, client: KubernetesClient, source: dict[str, Any]) -> None:
         if time.monotonic() < self._next_look:

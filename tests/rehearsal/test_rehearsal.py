@@ -97,6 +97,19 @@ def test_a_first_preview_shows_all_that_an_up_makes(stack: str) -> None:
     assert {r.urn for r in preview.castle.resources} == {r.urn for r in up.castle.resources}
 
 
+def test_what_sops_has_encrypted_is_not_opened(
+    vary: Vary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Pulumi.homelab.sops.yaml").write_text(
+        "ephemeral-castle:flux: {token: 'ENC[AES256_GCM,data:x]'}\nsops: {}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found = vary({"flux": {"url": "https://github.com/me/manifests.git"}})
+    assert found.problems == []
+    assert found.settings.flux and found.settings.flux.token
+
+
 def test_wrong_settings_end_a_rehearsal(vary: Vary) -> None:
     with pytest.raises(SettingsError, match=r"nodes\.workers\.count = 251"):
         vary({"nodes.workers.count": 251})

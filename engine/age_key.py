@@ -12,9 +12,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import yaml
+
+from settings.models import PROJECT
 
 KEY = "sops.age_key"
 """Where the key stands in the stack file."""
@@ -28,7 +31,7 @@ def make(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
     stack = file.name.removeprefix("Pulumi.").removesuffix(".yaml")
     document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     environment = environment | _passphrase(document, stack)
-    there = "age_key" in ((document.get("config") or {}).get("ephemeral-castle:sops") or {})
+    there = _has_key(document.get("config") or {})
     verb = ["get"] if there else ["set", "--secret"]
     identity = "" if there else str(pyrage.x25519.Identity.generate())
     done = subprocess.run(
@@ -52,7 +55,14 @@ def make(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
     return 0
 
 
-def _passphrase(document: dict[str, object], stack: str) -> dict[str, str]:
+def _has_key(config: dict[str, Any]) -> bool:
+    """Whether a key may stand in the file; the engine reads a name without a namespace as ours,
+    and a group that is encrypted as a whole may hold one."""
+    groups = [config.get(name) or {} for name in (f"{PROJECT}:sops", "sops")]
+    return any({"age_key", "secure"} & set(group) for group in groups)
+
+
+def _passphrase(document: dict[str, Any], stack: str) -> dict[str, str]:
     """The stack's passphrase, where only a person knows it: the CLI's own input is taken."""
     known = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys()
     if known or "encryptionsalt" not in document or not sys.stdin.isatty():

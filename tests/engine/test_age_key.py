@@ -67,12 +67,20 @@ def test_a_new_key_goes_to_the_cli_and_nowhere_else(
     assert "AGE-SECRET-KEY" not in f"{shown}{arguments}{environment}"
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"ephemeral-castle:sops": {"age_key": {"secure": "v1:abc"}}},
+        {"sops": {"age_key": "AGE-SECRET-KEY-1"}},
+        {"ephemeral-castle:sops": {"secure": "v1:abc"}},
+    ],
+)
 def test_a_castle_that_has_a_key_keeps_it(
-    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    config: dict[str, Any], fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     identity = pyrage.x25519.Identity.generate()
     fake.answers(f"{identity}\n")
-    file = stack(tmp_path, {"ephemeral-castle:sops": {"age_key": {"secure": "v1:abc"}}})
+    file = stack(tmp_path, config)
     assert age_key.make([str(fake.path)], file, dict(os.environ)) == 0
     arguments, given, _ = fake.call
     assert arguments[:2] == ["config", "get"] and given == ""

@@ -46,6 +46,9 @@ doctor: .venv/ready ## Look whether the castle will stand on this Proxmox, and c
 token: .venv/ready ## Ask for the Proxmox API token, and put it into the stack file, encrypted
 	@$(BIN)/python -m engine token --stack $(STACK) -- $(ARGS)
 
+age-key: .venv/ready ## Make the key that secrets in git are encrypted for, and print its public half
+	@$(BIN)/python -m engine age-key --stack $(STACK)
+
 preview: .venv/ready ## Ask the real engine what it would change
 	@$(BIN)/python -m engine preview --stack $(STACK) -- $(ARGS)
 

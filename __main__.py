@@ -1,4 +1,4 @@
-"""The castle in one sentence: image, machines, cluster, storage, network, ingress, and a proof."""
+"""The castle in one sentence: image, machines, cluster, storage, network, ingress, proof, Flux."""
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -8,6 +8,7 @@ import pulumiverse_talos as talos
 import settings as stack
 import survey
 from components.cluster import TalosCluster, TalosClusterArgs
+from components.flux import Flux, FluxArgs
 from components.image import TalosImage, TalosImageArgs
 from components.longhorn import Longhorn, LonghornArgs
 from components.machines import Machines, MachinesArgs
@@ -17,7 +18,6 @@ from components.whoami import Whoami, WhoamiArgs
 
 settings = stack.load(pulumi.runtime.get_config_env(), pulumi.get_stack())
 guard = survey.look(settings)
-
 proxmox = proxmoxve.Provider("proxmox", **survey.access(settings))
 factory = talos.Provider("talos", image_factory_url=settings.image.factory)
 gates = pulumi.ProviderResource("pulumi-python", "gates")
@@ -28,19 +28,19 @@ machines = Machines("machines", MachinesArgs.of(settings, guard.machines, image.
 talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines)
 cluster = TalosCluster("cluster", talos_args, outside)
 
-# A kubeconfig that was renewed is the same cluster: an update of the provider, never a new one.
+# A renewed kubeconfig is no new cluster; and what a killed run made is taken up, not in the way.
 identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
-# What a run made that was killed before it could write it down is taken up, not in the way.
-api = kubernetes.Provider(
-    "kubernetes", **identity, upsert_existing_objects=True, opts=cluster.gate()
-)
-inside = cluster.inside(api)
+api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, upsert_existing_objects=True)
+inside = cluster.inside(api, gates)
 
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)
 metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
 traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
 traefik = Traefik("traefik", traefik_args, inside)
 whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.resolver), inside)
+if settings.flux:
+    flux = Flux("flux", FluxArgs.of(settings, cluster.kubeconfig, after=[traefik]), inside)
+    pulumi.export("flux", flux.health)
 
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("talosconfig", cluster.talosconfig)

@@ -175,13 +175,13 @@ class TalosCluster(pulumi.ComponentResource):
         """
         return pulumi.ResourceOptions(depends_on=self.ready, deleted_with=self.identity)
 
-    def inside(self, api: pulumi.ProviderResource) -> pulumi.ResourceOptions:
-        """Options of what lives in the cluster.
+    def inside(self, *providers: pulumi.ProviderResource) -> pulumi.ResourceOptions:
+        """Options of what lives in the cluster, and is made by these providers.
 
         It is deleted with the cluster's identity: taking the castle down asks nothing of a
         cluster that dies, and no machine's replacement reaches it.
         """
-        return pulumi.ResourceOptions(provider=api, deleted_with=self.identity)
+        return pulumi.ResourceOptions(providers=list(providers), deleted_with=self.identity)
 
     def _configuration(
         self, role: Role, args: TalosClusterArgs, secrets: talos.machine.Secrets

@@ -12,12 +12,7 @@ could not be changed after.
 
 from __future__ import annotations
 
-import http.client
-import json
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,14 +20,13 @@ import pulumi
 from pulumi import dynamic
 
 from components import control_plane
+from components.cluster_api import ApiError, ClusterApi
 from components.mutual_tls import context_of
 
 LIMIT = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
 INTERVAL = 3
 """Seconds between two looks."""
-ANSWER_LIMIT = 10
-"""Seconds that one answer of the API may take."""
 
 
 class NotReadyError(Exception):
@@ -96,11 +90,11 @@ def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:
 
     Raises ``TimeoutError`` with the last thing that was missing.
     """
-    context = context_of(props)
+    api = ClusterApi(props["endpoint"], context_of(props))
     until = time.monotonic() + limit
     while True:
         try:
-            node = _get(props, context)
+            node = _get(props, api)
             check_node(node, props)
         except NotReadyError as missing:
             if time.monotonic() >= until:
@@ -133,23 +127,12 @@ def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
         raise NotReadyError(f"it is not Ready: {why}")
 
 
-def _get(props: Mapping[str, Any], context: ssl.SSLContext) -> Mapping[str, Any]:
+def _get(props: Mapping[str, Any], api: ClusterApi) -> Mapping[str, Any]:
     """The ``Node`` object, or ``NotReadyError`` with what stands in the way."""
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}),  # the cluster is in the house: no proxy leads there
-        urllib.request.HTTPSHandler(context=context),
-    )
-    url = f"{props['endpoint']}/api/v1/nodes/{props['node']}"
     try:
-        with opener.open(url, timeout=ANSWER_LIMIT) as response:
-            found: Mapping[str, Any] = json.load(response)
-            return found
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 404:
-            raise NotReadyError("it has not joined the cluster yet") from None
-        raise NotReadyError(f"the Kubernetes API answers {error.code} {error.reason}") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise NotReadyError(
-            f"the Kubernetes API at {props['endpoint']} does not answer: {error}"
-        ) from None
+        node = api.get(f"/api/v1/nodes/{props['node']}")
+    except ApiError as error:
+        raise NotReadyError(str(error)) from None
+    if node is None:
+        raise NotReadyError("it has not joined the cluster yet")
+    return node

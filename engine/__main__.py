@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import cli, last_up, passphrase, token
+from engine import age_key, cli, last_up, passphrase, token
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -38,7 +38,7 @@ FILES = ("kubeconfig", "talosconfig")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command of the CLI for one stack, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "up", "down", "recover", *FILES])
+    parser.add_argument("command", choices=[*COMMANDS, "up", "down", "recover", "age-key", *FILES])
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument(
         "--skip-doctor", action="store_true", help="up without looking first (docs/doctor.md)"
@@ -74,6 +74,9 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return down(session, more)
         case "recover":
             return recover(session, more)
+        case "age-key":
+            file = stack_file.find(session.stack, PROJECT_FOLDER)
+            return age_key.make([str(session.pulumi)], file, session.environment)
         case "kubeconfig" | "talosconfig":
             return _write(PROJECT_FOLDER / command, session)
         case _:

@@ -104,6 +104,8 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "pulumi-python:dynamic/castle:Bootstrap": _named("node"),
     "talos:cluster/kubeconfig:Kubeconfig": _kubeconfig,
     "pulumi-python:dynamic/castle:NodeReady": _named("node"),
+    "pulumi-python:dynamic/castle:FluxReady": _named("part"),
+    "pulumi-python:dynamic/castle:FluxUninstall": _named("namespace"),
 }
 
 

@@ -33,6 +33,12 @@ RELEASE = "kubernetes:helm.sh/v3:Release"
 POOL = "kubernetes:metallb.io/v1beta1:IPAddressPool"
 ADVERTISEMENT = "kubernetes:metallb.io/v1beta1:L2Advertisement"
 ROUTE = "kubernetes:traefik.io/v1alpha1:IngressRoute"
+INSTANCE = "kubernetes:fluxcd.controlplane.io/v1:FluxInstance"
+SOURCE = "kubernetes:source.toolkit.fluxcd.io/v1:GitRepository"
+KUSTOMIZATION = "kubernetes:kustomize.toolkit.fluxcd.io/v1:Kustomization"
+UNINSTALL = "pulumi-python:dynamic/castle:FluxUninstall"
+FLUX_READY = "pulumi-python:dynamic/castle:FluxReady"
+SECRET = "kubernetes:core/v1:Secret"
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,9 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
         APPLY: ("machineConfigurationInput",),
         PROVIDER: ("kubeconfig",),
         READY: ("client_key",),
+        UNINSTALL: ("kubeconfig",),
+        FLUX_READY: ("kubeconfig",),
+        SECRET: ("data", "stringData"),
         "pulumi:providers:proxmoxve": ("apiToken",),
     }
     for resource in castle.resources:
@@ -493,10 +502,11 @@ def the_api_waits_for_every_node(castle: Castle) -> Iterator[tuple[str, str]]:
 def the_dying_cluster_is_not_asked(castle: Castle) -> Iterator[tuple[str, str]]:
     """What lives in the cluster goes with the cluster's identity, and with no machine."""
     identities = {secrets.urn for secrets in castle.of_type(SECRETS)}
+    # These go with the cluster themselves, which this very rule sees to.
+    removals = {removal.urn for removal in castle.of_type(UNINSTALL)}
     for resource in castle.resources:
-        if (resource.in_kubernetes or resource.type == PROVIDER) and (
-            resource.deleted_with not in identities
-        ):
+        asked = resource.in_kubernetes or resource.type in (PROVIDER, UNINSTALL, FLUX_READY)
+        if asked and resource.deleted_with not in identities | removals:
             yield resource.name, "must be deleted_with the cluster's machine secrets"
 
 
@@ -753,3 +763,45 @@ def routes_wait_for_traefik(castle: Castle) -> Iterator[tuple[str, str]]:
     for route in castle.of_type(ROUTE):
         if not _after_release(castle, route, "traefik"):
             yield route.name, "no matches for kind: nothing orders it after Traefik's chart"
+
+
+@rule("fluxcd/flux2#632, fluxcd/terraform-provider-flux#67: Terminating for ever")
+def flux_can_be_removed(castle: Castle) -> Iterator[tuple[str, str]]:
+    """Objects of Flux wait for controllers that may be dead: our own removal goes before them."""
+    removals = {it.urn for it in castle.of_type(UNINSTALL)}
+    first = set().union(*(castle.before(it) for it in castle.of_type(UNINSTALL)))
+    for it in castle.of_type(INSTANCE):
+        if it.urn not in first:
+            yield it.name, "FluxUninstall does not come after it, so it does not go before it"
+    for it in castle.of_type(SOURCE, KUSTOMIZATION):
+        if it.deleted_with not in removals:
+            yield it.name, "must be deleted_with FluxUninstall, which takes its kind away"
+
+
+@rule("fluxcd: spec.deletionPolicy is MirrorPrune by default, which deletes what was applied")
+def applications_outlive_their_kustomization(castle: Castle) -> Iterator[tuple[str, str]]:
+    """Somebody's `kubectl delete` must not take the applications and their data along."""
+    for it in castle.of_type(KUSTOMIZATION):
+        if it.plain("spec", {}).get("deletionPolicy") != "Orphan":
+            yield it.name, "needs deletionPolicy Orphan"
+
+
+@rule("kubernetes: no matches for kind GitRepository: the operator brings it")
+def sources_wait_for_flux(castle: Castle) -> Iterator[tuple[str, str]]:
+    """The kinds of Flux are there once its controllers are ready."""
+    ready = {it.urn for it in castle.of_type(FLUX_READY) if it.plain("part") == "controllers"}
+    for it in castle.of_type(SOURCE, KUSTOMIZATION):
+        if not ready & castle.before(it):
+            yield it.name, "no matches for kind: nothing waits for Flux's controllers"
+
+
+@rule("fluxcd: secrets not found, tried again at the next interval")
+def secrets_come_before_their_use(castle: Castle) -> Iterator[tuple[str, str]]:
+    """What Flux opens a repository or a manifest with is there first."""
+    secrets = {it.plain("metadata")["name"]: it.urn for it in castle.of_type(SECRET)}
+    for it in castle.of_type(SOURCE, KUSTOMIZATION):
+        spec = it.plain("spec", {})
+        for user in (spec, spec.get("decryption", {})):
+            name = user.get("secretRef", {}).get("name")
+            if name and secrets.get(name) not in castle.before(it):
+                yield it.name, f"nothing orders it after its secret {name}"

@@ -25,7 +25,7 @@ import survey
 from rehearsal import rules, stack_file, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle
-from settings import Settings
+from settings import Settings, encrypted
 from settings.models import PROJECT
 
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -60,8 +60,12 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
         program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
 
     monitor = RecordingMonitor(PROJECT, stack, preview)
-    # Proxmox as on the first day: no guest has any VM id.
-    with mock.patch.object(survey, "list_guests", return_value=[]):
+    with (
+        # Proxmox as on the first day: no guest has any VM id.
+        mock.patch.object(survey, "list_guests", return_value=[]),
+        # Placeholders stand for it already.
+        mock.patch.object(encrypted, "opened", return_value={}),
+    ):
         try:
             notes = perform(body, monitor, file)
         except AttributeError:

@@ -11,15 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import yaml
 
 from settings import Problem, SettingsError
+from settings.encrypted import file_of, qualified
 from settings.load import TOKEN
 from settings.models import PROJECT
 from settings.problems import did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
 """Stands for the API token, which a stack file has only in encrypted form, if at all."""
+PLACEHOLDERS = {
+    "flux": {
+        "deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
+        "token": "rehearsal",
+    },
+    "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
+}
+"""The secrets that stand among other keys of a group, and what stands for each."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def find(stack: str, folder: Path) -> Path:
     """The file of a stack; raises ``SettingsError`` where there is none."""
     path = folder / f"Pulumi.{stack}.yaml"
     if not path.exists():
-        files = folder.glob("Pulumi.*.yaml")
+        files = {*folder.glob("Pulumi.*.yaml")} - {*folder.glob("Pulumi.*.sops.yaml")}
         known = [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
         problem = Problem("stack", stack, f"{path.name} does not exist", did_you_mean(stack, known))
         raise SettingsError([problem], stack)
@@ -98,11 +108,16 @@ def read(stack: str, folder: Path) -> StackFile:
         raise SettingsError([problem], stack)
     # As the engine does: a key without a namespace is the project's own.
     config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
+    for key, value in _not_opened(file_of(stack, folder)).items():
+        config[key] = _over(config.get(key), value)
+    encrypted: list[str] = []
+    for group, secrets in PLACEHOLDERS.items():
+        encrypted += _stand_in(config, f"{PROJECT}:{group}", secrets)
     problems = [
         Problem(
             key.removeprefix(f"{PROJECT}:"),
             "encrypted",
-            "cannot be rehearsed: only the token is a secret here",
+            "cannot be rehearsed: this is not a secret",
             "write it as text",
         )
         for key, value in config.items()
@@ -115,8 +130,40 @@ def read(stack: str, folder: Path) -> StackFile:
     return StackFile(
         has_token=has_token,
         config={key: _text(value) for key, value in config.items()},
-        secret_keys=[key for key, value in config.items() if _is_secret(value)],
+        secret_keys=[key for key, value in config.items() if _is_secret(value) or key in encrypted],
     )
+
+
+def _not_opened(file: Path) -> dict[str, Any]:
+    """What SOPS has encrypted, each value as the engine writes one; names are not encrypted."""
+    if not file.exists():
+        return {}
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    closed: dict[str, Any] = _closed(qualified(document))
+    return closed
+
+
+def _closed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _closed(inner) for key, inner in value.items()}
+    return {"secure": value} if str(value).startswith("ENC[") else value
+
+
+def _over(plain: Any, hidden: Any) -> Any:
+    both = isinstance(plain, dict) and isinstance(hidden, dict) and not _is_secret(hidden)
+    if not both:
+        return hidden
+    return plain | {key: _over(plain.get(key), value) for key, value in hidden.items()}
+
+
+def _stand_in(config: dict[str, Any], key: str, placeholders: dict[str, str]) -> list[str]:
+    """Put placeholders in the place of a group's secrets; the key, if there was one."""
+    group = config.get(key)
+    if not isinstance(group, dict):
+        return []
+    hidden = {name for name in placeholders if _is_secret(group.get(name))}
+    config[key] = group | {name: placeholders[name] for name in hidden}
+    return [key] if hidden else []
 
 
 def _is_secret(value: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from settings.models import Chart, Cluster, Longhorn, MetalLB, Traefik
+from settings.models import Chart, Cluster, Flux, Longhorn, MetalLB, Traefik
 from settings.problems import Problem
 
 Minor = tuple[int, int]
@@ -62,8 +62,15 @@ CHARTS: dict[str, ChartEntry] = {
         (1, 25),
         "traefik/traefik-helm-chart 41.0.0: log.level, ports.*.http since 39 and 41",
     ),
+    "flux": ChartEntry(
+        (0, 49, 0),
+        (0, 50, 0),
+        (1, 33),
+        "controlplaneio-fluxcd/charts flux-operator 0.49.0 with Flux 2.8.7; fluxcd.io/flux/"
+        "installation: Kubernetes 1.33 and later",
+    ),
 }
-"""Charts by name; keys of their values change between the versions outside of these ranges."""
+"""Charts by the name of their settings; keys of their values change outside of these ranges."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,12 @@ def charts(
     yield from _chart("longhorn", longhorn, cluster)
     yield from _chart("metallb", metallb, cluster)
     yield from _chart("traefik", traefik, cluster)
+
+
+def flux_chart(flux: Flux | None, cluster: Cluster) -> Iterator[Problem]:
+    """The same of Flux, where it is asked for."""
+    if flux is not None:
+        yield from _chart("flux", flux, cluster)
 
 
 def packages() -> Iterator[Problem]:

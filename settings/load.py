@@ -11,10 +11,11 @@ from typing import Any, get_args
 
 import pulumi
 from pulumi.runtime.config import is_config_secret
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from settings import rules
+from settings import encrypted, rules
 from settings.models import PROJECT, Group, Nodes, Settings, UserError
 from settings.problems import Problem, SettingsError, did_you_mean
 
@@ -27,6 +28,8 @@ TOKEN = "proxmoxve:apiToken"
 _OVERRIDE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
 _SECRET_NAME = re.compile(r"token|secret|password|key", re.IGNORECASE)
 """Names below which a value is never shown, even where they do not belong."""
+_PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@|https?://[^/\s]*@")
+"""An address with a password or a token in it."""
 
 _TYPES = {
     "int_type": ("is not a whole number", "write a whole number, without quotes"),
@@ -42,20 +45,30 @@ _TYPES = {
 GROUPS = {name: field for name, field in Settings.model_fields.items() if name != "stack"}
 
 
+def model_of(field: FieldInfo) -> type[Group]:
+    """The model of a group; one that may be left out altogether is ``Model | None``."""
+    candidates = (field.annotation, *get_args(field.annotation))
+    (model,) = (it for it in candidates if isinstance(it, type) and issubclass(it, Group))
+    return model
+
+
 def load(config: Mapping[str, str], stack: str) -> Settings:
     """Read all settings of a stack.
 
     ``config`` is the engine's own map: fully qualified keys to text, nested values as JSON.
-    ``stack`` is the stack's name. Logs advice as warnings: what is not wrong, but would surprise.
-    Raises ``SettingsError`` with every problem found.
+    ``stack`` is the stack's name; what ``Pulumi.NAME.sops.yaml`` holds is read too. Logs advice as
+    warnings: what is not wrong, but would surprise. Raises ``SettingsError`` with every problem
+    found.
     """
     problems: list[Problem] = []
+    opened = encrypted.opened(stack, config)
+    config = encrypted.merged(config, opened, problems)
     raw = dict(_groups(config, problems))
-    secret = {name for name in GROUPS if is_config_secret(f"{PROJECT}:{name}")}
+    hidden = {key for key in config if key in opened or is_config_secret(key)}
+    secret = {name for name in GROUPS if f"{PROJECT}:{name}" in hidden}
     groups: dict[str, Group] = {}
     for name, field in GROUPS.items():
-        model = field.annotation
-        assert isinstance(model, type) and issubclass(model, Group)
+        model = model_of(field)
         if name not in raw and not field.is_required():
             groups[name] = field.get_default()
             continue
@@ -72,14 +85,27 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
     problems.extend(rules.broken(groups))
     if problems:
         raise SettingsError(problems, stack)
-    if TOKEN in config and not is_config_secret(TOKEN):
+    if TOKEN in config and TOKEN not in hidden:
         pulumi.log.warn(
             f"{TOKEN} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
             f"`pulumi config set --secret {TOKEN}`."
         )
+    for path in _plain_secrets(groups, secret):
+        pulumi.log.warn(
+            f"{path} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
+            f"`pulumi config set --secret --path {path}`."
+        )
     for sentence in rules.advice(groups):
         pulumi.log.warn(sentence)
     return Settings.model_construct(None, stack=stack, **groups)
+
+
+def _plain_secrets(groups: Mapping[str, Group], secret: set[str]) -> Iterator[str]:
+    """Paths of the secrets that stand in a group of which nothing is encrypted."""
+    for name in sorted(groups.keys() - secret - {"proxmoxve"}):
+        for key, value in groups[name] or ():
+            if isinstance(value, SecretStr):
+                yield f"{name}.{key}"
 
 
 def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Any]]:
@@ -168,7 +194,7 @@ def _translate(
     # In quotes where quotes are what is wrong, or nothing would be seen.
     bare = isinstance(value, str) and value and kind not in ("int_type", "bool_type")
     shown = value if bare else json.dumps(value, default=str)
-    if hidden or _SECRET_NAME.search(path):
+    if hidden or _SECRET_NAME.search(path) or (bare and _PASSWORD.search(value)):
         shown = "(hidden)"
     if kind == "missing":
         owner = _model_at(model, detail["loc"][:-1])

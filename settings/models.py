@@ -6,11 +6,13 @@ one field live in ``rules.py``.
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
+import pyrage
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -178,6 +180,96 @@ def _tag(value: str) -> str:
     )
 
 
+def _git_url(value: str) -> str:
+    if scp := re.fullmatch(r"([^\s/:@]+@[^\s/:@]+):(?!//)([^\s:]+)", value):
+        raise UserError(
+            "is the short form of an SSH address, which Flux does not read",
+            f"write ssh://{scp[1]}/{scp[2].lstrip('/')}",
+        )
+    if re.match(r"https://[^/]*@", value):
+        raise UserError(
+            "names a user or a password", "leave it out: flux.username and flux.token are for that"
+        )
+    host = r"[^\s/:@]+(:\d{1,5})?/[^\s?#]+"
+    if re.fullmatch(rf"ssh://[^\s/:@]+@{host}|https://{host}", value):
+        return value
+    raise UserError(
+        "is not the address of a git repository that Flux reads",
+        "write ssh://git@HOST/PATH.git, or https://HOST/PATH.git",
+    )
+
+
+def _git_branch(value: str) -> str:
+    # The greater part of git-check-ref-format(1).
+    if re.fullmatch(r"(?![-/.])[\w./+@#-]+(?<![/.])", value) and not re.search(
+        r"\.\.|//|/\.|@\{|\.lock(/|$)", value
+    ):
+        return value
+    raise UserError("is not the name of a branch", "write it like main")
+
+
+def _repository_path(value: str) -> str:
+    parts = value.removeprefix("./").strip("/").split("/")
+    if value.startswith("/") or ".." in parts or re.search(r"[\s\\]", value):
+        raise UserError(
+            "is not a folder inside the repository", "write it from the repository's top, ./apps"
+        )
+    return "./" + "/".join(part for part in parts if part not in ("", "."))
+
+
+def _interval(value: str) -> str:
+    if re.fullmatch(r"[1-9]\d{0,4}[smh]", value):
+        return value
+    raise UserError("is not a length of time", "write a number with s, m or h, as in 1m")
+
+
+def _deploy_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip() + "\n"
+    found = re.fullmatch(
+        r"-----BEGIN ((?:[A-Z]+ )*)PRIVATE KEY-----\n(.+)\n-----END \1PRIVATE KEY-----\n",
+        text,
+        re.DOTALL,
+    )
+    if not found:
+        raise UserError(
+            "is not a private SSH key",
+            "give it the file without .pub that ssh-keygen made, all lines of it",
+        )
+    if "ENCRYPTED" in text or (found[1] == "OPENSSH " and not _opens_freely(found[2])):
+        raise UserError(
+            "is protected by a passphrase, which nobody could type for Flux",
+            "make one without: ssh-keygen -t ed25519 -N '' -f deploy_key",
+        )
+    return SecretStr(text)
+
+
+def _opens_freely(body: str) -> bool:
+    """Whether a key of OpenSSH's own format has no passphrase (openssh PROTOCOL.key)."""
+    try:
+        raw = base64.b64decode(body)
+    except ValueError:
+        return False
+    return raw.startswith(b"openssh-key-v1\0\0\0\0\x04none")
+
+
+def _git_token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not text or re.search(r"\s", text):
+        raise UserError("is not a token", "put it in as the git server showed it, in one line")
+    return SecretStr(text)
+
+
+def _age_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    try:
+        pyrage.x25519.Identity.from_str(text)
+    except pyrage.IdentityError:
+        raise UserError(
+            "is not the secret key of age", "make one with `make age-key`: AGE-SECRET-KEY-1..."
+        ) from None
+    return SecretStr(text)
+
+
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
 Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
 Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse)]
@@ -190,6 +282,13 @@ Url = Annotated[StrictStr, AfterValidator(_url)]
 SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 ProxmoxName = Annotated[StrictStr, AfterValidator(_tag)]
+GitUrl = Annotated[StrictStr, AfterValidator(_git_url)]
+GitBranch = Annotated[StrictStr, AfterValidator(_git_branch)]
+RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path)]
+Interval = Annotated[StrictStr, AfterValidator(_interval)]
+DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key)]
+GitToken = Annotated[SecretStr, AfterValidator(_git_token)]
+AgeKey = Annotated[SecretStr, AfterValidator(_age_key)]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension)]
 CONTROL_PLANE_CORES = 2
@@ -387,6 +486,40 @@ class Whoami(Group):
     """Public name of the site; its DNS record points to the router."""
 
 
+class Flux(Chart):
+    """GitOps: what runs on the castle comes from a git repository; none without this group."""
+
+    url: GitUrl
+    """Address of the manifests' repository: ``ssh://`` or ``https://``."""
+    branch: GitBranch = "main"
+    """Branch that is followed."""
+    path: RepositoryPath = "./"
+    """Folder in the repository whose manifests are applied."""
+    interval: Interval = "1m"
+    """How often the repository is looked at: a number with s, m or h."""
+    deploy_key: DeployKey | None = None
+    """Private SSH key, for ``ssh://``; only by ``pulumi config set --secret``."""
+    known_hosts: StrictStr | None = None
+    """What ``ssh-keyscan`` says of the git server, for ``ssh://``: Flux trusts no other host."""
+    username: StrictStr = "git"
+    """User name that goes with the token; GitHub and Gitea take any."""
+    token: GitToken | None = None
+    """Access token or password, for ``https://``; only by ``pulumi config set --secret``. None
+    for a public repository."""
+    # renovate: datasource=docker depName=ghcr.io/controlplaneio-fluxcd/charts/flux-operator
+    chart_version: ChartVersion = "0.49.0"
+    """Version of the Flux Operator's chart, and with it of Flux: the operator brings it along."""
+    chart_repository: StrictStr = "oci://ghcr.io/controlplaneio-fluxcd/charts"
+
+
+class Sops(Group):
+    """Secrets that lie encrypted in a repository."""
+
+    age_key: AgeKey | None = None
+    """Secret key of age, which Flux decrypts with; ``make age-key`` makes it. Only by
+    ``pulumi config set --secret``."""
+
+
 class Endpoint(Group):
     """How Proxmox is reached: keys of the ``proxmoxve:`` namespace."""
 
@@ -413,6 +546,8 @@ class Settings(Group):
     metallb: MetalLB
     traefik: Traefik
     whoami: Whoami
+    flux: Flux | None = None
+    sops: Sops = Sops()
 
     @property
     def owner(self) -> str:

@@ -17,12 +17,13 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from settings import compatibility
+from settings import compatibility, gitops
 from settings.models import (
     CONTROL_PLANE_CORES,
     CONTROL_PLANE_MIB,
     Cluster,
     Endpoint,
+    Flux,
     Longhorn,
     MetalLB,
     Network,
@@ -351,15 +352,22 @@ def host_network_needs_one_control_plane(traefik: Traefik, nodes: Nodes) -> Iter
         )
 
 
-def chart_repositories(longhorn: Longhorn, metallb: MetalLB, traefik: Traefik) -> Iterator[Problem]:
+def chart_repositories(
+    longhorn: Longhorn, metallb: MetalLB, traefik: Traefik, flux: Flux | None
+) -> Iterator[Problem]:
     """A chart comes from an address, or from a folder where it is."""
-    for name, chart in (("longhorn", longhorn), ("metallb", metallb), ("traefik", traefik)):
-        place = chart.chart_repository
+    for group, name, chart in (
+        ("longhorn", "longhorn", longhorn),
+        ("metallb", "metallb", metallb),
+        ("traefik", "traefik", traefik),
+        ("flux", "flux-operator", flux),
+    ):
+        place = chart.chart_repository if chart else "https://none"
         if re.fullmatch(r"(https?|oci)://[^\s/]+\S*", place):
             continue
         if not (Path(place) / name / "Chart.yaml").is_file():
             yield Problem(
-                f"{name}.chart_repository",
+                f"{group}.chart_repository",
                 place or '""',
                 f"is neither an address nor a folder with {name}/Chart.yaml in it",
                 "write https://..., oci://..., or the path of such a folder",
@@ -395,7 +403,10 @@ RULES: tuple[Rule, ...] = (
     compatibility.talos_and_kubernetes,
     chart_repositories,
     compatibility.charts,
+    compatibility.flux_chart,
     compatibility.packages,
+    gitops.secret_fits_its_url,
+    gitops.git_host_is_known,
 )
 """Rules that run once the machines can be laid out."""
 

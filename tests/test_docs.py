@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from rehearsal.run import PROGRAM
-from settings.load import GROUPS
+from settings.load import GROUPS, model_of
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:
@@ -22,10 +22,7 @@ def keys(model: type[BaseModel]) -> Iterator[str]:
                 yield from keys(candidate)
 
 
-ALL = sorted(
-    {key for field in GROUPS.values() for key in keys(field.annotation)}  # type: ignore[arg-type]
-    | set(GROUPS)
-)
+ALL = sorted({key for field in GROUPS.values() for key in keys(model_of(field))} | set(GROUPS))
 
 
 @pytest.mark.parametrize("file", ["Pulumi.homelab.yaml", "docs/settings.md"])

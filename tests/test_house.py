@@ -54,7 +54,16 @@ def test_settings_import_nothing_of_ours(file: Path) -> None:
 
 @pytest.mark.parametrize("file", files("components"), ids=lambda file: file.name)
 def test_a_component_imports_no_other_component(file: Path) -> None:
-    components = {"image", "machines", "cluster", "longhorn", "metallb", "traefik", "whoami"}
+    components = {
+        "image",
+        "machines",
+        "cluster",
+        "longhorn",
+        "metallb",
+        "traefik",
+        "whoami",
+        "flux",
+    }
     others = {f"components.{name}" for name in components - {file.stem}}
     assert not imported(file) & others
     assert parts(file) <= {"components", "settings"}

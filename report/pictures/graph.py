@@ -45,7 +45,10 @@ class _Drawn:
 
 def wide(components: Sequence[Component]) -> Picture:
     """Resources from left to right, components from top to bottom."""
-    return _picture("graph-wide", components, WIDE, _in_columns, across=True)
+    layers = {one.name: one.layer for one in components}
+    passes_by = any(one.layer - layers[need] > 1 for one in components for need in one.needs)
+    gutter = GUTTER if passes_by else 0.0
+    return _picture("graph-wide", components, WIDE, _in_columns, across=True, gutter=gutter)
 
 
 def narrow(components: Sequence[Component]) -> Picture:
@@ -73,7 +76,7 @@ def _picture(
     drawn: dict[str, _Drawn] = {}
     rows: dict[str, int] = {}
     y = 1.0
-    for number, row in enumerate(_rows(list(map(lay_out, components)), width)):
+    for number, row in enumerate(_rows(list(map(lay_out, components)), width - gutter)):
         height = max(one.height for one in row)
         x = (width + gutter - sum(one.width for one in row) - BESIDE * (len(row) - 1)) / 2
         for one in row:
@@ -91,7 +94,7 @@ def _picture(
                 shapes.append(_between(*pair))
             else:
                 past.append(pair)
-    shapes += _past_others(past)
+    shapes += _past_others(past, min((place.x for place in places.values()), default=0.0))
     for component_name, one in drawn.items():
         shapes += _component(one, places[component_name], across)
     needs = "; ".join(
@@ -178,8 +181,11 @@ def _between(above: _Place, below: _Place) -> Line:
     return Line(d=curve(start, end, across=False), style="edge-outer", arrow=True)
 
 
-def _past_others(pairs: list[tuple[_Place, _Place]]) -> list[Shape]:
-    """Arrows along the left side, each in a lane of its own as long as it runs beside another."""
+def _past_others(pairs: list[tuple[_Place, _Place]], left: float) -> list[Shape]:
+    """Arrows to the left of all components, which begin at ``left``.
+
+    Each has a lane of its own as long as it runs beside another.
+    """
     shapes: list[Shape] = []
     ends: list[float] = []
     """By lane: how far down it is taken."""
@@ -187,7 +193,7 @@ def _past_others(pairs: list[tuple[_Place, _Place]]) -> list[Shape]:
         start, end = above.y + above.height - 16, below.y + 17
         lane = next((n for n, taken in enumerate(ends) if taken < start), len(ends))
         ends[lane : lane + 1] = [end]
-        x = max(1.0, min(above.x, below.x) - 8 - lane * LANE)
+        x = max(1.0, left - 8 - lane * LANE)
         way = straight((above.x, start), (x, start), (x, end), (below.x - 2, end))
         shapes.append(Line(d=way, style="edge-outer", arrow=True))
     return shapes

@@ -132,6 +132,11 @@ class Lab:
         holder[keys[-1]] = value
         self._write_stack()
 
+    def forget(self, group: str) -> None:
+        """Take a group of settings out."""
+        del self.config[f"ephemeral-castle:{group}"]
+        self._write_stack()
+
     def _write_stack(self) -> None:
         file = self.program / f"Pulumi.{self.stack}.yaml"
         document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -235,16 +240,18 @@ class Lab:
         """The engine's state, as text."""
         return self.pulumi("stack", "export", "--stack", self.stack).output
 
-    def _opened(self, *words: str) -> str:
-        """What the engine says with its secrets open; it is not among what is swept."""
-        said = self.pulumi(*words, "--show-secrets", "--stack", self.stack).output
+    def opened(self, *words: str) -> str:
+        """What the engine says when it shall say a secret; it is not among what is swept."""
+        said = self.pulumi(*words, "--stack", self.stack).output
         self._said.pop()
         return said
 
     def learn_secrets(self) -> frozenset[str]:
         """Remember every secret that the castle has now, for ``leaks``; returns all so far."""
         with suppress(ValueError):  # nothing yet, or nothing any more
-            self._hidden.update(secrets_in(json.loads(self._opened("stack", "export"))))
+            self._hidden.update(
+                secrets_in(json.loads(self.opened("stack", "export", "--show-secrets")))
+            )
         return frozenset(self._hidden)
 
     def leaks(self) -> list[str]:
@@ -281,7 +288,7 @@ class Lab:
 
     def kubectl(self, path: str) -> Any:
         """Ask the Kubernetes API for an object or a list."""
-        output = self._opened("stack", "output", "kubeconfig")
+        output = self.opened("stack", "output", "kubeconfig", "--show-secrets")
         user = yaml.safe_load(output)["users"][0]["user"]
         cluster = yaml.safe_load(output)["clusters"][0]["cluster"]
         with tempfile.TemporaryDirectory(dir=self.folder) as name:

@@ -31,6 +31,25 @@ def host_network(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     return rehearse("homelab", folder)
 
 
+FLUX: dict[str, Any] = {
+    "flux": {
+        "url": "ssh://git@git.tazlab.net/me/manifests.git",
+        "deploy_key": {"secure": "v1:abc"},
+        "known_hosts": "git.tazlab.net ssh-ed25519 AAAAC3Nz",
+    },
+    "sops": {"age_key": {"secure": "v1:abc"}},
+}
+"""Changes that make the reference follow a repository, with both of its secrets."""
+
+
+@pytest.fixture(scope="session")
+def gitops(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """The reference with Flux and an age key; shared, so look only."""
+    folder = tmp_path_factory.mktemp("gitops")
+    write_stack(folder, "homelab", FLUX)
+    return rehearse("homelab", folder)
+
+
 @pytest.fixture
 def castle(homelab: Rehearsal) -> Castle:
     """What the reference asks of the engine, to break one thing in."""

@@ -21,7 +21,7 @@ from rehearsal.report import as_json
 from rehearsal.run import PROGRAM, Rehearsal, rehearse
 from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
 from settings import Role, SettingsError
-from tests.rehearsal.conftest import Vary
+from tests.rehearsal.conftest import FLUX, Vary
 
 THREE_HOSTS = {
     "proxmox.hosts": ["pve1", "pve2", "pve3"],
@@ -60,6 +60,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"
         for chart in ("longhorn", "metallb", "traefik")
     },
+    "Flux over SSH, with an age key": FLUX,
+    "Flux and a public repository": {"flux": {"url": "https://github.com/me/manifests.git"}},
     "another image factory": {
         "image": {"factory": "https://factory.example.org/", "extensions": ["siderolabs/i915"]}
     },
@@ -93,6 +95,19 @@ def test_a_first_preview_shows_all_that_an_up_makes(stack: str) -> None:
     preview, up = rehearse(stack, preview=True), rehearse(stack)
     assert preview.problems == []
     assert {r.urn for r in preview.castle.resources} == {r.urn for r in up.castle.resources}
+
+
+def test_what_sops_has_encrypted_is_not_opened(
+    vary: Vary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Pulumi.homelab.sops.yaml").write_text(
+        "ephemeral-castle:flux: {token: 'ENC[AES256_GCM,data:x]'}\nsops: {}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found = vary({"flux": {"url": "https://github.com/me/manifests.git"}})
+    assert found.problems == []
+    assert found.settings.flux and found.settings.flux.token
 
 
 def test_wrong_settings_end_a_rehearsal(vary: Vary) -> None:

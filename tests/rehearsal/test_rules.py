@@ -40,18 +40,25 @@ class Case:
     """A part of the message that tells."""
     on_host_network: bool = False
     """Begin with the castle whose Traefik stands on the host's network."""
+    with_flux: bool = False
+    """Begin with the castle that follows a repository."""
 
 
 CASES: dict[str, Case] = {}
 
 
 def case(
-    rule: str, resource: str, words: str, *, on_host_network: bool = False
+    rule: str,
+    resource: str,
+    words: str,
+    *,
+    on_host_network: bool = False,
+    with_flux: bool = False,
 ) -> Callable[[Callable[[Castle], None]], Callable[[Castle], None]]:
     """Make a function that breaks a castle a case of a rule."""
 
     def add(break_it: Callable[[Castle], None]) -> Callable[[Castle], None]:
-        CASES[break_it.__name__] = Case(rule, break_it, resource, words, on_host_network)
+        CASES[break_it.__name__] = Case(rule, break_it, resource, words, on_host_network, with_flux)
         return break_it
 
     return add
@@ -744,15 +751,67 @@ def a_route_does_not_wait_for_its_kind(castle: Castle) -> None:
     forget(one(castle, "whoami-route"), "::traefik-release")
 
 
+@case(
+    "flux_can_be_removed",
+    "flux-instance",
+    "FluxUninstall does not come after it",
+    with_flux=True,
+)
+def flux_is_deleted_before_its_removal(castle: Castle) -> None:
+    forget(one(castle, "flux-uninstall"), "::flux-instance")
+
+
+@case("flux_can_be_removed", "flux-source", "must be deleted_with FluxUninstall", with_flux=True)
+def a_repository_waits_for_a_dead_controller(castle: Castle) -> None:
+    one(castle, "flux-source").deleted_with = one(castle, "cluster-secrets").urn
+
+
+@case("the_dying_cluster_is_not_asked", "flux-uninstall", "must be deleted_with", with_flux=True)
+def the_removal_of_flux_asks_a_dying_cluster(castle: Castle) -> None:
+    one(castle, "flux-uninstall").deleted_with = None
+
+
+@case("secrets_are_secret", "flux-castle-git", "stringData would stand", with_flux=True)
+def a_deploy_key_is_plain(castle: Castle) -> None:
+    put(one(castle, "flux-castle-git"), "stringData", {"identity": "open sesame"})
+
+
+@case(
+    "applications_outlive_their_kustomization",
+    "flux-kustomization",
+    "needs deletionPolicy Orphan",
+    with_flux=True,
+)
+def what_was_applied_goes_with_its_kustomization(castle: Castle) -> None:
+    take(one(castle, "flux-kustomization"), "spec.deletionPolicy")
+
+
+@case("sources_wait_for_flux", "flux-source", "no matches for kind", with_flux=True)
+def a_repository_does_not_wait_for_its_kind(castle: Castle) -> None:
+    forget(one(castle, "flux-source"), "::flux-ready")
+
+
+@case(
+    "secrets_come_before_their_use",
+    "flux-source",
+    "nothing orders it after its secret castle-git",
+    with_flux=True,
+)
+def a_repository_does_not_wait_for_its_key(castle: Castle) -> None:
+    forget(one(castle, "flux-source"), "::flux-castle-git")
+
+
 # The tests ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_would_be_refused_is_found(
-    name: str, homelab: Rehearsal, host_network: Rehearsal
+    name: str, homelab: Rehearsal, host_network: Rehearsal, gitops: Rehearsal
 ) -> None:
     found = CASES[name]
-    castle = deepcopy((host_network if found.on_host_network else homelab).castle)
+    other = host_network if found.on_host_network else gitops
+    begin = other if found.on_host_network or found.with_flux else homelab
+    castle = deepcopy(begin.castle)
     found.break_it(castle)
     said = [
         finding
@@ -779,10 +838,11 @@ def test_every_rule_names_its_source_and_its_reason(rule: str) -> None:
 
 
 def test_the_castle_as_it_is_would_be_refused_nothing(
-    homelab: Rehearsal, host_network: Rehearsal
+    homelab: Rehearsal, host_network: Rehearsal, gitops: Rehearsal
 ) -> None:
     assert rules.findings(homelab.castle) == []
     assert rules.findings(host_network.castle) == []
+    assert rules.findings(gitops.castle) == []
 
 
 def test_breaking_a_copy_leaves_the_castle_as_it_is(homelab: Rehearsal, castle: Castle) -> None:

@@ -170,3 +170,45 @@ def test_a_stack_with_a_dot_is_named_whole(tmp_path: Path) -> None:
 def test_merge_keys_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.t.yaml").write_text("x: &d {a: 1}\nconfig: {a:g: {<<: *d, b: 2}}")
     stack_file.read("t", tmp_path)
+
+
+FLUX = """
+config:
+  ephemeral-castle:flux: {url: https://tazlab.net/m.git, token: {secure: v1:abc}}
+  ephemeral-castle:sops: {age_key: {secure: v1:def}}
+"""
+
+
+def test_a_placeholder_stands_for_a_secret_among_other_keys(tmp_path: Path) -> None:
+    found = read(tmp_path, FLUX)
+    assert json.loads(found.config["ephemeral-castle:flux"]) == {
+        "url": "https://tazlab.net/m.git",
+        "token": "rehearsal",
+    }
+    assert "ephemeral-castle:flux" in found.secret_keys
+    assert "ephemeral-castle:sops" in found.secret_keys
+
+
+def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
+    problem = refused(tmp_path, FLUX.replace("https://tazlab.net/m.git", "{secure: v1:ghi}"))
+    assert (problem.path, problem.value) == ("flux", "encrypted")
+
+
+def test_what_sops_has_encrypted_has_placeholders_too(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.sops.yaml").write_text(
+        "proxmoxve:apiToken: ENC[AES256_GCM,data:x]\n"
+        "ephemeral-castle:flux: {token: 'ENC[AES256_GCM,data:x]'}\n"
+        "sops: {version: 3.13.3}\n"
+    )
+    found = read(tmp_path, FLUX.replace(", token: {secure: v1:abc}", ""))
+    assert found.config[TOKEN] == stack_file.PLACEHOLDER_TOKEN
+    assert json.loads(found.config["ephemeral-castle:flux"])["token"] == "rehearsal"
+    assert TOKEN in found.secret_keys
+
+
+def test_an_encrypted_file_is_no_stack_of_its_own(tmp_path: Path) -> None:
+    for name in ("homelab", "homelab.sops"):
+        (tmp_path / f"Pulumi.{name}.yaml").touch()
+    with pytest.raises(SettingsError) as raised:
+        stack_file.read("xyz", tmp_path)
+    assert raised.value.problems[0].cure == "known here: homelab"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from engine import state
 from rehearsal.run import PROGRAM, Rehearsal, rehearse
@@ -17,6 +17,7 @@ from report import gather
 from report.model import Report
 from tests.rehearsal.conftest import vary as vary
 from tests.rehearsal.conftest import write_stack
+from tests.settings.test_fixtures import document
 
 MakeReport = Callable[..., Report]
 VALID = sorted((PROGRAM / "tests" / "settings" / "valid").glob("*.yaml"))
@@ -62,7 +63,8 @@ def make_report(tmp_path: Path, resources: list[dict[str, Any]]) -> MakeReport:
 @functools.cache
 def _rehearsed(path: Path) -> Rehearsal:
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(path, Path(folder) / f"Pulumi.{path.stem}.yaml")
+        file = Path(folder) / f"Pulumi.{path.stem}.yaml"
+        file.write_text(yaml.safe_dump({"config": document(path)}), encoding="utf-8")
         return rehearse(path.stem, Path(folder))
 
 

@@ -57,6 +57,11 @@ class KubernetesClient:
         """Merge changes into an object, or into its status at ``…/status``."""
         await self._call("PATCH", path, body, _MERGE)
 
+    async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> None:
+        """Apply an object as its server does it: what the manager does not name stays as it is."""
+        query = f"?fieldManager={manager}&force=true"
+        await self._call("PATCH", path + query, body, "application/apply-patch+yaml")
+
     async def delete(self, path: str) -> None:
         """Delete an object, if it is there."""
         await self._call("DELETE", path)

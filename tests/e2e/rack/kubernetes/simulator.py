@@ -11,6 +11,7 @@ from ..talos.cluster import LiveCluster
 from ..talos.simulator import TalosSimulator
 from . import kubelets, load_balancer, volumes
 from .control_plane import ControlPlane
+from .flux import FluxStandIn
 from .programs import Programs
 from .webhook import MetallbWebhook
 
@@ -32,6 +33,7 @@ class KubernetesSimulator:
         self._directory = directory
         self._planes: dict[str, ControlPlane] = {}
         self._webhooks: dict[str, MetallbWebhook] = {}
+        self._flux: dict[str, FluxStandIn] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         talos.on_change = self._changed.set
@@ -73,6 +75,7 @@ class KubernetesSimulator:
             await load_balancer.assign_addresses(plane.client)
             await volumes.provision(plane.client)
             await self._webhooks[cluster.id].follow(plane.client)
+            await self._flux[cluster.id].follow(plane.client)
 
     async def _switch_on(self, cluster: LiveCluster) -> None:
         cluster.require_endpoint()
@@ -85,6 +88,7 @@ class KubernetesSimulator:
             raise
         self._planes[cluster.id] = plane
         self._webhooks[cluster.id] = MetallbWebhook(folder, self.webhook_delay)
+        self._flux[cluster.id] = FluxStandIn(folder)
 
     async def _switch_off(self, cluster_id: str) -> None:
         # Forgotten only once it has stopped: a rack that is stopped meanwhile does the rest.

@@ -1,0 +1,92 @@
+"""The Kubernetes API as our own waits and removals ask it: a few verbs, and a certificate.
+
+Leaves out all that the Kubernetes provider does: what is made belongs to it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+
+import yaml
+
+from components.mutual_tls import context_of
+
+ANSWER_LIMIT = 10
+"""Seconds that one answer of the API may take."""
+
+
+class ApiError(Exception):
+    """The API did not answer, or said no: one sentence."""
+
+
+class ClusterApi:
+    """The API of one cluster, asked with a client certificate."""
+
+    def __init__(self, endpoint: str, tls: ssl.SSLContext) -> None:
+        """``endpoint`` is ``https://VIP:6443``."""
+        self._endpoint = endpoint
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),  # the cluster is in the house: no proxy leads there
+            urllib.request.HTTPSHandler(context=tls),
+        )
+
+    @classmethod
+    def of(cls, kubeconfig: str) -> ClusterApi:
+        """The API that a kubeconfig of Talos leads to; raises ``ApiError`` if it cannot be read."""
+        try:
+            document = yaml.safe_load(kubeconfig)
+            cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+            tls = context_of(
+                {
+                    "ca_certificate": cluster["certificate-authority-data"],
+                    "client_certificate": user["client-certificate-data"],
+                    "client_key": user["client-key-data"],
+                }
+            )
+            return cls(cluster["server"], tls)
+        except (yaml.YAMLError, LookupError, TypeError, ValueError, OSError):
+            # Never the reason itself: it may quote what it could not read.
+            raise ApiError("the kubeconfig cannot be read") from None
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """An object or a list, or ``None`` where there is none."""
+        return self._call("GET", path, None)
+
+    def items(self, path: str) -> list[dict[str, Any]]:
+        """The objects of a list; none where their kind does not exist."""
+        return (self.get(path) or {"items": []})["items"]  # type: ignore[no-any-return]
+
+    def merge(self, path: str, change: dict[str, Any]) -> None:
+        """Merge a change into an object, if it is there."""
+        self._call("PATCH", path, change)
+
+    def delete(self, path: str, **options: Any) -> None:
+        """Delete an object, if it is there; ``options`` are those of ``DeleteOptions``."""
+        self._call("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions"} | options)
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        request = urllib.request.Request(
+            self._endpoint + path,
+            json.dumps(body).encode() if body is not None else None,
+            {"Content-Type": kind},
+            method=method,
+        )
+        try:
+            with self._opener.open(request, timeout=ANSWER_LIMIT) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 404:
+                return None
+            raise ApiError(f"the Kubernetes API answers {error.code} {error.reason}") from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise ApiError(
+                f"the Kubernetes API at {self._endpoint} does not answer: {error}"
+            ) from None

@@ -1,0 +1,95 @@
+"""Waits for Flux: a resource that is there once a part of Flux says that it is ready.
+
+The engine's own wait for a condition ends with "timed out" and no reason; this one ends with what
+Flux said last, which is where a wrong key or branch shows. It waits when it is made and when what
+it waits for changes, and never stands in the way of a preview or a removal.
+
+The state names ``FluxReadyProvider`` by this module: a castle that was built before a move of it
+could not be changed after.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from components import flux_health
+from components.cluster_api import ApiError, ClusterApi
+
+LIMITS = {"controllers": 600, "source": 300}
+"""Seconds that each part has: controllers pull their images, a repository is fetched."""
+CURES = {
+    "controllers": "Look at the pods of the namespace flux-system",
+    "source": "Check flux.url, flux.branch and the key or token that goes with them",
+}
+INTERVAL = 2
+"""Seconds between two looks."""
+
+
+class FluxReady(dynamic.Resource, module="castle", name="FluxReady"):
+    """A part of Flux that is ready."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        part: str,
+        wanted: str,
+        kubeconfig: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Wait for ``part``, a word of ``flux_health.PARTS``.
+
+        ``wanted`` says what is waited for, as text: where it changes, it is waited for again.
+        """
+        super().__init__(
+            FluxReadyProvider(),
+            resource_name,
+            {"part": part, "wanted": wanted, "kubeconfig": pulumi.Output.secret(kubeconfig)},
+            opts,
+        )
+
+
+class FluxReadyProvider(dynamic.ResourceProvider):
+    """Waits on create and update, and has nothing to do at any other time."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Wait until the part is ready; raises with the last that it said."""
+        wait(props)
+        return dynamic.CreateResult(props["part"], _kept(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Something else is to be ready; a renewed kubeconfig is nothing."""
+        return dynamic.DiffResult(changes=_kept(olds) != _kept(news))
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Wait again."""
+        wait(news)
+        return dynamic.UpdateResult(_kept(news))
+
+
+def _kept(props: dict[str, Any]) -> dict[str, Any]:
+    return {key: props.get(key) for key in ("part", "wanted")}
+
+
+def wait(props: dict[str, Any]) -> None:
+    """Look every ``INTERVAL`` seconds; raises ``TimeoutError`` when the part's time is over."""
+    api, part = ClusterApi.of(props["kubeconfig"]), props["part"]
+    until = time.monotonic() + LIMITS[part]
+    while True:
+        try:
+            found = api.get(flux_health.PARTS[part])
+            if flux_health.is_ready(found):
+                return
+            said = flux_health.sentence(found)
+        except ApiError as error:
+            said = str(error)
+        if time.monotonic() >= until:
+            raise TimeoutError(
+                f"{props['wanted']} after {LIMITS[part]} s: {said}. {CURES[part]}, then run `up` "
+                "again: it goes on from here."
+            )
+        time.sleep(INTERVAL)

@@ -1,0 +1,125 @@
+"""A git repository behind https and a token, on loopback: ``git http-backend`` behind a door."""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import trustme
+
+IDENTITY = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "A Test"), ("EMAIL", "test@tazlab.net"))
+}
+
+
+class GitRepository:
+    """A bare repository that is served, and a work tree that pushes to it."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self.bare = folder / "served" / "manifests.git"
+        self.tree = folder / "tree"
+        self.token = token
+        """Password of the user ``git``."""
+        self.url = ""
+        """``https://127.0.0.1:PORT/manifests.git``."""
+        self.tree.mkdir(parents=True)
+        self._git("init", "-q", "--bare", "--initial-branch=main", str(self.bare))
+        self._git("init", "-q", "--initial-branch=main")
+
+    def push(self, message: str) -> str:
+        """Commit all that is in the tree, push it, and return the commit."""
+        self._git("add", "--all")
+        self._git("commit", "-q", "-m", message)
+        self._git("push", "-q", str(self.bare), "main")
+        return self.head
+
+    @property
+    def head(self) -> str:
+        """The newest commit."""
+        return self._git("rev-parse", "HEAD").strip()
+
+    def _git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=self.tree,
+            env=os.environ | IDENTITY | {"GIT_CONFIG_GLOBAL": "/dev/null"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+
+@contextmanager
+def served(repository: GitRepository) -> Iterator[GitRepository]:
+    """Serve a repository while the block runs."""
+    pair = f"git:{repository.token}".encode()
+    allowed = f"Basic {base64.b64encode(pair).decode()}"
+
+    class Door(BaseHTTPRequestHandler):
+        """Lets in who has the token, and hands them to git."""
+
+        def do_GET(self) -> None:
+            """Fetching begins with a look at the references."""
+            if self.headers.get("Authorization") != allowed:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            path, _, query = self.path.partition("?")
+            length = self.headers.get("Content-Length", "0")
+            done = subprocess.run(
+                ["git", "http-backend"],
+                input=self.rfile.read(int(length)),
+                env=os.environ
+                | {
+                    "GIT_PROJECT_ROOT": str(repository.bare.parent),
+                    "GIT_HTTP_EXPORT_ALL": "1",
+                    "PATH_INFO": path,
+                    "QUERY_STRING": query,
+                    "REQUEST_METHOD": self.command,
+                    "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                    "CONTENT_LENGTH": length,
+                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                    "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                },
+                capture_output=True,
+                check=True,
+            )
+            head, _, body = done.stdout.partition(b"\r\n\r\n")
+            fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+            self.send_response(int(fields.pop("Status", "200").split()[0]))
+            # git's TLS takes an end that was not announced for an attack.
+            for name, value in (fields | {"Content-Length": str(len(body))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    repository.url = f"https://127.0.0.1:{server.server_port}/manifests.git"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield repository
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

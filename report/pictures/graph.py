@@ -190,11 +190,14 @@ def _past_others(pairs: list[tuple[_Place, _Place]], left: float) -> list[Shape]
     ends: list[float] = []
     """By lane: how far down it is taken."""
     for above, below in sorted(pairs, key=lambda pair: (pair[0].y, pair[1].y)):
-        start, end = above.y + above.height - 16, below.y + 17
+        # From row to row in the room between them: beside either end there may be a neighbour.
+        start, end = above.y + above.height, below.y - 2
         lane = next((n for n, taken in enumerate(ends) if taken < start), len(ends))
         ends[lane : lane + 1] = [end]
         x = max(1.0, left - 8 - lane * LANE)
-        way = straight((above.x, start), (x, start), (x, end), (below.x - 2, end))
+        off, on = start + BETWEEN / 3, end - BETWEEN / 3
+        out, into = above.x + PADDING, below.x + PADDING + lane * LANE
+        way = straight((out, start), (out, off), (x, off), (x, on), (into, on), (into, end))
         shapes.append(Line(d=way, style="edge-outer", arrow=True))
     return shapes
 

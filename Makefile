@@ -87,6 +87,9 @@ format: .venv/ready-dev ## Put the code into its format
 bench: .venv/ready ## Measure the rehearsal for 3, 30 and 100 workers
 	@$(BIN)/python -m rehearsal.bench
 
+schema: .venv/ready ## Write settings/schema.json, which editors read, anew from the models
+	@$(BIN)/python -m settings.schema
+
 requirements: .venv/ready-dev ## Write requirements*.txt anew from requirements*.in
 	@$(BIN)/pip-compile --quiet --no-header --strip-extras --no-emit-options \
 		--no-emit-index-url --no-emit-trusted-host requirements.in

@@ -17,17 +17,34 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SecretStr,
     StrictBool,
     StrictStr,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from settings.plan import Node, Role, plan_nodes
 
 PROJECT = "ephemeral-castle"
 """The project's name: the namespace of its settings in a stack file."""
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DOTTED = r"\d{1,3}(\.\d{1,3}){3}"
+_VERSION = re.compile(r"v\d{1,4}(\.\d{1,4}){2}")
+_CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_URL = re.compile(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?")
+_SECURE_URL = re.compile(_URL.pattern.replace("https?", "https"))
+_EXTENSION = re.compile(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*")
+_TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
+_PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
+"""Short names of machines, as ``nodes.overrides`` writes them."""
 
 
 class UserError(ValueError):
@@ -97,13 +114,13 @@ def _network(value: Any) -> IPv4Network:
 
 
 def _version(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"v\d{1,4}(\.\d{1,4}){2}", value):
+    if isinstance(value, str) and _VERSION.fullmatch(value):
         return value
     raise UserError("is not a full version", 'write all three numbers, as in "v1.13.9"')
 
 
 def _chart_version(value: str) -> str:
-    if re.fullmatch(r"\d{1,4}(\.\d{1,4}){2}", value):
+    if _CHART_VERSION.fullmatch(value):
         return value
     raise UserError("is not a full chart version", 'write all three numbers, as in "1.12.1"')
 
@@ -129,13 +146,13 @@ def _host_name(value: str) -> str:
 
 
 def _email(value: str) -> str:
-    if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", value):
+    if _EMAIL.fullmatch(value):
         return value
     raise UserError("is not an e-mail address", "write it like me@example.org")
 
 
 def _url(value: str) -> str:
-    if re.fullmatch(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?", value):
+    if _URL.fullmatch(value):
         return value.rstrip("/")
     raise UserError("is not a web address", "begin with https:// and a host name")
 
@@ -153,7 +170,7 @@ def _odd(value: int) -> int:
 
 
 def _extension(value: str) -> str:
-    if re.fullmatch(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*", value):
+    if _EXTENSION.fullmatch(value):
         return value
     raise UserError("is not the name of a system extension", "write it like siderolabs/i915")
 
@@ -165,33 +182,69 @@ def _secure_url(value: str) -> str:
 
 
 def _token(value: SecretStr) -> SecretStr:
-    if re.fullmatch(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+", value.get_secret_value()):
+    if _TOKEN.fullmatch(value.get_secret_value()):
         return value
     raise UserError("is not an API token of Proxmox", "write it like USER@REALM!NAME=SECRET")
 
 
 def _tag(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+    if _PROXMOX_NAME.fullmatch(value):
         return value
     raise UserError(
         "is not a name that Proxmox accepts", "use letters, digits, hyphen, dot or underscore"
     )
 
 
+@dataclass(frozen=True)
+class Like:
+    """What an editor is told of a text that one of our own validators reads."""
+
+    pattern: re.Pattern[str]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Any limit that the field has beside, and the pattern."""
+        return {**handler(schema), "pattern": f"^{self.pattern.pattern}$"}
+
+
+_SECRET = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"secure": {"type": "string"}},
+            "required": ["secure"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""A secret as it stands in a stack file: encrypted by the engine, or, where it must be, as text."""
+
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
-Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
-Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse)]
-Version = Annotated[str, BeforeValidator(_version)]
-ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version)]
-DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label)]
-HostName = Annotated[StrictStr, AfterValidator(_host_name)]
-Email = Annotated[StrictStr, AfterValidator(_email)]
-Url = Annotated[StrictStr, AfterValidator(_url)]
-SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url)]
-Token = Annotated[SecretStr, AfterValidator(_token)]
-ProxmoxName = Annotated[StrictStr, AfterValidator(_tag)]
+Network4 = Annotated[
+    IPv4Network, BeforeValidator(_network), Like(re.compile(rf"{_DOTTED}/\d{{1,2}}"))
+]
+Range = Annotated[
+    AddressRange,
+    BeforeValidator(AddressRange.parse),
+    WithJsonSchema({"type": "string", "pattern": rf"^\s*{_DOTTED}\s*-\s*{_DOTTED}\s*$"}),
+]
+Version = Annotated[str, BeforeValidator(_version), Like(_VERSION)]
+ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version), Like(_CHART_VERSION)]
+DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label), Like(_DNS_LABEL)]
+HostName = Annotated[
+    StrictStr,
+    AfterValidator(_host_name),
+    Like(re.compile(rf"({_DNS_LABEL.pattern}\.)+(?!\d+$){_DNS_LABEL.pattern}")),
+]
+Email = Annotated[StrictStr, AfterValidator(_email), Like(_EMAIL)]
+Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
+SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
+Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(_SECRET)]
+ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]
 Whole = Annotated[int, Field(strict=True)]
-Extension = Annotated[StrictStr, AfterValidator(_extension)]
+Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
 CONTROL_PLANE_CORES = 2
 """Least cores of a control plane that work."""
 CONTROL_PLANE_MIB = 2048
@@ -256,7 +309,7 @@ class Machine(Group):
 class ControlPlanes(Machine):
     """The control planes: etcd and the Kubernetes API."""
 
-    count: Annotated[Whole, AfterValidator(_odd)] = 1
+    count: Annotated[Whole, AfterValidator(_odd), Field(json_schema_extra={"enum": [1, 3, 5]})] = 1
     """How many: 1, 3 or 5, because etcd needs a majority to live."""
     first_address: Address
     """Address of the first one; the others follow it, one by one."""
@@ -287,12 +340,19 @@ class Override(Group):
     """What one machine has that differs from its role; only the keys given count."""
 
     address: Address | None = None
+    """Its address, in place of its turn in the run."""
     vm_id: Annotated[Whole, Field(ge=100, le=999_999_999)] | None = None
+    """Its VM id in Proxmox."""
     host: ProxmoxName | None = None
+    """The Proxmox node that it runs on; another one migrates it."""
     cores: Annotated[Whole, Field(ge=1, le=512)] | None = None
+    """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] | None = None
+    """Memory in MiB."""
     os_disk_gib: Annotated[Whole, Field(ge=10)] | None = None
+    """Size of the OS disk in GiB."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
+    """Size of the data disk in GiB; ``null`` for none."""
 
 
 class Nodes(Group):
@@ -300,16 +360,22 @@ class Nodes(Group):
 
     control_planes: ControlPlanes
     workers: Workers = Workers(count=0)
-    overrides: Annotated[dict[str, Override], BeforeValidator(lambda it: it or {})] = {}
+    overrides: Annotated[
+        dict[str, Override],
+        BeforeValidator(lambda it: it or {}),
+        Field(json_schema_extra={"propertyNames": {"pattern": f"^{MACHINE_NAME.pattern}$"}}),
+    ] = {}
     """By short name: ``worker-3``, ``control-plane-1``."""
 
 
 class Proxmox(Group):
     """Where the machines live."""
 
-    hosts: Annotated[tuple[ProxmoxName, ...], Field(min_length=1), AfterValidator(_different)] = (
-        "pve",
-    )
+    hosts: Annotated[
+        tuple[ProxmoxName, ...],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_different),
+    ] = ("pve",)
     """Proxmox nodes that machines are spread over; control planes land on different ones."""
     image_datastore: ProxmoxName = "local"
     """Storage with content type ``import``, on each host."""
@@ -334,6 +400,7 @@ class Chart(Group):
     """A Helm chart; the defaults are the versions that the castle's values are written for."""
 
     chart_version: ChartVersion
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr
     """Address of the chart repository, or a local folder that holds the chart."""
 
@@ -345,7 +412,9 @@ class Longhorn(Chart):
     """Copies of each volume; by default 2, or 1 where only one node carries a data disk."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
     chart_version: ChartVersion = "1.12.1"
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr = "https://charts.longhorn.io"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class MetalLB(Chart):
@@ -355,7 +424,9 @@ class MetalLB(Chart):
     """The addresses that MetalLB hands out; outside the router's DHCP range."""
     # renovate: datasource=helm depName=metallb registryUrl=https://metallb.github.io/metallb
     chart_version: ChartVersion = "0.16.1"
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr = "https://metallb.github.io/metallb"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class Acme(Group):
@@ -377,7 +448,9 @@ class Traefik(Chart):
     acme: Acme
     # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
     chart_version: ChartVersion = "41.3.0"
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr = "https://traefik.github.io/charts"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class Whoami(Group):

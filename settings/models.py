@@ -291,8 +291,10 @@ class Cluster(Group):
 
     name: Annotated[DnsLabel, Field(max_length=LONGEST_NAME)] = "castle"
     """Name of the cluster, and the first part of every machine's name, which has 63 at most."""
+    # renovate: datasource=github-releases depName=siderolabs/talos
     talos: Version = "v1.13.9"
     """Talos version, with its leading v."""
+    # renovate: datasource=github-releases depName=kubernetes/kubernetes
     kubernetes: Version = "v1.36.3"
     """Kubernetes version, with its leading v."""
     vip: Address

@@ -58,7 +58,7 @@ def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
 
 def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:
     pinned = dict(
-        line.split("==")
+        line.removesuffix(" \\").split("==")
         for line in (PROGRAM / "requirements.txt").read_text(encoding="utf-8").splitlines()
         if "==" in line
     )

@@ -43,6 +43,9 @@ _TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
 _PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
+_FIELD = r"[0-9*][0-9*/,-]*"
+_SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
 MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
 """Short names of machines, as ``nodes.overrides`` writes them."""
 
@@ -187,6 +190,23 @@ def _token(value: SecretStr) -> SecretStr:
     raise UserError("is not an API token of Proxmox", "write it like USER@REALM!NAME=SECRET")
 
 
+def _nfs(value: str) -> str:
+    if _NFS.fullmatch(value):
+        return value
+    raise UserError(
+        "is not the address of an NFS share", "write it like nfs://192.168.1.5:/backups"
+    )
+
+
+def _schedule(value: str) -> str:
+    if _SCHEDULE.fullmatch(value):
+        return value
+    raise UserError(
+        "is not a schedule of five fields (crontab(5))",
+        'write minute, hour, day, month and weekday, as in "0 3 * * *"',
+    )
+
+
 def _tag(value: str) -> str:
     if _PROXMOX_NAME.fullmatch(value):
         return value
@@ -243,6 +263,8 @@ Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
 SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
 Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(_SECRET)]
 ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]
+NfsShare = Annotated[StrictStr, AfterValidator(_nfs), Like(_NFS)]
+Schedule = Annotated[StrictStr, AfterValidator(_schedule), Like(_SCHEDULE)]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
 CONTROL_PLANE_CORES = 2
@@ -407,11 +429,24 @@ class Chart(Group):
     """Address of the chart repository, or a local folder that holds the chart."""
 
 
+class Backup(Group):
+    """Where Longhorn keeps backups of all volumes, the certificates' among them, and how many."""
+
+    target: NfsShare
+    """An NFS share that outlives the castle: ``nfs://192.168.1.5:/backups``."""
+    schedule: Schedule = "0 3 * * *"
+    """When each volume is backed up: minute, hour, day, month, weekday, in UTC."""
+    retain: Annotated[Whole, Field(ge=1, le=100)] = 7
+    """How many backups of a volume are kept; Longhorn's own limit is 100."""
+
+
 class Longhorn(Chart):
     """Storage on the data disks."""
 
     replicas: Annotated[Whole, Field(ge=1, le=20)] | None = None
     """Copies of each volume; by default 2, or 1 where only one node carries a data disk."""
+    backup: Backup | None = None
+    """Regular backups to a share outside of the castle; none by default."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
     chart_version: ChartVersion = "1.12.1"
     """Version of the chart: one whose values the castle writes."""

@@ -15,8 +15,10 @@ import yaml
 
 from components import longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
+from settings.models import Backup
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
+BACKUP = Backup(target="nfs://192.168.1.5:/backups")
 KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
 """Keys of the charts' own values, one dotted path a line."""
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
@@ -36,8 +38,8 @@ def traefik_values(exposure: Any, acme_server: Any = "production") -> dict[str, 
     )
 
 
-def longhorn_values() -> dict[str, Any]:
-    return longhorn.values(longhorn.LonghornArgs(chart=CHART, replicas=2))
+def longhorn_values(backup: Backup | None = None) -> dict[str, Any]:
+    return longhorn.values(longhorn.LonghornArgs(chart=CHART, replicas=2, backup=backup))
 
 
 def metallb_values(alone: bool) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def metallb_values(alone: bool) -> dict[str, Any]:
 def all_values(chart: str) -> list[dict[str, Any]]:
     """Every form that the values of a chart take."""
     return {
-        "longhorn-1.12.1": [longhorn_values()],
+        "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP)],
         "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
         "traefik-41.3.0": [traefik_values("load-balancer"), traefik_values("host-network")],
     }[chart]

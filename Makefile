@@ -26,12 +26,12 @@ venv: .venv/ready ## Make the environment that the program runs in
 
 .venv/ready: .venv/python requirements.txt
 	@echo "Installing what the castle needs ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	@echo "Installing what its tests need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 rehearse: .venv/ready ## Run the whole program without hardware, and tell what would happen
@@ -97,11 +97,17 @@ format: .venv/ready-dev ## Put the code into its format
 bench: .venv/ready ## Measure the rehearsal for 3, 30 and 100 workers
 	@$(BIN)/python -m rehearsal.bench
 
-requirements: .venv/ready-dev ## Write requirements*.txt anew from requirements*.in
-	@$(BIN)/pip-compile --quiet --no-header --strip-extras --no-emit-options \
-		--no-emit-index-url --no-emit-trusted-host requirements.in
-	@$(BIN)/pip-compile --quiet --no-header --strip-extras --no-emit-options --allow-unsafe \
-		--no-emit-index-url --no-emit-trusted-host requirements-dev.in
+schema: .venv/ready ## Write settings/schema.json, which editors read, anew from the models
+	@$(BIN)/python -m settings.schema
+
+# Nothing of this machine's own pip may get into the files. The update bot reads the command in their
+# first lines, and knows these options only.
+COMPILE := env -u PIP_FIND_LINKS -u PIP_TRUSTED_HOST $(abspath $(BIN))/pip-compile --quiet \
+	--generate-hashes --strip-extras --no-emit-index-url
+
+requirements: .venv/ready-dev ## Write requirements*.txt anew, with hashes, from requirements*.in
+	@$(COMPILE) requirements.in
+	@$(COMPILE) --allow-unsafe requirements-dev.in
 
 clean: ## Remove the environment and what tools left behind; the engine's state stays
 	@rm -rf .venv .pulumi-cli .e2e-tools .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """Longhorn: volumes on the data disks, each kept on several nodes.
 
-Leaves out backup targets and recurring jobs.
+Leaves out restoring from a backup: that is a person's choice, in Longhorn's own interface.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from components import control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from settings import Settings
+from settings.models import Backup
 
 NAMESPACE = "longhorn-system"
 STORAGE_CLASS = "longhorn"
@@ -30,6 +31,8 @@ class LonghornArgs:
     """The Helm chart."""
     replicas: int
     """Copies of each volume; at most the number of nodes with a data disk."""
+    backup: Backup | None
+    """Where backups go, when, and how many are kept; none without."""
 
     @classmethod
     def of(cls, settings: Settings) -> LonghornArgs:
@@ -37,6 +40,7 @@ class LonghornArgs:
         return cls(
             chart=ChartSource.of("longhorn", settings.longhorn),
             replicas=settings.replicas,
+            backup=settings.longhorn.backup,
         )
 
 
@@ -52,7 +56,7 @@ class Longhorn(pulumi.ComponentResource):
         super().__init__("ephemeral-castle:index:Longhorn", name, None, opts)
         self.storage_class = STORAGE_CLASS
         namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "privileged")
-        kubernetes.helm.v3.Release(
+        release = kubernetes.helm.v3.Release(
             f"{name}-release",
             name="longhorn",
             namespace=NAMESPACE,
@@ -66,7 +70,32 @@ class Longhorn(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create="20m", update="20m", delete="20m"),
             ),
         )
+        if args.backup:
+            self._regular_backups(f"{name}-backup", args.backup, release)
         self.register_outputs({"storage_class": self.storage_class})
+
+    def _regular_backups(self, name: str, backup: Backup, release: pulumi.Resource) -> None:
+        """Back up every volume that has no job of its own: Longhorn's group ``default``."""
+        kubernetes.apiextensions.CustomResource(
+            name,
+            api_version="longhorn.io/v1beta2",
+            kind="RecurringJob",
+            metadata={"name": "backup", "namespace": NAMESPACE},
+            spec={
+                "name": "backup",
+                "task": "backup",
+                "groups": ["default"],
+                "cron": backup.schedule,
+                "retain": backup.retain,
+                "concurrency": 1,
+            },
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # Its manager is ready once its webhook serves, which asks to see every job.
+                depends_on=[release],
+                custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m", delete="5m"),
+            ),
+        )
 
 
 def values(args: LonghornArgs) -> dict[str, Any]:
@@ -83,6 +112,7 @@ def values(args: LonghornArgs) -> dict[str, Any]:
         "taintToleration": f"{control_plane.LABEL}:NoSchedule",
     }
     return {
+        "defaultBackupStore": {"backupTarget": args.backup.target if args.backup else ""},
         # The one that matters: replicas of the storage class.
         "persistence": {"defaultClass": True, "defaultClassReplicaCount": args.replicas},
         "defaultSettings": settings,

@@ -30,6 +30,10 @@ CA_SERVERS = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
 }
 """Let's Encrypt's directories (letsencrypt.org/docs/staging-environment)."""
+STORAGE = {"staging": "/data/acme-staging.json", "production": "/data/acme.json"}
+"""A file for each. In one file Traefik would go on with staging's certificates after the change to
+production: it makes a new account, but keeps what it has (traefik pkg/provider/acme, Init). And
+going back and forth asks production for nothing again."""
 USER = 65532
 """The user that Traefik runs as in the pod network."""
 # renovate: datasource=docker depName=busybox
@@ -138,7 +142,7 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
     return {
         "deployment": {
             "replicas": 1,
-            # An acme.json that others can read is refused; a new volume belongs to root. No
+            # A file that others can read is refused; a new volume belongs to root. No
             # fsGroup instead: the kubelet would add the group's bits again (chart#257).
             "initContainers": [
                 {
@@ -148,7 +152,7 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                         "sh",
                         "-c",
                         f"chown -R {user}:{user} /data && "
-                        "if [ -f /data/acme.json ]; then chmod 600 /data/acme.json; fi",
+                        "find /data -name 'acme*.json' -exec chmod 600 {} +",
                     ],
                     "securityContext": {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0},
                     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
@@ -175,7 +179,7 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                 "acme": {
                     "email": args.acme_email,
                     "caServer": CA_SERVERS[args.acme_server],
-                    "storage": "/data/acme.json",
+                    "storage": STORAGE[args.acme_server],
                     "httpChallenge": {"entryPoint": "web"},
                 }
             }

@@ -19,6 +19,7 @@ _SECONDS = {
     "kubernetes:apps/v1:Deployment": 15,
     "kubernetes:metallb.io/v1beta1:IPAddressPool": 2,
     "kubernetes:metallb.io/v1beta1:L2Advertisement": 2,
+    "kubernetes:longhorn.io/v1beta2:RecurringJob": 2,
     "kubernetes:traefik.io/v1alpha1:IngressRoute": 2,
     "pulumi-python:dynamic/castle:FluxReady": 20,
 }

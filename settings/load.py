@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from settings import encrypted, rules
-from settings.models import PROJECT, Group, Nodes, Settings, UserError
+from settings.models import MACHINE_NAME, PROJECT, Group, Nodes, Settings, UserError
 from settings.problems import Problem, SettingsError, did_you_mean
 
 PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
@@ -25,7 +25,6 @@ PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 TOKEN = "proxmoxve:apiToken"
 """The key of the API token, the one secret that every stack needs."""
 
-_OVERRIDE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
 _SECRET_NAME = re.compile(r"token|secret|password|key", re.IGNORECASE)
 """Names below which a value is never shown, even where they do not belong."""
 _PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@|https?://[^/\s]*@")
@@ -241,7 +240,7 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
 
 def _override_names(nodes: Nodes) -> Iterator[Problem]:
     for name in nodes.overrides:
-        if not _OVERRIDE_NAME.fullmatch(name):
+        if not MACHINE_NAME.fullmatch(name):
             yield Problem(
                 f"nodes.overrides.{name}",
                 "set",

@@ -19,17 +19,37 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SecretStr,
     StrictBool,
     StrictStr,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from settings.plan import Node, Role, plan_nodes
 
 PROJECT = "ephemeral-castle"
 """The project's name: the namespace of its settings in a stack file."""
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DOTTED = r"\d{1,3}(\.\d{1,3}){3}"
+_VERSION = re.compile(r"v\d{1,4}(\.\d{1,4}){2}")
+_CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_URL = re.compile(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?")
+_SECURE_URL = re.compile(_URL.pattern.replace("https?", "https"))
+_EXTENSION = re.compile(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*")
+_TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
+_PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
+_FIELD = r"[0-9*][0-9*/,-]*"
+_SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
+MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
+"""Short names of machines, as ``nodes.overrides`` writes them."""
 
 
 class UserError(ValueError):
@@ -99,13 +119,13 @@ def _network(value: Any) -> IPv4Network:
 
 
 def _version(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"v\d{1,4}(\.\d{1,4}){2}", value):
+    if isinstance(value, str) and _VERSION.fullmatch(value):
         return value
     raise UserError("is not a full version", 'write all three numbers, as in "v1.13.9"')
 
 
 def _chart_version(value: str) -> str:
-    if re.fullmatch(r"\d{1,4}(\.\d{1,4}){2}", value):
+    if _CHART_VERSION.fullmatch(value):
         return value
     raise UserError("is not a full chart version", 'write all three numbers, as in "1.12.1"')
 
@@ -131,13 +151,13 @@ def _host_name(value: str) -> str:
 
 
 def _email(value: str) -> str:
-    if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", value):
+    if _EMAIL.fullmatch(value):
         return value
     raise UserError("is not an e-mail address", "write it like me@example.org")
 
 
 def _url(value: str) -> str:
-    if re.fullmatch(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?", value):
+    if _URL.fullmatch(value):
         return value.rstrip("/")
     raise UserError("is not a web address", "begin with https:// and a host name")
 
@@ -155,7 +175,7 @@ def _odd(value: int) -> int:
 
 
 def _extension(value: str) -> str:
-    if re.fullmatch(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*", value):
+    if _EXTENSION.fullmatch(value):
         return value
     raise UserError("is not the name of a system extension", "write it like siderolabs/i915")
 
@@ -167,17 +187,41 @@ def _secure_url(value: str) -> str:
 
 
 def _token(value: SecretStr) -> SecretStr:
-    if re.fullmatch(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+", value.get_secret_value()):
+    if _TOKEN.fullmatch(value.get_secret_value()):
         return value
     raise UserError("is not an API token of Proxmox", "write it like USER@REALM!NAME=SECRET")
 
 
+def _nfs(value: str) -> str:
+    if _NFS.fullmatch(value):
+        return value
+    raise UserError(
+        "is not the address of an NFS share", "write it like nfs://192.168.1.5:/backups"
+    )
+
+
+def _schedule(value: str) -> str:
+    if _SCHEDULE.fullmatch(value):
+        return value
+    raise UserError(
+        "is not a schedule of five fields (crontab(5))",
+        'write minute, hour, day, month and weekday, as in "0 3 * * *"',
+    )
+
+
 def _tag(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+    if _PROXMOX_NAME.fullmatch(value):
         return value
     raise UserError(
         "is not a name that Proxmox accepts", "use letters, digits, hyphen, dot or underscore"
     )
+
+
+_GIT_URL = re.compile(r"(ssh://[^\s/:@]+@|https://)[^\s/:@]+(:\d{1,5})?/[^\s?#]+")
+_GIT_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[\w./+@#-]+(?<![/.])")
+"""The greater part of git-check-ref-format(1)."""
+_REPOSITORY_PATH = re.compile(r"(?!/)(?!(.*/)?\.\.(/|$))[^\s\\]*")
+_INTERVAL = re.compile(r"[1-9]\d{0,4}[smh]")
 
 
 def _git_url(value: str) -> str:
@@ -190,8 +234,7 @@ def _git_url(value: str) -> str:
         raise UserError(
             "names a user or a password", "leave it out: flux.username and flux.token are for that"
         )
-    host = r"[^\s/:@]+(:\d{1,5})?/[^\s?#]+"
-    if re.fullmatch(rf"ssh://[^\s/:@]+@{host}|https://{host}", value):
+    if _GIT_URL.fullmatch(value):
         return value
     raise UserError(
         "is not the address of a git repository that Flux reads",
@@ -200,17 +243,14 @@ def _git_url(value: str) -> str:
 
 
 def _git_branch(value: str) -> str:
-    # The greater part of git-check-ref-format(1).
-    if re.fullmatch(r"(?![-/.])[\w./+@#-]+(?<![/.])", value) and not re.search(
-        r"\.\.|//|/\.|@\{|\.lock(/|$)", value
-    ):
+    if _GIT_BRANCH.fullmatch(value):
         return value
     raise UserError("is not the name of a branch", "write it like main")
 
 
 def _repository_path(value: str) -> str:
     parts = value.removeprefix("./").strip("/").split("/")
-    if value.startswith("/") or ".." in parts or re.search(r"[\s\\]", value):
+    if not _REPOSITORY_PATH.fullmatch(value):
         raise UserError(
             "is not a folder inside the repository", "write it from the repository's top, ./apps"
         )
@@ -218,7 +258,7 @@ def _repository_path(value: str) -> str:
 
 
 def _interval(value: str) -> str:
-    if re.fullmatch(r"[1-9]\d{0,4}[smh]", value):
+    if _INTERVAL.fullmatch(value):
         return value
     raise UserError("is not a length of time", "write a number with s, m or h, as in 1m")
 
@@ -270,27 +310,65 @@ def _age_key(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+@dataclass(frozen=True)
+class Like:
+    """What an editor is told of a text that one of our own validators reads."""
+
+    pattern: re.Pattern[str]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Any limit that the field has beside, and the pattern."""
+        return {**handler(schema), "pattern": f"^{self.pattern.pattern}$"}
+
+
+_SECRET = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"secure": {"type": "string"}},
+            "required": ["secure"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""A secret as it stands in a stack file: encrypted by the engine, or, where it must be, as text."""
+
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
-Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
-Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse)]
-Version = Annotated[str, BeforeValidator(_version)]
-ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version)]
-DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label)]
-HostName = Annotated[StrictStr, AfterValidator(_host_name)]
-Email = Annotated[StrictStr, AfterValidator(_email)]
-Url = Annotated[StrictStr, AfterValidator(_url)]
-SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url)]
-Token = Annotated[SecretStr, AfterValidator(_token)]
-ProxmoxName = Annotated[StrictStr, AfterValidator(_tag)]
-GitUrl = Annotated[StrictStr, AfterValidator(_git_url)]
-GitBranch = Annotated[StrictStr, AfterValidator(_git_branch)]
-RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path)]
-Interval = Annotated[StrictStr, AfterValidator(_interval)]
-DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key)]
-GitToken = Annotated[SecretStr, AfterValidator(_git_token)]
-AgeKey = Annotated[SecretStr, AfterValidator(_age_key)]
+Network4 = Annotated[
+    IPv4Network, BeforeValidator(_network), Like(re.compile(rf"{_DOTTED}/\d{{1,2}}"))
+]
+Range = Annotated[
+    AddressRange,
+    BeforeValidator(AddressRange.parse),
+    WithJsonSchema({"type": "string", "pattern": rf"^\s*{_DOTTED}\s*-\s*{_DOTTED}\s*$"}),
+]
+Version = Annotated[str, BeforeValidator(_version), Like(_VERSION)]
+ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version), Like(_CHART_VERSION)]
+DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label), Like(_DNS_LABEL)]
+HostName = Annotated[
+    StrictStr,
+    AfterValidator(_host_name),
+    Like(re.compile(rf"({_DNS_LABEL.pattern}\.)+(?!\d+$){_DNS_LABEL.pattern}")),
+]
+Email = Annotated[StrictStr, AfterValidator(_email), Like(_EMAIL)]
+Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
+SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
+Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(_SECRET)]
+ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]
+NfsShare = Annotated[StrictStr, AfterValidator(_nfs), Like(_NFS)]
+Schedule = Annotated[StrictStr, AfterValidator(_schedule), Like(_SCHEDULE)]
+GitUrl = Annotated[StrictStr, AfterValidator(_git_url), Like(_GIT_URL)]
+GitBranch = Annotated[StrictStr, AfterValidator(_git_branch), Like(_GIT_BRANCH)]
+RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path), Like(_REPOSITORY_PATH)]
+Interval = Annotated[StrictStr, AfterValidator(_interval), Like(_INTERVAL)]
+DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key), WithJsonSchema(_SECRET)]
+GitToken = Annotated[SecretStr, AfterValidator(_git_token), WithJsonSchema(_SECRET)]
+AgeKey = Annotated[SecretStr, AfterValidator(_age_key), WithJsonSchema(_SECRET)]
 Whole = Annotated[int, Field(strict=True)]
-Extension = Annotated[StrictStr, AfterValidator(_extension)]
+Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
 CONTROL_PLANE_CORES = 2
 """Least cores of a control plane that work."""
 CONTROL_PLANE_MIB = 2048
@@ -337,8 +415,10 @@ class Cluster(Group):
 
     name: Annotated[DnsLabel, Field(max_length=LONGEST_NAME)] = "castle"
     """Name of the cluster, and the first part of every machine's name, which has 63 at most."""
+    # renovate: datasource=github-releases depName=siderolabs/talos
     talos: Version = "v1.13.9"
     """Talos version, with its leading v."""
+    # renovate: datasource=github-releases depName=kubernetes/kubernetes
     kubernetes: Version = "v1.36.3"
     """Kubernetes version, with its leading v."""
     vip: Address
@@ -355,7 +435,7 @@ class Machine(Group):
 class ControlPlanes(Machine):
     """The control planes: etcd and the Kubernetes API."""
 
-    count: Annotated[Whole, AfterValidator(_odd)] = 1
+    count: Annotated[Whole, AfterValidator(_odd), Field(json_schema_extra={"enum": [1, 3, 5]})] = 1
     """How many: 1, 3 or 5, because etcd needs a majority to live."""
     first_address: Address
     """Address of the first one; the others follow it, one by one."""
@@ -386,12 +466,19 @@ class Override(Group):
     """What one machine has that differs from its role; only the keys given count."""
 
     address: Address | None = None
+    """Its address, in place of its turn in the run."""
     vm_id: Annotated[Whole, Field(ge=100, le=999_999_999)] | None = None
+    """Its VM id in Proxmox."""
     host: ProxmoxName | None = None
+    """The Proxmox node that it runs on; another one migrates it."""
     cores: Annotated[Whole, Field(ge=1, le=512)] | None = None
+    """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] | None = None
+    """Memory in MiB."""
     os_disk_gib: Annotated[Whole, Field(ge=10)] | None = None
+    """Size of the OS disk in GiB."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
+    """Size of the data disk in GiB; ``null`` for none."""
 
 
 class Nodes(Group):
@@ -399,16 +486,22 @@ class Nodes(Group):
 
     control_planes: ControlPlanes
     workers: Workers = Workers(count=0)
-    overrides: Annotated[dict[str, Override], BeforeValidator(lambda it: it or {})] = {}
+    overrides: Annotated[
+        dict[str, Override],
+        BeforeValidator(lambda it: it or {}),
+        Field(json_schema_extra={"propertyNames": {"pattern": f"^{MACHINE_NAME.pattern}$"}}),
+    ] = {}
     """By short name: ``worker-3``, ``control-plane-1``."""
 
 
 class Proxmox(Group):
     """Where the machines live."""
 
-    hosts: Annotated[tuple[ProxmoxName, ...], Field(min_length=1), AfterValidator(_different)] = (
-        "pve",
-    )
+    hosts: Annotated[
+        tuple[ProxmoxName, ...],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_different),
+    ] = ("pve",)
     """Proxmox nodes that machines are spread over; control planes land on different ones."""
     image_datastore: ProxmoxName = "local"
     """Storage with content type ``import``, on each host."""
@@ -433,8 +526,20 @@ class Chart(Group):
     """A Helm chart; the defaults are the versions that the castle's values are written for."""
 
     chart_version: ChartVersion
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr
     """Address of the chart repository, or a local folder that holds the chart."""
+
+
+class Backup(Group):
+    """Where Longhorn keeps backups of all volumes, the certificates' among them, and how many."""
+
+    target: NfsShare
+    """An NFS share that outlives the castle: ``nfs://192.168.1.5:/backups``."""
+    schedule: Schedule = "0 3 * * *"
+    """When each volume is backed up: minute, hour, day, month, weekday, in UTC."""
+    retain: Annotated[Whole, Field(ge=1, le=100)] = 7
+    """How many backups of a volume are kept; Longhorn's own limit is 100."""
 
 
 class Longhorn(Chart):
@@ -442,9 +547,13 @@ class Longhorn(Chart):
 
     replicas: Annotated[Whole, Field(ge=1, le=20)] | None = None
     """Copies of each volume; by default 2, or 1 where only one node carries a data disk."""
+    backup: Backup | None = None
+    """Regular backups to a share outside of the castle; none by default."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
     chart_version: ChartVersion = "1.12.1"
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr = "https://charts.longhorn.io"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class MetalLB(Chart):
@@ -454,7 +563,9 @@ class MetalLB(Chart):
     """The addresses that MetalLB hands out; outside the router's DHCP range."""
     # renovate: datasource=helm depName=metallb registryUrl=https://metallb.github.io/metallb
     chart_version: ChartVersion = "0.16.1"
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr = "https://metallb.github.io/metallb"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class Acme(Group):
@@ -476,7 +587,9 @@ class Traefik(Chart):
     acme: Acme
     # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
     chart_version: ChartVersion = "41.3.0"
+    """Version of the chart: one whose values the castle writes."""
     chart_repository: StrictStr = "https://traefik.github.io/charts"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class Whoami(Group):
@@ -510,6 +623,7 @@ class Flux(Chart):
     chart_version: ChartVersion = "0.49.0"
     """Version of the Flux Operator's chart, and with it of Flux: the operator brings it along."""
     chart_repository: StrictStr = "oci://ghcr.io/controlplaneio-fluxcd/charts"
+    """Address of the chart repository, or a local folder that holds the chart."""
 
 
 class Sops(Group):

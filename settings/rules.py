@@ -313,6 +313,33 @@ def replicas_have_disks(
         )
 
 
+def backups_leave_the_castle(
+    longhorn: Longhorn,
+    cluster: Cluster,
+    nodes: Nodes,
+    proxmox: Proxmox,
+    metallb: MetalLB,
+) -> Iterator[Problem]:
+    """A backup on a machine of the castle goes when the castle goes."""
+    if longhorn.backup is None:
+        return
+    server = longhorn.backup.target.removeprefix("nfs://").partition(":")[0]
+    try:
+        address = IPv4Address(server)
+    except ValueError:
+        return  # a name: what it stands for is the network's to know
+    owners = {node.address: node.short_name for node in plan_nodes(cluster, nodes, proxmox)}
+    owners[cluster.vip] = "the VIP"
+    owner = owners.get(address) or ("MetalLB's pool" if address in metallb.pool else None)
+    if owner:
+        yield Problem(
+            "longhorn.backup.target",
+            longhorn.backup.target,
+            f"belongs to the castle itself ({owner}): the backups would go with it",
+            "name a share on another machine of the house",
+        )
+
+
 def data_disk_told_apart(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
     """Talos finds the data disk by its size, so it must not be the size of the OS disk."""
     said = set()
@@ -397,6 +424,7 @@ RULES: tuple[Rule, ...] = (
     vm_ids_free_of_overlap,
     overrides_keep_to_their_role,
     replicas_have_disks,
+    backups_leave_the_castle,
     data_disk_told_apart,
     acme_production_needs_a_public_host,
     host_network_needs_one_control_plane,

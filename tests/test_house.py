@@ -82,7 +82,7 @@ def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
 
 def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:
     pinned = dict(
-        line.split("==")
+        line.removesuffix(" \\").split("==")
         for line in (PROGRAM / "requirements.txt").read_text(encoding="utf-8").splitlines()
         if "==" in line
     )

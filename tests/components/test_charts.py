@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,16 @@ import yaml
 
 from components import longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
+from settings.models import Backup
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
+BACKUP = Backup(target="nfs://192.168.1.5:/backups")
 KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
 """Keys of the charts' own values, one dotted path a line."""
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
 
 
-def traefik_values(exposure: Any) -> dict[str, Any]:
+def traefik_values(exposure: Any, acme_server: Any = "production") -> dict[str, Any]:
     return traefik.values(
         traefik.TraefikArgs(
             chart=CHART,
@@ -29,13 +33,13 @@ def traefik_values(exposure: Any) -> dict[str, Any]:
             storage_class="longhorn",
             after=[],
             acme_email="me@example.org",
-            acme_server="production",
+            acme_server=acme_server,
         )
     )
 
 
-def longhorn_values() -> dict[str, Any]:
-    return longhorn.values(longhorn.LonghornArgs(chart=CHART, replicas=2))
+def longhorn_values(backup: Backup | None = None) -> dict[str, Any]:
+    return longhorn.values(longhorn.LonghornArgs(chart=CHART, replicas=2, backup=backup))
 
 
 def metallb_values(alone: bool) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def metallb_values(alone: bool) -> dict[str, Any]:
 def all_values(chart: str) -> list[dict[str, Any]]:
     """Every form that the values of a chart take."""
     return {
-        "longhorn-1.12.1": [longhorn_values()],
+        "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP)],
         "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
         "traefik-41.3.0": [traefik_values("load-balancer"), traefik_values("host-network")],
     }[chart]
@@ -77,12 +81,38 @@ def test_traefik_on_the_hosts_network_takes_its_ports() -> None:
     assert values["service"] == {"enabled": False}
 
 
+def test_the_volume_is_put_right_before_traefik_starts(tmp_path: Path) -> None:
+    """The script itself, as far as one may without root, on a new and on a used volume."""
+    (container,) = traefik_values("load-balancer")["deployment"]["initContainers"]
+    script = container["command"][2].replace("/data", str(tmp_path))
+    script = script.replace("65532:65532", f"{os.getuid()}:{os.getgid()}")
+    subprocess.run(["sh", "-c", script], check=True)
+    assert list(tmp_path.iterdir()) == []
+    kept = {"acme.json": b'{"letsencrypt": 1}', "acme-staging.json": b"{}"}
+    for name, content in kept.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o644)
+    subprocess.run(["sh", "-c", script], check=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == kept
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+def test_staging_and_production_keep_their_certificates_apart() -> None:
+    """Traefik would serve staging's certificates on after the change, as they are still good."""
+
+    def storage(server: str) -> str:
+        values = traefik_values("load-balancer", server)
+        return str(values["certificatesResolvers"]["letsencrypt"]["acme"]["storage"])
+
+    assert storage("staging") == "/data/acme-staging.json"
+    assert storage("production") == "/data/acme.json"
+
+
 @pytest.mark.parametrize(("exposure", "user"), [("load-balancer", 65532), ("host-network", 0)])
 def test_the_volume_belongs_to_traefiks_user_in_both_exposures(exposure: str, user: int) -> None:
     values = traefik_values(exposure)
     (container,) = values["deployment"]["initContainers"]
     assert f"chown -R {user}:{user} /data" in container["command"][2]
-    assert "chmod 600 /data/acme.json" in container["command"][2]
     assert container["securityContext"]["runAsUser"] == 0
     assert values["podSecurityContext"]["runAsUser"] == user
     assert "fsGroup" not in values["podSecurityContext"]

@@ -116,6 +116,8 @@ def test_growth_and_new_images_make_no_machine_anew(make_lab: MakeLab) -> None:
         ("cluster.talos", "v1.13.0"),
         ("image.extensions", ["siderolabs/i915"]),
         ("longhorn.replicas", 3),
+        ("longhorn.backup", {"target": "nfs://192.168.1.5:/backups"}),
+        ("longhorn.backup", None),
         ("traefik.acme", {"email": "me@tazlab.net", "server": "production"}),
     ):
         lab.set(path, value)

@@ -90,11 +90,15 @@ async def talos_client(
     # gRPC remembers the failures of an address, so each connection has its own.
     socket = directory / f"{uuid.uuid4()}.sock"
     server = await asyncio.start_unix_server(forward, socket)
-    async with server, grpc.aio.insecure_channel(f"unix:{socket}") as channel:
-        yield TalosClient(channel)
-    for task in forwarding:
-        task.cancel()
-    await asyncio.gather(*forwarding, return_exceptions=True)
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+            yield TalosClient(channel)
+    finally:
+        # Since Python 3.12 leaving the server itself would wait for these.
+        server.close()
+        for task in forwarding:
+            task.cancel()
+        await asyncio.gather(*forwarding, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "several hosts with overrides": THREE_HOSTS,
     "no pool of machines": {"proxmox.pool": None},
     "VLAN and production": {"network.vlan": 20, "traefik.acme.server": "production"},
+    "backups": {"longhorn.backup": {"target": "nfs://192.168.1.5:/backups"}},
     "charts of a registry": {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"
         for chart in ("longhorn", "metallb", "traefik")
@@ -83,6 +84,23 @@ def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary)
     machines = len(found.settings.machines)
     for type_ in (rules.MACHINE, rules.APPLY, rules.READY):
         assert len(list(found.castle.of_type(type_))) == machines
+
+
+def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
+    castle = vary({"longhorn.backup": {"target": "nfs://192.168.1.5:/b", "retain": 3}}).castle
+    (job,) = castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
+    (release,) = (r for r in castle.of_type(rules.RELEASE) if r.plain("name") == "longhorn")
+    store = release.plain("values")["defaultBackupStore"]
+    assert store == {"backupTarget": "nfs://192.168.1.5:/b"}
+    assert job.plain("metadata")["namespace"] == release.plain("namespace")
+    assert release.urn in castle.before(job)
+    spec = job.plain("spec")
+    assert (spec["task"], spec["groups"]) == ("backup", ["default"])
+    assert (spec["cron"], spec["retain"]) == ("0 3 * * *", 3)
+
+
+def test_there_are_no_backups_unless_asked_for(homelab: Rehearsal) -> None:
+    assert not list(homelab.castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob"))
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)

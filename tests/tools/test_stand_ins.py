@@ -39,7 +39,7 @@ NAMESPACES = {
     "traefik": "traefik",
 }
 FORMS = [
-    (name, form) for name, forms in zip(NAMESPACES, (1, 2, 2), strict=True) for form in range(forms)
+    (name, form) for name, forms in zip(NAMESPACES, (2, 2, 2), strict=True) for form in range(forms)
 ]
 """Each chart with each form that our values for it take."""
 
@@ -186,6 +186,8 @@ def traits(document: dict[str, Any]) -> Any:
             kept = ("metadata", "provisioner", "reclaimPolicy", "allowVolumeExpansion")
             replicas = made["parameters"]["numberOfReplicas"]
             return {key: made[key] for key in kept} | {"replicas": replicas}
+        case "ConfigMap" if document["metadata"]["name"] == "longhorn-default-resource":
+            return yaml.safe_load(document["data"]["default-resource.yaml"])
         case "ValidatingWebhookConfiguration":
             hooks = {
                 hook["name"]: (

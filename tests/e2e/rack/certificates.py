@@ -16,6 +16,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _CLOCK_SKEW = datetime.timedelta(hours=1)
 _VALIDITY = datetime.timedelta(days=365)  # longer than the provider's renewal window of 720 h
 _TALOS_KEY_LABEL = b"ED25519 PRIVATE KEY"  # PKCS#8 under Talos' own label (facts/providers.md C0)
+# Python 3.13 asks for it, as it asks that a leaf names the key of its authority.
+_SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +59,7 @@ class CertificateAuthority:
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )
+            .add_extension(_SIGNS, critical=True)
         )
         return cls(builder.sign(key, hashes.SHA256()), key)
 
@@ -89,6 +102,7 @@ class CertificateAuthority:
                 ),
                 critical=False,
             )
+            .add_extension(self._identifier(), critical=False)
         )
         if hosts:
             names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
@@ -96,6 +110,17 @@ class CertificateAuthority:
         is_ed25519 = isinstance(self.key, ed25519.Ed25519PrivateKey)
         certificate = builder.sign(self.key, None if is_ed25519 else hashes.SHA256())
         return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What a leaf calls the authority's key: the authority's own word for it, if it has one.
+
+        Talos makes its words otherwise than this library, and OpenSSL compares them.
+        """
+        try:
+            own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        except x509.ExtensionNotFound:
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
 
 
 def _validity(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:

@@ -124,8 +124,12 @@ class Lab:
         file.write_text(yaml.safe_dump(project), encoding="utf-8")
 
     def set(self, path: str, value: Any) -> None:
-        """Change a setting: ``nodes.workers.count``."""
+        """Change a setting, ``nodes.workers.count``, or a whole group."""
         group, *keys = path.split(".")
+        if not keys:
+            self.config[f"ephemeral-castle:{group}"] = value
+            self._write_stack()
+            return
         holder = self.config.setdefault(f"ephemeral-castle:{group}", {})
         for key in keys[:-1]:
             holder = holder.setdefault(key, {})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..talos.cluster import LiveCluster
 from ..talos.simulator import TalosSimulator
-from . import kubelets, load_balancer, volumes
+from . import kubelets, load_balancer, replicas, volumes
 from .control_plane import ControlPlane
 from .programs import Programs
 from .webhook import MetallbWebhook
@@ -72,6 +72,7 @@ class KubernetesSimulator:
             await kubelets.report(plane.client, cluster.machines)
             await load_balancer.assign_addresses(plane.client)
             await volumes.provision(plane.client)
+            await replicas.keep(plane.client, cluster.machines, self._talos.hand)
             await self._webhooks[cluster.id].follow(plane.client)
 
     async def _switch_on(self, cluster: LiveCluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import urllib.parse
 import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from grpc import StatusCode
 
 from . import resources
+from .cluster import TalosCluster
 from .config import ConfigError, MachineConfig
+from .etcd import snapshot
 from .kubeconfig import admin_certificate, archive, kubeconfig
 from .machine import Machine, Service
 from .messages import cosi, talos
@@ -25,6 +28,8 @@ _NO_REBOOT, _STAGED = 2, 3
 _CREATED = 0
 _KIB = 1024
 _TASK_EVENT = "talos/runtime/machine.TaskEvent"
+_LIFECYCLE_SINCE = (1, 13)
+_ROUTES_FILE = "/proc/net/fib_trie"
 _BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 
 
@@ -105,6 +110,64 @@ class Procedures:
         ]
         return talos.EtcdMembers(members=members)
 
+    async def etcd_status(self, machine: Machine, _: Any) -> Any:
+        """Tell how one member of etcd is."""
+        cluster = self._etcd(machine)
+        member = cluster.members[machine.guest.vmid]
+        status = talos.EtcdMemberStatus(
+            member_id=member.id,
+            leader=next(iter(cluster.members.values())).id,
+            db_size=1,
+            db_size_in_use=1,
+        )
+        return talos.EtcdStatus(member_status=status)
+
+    async def etcd_alarms(self, machine: Machine, _: Any) -> Any:
+        """List the alarms: there is never one."""
+        self._etcd(machine)
+        return talos.EtcdAlarm()
+
+    async def etcd_leave(self, machine: Machine, _: Any) -> Any:
+        """Let a member leave."""
+        self._etcd(machine)
+        self._simulator.leave(machine)
+        return talos.EtcdLeaveCluster()
+
+    async def etcd_remove(self, machine: Machine, request: Any) -> Any:
+        """Remove a member that cannot leave by itself."""
+        self._simulator.remove_member(self._etcd(machine), request.member_id)
+        return talos.EtcdRemoveMemberByID()
+
+    async def etcd_snapshot(self, machine: Machine, _: Any) -> AsyncIterator[Any]:
+        """Stream a snapshot, made by the etcd behind the Kubernetes API."""
+        self._etcd(machine)
+        host = urllib.parse.urlsplit(machine.config.endpoint if machine.config else "").hostname
+        async for chunk in snapshot(f"{host}:2379"):
+            yield talos.Data(bytes=chunk)
+
+    async def pull(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
+        """Pull an image."""
+        yield talos.PullResponse(name=request.image_ref)
+
+    async def install(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
+        """Put another Talos on the disk, for the next boot (Talos 1.13 and newer)."""
+        if _minor(machine.version) < _LIFECYCLE_SINCE:
+            raise RefusalError(StatusCode.UNIMPLEMENTED, "unknown service LifecycleService")
+        self._simulator.install(machine, request.source.image_name)
+        yield talos.InstallResponse(progress=talos.InstallProgress(message="installing"))
+        yield talos.InstallResponse(progress=talos.InstallProgress(exit_code=0))
+
+    async def upgrade(self, machine: Machine, request: Any) -> Any:
+        """Put another Talos on the disk and boot it (Talos 1.12 and older)."""
+        self._simulator.install(machine, request.image)
+        self._simulator.reboot(machine)
+        return talos.Upgrade(ack="Upgrade request received", actor_id=str(uuid.uuid4()))
+
+    async def reboot(self, machine: Machine, _: Any) -> Any:
+        """Boot anew."""
+        self._simulator.reboot(machine)
+        return talos.Reboot(actor_id=str(uuid.uuid4()))
+
     async def memory(self, machine: Machine, _: Any) -> Any:
         """Tell how much memory there is."""
         return talos.Memory(meminfo=talos.MemInfo(memtotal=machine.guest.memory // _KIB))
@@ -123,7 +186,10 @@ class Procedures:
             yield talos.Data(bytes=archive(kubeconfig(config, client)))
 
     async def read(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
-        """Read a file; there is only the one by which a reboot is noticed."""
+        """Read a file: the one by which a reboot is noticed, or that of all own addresses."""
+        if request.path == _ROUTES_FILE:
+            yield talos.Data(bytes=self._routes(machine).encode())
+            return
         if request.path != _BOOT_ID_FILE:
             raise RefusalError(StatusCode.NOT_FOUND, f"{request.path}: no such file or directory")
         yield talos.Data(bytes=machine.boot_id.encode())
@@ -161,6 +227,28 @@ class Procedures:
                 event = cosi.Event(resource=resource, event_type=_CREATED)
                 yield cosi.WatchResponse(event=[event])
         await asyncio.Event().wait()
+
+    def _etcd(self, machine: Machine) -> TalosCluster:
+        """The cluster of a machine whose etcd answers."""
+        _require_control_plane(machine, "etcd")
+        if machine.config is not None and machine.address not in self._simulator.hand.sick_etcd:
+            cluster = self._simulator.cluster_of(machine.config)
+            if machine.guest.vmid in cluster.members and cluster.has_quorum:
+                return cluster
+        raise RefusalError(StatusCode.UNAVAILABLE, "etcdserver: no leader")
+
+    def _routes(self, machine: Machine) -> str:
+        """What the kernel writes of a machine's own addresses, shortened."""
+        own = [machine.address]
+        config = machine.config
+        if config and self._simulator.cluster_of(config).vip_holder() == machine.guest.vmid:
+            own += config.vips
+        return "".join(f"  |-- {address}\n     /32 host LOCAL\n" for address in own)
+
+
+def _minor(version: str) -> tuple[int, int]:
+    major, minor, *_ = version.removeprefix("v").split(".")
+    return int(major), int(minor)
 
 
 def _require_control_plane(machine: Machine, procedure: str) -> None:

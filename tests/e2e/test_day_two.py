@@ -90,6 +90,31 @@ def test_an_upgrade_that_is_refused_or_stopped(living: Lab) -> None:
     assert_no_diff(lab)
 
 
+def test_talos_first_and_then_kubernetes(living: Lab) -> None:
+    lab, kubernetes = living, Kubernetes(living)
+    lab.set("cluster.talos", NEW)
+    lab.set("cluster.kubernetes", "v1.36.4")
+    assert ("update", "cluster-kubernetes") in lab.preview().steps
+    with watched(lab):
+        process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "cluster-kubernetes updating" in line:
+                break
+        assert set(kubernetes.versions().values()) == {f"Talos ({NEW})"}
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert lab.pulumi("cancel", "--yes", "--stack", lab.stack).code == 0
+        assert_up(lab)
+    for node in kubernetes.nodes().values():
+        assert node["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.4"
+    again = lab.up()
+    assert again.code == 0 and not again.changes
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
+
+
 def start(lab: Lab, vm_id: int) -> None:
     """Switch a machine off and on by hand, as in Proxmox' web page."""
     host = lab.guests()[vm_id]["node"]

@@ -86,6 +86,11 @@ EtcdRemoveMemberByIDResponse messages:1:EtcdRemoveMemberByID*
 VolumeStatus                phase:1:int32 location:2 size:9:uint64
 MachineStatusStatus         ready:1:bool
 MachineStatus               stage:1:int32 status:2:MachineStatusStatus
+ApiServerConfigSpec         image:1
+ComponentConfigSpec         enabled:1:bool image:2
+KubeletSpec                 image:1
+ServiceSpec                 running:1:bool healthy:2:bool
+MachineConfigSpec           yaml_marshalled:1:bytes
 DiskSpec                    size:1:uint64 io_size:2:uint64 sector_size:3:uint64 readonly:4:bool \
 model:5 serial:6 wwid:8 transport:11 rotational:12:bool dev_path:14 pretty_size:15
 """

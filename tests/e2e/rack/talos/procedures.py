@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from .simulator import TalosSimulator
 
 _NO_REBOOT, _STAGED = 2, 3
-_CREATED = 0
+_CREATED, _UPDATED, _DESTROYED = 0, 1, 2
+_SERVICES = "Services.v1alpha1.talos.dev"
+_WATCH_INTERVAL = 0.1
+"""Seconds between two looks at what somebody watches."""
 _KIB = 1024
 _TASK_EVENT = "talos/runtime/machine.TaskEvent"
 _LIFECYCLE_SINCE = (1, 13)
@@ -216,17 +219,26 @@ class Procedures:
             yield cosi.ListResponse(resource=resource)
 
     async def watch_resources(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
-        """Show the resources as they are now; the first message is always empty (C2).
+        """Show the resources as they are, and then what changes; the first message is empty (C2).
 
-        The stream stays open, for the provider takes its end for an error. What changes later is
-        not shown: the provider opens a new watch for each attempt.
+        The stream stays open, for the provider takes its end for an error. A service that begins
+        anew with another image goes first and comes again, as the real one does.
         """
         yield cosi.WatchResponse()
-        for name, resource in resources.find(machine, request.namespace, request.type).items():
-            if request.id in ("", name):
-                event = cosi.Event(resource=resource, event_type=_CREATED)
-                yield cosi.WatchResponse(event=[event])
-        await asyncio.Event().wait()
+        shown: dict[str, tuple[Any, str]] = {}
+        while True:
+            found = resources.find(machine, request.namespace, request.type)
+            for name, resource in found.items():
+                if request.id not in ("", name):
+                    continue
+                mark = _mark(machine, name)
+                old = shown.get(name)
+                if old == (resource, mark):
+                    continue
+                shown[name] = resource, mark
+                for event in _events(old[0] if old else None, resource, old and old[1] != mark):
+                    yield cosi.WatchResponse(event=[event])
+            await asyncio.sleep(_WATCH_INTERVAL)
 
     def _etcd(self, machine: Machine) -> TalosCluster:
         """The cluster of a machine whose etcd answers."""
@@ -244,6 +256,20 @@ class Procedures:
         if config and self._simulator.cluster_of(config).vip_holder() == machine.guest.vmid:
             own += config.vips
         return "".join(f"  |-- {address}\n     /32 host LOCAL\n" for address in own)
+
+
+def _mark(machine: Machine, name: str) -> str:
+    """What a service runs, so that another image is a new beginning; empty for all else."""
+    return machine.config.images["kubelet"] if machine.config and name == "kubelet" else ""
+
+
+def _events(old: Any, new: Any, begins_anew: object) -> list[Any]:
+    if old is None:
+        return [cosi.Event(resource=new, event_type=_CREATED)]
+    if begins_anew and new.metadata.type == _SERVICES:
+        gone = cosi.Event(resource=old, event_type=_DESTROYED)
+        return [gone, cosi.Event(resource=new, event_type=_CREATED)]
+    return [cosi.Event(resource=new, event_type=_UPDATED, old=old)]
 
 
 def _minor(version: str) -> tuple[int, int]:

@@ -198,7 +198,7 @@ class TalosCluster(pulumi.ComponentResource):
         upkeep, client = args.upkeep, secrets.client_configuration
         before: pulumi.Resource = EtcdSnapshot(
             f"{name}-etcd-snapshot",
-            cluster=args.cluster_name,
+            cluster=upkeep.cluster,
             talos=args.talos_version,
             kubernetes=args.kubernetes_version,
             installer=args.installer,
@@ -221,7 +221,7 @@ class TalosCluster(pulumi.ComponentResource):
             )
         return KubernetesVersion(
             f"{name}-kubernetes",
-            cluster=args.cluster_name,
+            cluster=upkeep.cluster,
             talos=args.talos_version,
             kubernetes=args.kubernetes_version,
             control_planes=upkeep.control_planes,

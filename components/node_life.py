@@ -31,7 +31,7 @@ class Upkeep:
     """What all nodes' lives have in common."""
 
     cluster: str
-    """Name of the cluster."""
+    """Identity of the castle: names its lock and its snapshots."""
     vip: str
     """Virtual IP of the Kubernetes API."""
     talos: str
@@ -55,7 +55,7 @@ class Upkeep:
     def of(cls, settings: Settings) -> Upkeep:
         """What a stack asks for."""
         return cls(
-            cluster=settings.cluster.name,
+            cluster=settings.owner,
             vip=str(settings.cluster.vip),
             talos=settings.cluster.talos,
             control_planes=",".join(

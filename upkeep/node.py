@@ -176,7 +176,7 @@ class _Step:
                 if power is not None and to_cycle:
                     power.cycle()
                     self._back(before, "its power-cycle")
-        if self._is_control_plane and len(self._cluster.etcd.members()) > 1:
+        if self._is_control_plane:
             self._wait_for_etcd()
         drain.uncordon(self._cluster.api, self._node.name)
 
@@ -211,8 +211,9 @@ class _Step:
                 self._node.address,
                 "upgrade",
                 *("--image", self._props["installer"]),
-                # Drained already, and awaited by us: its own way knows nothing of Longhorn.
-                *("--drain=false", "--wait=false", "--progress=plain"),
+                # Drained already, and awaited by us: its own way knows nothing of Longhorn. A Talos
+                # before 1.13 wants to be told to keep its data.
+                *("--drain=false", "--wait=false", "--progress=plain", "--preserve"),
                 limit=INSTALL_LIMIT,
             )
         except TalosctlError as error:

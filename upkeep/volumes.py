@@ -14,14 +14,16 @@ _ALL = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
 
 def wait_until_spare(api: Api, node: str, limit: float) -> None:
-    """Wait until every volume has a healthy replica outside of a node.
+    """Wait until every volume that is in use has a healthy replica outside of a node.
 
-    A volume that wants one replica alone is away while its node is: it was made so. Raises
-    ``UpkeepError`` after ``limit`` seconds.
+    A volume that wants one replica alone is away while its node is: it was made so. One that is
+    not in use is not rebuilt, and loses nothing while its node boots. Raises ``UpkeepError`` after
+    ``limit`` seconds.
     """
 
     def look() -> None:
-        bound = [_name(volume) for volume in _last_healthy_on(api, node) if _copies(volume) > 1]
+        volumes = [v for v in _last_healthy_on(api, node) if _copies(v) > 1 and _is_in_use(v)]
+        bound = [_name(volume) for volume in volumes]
         if bound:
             raise NotYet(f"{node} has the only healthy replica of {', '.join(bound)}")
 
@@ -89,6 +91,10 @@ def _last_healthy_on(api: Api, node: str) -> Iterator[Object]:
 def _replicas(api: Api, node: str | None = None) -> list[Object]:
     replicas = api.list(f"{_ALL}/replicas")
     return [r for r in replicas if node is None or r["spec"].get("nodeID") == node]
+
+
+def _is_in_use(volume: Object) -> bool:
+    return bool(volume.get("status", {}).get("state") != "detached")
 
 
 def _copies(volume: Object) -> int:

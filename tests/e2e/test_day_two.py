@@ -23,17 +23,23 @@ pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 OLD, NEW = "v1.13.0", "v1.13.9"
 
 
-@pytest.fixture
-def living(make_lab: MakeLab) -> Lab:
-    """Three control planes and two workers, all with an old Talos."""
+def three(make_lab: MakeLab, talos: str, kubernetes: str) -> Lab:
+    """Three control planes and two workers, all of these versions."""
     lab = make_lab("pve1", "pve2", "pve3")
     lab.set("nodes.control_planes.count", 3)
     lab.set("nodes.control_planes.first_address", f"{lab.prefix}.251")
     lab.set("nodes.workers.count", 2)
-    lab.set("cluster.talos", OLD)
+    lab.set("cluster.talos", talos)
+    lab.set("cluster.kubernetes", kubernetes)
     lab.set("upkeep", {"drain_s": 20, "return_s": 60, "rebuild_s": 60})
     assert_up(lab)
     return lab
+
+
+@pytest.fixture
+def living(make_lab: MakeLab) -> Lab:
+    """Three control planes and two workers, all with an old Talos."""
+    return three(make_lab, OLD, "v1.36.3")
 
 
 def test_a_new_talos_one_node_at_a_time(living: Lab) -> None:
@@ -90,8 +96,9 @@ def test_an_upgrade_that_is_refused_or_stopped(living: Lab) -> None:
     assert_no_diff(lab)
 
 
-def test_talos_first_and_then_kubernetes(living: Lab) -> None:
-    lab, kubernetes = living, Kubernetes(living)
+def test_a_minor_of_talos_first_and_then_one_of_kubernetes(make_lab: MakeLab) -> None:
+    lab = three(make_lab, "v1.12.7", "v1.35.2")
+    kubernetes = Kubernetes(lab)
     lab.set("cluster.talos", NEW)
     lab.set("cluster.kubernetes", "v1.36.4")
     assert ("update", "cluster-kubernetes") in lab.preview().steps

@@ -26,6 +26,12 @@ def test_a_volume_of_one_copy_is_away_with_its_node() -> None:
     wait_until_spare(House(volume("cache", 1, "worker-1")), "worker-1", 0)
 
 
+def test_a_volume_that_is_not_in_use_loses_nothing_in_a_boot() -> None:
+    objects = volume("certificates", 2, "worker-1", failed=("worker-2",))
+    objects[f"{LONGHORN}/volumes/certificates"]["status"]["state"] = "detached"
+    wait_until_spare(House(objects), "worker-1", 0)
+
+
 def test_without_longhorn_nothing_is_waited_for() -> None:
     wait_until_spare(House({}), "worker-1", 0)
     empty(House({}), "worker-1", 0, is_alive=True)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,15 @@ from upkeep.errors import UpkeepError
 
 LIMIT = 60
 """Seconds that a command may take which only asks."""
+TRIES = 3
+"""How often a command is run whose connection does not come about."""
+PAUSE = 2
+"""Seconds between two tries."""
 OLDEST = (1, 13)
 """Oldest ``talosctl`` that the castle was run with."""
+
+_NO_CONNECTION = "connection error"
+"""What gRPC says where it reached nobody."""
 
 
 class TalosctlError(UpkeepError):
@@ -74,8 +82,19 @@ class Talosctl:
     def run(self, address: str, *command: str, limit: float = LIMIT) -> str:
         """Run a command on the node at ``address``, asked directly; return what it printed.
 
-        Raises ``TalosctlError``.
+        Where no connection came about nothing was done, and it is tried again a few times. Raises
+        ``TalosctlError``.
         """
+        for _ in range(TRIES - 1):
+            try:
+                return self._run_once(address, command, limit)
+            except TalosctlError as error:
+                if _NO_CONNECTION not in str(error):
+                    raise
+            time.sleep(PAUSE)
+        return self._run_once(address, command, limit)
+
+    def _run_once(self, address: str, command: Sequence[str], limit: float) -> str:
         with _file(self._config) as (path, descriptors):
             arguments = ["talosctl", *command, "-e", address, "-n", address, "--talosconfig", path]
             try:

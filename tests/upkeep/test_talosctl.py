@@ -59,3 +59,17 @@ def test_a_refusal_ends_with_talosctls_own_words(command: Path) -> None:
     with pytest.raises(TalosctlError) as raised:
         Talosctl(CREDENTIALS).run("10.0.0.1", "etcd", "status")
     assert str(raised.value) == "`talosctl etcd status` on 10.0.0.1: rpc error: etcd is not running"
+
+
+def test_a_connection_that_did_not_come_about_is_tried_again(
+    command: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upkeep.talosctl.PAUSE", 0)
+    write(
+        command,
+        f"tries = open({str(tmp_path / 'tries')!r}, 'a+')\n"
+        "tries.seek(0); before = tries.read(); tries.write('x')\n"
+        "len(before) < 2 and sys.exit('rpc error: code = Unavailable desc = connection error')\n"
+        "print('well')",
+    )
+    assert Talosctl(CREDENTIALS).run("10.0.0.1", "version") == "well\n"

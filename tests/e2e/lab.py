@@ -240,6 +240,10 @@ class Lab:
         self._said.pop()
         return said
 
+    def kubeconfig(self) -> str:
+        """The kubeconfig, which is not among what is swept either."""
+        return self._opened("stack", "output", "kubeconfig")
+
     def learn_secrets(self) -> frozenset[str]:
         """Remember every secret that the castle has now, for ``leaks``; returns all so far."""
         with suppress(ValueError):  # nothing yet, or nothing any more
@@ -280,7 +284,7 @@ class Lab:
 
     def kubectl(self, path: str) -> Any:
         """Ask the Kubernetes API for an object or a list."""
-        output = self._opened("stack", "output", "kubeconfig")
+        output = self.kubeconfig()
         user = yaml.safe_load(output)["users"][0]["user"]
         cluster = yaml.safe_load(output)["clusters"][0]["cluster"]
         with tempfile.TemporaryDirectory(dir=self.folder) as name:

@@ -41,8 +41,7 @@ class Kubernetes:
     """An administrator of the cluster, with one kubeconfig for all calls."""
 
     def __init__(self, lab: Lab) -> None:
-        shown = lab.pulumi("stack", "output", "kubeconfig", "--show-secrets", "--stack", lab.stack)
-        document = yaml.safe_load(shown.output)
+        document = yaml.safe_load(lab.kubeconfig())
         user, cluster = document["users"][0]["user"], document["clusters"][0]["cluster"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._context = ssl.create_default_context(cadata=authority)

@@ -1,8 +1,8 @@
-"""Talos: secrets, machine configs, bootstrap, the health gate, kubeconfig and talosconfig.
+"""Talos: secrets, upkeep, machine configs, bootstrap, the health gate, kubeconfig and talosconfig.
 
-Leaves out upgrades in place and everything that runs on Kubernetes. One configuration is rendered
-for each role; what differs between nodes are patches of the node's own ``ConfigurationApply``,
-so that a node costs no invoke.
+Leaves out everything that runs on Kubernetes, and how upkeep is done (``upkeep``). One
+configuration is rendered for each role; what differs between nodes are patches of the node's own
+``ConfigurationApply``, so that a node costs no invoke.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import pulumiverse_talos as talos
 import yaml
 
 from components.bootstrap import Bootstrap
+from components.etcd_snapshot import EtcdSnapshot
+from components.kubernetes_version import KubernetesVersion
+from components.node_life import NodeLife, Upkeep
 from components.node_ready import NodeReady
 from settings import Node, Role, Settings
 
@@ -48,6 +51,8 @@ class TalosClusterArgs:
     """The router."""
     nameservers: Sequence[IPv4Address]
     """DNS servers."""
+    upkeep: Upkeep
+    """What it takes to change nodes that live."""
 
     @classmethod
     def of(
@@ -68,6 +73,7 @@ class TalosClusterArgs:
             cidr=settings.network.cidr,
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
+            upkeep=Upkeep.of(settings),
         )
 
 
@@ -102,9 +108,10 @@ class TalosCluster(pulumi.ComponentResource):
             role: self._configuration(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
         }
+        changed = self._upkeep(name, args, secrets)
         applied = {
             node.name: self._apply(
-                f"{name}-{node.name}-config", node, configurations[node.role], args, secrets
+                f"{name}-{node.name}-config", node, configurations[node.role], args, changed
             )
             for node in args.nodes
         }
@@ -183,6 +190,48 @@ class TalosCluster(pulumi.ComponentResource):
         """
         return pulumi.ResourceOptions(providers=list(providers), deleted_with=self.identity)
 
+    def _upkeep(
+        self, name: str, args: TalosClusterArgs, secrets: talos.machine.Secrets
+    ) -> KubernetesVersion:
+        """What a living cluster goes through, in this order: a snapshot of etcd, the nodes one
+        by one, control planes first, and Kubernetes. The configs come after it."""
+        upkeep, client = args.upkeep, secrets.client_configuration
+        before: pulumi.Resource = EtcdSnapshot(
+            f"{name}-etcd-snapshot",
+            cluster=upkeep.cluster,
+            talos=args.talos_version,
+            kubernetes=args.kubernetes_version,
+            installer=args.installer,
+            control_planes=upkeep.control_planes,
+            return_s=upkeep.return_s,
+            credentials=client,
+            identity=secrets,
+            parent=self,
+        )
+        for node in args.nodes:
+            before = NodeLife(
+                f"{name}-{node.name}-life",
+                node=node,
+                upkeep=upkeep,
+                installer=args.installer,
+                credentials=client,
+                after=[args.machines[node.name], before],
+                identity=secrets,
+                parent=self,
+            )
+        return KubernetesVersion(
+            f"{name}-kubernetes",
+            cluster=upkeep.cluster,
+            talos=args.talos_version,
+            kubernetes=args.kubernetes_version,
+            control_planes=upkeep.control_planes,
+            return_s=upkeep.return_s,
+            credentials=client,
+            after=[before],
+            identity=secrets,
+            parent=self,
+        )
+
     def _configuration(
         self, role: Role, args: TalosClusterArgs, secrets: talos.machine.Secrets
     ) -> pulumi.Output[str]:
@@ -210,19 +259,19 @@ class TalosCluster(pulumi.ComponentResource):
         node: Node,
         configuration: pulumi.Output[str],
         args: TalosClusterArgs,
-        secrets: talos.machine.Secrets,
+        changed: pulumi.Resource,
     ) -> talos.machine.ConfigurationApply:
-        """Send a node its config, once its machine runs."""
+        """Send a node its config, once its machine runs and ``changed`` is done."""
         return talos.machine.ConfigurationApply(
             name,
             node=str(node.address),
             endpoint=str(node.address),
-            client_configuration=secrets.client_configuration,
+            client_configuration=self.identity.client_configuration,
             machine_configuration_input=configuration,
             config_patches=[yaml.safe_dump(document) for document in node_documents(node, args)],
             # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
             timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
-            opts=_belongs_to(self, args.machines[node.name], []),
+            opts=_belongs_to(self, args.machines[node.name], [changed]),
         )
 
 

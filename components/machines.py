@@ -154,6 +154,9 @@ class Machines(pulumi.ComponentResource):
             # Talos starts the agent only once it is configured: waiting for its address here
             # would wait for ourselves (bpg#2084, siderolabs/talos#11651).
             agent={"enabled": True, "timeout": "5m", "wait_for_ip": {"disabled": True}},
+            # New cores and memory are written down only: by itself the provider would power-cycle
+            # all machines at once (facts/end-to-end.md 6). The node's life does it (node_life.py).
+            reboot_after_update=False,
             started=True,
             on_boot=True,
             # A dying castle is switched off, not asked (bpg docs/guides/vm-lifecycle.md).

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rehearsal import machine_config
@@ -26,6 +27,9 @@ APPLY = "talos:machine/configurationApply:ConfigurationApply"
 BOOTSTRAP = "pulumi-python:dynamic/castle:Bootstrap"
 KUBECONFIG = "talos:cluster/kubeconfig:Kubeconfig"
 READY = "pulumi-python:dynamic/castle:NodeReady"
+LIFE = "pulumi-python:dynamic/castle:NodeLife"
+SNAPSHOT = "pulumi-python:dynamic/castle:EtcdSnapshot"
+KUBERNETES_VERSION = "pulumi-python:dynamic/castle:KubernetesVersion"
 PROVIDER = "pulumi:providers:kubernetes"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
@@ -115,6 +119,9 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
         UNINSTALL: ("kubeconfig",),
         FLUX_READY: ("kubeconfig",),
         SECRET: ("data", "stringData"),
+        LIFE: ("client_key", "proxmox_token"),
+        SNAPSHOT: ("client_key",),
+        KUBERNETES_VERSION: ("client_key",),
         "pulumi:providers:proxmoxve": ("apiToken",),
     }
     for resource in castle.resources:
@@ -124,6 +131,22 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
     for name, value in castle.outputs.items():
         if name in ("kubeconfig", "talosconfig") and not isinstance(value, Secret):
             yield name, "this output would be shown in plain text"
+
+
+@rule("facts/end-to-end.md 6: left alone, all machines are power-cycled at the same time")
+def nodes_are_changed_one_at_a_time(castle: Castle) -> Iterator[tuple[str, str]]:
+    """The engine takes in parallel what nothing orders, and two nodes down together may be etcd's
+    end. A config that came before the upgrades would reach all nodes at once."""
+    lives = list(castle.of_type(LIFE))
+    for earlier, later in pairwise(lives):
+        if earlier.urn not in castle.before(later):
+            yield later.name, f"nothing orders it after {earlier.name}: both would go down together"
+    for apply in castle.of_type(APPLY):
+        if not {life.urn for life in lives} <= castle.before(apply):
+            yield apply.name, "the config would reach its node before all nodes are upgraded"
+    for machine in castle.of_type(MACHINE):
+        if machine.plain("rebootAfterUpdate") is not False:
+            yield machine.name, "the provider would power-cycle it together with the others"
 
 
 # Proxmox ------------------------------------------------------------------------------------------

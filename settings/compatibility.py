@@ -167,3 +167,52 @@ def packages() -> Iterator[Problem]:
                 f"is not the version that the castle was run with, {entry.tested} ({entry.source})",
                 "run `pulumi install` or `make venv`",
             )
+
+
+def talos_step(old: str, new: str) -> str | None:
+    """Why a living Talos of version ``old`` cannot become ``new``, with the path to take.
+
+    One minor at a time, and never back (Talos' own rule: its configuration and etcd's data are
+    carried on from one minor to the next, docs "Upgrading Talos Linux").
+    """
+    return _step("cluster.talos", "Talos", old, new)
+
+
+def kubernetes_step(old: str, new: str) -> str | None:
+    """Why a living Kubernetes of version ``old`` cannot become ``new``, with the path to take.
+
+    One minor at a time, and never back (kubernetes.io, "Version Skew Policy").
+    """
+    return _step("cluster.kubernetes", "Kubernetes", old, new)
+
+
+def talos_with_living_kubernetes(talos: str, kubernetes: str) -> str | None:
+    """Why a Talos cannot be put under the Kubernetes that runs: Talos is upgraded first."""
+    entry = TALOS.get(_minor(talos))
+    if entry is None or _minor(kubernetes) >= entry.oldest_kubernetes:
+        return None
+    return (
+        f"cluster.talos: {talos} does not run Kubernetes {kubernetes}, which the cluster has, and "
+        f"Talos is upgraded before Kubernetes. Set cluster.kubernetes to "
+        f"{_text(entry.oldest_kubernetes)}.x first and leave cluster.talos as it was, then set "
+        f"cluster.talos to {talos}."
+    )
+
+
+def _step(setting: str, what: str, old: str, new: str) -> str | None:
+    if _number(new) < _number(old):
+        return (
+            f"{setting}: {what} {new} is older than {old}, which the cluster has, and cannot be "
+            f"taken back. Set it to {old} or a newer one."
+        )
+    (old_major, old_minor), (new_major, new_minor) = _minor(old), _minor(new)
+    if new_major != old_major or new_minor > old_minor + 1:
+        return (
+            f"{setting}: from {what} {old} to {new} is more than one minor version at a time. Set "
+            f"it to the newest {_text((old_major, old_minor + 1))}.x first, run `up`, then go on."
+        )
+    return None
+
+
+def _number(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.removeprefix("v").split("."))

@@ -634,6 +634,17 @@ class Sops(Group):
     ``pulumi config set --secret``."""
 
 
+class Upkeep(Group):
+    """How long the steps of an upgrade, a power-cycle or a removal may take, each for one node."""
+
+    drain_s: Annotated[Whole, Field(ge=5, le=86400)] = 600
+    """Seconds that the pods of a node have to go elsewhere."""
+    return_s: Annotated[Whole, Field(ge=10, le=86400)] = 900
+    """Seconds that a node has to come back and be ready."""
+    rebuild_s: Annotated[Whole, Field(ge=5, le=86400)] = 3600
+    """Seconds that Longhorn has to rebuild or move the replicas of a node."""
+
+
 class Endpoint(Group):
     """How Proxmox is reached: keys of the ``proxmoxve:`` namespace."""
 
@@ -662,6 +673,7 @@ class Settings(Group):
     whoami: Whoami
     flux: Flux | None = None
     sops: Sops = Sops()
+    upkeep: Upkeep = Upkeep()
 
     @property
     def owner(self) -> str:

@@ -137,10 +137,11 @@ def _in_columns(component: Component) -> _Drawn:
     tallest = max(map(len, layers))
     nodes = {}
     x = PADDING
+    most = _most(layers)
     for layer in layers:
         # Each column in the middle of the tallest.
         top = HEAD + (tallest - len(layer)) * (NODE_HEIGHT + DOWN) / 2
-        width = min(MOST_WIDTH, max([LEAST_WIDTH, *map(_needed, layer)]))
+        width = min(most, _column(layer))
         for row, one in enumerate(layer):
             y = top + row * (NODE_HEIGHT + DOWN)
             nodes[one.type] = _Place(x, y, width, NODE_HEIGHT)
@@ -148,6 +149,23 @@ def _in_columns(component: Component) -> _Drawn:
     width = x - ACROSS + PADDING
     height = HEAD + tallest * (NODE_HEIGHT + DOWN) - DOWN + PADDING
     return _Drawn(component, width, height, nodes)
+
+
+def _column(layer: Sequence[Resources]) -> float:
+    """The width of a column as its words need it."""
+    return min(MOST_WIDTH, max([LEAST_WIDTH, *map(_needed, layer)]))
+
+
+def _most(layers: Sequence[Sequence[Resources]]) -> float:
+    """The widest that a column may be for all of them to fit side by side."""
+    room = WIDE - 2 - 2 * PADDING - ACROSS * (len(layers) - 1)
+    columns = sorted(map(_column, layers))
+    for number, width in enumerate(columns):
+        share = room / (len(columns) - number)
+        if width > share:
+            return share
+        room -= width
+    return MOST_WIDTH
 
 
 def _words(resources: Resources) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -108,10 +109,34 @@ def test_what_belongs_to_a_machine_comes_and_goes_with_it(castle: Castle) -> Non
         assert vm in part.dependencies
 
 
-def test_a_config_waits_for_its_own_machine_alone(castle: Castle) -> None:
-    apply = one(castle, "cluster-castle-worker-2-config")
-    machines = {vm.urn for vm in castle.of_type(rules.MACHINE)}
-    assert castle.before(apply) & machines == {one(castle, "machines-castle-worker-2").urn}
+def test_upkeep_takes_one_node_at_a_time_control_planes_first() -> None:
+    castle = rehearse("ha").castle
+    lives = list(castle.of_type(rules.LIFE))
+    assert [life.plain("control_plane") for life in lives] == [True] * 3 + [False] * (
+        len(lives) - 3
+    )
+    (snapshot,), (version,) = (
+        castle.of_type(rules.SNAPSHOT),
+        castle.of_type(rules.KUBERNETES_VERSION),
+    )
+    chain = [snapshot, *lives, version]
+    for earlier, later in pairwise(chain):
+        assert earlier.urn in later.dependencies
+    for apply in castle.of_type(rules.APPLY):
+        assert version.urn in apply.dependencies
+
+
+def test_upkeep_waits_for_no_gate_and_goes_with_the_castle(castle: Castle) -> None:
+    """A dead cluster must not stand in the way of its own repair, or of a destroy."""
+    gates = {gate.urn for gate in castle.of_type(rules.READY, rules.BOOTSTRAP)}
+    for part in castle.of_type(rules.SNAPSHOT, rules.LIFE, rules.KUBERNETES_VERSION):
+        assert not castle.before(part) & gates
+        assert part.deleted_with == one(castle, "cluster-secrets").urn
+
+
+def test_a_node_leaves_before_its_machine_goes(castle: Castle) -> None:
+    life = one(castle, "cluster-castle-worker-2-life")
+    assert one(castle, "machines-castle-worker-2").urn in life.dependencies
 
 
 def test_the_bootstrap_waits_for_no_worker(castle: Castle) -> None:
@@ -134,6 +159,7 @@ def test_secrets_are_secret_on_the_way_and_in_the_outputs(castle: Castle) -> Non
     assert one(castle, "kubernetes").is_secret("kubeconfig")
     for name in ("ca_certificate", "client_certificate", "client_key"):
         assert one(castle, "cluster-castle-worker-1-ready").is_secret(name)
+        assert one(castle, "cluster-castle-worker-1-life").is_secret(name)
     assert repr(castle.outputs["kubeconfig"]) == "[secret]"
     assert repr(castle.outputs["talosconfig"]) == "[secret]"
 

@@ -124,8 +124,12 @@ class Lab:
         file.write_text(yaml.safe_dump(project), encoding="utf-8")
 
     def set(self, path: str, value: Any) -> None:
-        """Change a setting: ``nodes.workers.count``."""
+        """Change a setting, ``nodes.workers.count``, or a whole group."""
         group, *keys = path.split(".")
+        if not keys:
+            self.config[f"ephemeral-castle:{group}"] = value
+            self._write_stack()
+            return
         holder = self.config.setdefault(f"ephemeral-castle:{group}", {})
         for key in keys[:-1]:
             holder = holder.setdefault(key, {})
@@ -246,6 +250,10 @@ class Lab:
         self._said.pop()
         return said
 
+    def kubeconfig(self) -> str:
+        """The kubeconfig, which is not among what is swept either."""
+        return self.opened("stack", "output", "kubeconfig", "--show-secrets")
+
     def learn_secrets(self) -> frozenset[str]:
         """Remember every secret that the castle has now, for ``leaks``; returns all so far."""
         with suppress(ValueError):  # nothing yet, or nothing any more
@@ -288,7 +296,7 @@ class Lab:
 
     def kubectl(self, path: str) -> Any:
         """Ask the Kubernetes API for an object or a list."""
-        output = self.opened("stack", "output", "kubeconfig", "--show-secrets")
+        output = self.kubeconfig()
         user = yaml.safe_load(output)["users"][0]["user"]
         cluster = yaml.safe_load(output)["clusters"][0]["cluster"]
         with tempfile.TemporaryDirectory(dir=self.folder) as name:

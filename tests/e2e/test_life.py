@@ -91,29 +91,31 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
     lab.set("nodes.workers.count", 4)
     assert lab.preview().steps == [
         ("create", "cluster-castle-worker-4-config"),
+        ("create", "cluster-castle-worker-4-life"),
         ("create", "cluster-castle-worker-4-ready"),
         ("create", "machines-castle-worker-4"),
     ]
     more = lab.up()
-    assert (more.code, more.changes) == (0, {"created": 3})
+    assert (more.code, more.changes) == (0, {"created": 4})
     lab.set("nodes.workers.count", 2)
     fewer = lab.up()
-    assert (fewer.code, fewer.changes) == (0, {"deleted": 6})
+    assert (fewer.code, fewer.changes) == (0, {"deleted": 8})
     assert sorted(lab.guests()) == [8000, 8010, 8011]
     lab.set("nodes.control_planes.count", 3)
     three = lab.up()
-    assert (three.code, three.changes) == (0, {"created": 6})
+    assert (three.code, three.changes) == (0, {"created": 8})
     assert_no_diff(lab)
 
 
 def test_growth_and_new_images_make_no_machine_anew(make_lab: MakeLab) -> None:
     lab = make_lab("pve1")
+    lab.set("cluster.talos", "v1.13.0")
     assert_up(lab)
     for path, value in (
         ("nodes.workers.memory_mib", 9216),
         ("nodes.workers.data_disk_gib", 50),
         ("nodes.workers.os_disk_gib", 38),
-        ("cluster.talos", "v1.13.0"),
+        ("cluster.talos", "v1.13.9"),
         ("image.extensions", ["siderolabs/i915"]),
         ("longhorn.replicas", 3),
         ("longhorn.backup", {"target": "nfs://192.168.1.5:/backups"}),

@@ -178,6 +178,7 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
     assert three.keys() <= four.keys()
     assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
         (rules.MACHINE, "machines-castle-worker-4"),
+        (rules.LIFE, "cluster-castle-worker-4-life"),
         (rules.APPLY, "cluster-castle-worker-4-config"),
         (rules.READY, "cluster-castle-worker-4-ready"),
     }
@@ -185,7 +186,7 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
         for key in ("inputs", "parent", "provider", "deletedWith", "ignoreChanges"):
             assert resource[key] == four[urn][key], (urn, key)
         gained = set(four[urn]["dependencies"]) - set(resource["dependencies"])
-        assert gained <= {dependency for dependency in four if "worker-4-ready" in dependency}
+        assert all(it.endswith(("worker-4-ready", "worker-4-life")) for it in gained)
 
 
 def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:

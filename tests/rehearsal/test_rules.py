@@ -24,6 +24,7 @@ WORKER = "cluster-castle-worker-1-config"
 CONTROL_PLANE = "cluster-castle-control-plane-1-config"
 VM = "machines-castle-worker-1"
 GATE = "cluster-castle-worker-1-ready"
+LIFE = "cluster-castle-worker-1-life"
 GET_CONFIGURATION = "talos:machine/getConfiguration:getConfiguration"
 VIP = "192.168.1.250"
 
@@ -173,6 +174,27 @@ def a_kubeconfig_is_plain(castle: Castle) -> None:
 @case("secrets_are_secret", GATE, "client_key would stand in the state in plain text")
 def a_gates_key_is_plain(castle: Castle) -> None:
     put(one(castle, GATE), "client_key", "key")
+
+
+@case("secrets_are_secret", LIFE, "proxmox_token would stand in the state in plain text")
+def a_lifes_token_is_plain(castle: Castle) -> None:
+    put(one(castle, LIFE), "proxmox_token", "token")
+
+
+@case("nodes_are_changed_one_at_a_time", LIFE, "both would go down together")
+def a_link_of_the_chain_is_missing(castle: Castle) -> None:
+    life = one(castle, LIFE)
+    life.dependencies = tuple(urn for urn in life.dependencies if not urn.endswith("-life"))
+
+
+@case("nodes_are_changed_one_at_a_time", WORKER, "before all nodes are upgraded")
+def a_config_overtakes_the_upgrades(castle: Castle) -> None:
+    one(castle, WORKER).dependencies = ()
+
+
+@case("nodes_are_changed_one_at_a_time", VM, "power-cycle it together with the others")
+def the_provider_reboots_a_machine(castle: Castle) -> None:
+    put(one(castle, VM), "rebootAfterUpdate", True)
 
 
 @case("secrets_are_secret", "proxmox", "apiToken would stand in the state in plain text")
@@ -444,6 +466,7 @@ def a_gate_waits_for_another_name(castle: Castle) -> None:
 @case("configs_follow_their_machine", WORKER, "nothing orders it after its machine")
 def a_config_does_not_wait_for_its_machine(castle: Castle) -> None:
     forget(one(castle, WORKER), f"::{VM}")
+    forget(one(castle, LIFE), f"::{VM}")
 
 
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")

@@ -13,6 +13,7 @@ ANNOTATION = "rack.simulated/kubelet"
 RUNNING = "running"
 
 _NODES = "/api/v1/nodes"
+_SCHEMATIC = "extensions.talos.dev/schematic"
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 _READY, _UNKNOWN = "True", "Unknown"
 
@@ -21,9 +22,10 @@ async def report(client: KubernetesClient, machines: list[Machine]) -> None:
     """Register new nodes, and tell of each whether its machine has power."""
     nodes = {node["metadata"]["name"]: node for node in await client.list(_NODES)}
     for machine in machines:
-        if machine.hostname not in nodes:
+        if machine.hostname not in nodes and not machine.is_registered:
             await client.create(_NODES, _node(machine))
             nodes[machine.hostname] = {}
+        machine.is_registered = True
     powered = {machine.hostname: machine for machine in machines}
     for name, node in nodes.items():
         await _update(client, name, node, powered.get(name))
@@ -32,9 +34,11 @@ async def report(client: KubernetesClient, machines: list[Machine]) -> None:
 async def _update(
     client: KubernetesClient, name: str, node: dict[str, Any], machine: Machine | None
 ) -> None:
-    metadata: dict[str, Any] = {"annotations": {ANNOTATION: RUNNING if machine else None}}
+    annotations: dict[str, str | None] = {ANNOTATION: RUNNING if machine else None}
+    metadata: dict[str, Any] = {"annotations": annotations}
     if machine:
         metadata["labels"] = _labels(machine)
+        annotations[_SCHEMATIC] = machine.schematic
     status = _status(machine) if machine else {"conditions": _conditions(_UNKNOWN)}
     if not _is_reported(node, metadata, status):
         await client.patch(f"{_NODES}/{name}", {"metadata": metadata})
@@ -97,7 +101,7 @@ def _taints(machine: Machine) -> list[dict[str, str]]:
 
 def _status(machine: Machine) -> dict[str, Any]:
     resources = {
-        "cpu": "4",
+        "cpu": str(machine.guest.cores),
         "ephemeral-storage": "100Gi",
         "memory": f"{machine.guest.memory // 1024}Ki",
         "pods": "110",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..talos.cluster import LiveCluster
 from ..talos.simulator import TalosSimulator
-from . import kubelets, load_balancer, volumes
+from . import kubelets, load_balancer, replicas, static_pods, volumes
 from .control_plane import ControlPlane
 from .flux import FluxStandIn
 from .programs import Programs
@@ -72,8 +72,10 @@ class KubernetesSimulator:
             plane = self._planes[cluster.id]
             plane.check()
             await kubelets.report(plane.client, cluster.machines)
+            await static_pods.mirror(plane.client, cluster.machines)
             await load_balancer.assign_addresses(plane.client)
             await volumes.provision(plane.client)
+            await replicas.keep(plane.client, cluster.machines, self._talos.hand)
             await self._webhooks[cluster.id].follow(plane.client)
             await self._flux[cluster.id].follow(plane.client)
 

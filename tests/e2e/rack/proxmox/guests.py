@@ -35,6 +35,7 @@ class Guest:
     address: str
     """The static address of the first ``ipconfig``, without its prefix length."""
     memory: int
+    cores: int
     disks: tuple[GuestDisk, ...]
 
 
@@ -44,6 +45,10 @@ class GuestError(Exception):
 
 class Guests(Protocol):
     """What runs inside the VMs."""
+
+    @property
+    def reboot_s(self) -> float:
+        """Seconds that a guest is away when it reboots."""
 
     async def power_on(self, guest: Guest) -> None:
         """Boot the guest."""
@@ -68,6 +73,7 @@ def guest_of(vm: Vm) -> Guest:
         name=vm.name,
         address=_static_address(vm),
         memory=int(vm.config.get("memory", "512")) * 1024**2,
+        cores=int(vm.config.get("cores", "1")),
         disks=tuple(_disks(vm)),
     )
 

@@ -189,6 +189,8 @@ class Vm:
     config: dict[str, str]
     kind: str = "qemu"
     started_at: float | None = None
+    started_with: dict[str, str] = dataclasses.field(default_factory=dict)
+    """The configuration that it has run with since then."""
     lock: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ class VmRoutes:
         yield "POST", "/nodes/{node}/qemu", self.create
         yield "GET", f"{vm}/config", self.config
         yield "PUT", f"{vm}/config", self.configure
+        yield "GET", f"{vm}/pending", self.pending
         yield "PUT", f"{vm}/cloudinit", self.regenerate_cloudinit
         yield "PUT", f"{vm}/resize", self.resize
         yield "GET", f"{vm}/status/current", self.status
@@ -67,6 +69,16 @@ class VmRoutes:
     async def config(self, call: Call) -> object:
         """Show the configuration."""
         return self._vm(call).api_config()
+
+    async def pending(self, call: Call) -> object:
+        """Show the configuration beside what the running VM was started with."""
+        vm = self._vm(call)
+        entries = []
+        for key, value in vm.config.items():
+            running = vm.started_with.get(key, value) if vm.running else value
+            entry = {"key": key, "value": running}
+            entries.append(entry if running == value else entry | {"pending": value})
+        return entries
 
     async def configure(self, call: Call) -> object:
         """Change the configuration."""
@@ -120,6 +132,7 @@ class VmRoutes:
         """Ask the guest to shut down, then start the VM with its present configuration."""
         vm = self._unlocked(call)
         await self._power_off(call, vm, "qmreboot")
+        await asyncio.sleep(self._guests.reboot_s)
         return await self._power_on(call, vm)
 
     async def agent_interfaces(self, call: Call) -> object:
@@ -175,6 +188,7 @@ class VmRoutes:
         try:
             await self._guests.power_on(guest_of(vm))
             vm.started_at = time.monotonic()
+            vm.started_with = dict(vm.config)
         except GuestError as error:
             exitstatus = f"start failed: {error}"
         return self._tasks.record(vm.node.name, "qmstart", vm.vmid, call.user, exitstatus)

@@ -62,19 +62,29 @@ class MachineApi:
         """List the services for a gRPC server."""
         do, t, c = Procedures(self._simulator), talos, cosi
         apply, members = "ApplyConfiguration", "EtcdMemberList"
+        remove = "EtcdRemoveMemberByID"
         services: dict[str, list[tuple[str, Handler]]] = {
             "machine.MachineService": [
                 self._messages(apply, t.ApplyConfigurationRequest, do.apply_configuration),
                 self._messages("Bootstrap", t.BootstrapRequest, do.bootstrap),
                 self._messages(members, t.EtcdMemberListRequest, do.etcd_members),
+                self._messages("EtcdAlarmList", t.Empty, do.etcd_alarms),
+                self._messages("EtcdLeaveCluster", t.Empty, do.etcd_leave),
+                self._messages(remove, t.EtcdRemoveMemberByIDRequest, do.etcd_remove),
+                self._messages("EtcdStatus", t.Empty, do.etcd_status),
+                self._stream("EtcdSnapshot", t.Empty, do.etcd_snapshot),
                 self._stream("Events", t.EventsRequest, do.events),
                 self._stream("Kubeconfig", t.Empty, do.kubeconfig),
                 self._messages("Memory", t.Empty, do.memory),
                 self._stream("Read", t.ReadRequest, do.read),
+                self._messages("Reboot", t.RebootRequest, do.reboot),
                 self._messages("Reset", t.ResetRequest, do.reset),
                 self._messages("ServiceList", t.Empty, do.services),
+                self._messages("Upgrade", t.UpgradeRequest, do.upgrade),
                 self._messages("Version", t.Empty, do.version),
             ],
+            "machine.ImageService": [self._stream("Pull", t.PullRequest, do.pull)],
+            "machine.LifecycleService": [self._stream("Upgrade", t.InstallRequest, do.install)],
             "storage.StorageService": [self._messages("Disks", t.Empty, do.disks)],
             "cosi.resource.State": [
                 self._single("Get", c.GetRequest, do.get_resource),

@@ -35,6 +35,8 @@ class TalosCluster:
     id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     """Another one for each bootstrap, even with the same secrets."""
     members: dict[int, EtcdMember] = dataclasses.field(default_factory=dict)
+    holder: int | None = None
+    """Who carried the shared address last."""
 
     @property
     def has_quorum(self) -> bool:
@@ -51,7 +53,15 @@ class TalosCluster:
 
     def remove(self, machine: Machine) -> None:
         """Let a machine leave."""
+        machine.installation.has_left = True
+        machine.installation.has_etcd_data = False
         self.members.pop(machine.guest.vmid, None)
+
+    def vip_holder(self) -> int | None:
+        """The VM that carries the shared address: it keeps it until it goes down."""
+        if self.holder is None or self.holder not in self.members or not self.is_up(self.holder):
+            self.holder = next(filter(self.is_up, self.members), None)
+        return self.holder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

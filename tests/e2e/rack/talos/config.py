@@ -16,6 +16,13 @@ CONTROL_PLANE = "controlplane"
 WORKER = "worker"
 
 
+_STATIC_PODS = {
+    "kube-apiserver": "apiServer",
+    "kube-controller-manager": "controllerManager",
+    "kube-scheduler": "scheduler",
+}
+
+
 class ConfigError(ValueError):
     """The machine refuses the configuration; the text says why."""
 
@@ -141,6 +148,15 @@ class MachineConfig:
         for document in self.of_kind("LinkConfig"):
             addresses += [a.get("address", "") for a in document.get("addresses") or []]
         return [str(address).partition("/")[0] for address in addresses]
+
+    @property
+    def images(self) -> dict[str, str]:
+        """The images of Kubernetes' own programs, by their names; a worker has the kubelet's."""
+        found = {"kubelet": str(self.get("machine", "kubelet", "image") or "")}
+        if self.is_control_plane:
+            for name, key in _STATIC_PODS.items():
+                found[name] = str(self.get("cluster", key, "image") or "")
+        return found
 
     @property
     def user_volumes(self) -> list[UserVolume]:

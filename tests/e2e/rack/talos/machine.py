@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import re
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from ..proxmox.guests import Guest
 from .config import MachineConfig
@@ -28,10 +28,18 @@ class Installation:
     staged: MachineConfig | None = None
     """A configuration for the next boot."""
     has_etcd_data: bool = False
+    has_left: bool = False
+    """Whether its etcd has left the cluster, and so stays out until the next boot."""
+    installer: str = ""
+    """The image of the last upgrade; empty while the disk is as it was imported."""
+    pending_installer: str = ""
+    """An upgrade that the next boot brings up."""
 
     def boot(self) -> None:
         """Take up what was staged."""
         self.config, self.staged = self.staged or self.config, None
+        self.installer, self.pending_installer = self.pending_installer or self.installer, ""
+        self.has_left = False
 
     def wipe(self) -> None:
         """Forget all of it, as a reset does with STATE and EPHEMERAL."""
@@ -48,14 +56,26 @@ class Service:
     healthy: bool
 
 
+def boot_image(guest: Guest) -> str:
+    """Where the image came from that a guest's boot disk was made of."""
+    return next((disk.image_url for disk in guest.disks if disk.is_boot_disk), "")
+
+
 class Machine:
     """A machine that has power."""
 
-    def __init__(self, guest: Guest, installation: Installation, extensions: Sequence[str]) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        installation: Installation,
+        extensions_of: Callable[[str], Sequence[str]],
+    ) -> None:
         self.guest = guest
         self.installation = installation
-        self.extensions = tuple(extensions)
+        self.extensions = tuple(extensions_of(self.image_url))
         self.boot_id = str(uuid.uuid4())
+        self.is_registered = False
+        """Whether its kubelet has made its node: it does that once in each boot."""
         self._events: list[tuple[str, str]] = []
         self._changed = asyncio.Condition()
 
@@ -90,10 +110,22 @@ class Machine:
 
     @property
     def version(self) -> str:
-        """The version of Talos in the image that its disk was made of."""
-        urls = [disk.image_url for disk in self.guest.disks if disk.is_boot_disk]
-        match = _VERSION.search(urls[0]) if urls else None
+        """The version of Talos on its disk."""
+        match = _VERSION.search(self.image_url)
         return match[1] if match else _UNKNOWN_VERSION
+
+    @property
+    def schematic(self) -> str:
+        """The schematic of Talos on its disk."""
+        return self.image_url.split("/")[-3]
+
+    @property
+    def image_url(self) -> str:
+        """Where the factory has the image of what is on its disk."""
+        if self.installation.installer:
+            name, _, version = self.installation.installer.rpartition(":")
+            return f"http://{name.replace('/nocloud-installer/', '/image/')}/{version}/installed"
+        return boot_image(self.guest)
 
     @property
     def services(self) -> list[Service]:

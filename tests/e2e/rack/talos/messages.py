@@ -2,7 +2,7 @@
 
 Only the fields that the provider reads or writes are declared; protobuf keeps silent about the
 others. Enumerations are int32, which is the same on the wire. A field without a type is a string,
-``*`` means repeated.
+``*`` means repeated, and ``?`` that it is sent even when it is zero.
 """
 
 from __future__ import annotations
@@ -58,9 +58,39 @@ Any                         type_url:1 value:2:bytes
 Event                       metadata:1:Metadata data:2:Any id:3 actor_id:4
 TaskEvent                   task:1 action:2:int32
 ReadRequest                 path:1
+RebootRequest               mode:1:int32
+Reboot                      metadata:1:Metadata actor_id:2
+RebootResponse              messages:1:Reboot*
+UpgradeRequest              image:1 preserve:2:bool stage:3:bool force:4:bool reboot_mode:5:int32
+Upgrade                     metadata:1:Metadata ack:2 actor_id:3
+UpgradeResponse             messages:1:Upgrade*
+PullRequest                 image_ref:3
+PullResponse                name:1
+InstallSource               image_name:1
+InstallRequest              source:2:InstallSource
+InstallProgress             message:1 exit_code:2:int32?
+InstallResponse             progress:1:InstallProgress
+SnapshotResponse            blob:3:bytes
+EtcdAlarm                   metadata:1:Metadata
+EtcdAlarmListResponse       messages:1:EtcdAlarm*
+EtcdMemberStatus            db_size:2:int64 db_size_in_use:3:int64 leader:4:uint64 \
+raft_index:5:uint64 raft_term:6:uint64 raft_applied_index:7:uint64 errors:8:string* \
+is_learner:9:bool member_id:10:uint64
+EtcdStatus                  metadata:1:Metadata member_status:2:EtcdMemberStatus
+EtcdStatusResponse          messages:1:EtcdStatus*
+EtcdLeaveCluster            metadata:1:Metadata
+EtcdLeaveClusterResponse    messages:1:EtcdLeaveCluster*
+EtcdRemoveMemberByIDRequest member_id:1:uint64
+EtcdRemoveMemberByID        metadata:1:Metadata
+EtcdRemoveMemberByIDResponse messages:1:EtcdRemoveMemberByID*
 VolumeStatus                phase:1:int32 location:2 size:9:uint64
 MachineStatusStatus         ready:1:bool
 MachineStatus               stage:1:int32 status:2:MachineStatusStatus
+ApiServerConfigSpec         image:1
+ComponentConfigSpec         enabled:1:bool image:2
+KubeletSpec                 image:1
+ServiceSpec                 running:1:bool healthy:2:bool
+MachineConfigSpec           yaml_marshalled:1:bytes
 DiskSpec                    size:1:uint64 io_size:2:uint64 sector_size:3:uint64 readonly:4:bool \
 model:5 serial:6 wwid:8 transport:11 rotational:12:bool dev_path:14 pretty_size:15
 """
@@ -103,6 +133,11 @@ def _declare_field(message: descriptor_pb2.DescriptorProto, package: str, text: 
     field = message.field.add(name=name, number=int(number))
     field.label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
     kind = kind.removesuffix("*")
+    if kind.endswith("?"):
+        kind = kind.removesuffix("?")
+        field.oneof_index = len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{name}")
+        field.proto3_optional = True
     if kind[0].isupper():
         field.type = field.TYPE_MESSAGE
         field.type_name = f".rack.{package}.{kind}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import urllib.parse
 import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from grpc import StatusCode
 
 from . import resources
+from .cluster import TalosCluster
 from .config import ConfigError, MachineConfig
+from .etcd import snapshot
 from .kubeconfig import admin_certificate, archive, kubeconfig
 from .machine import Machine, Service
 from .messages import cosi, talos
@@ -22,9 +25,14 @@ if TYPE_CHECKING:
     from .simulator import TalosSimulator
 
 _NO_REBOOT, _STAGED = 2, 3
-_CREATED = 0
+_CREATED, _UPDATED, _DESTROYED = 0, 1, 2
+_SERVICES = "Services.v1alpha1.talos.dev"
+_WATCH_INTERVAL = 0.1
+"""Seconds between two looks at what somebody watches."""
 _KIB = 1024
 _TASK_EVENT = "talos/runtime/machine.TaskEvent"
+_LIFECYCLE_SINCE = (1, 13)
+_ROUTES_FILE = "/proc/net/fib_trie"
 _BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 
 
@@ -105,6 +113,64 @@ class Procedures:
         ]
         return talos.EtcdMembers(members=members)
 
+    async def etcd_status(self, machine: Machine, _: Any) -> Any:
+        """Tell how one member of etcd is."""
+        cluster = self._etcd(machine)
+        member = cluster.members[machine.guest.vmid]
+        status = talos.EtcdMemberStatus(
+            member_id=member.id,
+            leader=next(iter(cluster.members.values())).id,
+            db_size=1,
+            db_size_in_use=1,
+        )
+        return talos.EtcdStatus(member_status=status)
+
+    async def etcd_alarms(self, machine: Machine, _: Any) -> Any:
+        """List the alarms: there is never one."""
+        self._etcd(machine)
+        return talos.EtcdAlarm()
+
+    async def etcd_leave(self, machine: Machine, _: Any) -> Any:
+        """Let a member leave."""
+        self._etcd(machine)
+        self._simulator.leave(machine)
+        return talos.EtcdLeaveCluster()
+
+    async def etcd_remove(self, machine: Machine, request: Any) -> Any:
+        """Remove a member that cannot leave by itself."""
+        self._simulator.remove_member(self._etcd(machine), request.member_id)
+        return talos.EtcdRemoveMemberByID()
+
+    async def etcd_snapshot(self, machine: Machine, _: Any) -> AsyncIterator[Any]:
+        """Stream a snapshot, made by the etcd behind the Kubernetes API."""
+        self._etcd(machine)
+        host = urllib.parse.urlsplit(machine.config.endpoint if machine.config else "").hostname
+        async for chunk in snapshot(f"{host}:2379"):
+            yield talos.Data(bytes=chunk)
+
+    async def pull(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
+        """Pull an image."""
+        yield talos.PullResponse(name=request.image_ref)
+
+    async def install(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
+        """Put another Talos on the disk, for the next boot (Talos 1.13 and newer)."""
+        if _minor(machine.version) < _LIFECYCLE_SINCE:
+            raise RefusalError(StatusCode.UNIMPLEMENTED, "unknown service LifecycleService")
+        self._simulator.install(machine, request.source.image_name)
+        yield talos.InstallResponse(progress=talos.InstallProgress(message="installing"))
+        yield talos.InstallResponse(progress=talos.InstallProgress(exit_code=0))
+
+    async def upgrade(self, machine: Machine, request: Any) -> Any:
+        """Put another Talos on the disk and boot it (Talos 1.12 and older)."""
+        self._simulator.install(machine, request.image)
+        self._simulator.reboot(machine)
+        return talos.Upgrade(ack="Upgrade request received", actor_id=str(uuid.uuid4()))
+
+    async def reboot(self, machine: Machine, _: Any) -> Any:
+        """Boot anew."""
+        self._simulator.reboot(machine)
+        return talos.Reboot(actor_id=str(uuid.uuid4()))
+
     async def memory(self, machine: Machine, _: Any) -> Any:
         """Tell how much memory there is."""
         return talos.Memory(meminfo=talos.MemInfo(memtotal=machine.guest.memory // _KIB))
@@ -123,7 +189,10 @@ class Procedures:
             yield talos.Data(bytes=archive(kubeconfig(config, client)))
 
     async def read(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
-        """Read a file; there is only the one by which a reboot is noticed."""
+        """Read a file: the one by which a reboot is noticed, or that of all own addresses."""
+        if request.path == _ROUTES_FILE:
+            yield talos.Data(bytes=self._routes(machine).encode())
+            return
         if request.path != _BOOT_ID_FILE:
             raise RefusalError(StatusCode.NOT_FOUND, f"{request.path}: no such file or directory")
         yield talos.Data(bytes=machine.boot_id.encode())
@@ -150,17 +219,62 @@ class Procedures:
             yield cosi.ListResponse(resource=resource)
 
     async def watch_resources(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
-        """Show the resources as they are now; the first message is always empty (C2).
+        """Show the resources as they are, and then what changes; the first message is empty (C2).
 
-        The stream stays open, for the provider takes its end for an error. What changes later is
-        not shown: the provider opens a new watch for each attempt.
+        The stream stays open, for the provider takes its end for an error. A service that begins
+        anew with another image goes first and comes again, as the real one does.
         """
         yield cosi.WatchResponse()
-        for name, resource in resources.find(machine, request.namespace, request.type).items():
-            if request.id in ("", name):
-                event = cosi.Event(resource=resource, event_type=_CREATED)
-                yield cosi.WatchResponse(event=[event])
-        await asyncio.Event().wait()
+        shown: dict[str, tuple[Any, str]] = {}
+        while True:
+            found = resources.find(machine, request.namespace, request.type)
+            for name, resource in found.items():
+                if request.id not in ("", name):
+                    continue
+                mark = _mark(machine, name)
+                old = shown.get(name)
+                if old == (resource, mark):
+                    continue
+                shown[name] = resource, mark
+                for event in _events(old[0] if old else None, resource, old and old[1] != mark):
+                    yield cosi.WatchResponse(event=[event])
+            await asyncio.sleep(_WATCH_INTERVAL)
+
+    def _etcd(self, machine: Machine) -> TalosCluster:
+        """The cluster of a machine whose etcd answers."""
+        _require_control_plane(machine, "etcd")
+        if machine.config is not None and machine.address not in self._simulator.hand.sick_etcd:
+            cluster = self._simulator.cluster_of(machine.config)
+            if machine.guest.vmid in cluster.members and cluster.has_quorum:
+                return cluster
+        raise RefusalError(StatusCode.UNAVAILABLE, "etcdserver: no leader")
+
+    def _routes(self, machine: Machine) -> str:
+        """What the kernel writes of a machine's own addresses, shortened."""
+        own = [machine.address]
+        config = machine.config
+        if config and self._simulator.cluster_of(config).vip_holder() == machine.guest.vmid:
+            own += config.vips
+        return "".join(f"  |-- {address}\n     /32 host LOCAL\n" for address in own)
+
+
+def _mark(machine: Machine, name: str) -> str:
+    """What a service runs, so that another image is a new beginning; empty for all else."""
+    return machine.config.images["kubelet"] if machine.config and name == "kubelet" else ""
+
+
+def _events(old: Any, new: Any, begins_anew: object) -> list[Any]:
+    if old is None:
+        return [cosi.Event(resource=new, event_type=_CREATED)]
+    if begins_anew and new.metadata.type == _SERVICES:
+        gone = cosi.Event(resource=old, event_type=_DESTROYED)
+        return [gone, cosi.Event(resource=new, event_type=_CREATED)]
+    return [cosi.Event(resource=new, event_type=_UPDATED, old=old)]
+
+
+def _minor(version: str) -> tuple[int, int]:
+    major, minor, *_ = version.removeprefix("v").split(".")
+    return int(major), int(minor)
 
 
 def _require_control_plane(machine: Machine, procedure: str) -> None:

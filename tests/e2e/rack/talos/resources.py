@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,11 @@ def find(machine: Machine, namespace: str, kind: str) -> Mapping[str, Any]:
         if make is None
         else {name: _resource(namespace, kind, name, spec) for name, spec in make(machine)}
     )
+
+
+def version_of(image: str) -> str:
+    """The version of the resource that an image is part of: another one for each image."""
+    return str(zlib.crc32(image.encode()) % 1_000_000 + 1)
 
 
 def _disks(machine: Machine) -> Iterator[tuple[str, Any]]:
@@ -50,13 +56,50 @@ def _machine_status(machine: Machine) -> Iterator[tuple[str, Any]]:
     yield "machine", talos.MachineStatus(stage=stage, status=talos.MachineStatusStatus(ready=ready))
 
 
+def _static_pod(program: str) -> Callable[[Machine], Iterator[tuple[str, Any]]]:
+    def make(machine: Machine) -> Iterator[tuple[str, Any]]:
+        image = machine.config.images.get(program) if machine.config else None
+        if image and program == "kube-apiserver":
+            yield program, talos.ApiServerConfigSpec(image=image)
+        elif image:
+            yield program, talos.ComponentConfigSpec(enabled=True, image=image)
+
+    return make
+
+
+def _kubelet(machine: Machine) -> Iterator[tuple[str, Any]]:
+    if machine.config:
+        yield "kubelet", talos.KubeletSpec(image=machine.config.images["kubelet"])
+
+
+def _services(machine: Machine) -> Iterator[tuple[str, Any]]:
+    for service in machine.services:
+        yield service.id, talos.ServiceSpec(running=True, healthy=service.healthy)
+
+
+def _machine_config(machine: Machine) -> Iterator[tuple[str, Any]]:
+    if machine.config:
+        yield "v1alpha1", talos.MachineConfigSpec(yaml_marshalled=machine.config.data)
+
+
 _KINDS: Mapping[tuple[str, str], Callable[[Machine], Iterator[tuple[str, Any]]]] = {
     ("runtime", "Disks.block.talos.dev"): _disks,
     ("runtime", "VolumeStatuses.block.talos.dev"): _volumes,
     ("runtime", "MachineStatuses.runtime.talos.dev"): _machine_status,
+    ("runtime", "Services.v1alpha1.talos.dev"): _services,
+    ("config", "MachineConfigs.config.talos.dev"): _machine_config,
+    ("k8s", "KubeletSpecs.kubernetes.talos.dev"): _kubelet,
+    ("controlplane", "APIServerConfigs.kubernetes.talos.dev"): _static_pod("kube-apiserver"),
+    ("controlplane", "ControllerManagerConfigs.kubernetes.talos.dev"): _static_pod(
+        "kube-controller-manager"
+    ),
+    ("controlplane", "SchedulerConfigs.kubernetes.talos.dev"): _static_pod("kube-scheduler"),
 }
 
 
 def _resource(namespace: str, kind: str, name: str, spec: Any) -> Any:
-    metadata = cosi.Metadata(namespace=namespace, type=kind, id=name, version="1", phase="running")
+    version = version_of(spec.image) if namespace == "controlplane" else "1"
+    metadata = cosi.Metadata(
+        namespace=namespace, type=kind, id=name, version=version, phase="running"
+    )
     return cosi.Resource(metadata=metadata, spec=cosi.Spec(proto_spec=spec.SerializeToString()))

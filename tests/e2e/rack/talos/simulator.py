@@ -15,13 +15,16 @@ from ..request_log import RequestLog
 from .api import MachineApi
 from .cluster import LiveCluster, TalosCluster
 from .config import MachineConfig
-from .machine import RESET_EVENT, Installation, Machine
+from .hand import Hand
+from .machine import RESET_EVENT, Installation, Machine, boot_image
 from .server import MachineServer
 
 PORT = 50000
 _AGENT = "siderolabs/qemu-guest-agent"
 _MAINTENANCE_GRACE = 0.5
 """Seconds in which the answer to the first configuration can still leave the machine."""
+_REBOOT_GRACE = 0.2
+"""Seconds in which the answer to the call can still leave the machine."""
 _RESET_GRACE = 0.5
 """Seconds: a reset may arrive before the call that listens to its events (C1)."""
 
@@ -48,12 +51,19 @@ class TalosSimulator:
         self._servers: dict[int, MachineServer] = {}
         self._installations: dict[int, Installation] = {}
         self._clusters: dict[bytes, TalosCluster] = {}
+        self.hand = Hand()
+        """What a test orders, and what it can look up."""
         self._background: set[asyncio.Task[None]] = set()
 
     @property
     def machines(self) -> dict[str, Machine]:
         """The machines that have power, by their addresses."""
         return {s.machine.address: s.machine for s in self._servers.values()}
+
+    @property
+    def reboot_s(self) -> float:
+        """Seconds that a machine is away when it reboots."""
+        return self.hand.reboot_s
 
     @property
     def cluster_ids(self) -> set[str]:
@@ -84,13 +94,14 @@ class TalosSimulator:
 
     async def power_on(self, guest: Guest) -> None:
         """Boot Talos, if that is what is on the boot disk."""
-        urls = [disk.image_url for disk in guest.disks if disk.is_boot_disk and disk.image_url]
-        if not urls:
+        if not boot_image(guest):
             return  # another operating system, which has nothing to say here
+        if guest.address in self.hand.stays_down:
+            return
         self._require_address(guest)
         installation = self._installations.setdefault(guest.vmid, Installation())
         installation.boot()
-        machine = Machine(guest, installation, self._extensions_of(urls[0]))
+        machine = Machine(guest, installation, self._extensions_of)
         server = MachineServer(
             machine,
             handlers=MachineApi(machine, self, self._requests, self._faults).handlers(),
@@ -103,11 +114,13 @@ class TalosSimulator:
             await server.stop()
             raise GuestError(f"cannot take the address {guest.address}: {error.strerror}") from None
         self._servers[guest.vmid] = server
+        self.hand.note("up", guest.address)
         self._settle()
 
     async def power_off(self, vmid: int) -> None:
         """Let a machine disappear; what is on its disk stays."""
         if server := self._servers.pop(vmid, None):
+            self.hand.note("down", server.machine.address)
             await server.stop()
             self.on_change()
 
@@ -190,6 +203,38 @@ class TalosSimulator:
 
         self._later(_RESET_GRACE, reset)
 
+    def install(self, machine: Machine, installer: str) -> None:
+        """Put another Talos on a machine's disk, for its next boot."""
+        machine.installation.pending_installer = installer
+
+    def reboot(self, machine: Machine) -> None:
+        """Let a machine go down a moment later, and come back after another."""
+
+        async def reboot() -> None:
+            if machine not in self.machines.values():
+                return  # its VM was stopped in the meantime
+            await self.power_off(machine.guest.vmid)
+            await asyncio.sleep(self.hand.reboot_s)
+            if machine.guest.vmid not in self._servers:
+                await self.power_on(machine.guest)
+
+        self._later(_REBOOT_GRACE, reboot)
+
+    def leave(self, machine: Machine) -> None:
+        """Take a machine out of etcd."""
+        if machine.config:
+            self.cluster_of(machine.config).remove(machine)
+            self._settle()
+
+    def remove_member(self, cluster: TalosCluster, number: int) -> None:
+        """Take a member out of etcd that cannot say so itself."""
+        for vmid, member in list(cluster.members.items()):
+            if member.id == number:
+                del cluster.members[vmid]
+                if installation := self._installations.get(vmid):
+                    installation.has_etcd_data, installation.has_left = False, True
+        self._settle()
+
     def _settle(self) -> None:
         """Forget clusters without data, and let control planes join those whose etcd works."""
         with_data = {vmid for vmid, i in self._installations.items() if i.has_etcd_data}
@@ -197,7 +242,8 @@ class TalosSimulator:
             if not with_data & cluster.members.keys():
                 del self._clusters[authority]
         for machine in self.machines.values():
-            if machine.config and machine.is_control_plane:
+            left = machine.installation.has_left
+            if machine.config and machine.is_control_plane and not left:
                 cluster = self.cluster_of(machine.config)
                 if cluster.has_quorum:
                     cluster.add(machine)

@@ -1,0 +1,95 @@
+"""A snapshot of etcd before a living cluster is upgraded, once in a run.
+
+Its inputs are the versions. A change of them is an update: etcd must be healthy, and a snapshot is
+kept, or nothing is touched. Its diff, which every preview asks, refuses the ways that Talos and
+Kubernetes cannot go. A new castle has nothing to keep yet.
+
+Leaves out restoring, and the snapshot before one control plane is power-cycled or removed
+(``upkeep/node.py``).
+
+The state names ``EtcdSnapshotProvider`` by this module: a castle that was built before a move of
+it could not be changed after.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from settings import compatibility
+from upkeep import talosctl
+from upkeep.errors import UpkeepError
+from upkeep.lock import one_at_a_time
+from upkeep.node import Cluster
+
+
+class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
+    """The newest snapshot before an upgrade; it lies in ``.state/etcd``."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        cluster: str,
+        talos: str,
+        kubernetes: str,
+        installer: pulumi.Input[str],
+        control_planes: str,
+        return_s: int,
+        credentials: pulumi.Output[Any],
+        identity: pulumi.Resource,
+        parent: pulumi.Resource,
+    ) -> None:
+        """Stand before every upgrade; versions have their leading v."""
+        super().__init__(
+            EtcdSnapshotProvider(),
+            resource_name,
+            {
+                "cluster": cluster,
+                "talos": talos,
+                "kubernetes": kubernetes,
+                "installer": installer,
+                "control_planes": control_planes,
+                "return_s": return_s,
+                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
+                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
+                "client_key": pulumi.Output.secret(credentials.client_key),
+            },
+            pulumi.ResourceOptions(parent=parent, deleted_with=identity),
+        )
+
+
+class EtcdSnapshotProvider(dynamic.ResourceProvider):
+    """Checks the way in each diff, and keeps a snapshot on update."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """There is nothing to keep yet."""
+        return dynamic.CreateResult(props["cluster"], _kept(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Tell whether a change is coming; raises ``UpkeepError`` where there is no way."""
+        refusals = [
+            compatibility.talos_step(olds["talos"], news["talos"]),
+            compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]),
+            compatibility.talos_with_living_kubernetes(news["talos"], olds["kubernetes"]),
+        ]
+        if told := [refusal for refusal in refusals if refusal]:
+            raise UpkeepError(f"{' '.join(told)} Nothing has been touched.")
+        changes = any(olds[key] != news[key] for key in ("talos", "kubernetes", "installer"))
+        if changes:
+            talosctl.require(news["talos"])
+        return dynamic.DiffResult(changes=changes, replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Refuse if etcd is not well, else keep a snapshot."""
+        with one_at_a_time(news["cluster"], news["return_s"]):
+            cluster = Cluster(news)
+            cluster.etcd.require_health()
+            cluster.etcd.snapshot(news["cluster"])
+        return dynamic.UpdateResult(_kept(news))
+
+
+def _kept(props: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in props.items() if key != "__provider"}

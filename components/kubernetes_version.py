@@ -1,0 +1,79 @@
+"""Kubernetes' version: an upgrade after all nodes have their Talos, before any machine config.
+
+``talosctl upgrade-k8s`` goes from node to node and changes the machine configs as it goes. The
+configs that are sent afterwards name the same version, so that they change nothing on a node; sent
+first they would reach all nodes at once.
+
+The state names ``KubernetesVersionProvider`` by this module: a castle that was built before a move
+of it could not be changed after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from settings import compatibility
+from upkeep import kubernetes as upkeep
+from upkeep.errors import UpkeepError
+
+
+class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersion"):
+    """The version of Kubernetes that a cluster runs."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        cluster: str,
+        talos: str,
+        kubernetes: str,
+        control_planes: str,
+        return_s: int,
+        credentials: pulumi.Output[Any],
+        after: Sequence[pulumi.Resource],
+        identity: pulumi.Resource,
+        parent: pulumi.Resource,
+    ) -> None:
+        """Bring the cluster to ``kubernetes``, with its leading v, once ``after`` are done."""
+        super().__init__(
+            KubernetesVersionProvider(),
+            resource_name,
+            {
+                "cluster": cluster,
+                "talos": talos,
+                "kubernetes": kubernetes,
+                "control_planes": control_planes,
+                "return_s": return_s,
+                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
+                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
+                "client_key": pulumi.Output.secret(credentials.client_key),
+            },
+            pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
+        )
+
+
+class KubernetesVersionProvider(dynamic.ResourceProvider):
+    """A new castle is born with its version; a change of it is an upgrade."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Write down what the cluster is born with."""
+        return dynamic.CreateResult(props["cluster"], _kept(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Tell whether the version changes; raises ``UpkeepError`` for a way there is not."""
+        if refusal := compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]):
+            raise UpkeepError(f"{refusal} Nothing has been touched.")
+        return dynamic.DiffResult(changes=olds["kubernetes"] != news["kubernetes"], replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Upgrade."""
+        upkeep.upgrade(news)
+        return dynamic.UpdateResult(_kept(news))
+
+
+def _kept(props: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in props.items() if key != "__provider"}

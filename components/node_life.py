@@ -1,0 +1,166 @@
+"""A node's life: what is done to it when its Talos or its hardware changes, and when it leaves.
+
+One resource a node, chained: the engine takes one node at a time and stops at the first that does
+not come back. A new one does nothing, for a machine is born as it is declared. It comes *before*
+the node's machine config: a config may hold what only the new Talos understands. It reaches the
+cluster through Talos alone, so nothing of it waits for the health gate.
+
+Leaves out how it is done (``upkeep``), Kubernetes' version, and the machine itself.
+
+The state names ``NodeLifeProvider`` by this module: a castle that was built before a move of it
+could not be changed after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from settings import Node, Role, Settings, compatibility
+from upkeep import node as upkeep
+from upkeep import talosctl
+from upkeep.errors import UpkeepError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upkeep:
+    """What all nodes' lives have in common."""
+
+    cluster: str
+    """Identity of the castle: names its lock and its snapshots."""
+    vip: str
+    """Virtual IP of the Kubernetes API."""
+    talos: str
+    """Talos version, with its leading v."""
+    control_planes: str
+    """``NAME=ADDRESS,...`` of all control planes: where the cluster is asked."""
+    proxmox_endpoint: str
+    """Proxmox' API, through which a machine is power-cycled."""
+    proxmox_insecure: bool
+    """Whether its certificate is taken as it is."""
+    proxmox_token: pulumi.Output[str]
+    """API token (secret)."""
+    drain_s: int
+    """Seconds that pods have to leave a node."""
+    return_s: int
+    """Seconds that a node has to come back."""
+    rebuild_s: int
+    """Seconds that Longhorn has to rebuild or move replicas."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Upkeep:
+        """What a stack asks for."""
+        return cls(
+            cluster=settings.owner,
+            vip=str(settings.cluster.vip),
+            talos=settings.cluster.talos,
+            control_planes=",".join(
+                f"{node.name}={node.address}"
+                for node in settings.machines
+                if node.role is Role.CONTROL_PLANE
+            ),
+            proxmox_endpoint=settings.proxmoxve.endpoint,
+            proxmox_insecure=settings.proxmoxve.insecure,
+            proxmox_token=pulumi.Output.secret(settings.proxmoxve.api_token.get_secret_value()),
+            drain_s=settings.upkeep.drain_s,
+            return_s=settings.upkeep.return_s,
+            rebuild_s=settings.upkeep.rebuild_s,
+        )
+
+
+class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
+    """A node that is upgraded, power-cycled and let go with care."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        node: Node,
+        upkeep: Upkeep,
+        installer: pulumi.Input[str],
+        credentials: pulumi.Output[Any],
+        after: Sequence[pulumi.Resource],
+        identity: pulumi.Resource,
+        parent: pulumi.Resource,
+    ) -> None:
+        """Look after ``node``, once ``after`` are done.
+
+        ``installer`` is the install image; ``credentials`` are the Talos ``client_configuration``
+        of the cluster's ``identity``, with which it goes unasked when the whole castle goes.
+        """
+        super().__init__(
+            NodeLifeProvider(),
+            resource_name,
+            {
+                **vars(upkeep),
+                "node": node.name,
+                "address": str(node.address),
+                "control_plane": node.role is Role.CONTROL_PLANE,
+                "host": node.host,
+                "vm_id": node.vm_id,
+                "cores": node.cores,
+                "memory_mib": node.memory_mib,
+                "os_disk_gib": node.os_disk_gib,
+                "data_disk_gib": node.data_disk_gib,
+                "installer": installer,
+                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
+                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
+                "client_key": pulumi.Output.secret(credentials.client_key),
+            },
+            pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
+        )
+
+
+TALOS = ("talos", "installer")
+"""Inputs whose change is an upgrade."""
+DISKS = ("os_disk_gib", "data_disk_gib")
+"""Inputs whose change is a boot: Talos grows a partition only then (siderolabs/talos v1.13.9
+internal/app/machined/pkg/controllers/block/volume_manager.go)."""
+HARDWARE = ("cores", "memory_mib", *DISKS)
+"""Inputs whose change is a power-cycle."""
+_UNCOMPARED = ("__provider", "control_planes")
+"""One more control plane is no change for the others: it is only one more door."""
+
+
+class NodeLifeProvider(dynamic.ResourceProvider):
+    """Does nothing on create, everything on update, and takes leave on delete."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Write down how the node is born."""
+        return dynamic.CreateResult(props["node"], _kept(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Tell whether anything changes; raises ``UpkeepError`` for a way that Talos cannot go."""
+        if refusal := compatibility.talos_step(olds["talos"], news["talos"]):
+            raise UpkeepError(f"{refusal} Nothing has been touched.")
+        changed = [key for key in _kept(news) if _differs(key, olds, news)]
+        if _asked(changed, TALOS) or _asked(changed, HARDWARE):
+            talosctl.require(news["talos"])
+        return dynamic.DiffResult(changes=bool(changed), replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Drain, upgrade, power-cycle, await: as far as the changes ask for it."""
+        changed = [key for key in _kept(news) if _differs(key, olds, news)]
+        if _asked(changed, TALOS) or _asked(changed, HARDWARE):
+            upkeep.tend(news, grows=_asked(changed, DISKS))
+        return dynamic.UpdateResult(_kept(news))
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        """Let the node leave its cluster; never asked when the whole castle goes."""
+        upkeep.leave(props)
+
+
+def _asked(changed: list[str], keys: Sequence[str]) -> bool:
+    return any(key in keys for key in changed)
+
+
+def _differs(key: str, olds: dict[str, Any], news: dict[str, Any]) -> bool:
+    return key not in _UNCOMPARED and olds.get(key) != news.get(key)
+
+
+def _kept(props: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in props.items() if key != "__provider"}

@@ -1,0 +1,100 @@
+"""A node's life: what counts as a change, and what is done for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.etcd_snapshot import EtcdSnapshotProvider
+from components.kubernetes_version import KubernetesVersionProvider
+from components.node_life import NodeLifeProvider
+from upkeep.errors import UpkeepError
+
+BORN: dict[str, Any] = {
+    "node": "castle-worker-1",
+    "address": "192.168.1.155",
+    "talos": "v1.13.0",
+    "kubernetes": "v1.36.3",
+    "installer": "factory.talos.dev/nocloud-installer/abc:v1.13.0",
+    "cores": 4,
+    "memory_mib": 8192,
+    "os_disk_gib": 34,
+    "control_planes": "castle-control-plane-1=192.168.1.253",
+    "client_key": "old",
+    "drain_s": 600,
+}
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What was done to a node: for each time, whether a disk grew."""
+    times: list[bool] = []
+    monkeypatch.setattr("upkeep.talosctl.require", lambda talos: None)
+    monkeypatch.setattr("upkeep.node.tend", lambda props, grows: times.append(grows))
+    return times
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"control_planes": "more"}, None),
+        ({"client_key": "renewed"}, []),
+        ({"drain_s": 60}, []),
+        ({"talos": "v1.13.9"}, [False]),
+        ({"installer": "another"}, [False]),
+        ({"cores": 8}, [False]),
+        ({"memory_mib": 9216}, [False]),
+        ({"os_disk_gib": 38}, [True]),
+        ({"data_disk_gib": 50}, [True]),
+    ],
+    ids=lambda it: ",".join(it) if isinstance(it, dict) else "",
+)
+def test_what_is_done_for_which_change(
+    done: list[bool], change: dict[str, Any], expected: list[bool] | None
+) -> None:
+    life, news = NodeLifeProvider(), BORN | change
+    assert life.diff("", BORN, news).changes is (expected is not None)
+    if expected is not None:
+        outs = life.update("", BORN, news).outs
+        assert outs == news
+        assert done == expected
+
+
+def test_a_birth_does_nothing(done: list[bool]) -> None:
+    assert NodeLifeProvider().create({**BORN, "__provider": "x"}).outs == BORN
+    assert done == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"talos": "v1.12.7"}, "is older than v1.13.0, which the cluster has"),
+        ({"talos": "v1.15.1"}, r"Set it to the newest v1\.14\.x first"),
+        ({"kubernetes": "v1.35.9"}, "Kubernetes v1.35.9 is older than v1.36.3"),
+        ({"kubernetes": "v1.38.0"}, r"Set it to the newest v1\.37\.x first"),
+    ],
+)
+def test_a_way_that_is_none_is_refused_before_anything(
+    done: list[bool], change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UpkeepError, match=words):
+        EtcdSnapshotProvider().diff("", BORN, BORN | change)
+    other = NodeLifeProvider() if "talos" in change else KubernetesVersionProvider()
+    with pytest.raises(UpkeepError, match=f"{words}.*Nothing has been touched"):
+        other.diff("", BORN, BORN | change)
+
+
+def test_talos_is_not_put_under_a_kubernetes_that_it_does_not_run(done: list[bool]) -> None:
+    old = BORN | {"talos": "v1.12.7", "kubernetes": "v1.30.4"}
+    news = {"talos": "v1.13.9", "kubernetes": "v1.31.2"}
+    with pytest.raises(UpkeepError, match=r"Set cluster.kubernetes to v1\.31\.x first"):
+        EtcdSnapshotProvider().diff("", old, old | news)
+
+
+def test_versions_are_a_change_of_their_own_resources_alone(done: list[bool]) -> None:
+    newer = BORN | {"kubernetes": "v1.36.9"}
+    assert EtcdSnapshotProvider().diff("", BORN, newer).changes
+    assert KubernetesVersionProvider().diff("", BORN, newer).changes
+    assert not KubernetesVersionProvider().diff("", BORN, BORN | {"talos": "v1.13.9"}).changes

@@ -1,0 +1,1 @@
+"""Upkeep: what is done to nodes that live, without a rack."""

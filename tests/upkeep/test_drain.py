@@ -1,0 +1,49 @@
+"""Draining: who has to go, what holds a node, and whose cordon it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.upkeep.house import House, node, pod
+from upkeep.api import ApiError
+from upkeep.drain import MARK, cordon, drain, uncordon
+from upkeep.errors import UpkeepError
+
+EVICTION = "/api/v1/namespaces/whoami/pods/whoami-1/eviction"
+
+
+def test_pods_that_can_be_elsewhere_are_asked_to_go() -> None:
+    daemon, manager = pod("cni", owner="DaemonSet"), pod("manager", "longhorn-system")
+    api = House(pod("whoami-1") | daemon | manager)
+    with pytest.raises(UpkeepError, match="is still ending"):
+        drain(api, "worker-1", limit=0)
+    assert api.posted == [EVICTION]
+    drain(api, "worker-1", limit=0)
+
+
+def test_a_budget_that_holds_a_pod_is_named() -> None:
+    api = House(pod("whoami-1"))
+    api.refusals[EVICTION] = ApiError(429, "it would violate the pod's disruption budget")
+    with pytest.raises(UpkeepError) as raised:
+        drain(api, "worker-1", limit=0)
+    assert str(raised.value) == (
+        "worker-1 could not be drained within 0 s: whoami/whoami-1 may not leave (it would violate "
+        "the pod's disruption budget)."
+    )
+
+
+def test_a_node_that_we_cordoned_is_uncordoned() -> None:
+    api = House(node("worker-1"))
+    cordon(api, "worker-1")
+    found = api.objects["/api/v1/nodes/worker-1"]
+    assert found["spec"]["unschedulable"] and MARK in found["metadata"]["annotations"]
+    uncordon(api, "worker-1")
+    assert found["spec"] == {} and found["metadata"]["annotations"] == {}
+
+
+def test_a_node_that_somebody_else_cordoned_stays_so() -> None:
+    api = House(node("worker-1"))
+    api.objects["/api/v1/nodes/worker-1"]["spec"]["unschedulable"] = True
+    cordon(api, "worker-1")
+    uncordon(api, "worker-1")
+    assert api.objects["/api/v1/nodes/worker-1"]["spec"] == {"unschedulable": True}

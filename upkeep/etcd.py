@@ -1,0 +1,139 @@
+"""etcd, through talosctl: its health, its quorum, a snapshot, and members that leave."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from upkeep.errors import UpkeepError
+from upkeep.talosctl import Talosctl, TalosctlError
+
+SNAPSHOTS = Path(__file__).resolve().parent.parent / ".state" / "etcd"
+"""Where snapshots lie: beside the engine's state, which git ignores."""
+KEPT = 5
+"""How many snapshots of a cluster are kept, the newest."""
+FRESH = 3600
+"""Seconds for which a snapshot is good enough for one more step of the same work."""
+SNAPSHOT_LIMIT = 300
+"""Seconds that a snapshot may take."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of etcd."""
+
+    id: str
+    name: str
+    address: str
+    """Address of its node."""
+
+
+class Etcd:
+    """The etcd of a cluster, asked at any of its control planes."""
+
+    def __init__(self, talos: Talosctl, control_planes: Iterable[str]) -> None:
+        self._talos = talos
+        self._addresses = list(control_planes)
+
+    def members(self) -> list[Member]:
+        """All members, as the first control plane that answers knows them."""
+        refusals = []
+        for address in self._addresses:
+            try:
+                return [_member(row) for row in _rows(self._run(address, "etcd", "members"))]
+            except TalosctlError as error:
+                refusals.append(str(error))
+        raise UpkeepError(f"No control plane tells who is in etcd: {'; '.join(refusals)}.")
+
+    def sick(self, members: Iterable[Member]) -> dict[str, str]:
+        """By name: what is wrong with a member, for those that are not well."""
+        return {member.name: why for member in members if (why := self._sickness(member))}
+
+    def require_health(self) -> list[Member]:
+        """The members; raises ``UpkeepError`` unless all are well."""
+        members = self.members()
+        if sick := self.sick(members):
+            told = "; ".join(f"{name}: {why}" for name, why in sick.items())
+            raise UpkeepError(
+                f"etcd is not healthy ({told}). Nothing has been touched: see to etcd first, with "
+                "`talosctl etcd status` and `talosctl service etcd`, then run `up` again."
+            )
+        return members
+
+    def require_quorum_without(self, name: str, *, leaves: bool) -> Member | None:
+        """The member of that name; raises ``UpkeepError`` if etcd cannot do without it.
+
+        A member that ``leaves`` takes its vote along; one that only reboots does not. A lone
+        member that reboots is let go: there is no other way.
+        """
+        members = self.members()
+        own = next((member for member in members if member.name == name), None)
+        others = [member for member in members if member.name != name]
+        if own is None or (not others and not leaves):
+            return own
+        sick = self.sick(others)
+        voters = len(others) if leaves else len(members)
+        if len(others) - len(sick) < voters // 2 + 1:
+            told = "; ".join(f"{other}: {why}" for other, why in sick.items()) or "it is the last"
+            raise UpkeepError(
+                f"etcd would lose its majority without {name} ({told}). Nothing has been touched: "
+                "bring the other control planes back first, then run `up` again."
+            )
+        return own
+
+    def snapshot(self, cluster: str) -> Path:
+        """Keep a snapshot beside the engine's state, and the newest ones only."""
+        SNAPSHOTS.mkdir(parents=True, mode=0o700, exist_ok=True)
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = SNAPSHOTS / f"{cluster}-{now}.db"
+        address = self.members()[0].address
+        self._run(address, "etcd", "snapshot", str(path), limit=SNAPSHOT_LIMIT)
+        for old in _snapshots(cluster)[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def snapshot_if_stale(self, cluster: str) -> None:
+        """Keep a snapshot, unless there is one of the last hour."""
+        newest = max((path.stat().st_mtime for path in _snapshots(cluster)), default=0.0)
+        if time.time() - newest > FRESH:
+            self.snapshot(cluster)
+
+    def leave(self, member: Member, *, is_alive: bool) -> None:
+        """Take a member out: by itself if it lives, by another one if not."""
+        if is_alive:
+            self._run(member.address, "etcd", "leave")
+            return
+        other = next(m for m in self.members() if m.name != member.name)
+        self._run(other.address, "etcd", "remove-member", member.id)
+
+    def _sickness(self, member: Member) -> str:
+        try:
+            rows = _rows(self._run(member.address, "etcd", "status"))
+            alarms = _rows(self._run(member.address, "etcd", "alarm", "list"))
+        except TalosctlError as error:
+            return str(error)
+        told = [row["ERRORS"] for row in rows if row.get("ERRORS")]
+        told += [f"alarm {row.get('ALARM')}" for row in alarms]
+        return ", ".join(told)
+
+    def _run(self, address: str, *command: str, limit: float = 30) -> str:
+        return self._talos.run(address, *command, limit=limit)
+
+
+def _snapshots(cluster: str) -> list[Path]:
+    return sorted(SNAPSHOTS.glob(f"{cluster}-{'[0-9]' * 8}T{'[0-9]' * 6}Z.db"))
+
+
+def _rows(table: str) -> list[dict[str, str]]:
+    """The rows of one of talosctl's tables, by its headings; columns are three spaces apart."""
+    lines = [re.split(r" {3,}", line.rstrip()) for line in table.splitlines() if line.strip()]
+    return [dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
+
+
+def _member(row: dict[str, str]) -> Member:
+    address = re.search(r"//\[?([0-9a-fA-F.:]+?)\]?:\d+", row["PEER URLS"])
+    return Member(row["ID"], row["HOSTNAME"], address[1] if address else "")

@@ -18,6 +18,12 @@ def down(session: Session, more: Sequence[str]) -> int:
     if code := recover.clear_leftovers(session, more):
         return code
     _forget_lost_machines(session, more)
+    try:
+        if code := _remove_unknown_machines(session, more):
+            return code
+    except remains.RemainsError as error:
+        print(error)
+        return 1
     if code := session.run(["destroy"], more):
         return code
     try:
@@ -40,13 +46,39 @@ def _forget_lost_machines(session: Session, more: Sequence[str]) -> None:
         session.run(MACHINES, more)
 
 
+def _remove_unknown_machines(session: Session, more: Sequence[str]) -> int:
+    """Machines of ours that the engine does not know: their pool would not go, for it is not empty.
+
+    Where nobody can be asked, the destroy that follows says why; a part of the castle that is to go
+    is not asked about.
+    """
+    if any(word.startswith(("--target", "--exclude", "--preview-only")) for word in more):
+        return 0
+    try:
+        resources = session.deployment().get("resources") or []
+        machines = [it for it in resources if it["type"] == recover.MACHINE]
+        known = {int(it["outputs"]["vmId"]) for it in machines if "vmId" in it.get("outputs", {})}
+        if not resources:
+            return 0  # they are among what is left, which is looked for in a moment
+        settings = castle.settings(session)
+        found = remains.machines(settings.proxmoxve, settings.owner, known)
+    except (SessionError, SettingsError, remains.RemainsError):
+        return 0
+    return _remove(found, settings.owner, more)
+
+
 def _remove_remains(session: Session, more: Sequence[str]) -> int:
     """What a run made that was cut off before it could write it down."""
     settings = castle.settings(session)
     found = remains.look(settings.proxmoxve, settings.owner)
+    return _remove(found, settings.owner, more)
+
+
+def _remove(found: list[remains.Remain], owner: str, more: Sequence[str]) -> int:
+    """Show what the engine does not know, ask, and remove it; returns an exit code."""
     if not found:
         return 0
-    print(f"The engine knew nothing of these, but they bear the mark {settings.owner}:")
+    print(f"The engine knows nothing of these, but they bear the mark {owner}:")
     if not confirmed((f"remove {thing.sentence}" for thing in found), "Remove them?", more):
         return 1
     for thing in found:

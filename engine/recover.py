@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import castle, leftovers, remains
+from engine import castle, last_up, leftovers, remains
 from engine.ask import confirmed
 from engine.helm_records import Api, Release
 from engine.session import PROJECT_FOLDER, Session, SessionError
@@ -107,9 +107,12 @@ def recover(session: Session, more: Sequence[str]) -> int:
 
 def recover_if_needed(session: Session, more: Sequence[str]) -> int:
     """Recover where the last run did not come to its end, else say nothing; an exit code."""
+    last = last_up.load(PROJECT_FOLDER, session.stack)
     try:
         needed = bool(
-            leftovers.look(PROJECT_FOLDER, session.stack) or Aftermath.of(session.deployment())
+            (last and not last.succeeded)
+            or leftovers.look(PROJECT_FOLDER, session.stack)
+            or Aftermath.of(session.deployment())
         )
     except SessionError:
         needed = True  # the state cannot be read

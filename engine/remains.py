@@ -11,7 +11,7 @@ import http.client
 import time
 import urllib.error
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +50,15 @@ def look(proxmox: Endpoint, owner: str) -> list[Remain]:
         return [*_machines(proxmox, call, owner), *_pools(call, owner), *_images(call, owner)]
 
 
+def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[Remain]:
+    """The machines that bear ``owner``'s mark, but for the ``known`` VM ids.
+
+    Raises ``RemainsError``.
+    """
+    with _told():
+        return list(_machines(proxmox, survey.caller(proxmox), owner, known))
+
+
 def pools(proxmox: Endpoint, owner: str) -> list[Remain]:
     """The pools that bear ``owner``'s mark. Raises ``RemainsError``."""
     with _told():
@@ -67,9 +76,11 @@ def _told() -> Iterator[None]:
         raise RemainsError(f"Proxmox does not say what it has: {_reason(error)}") from None
 
 
-def _machines(proxmox: Endpoint, call: Callable[..., Any], owner: str) -> Iterator[Remain]:
+def _machines(
+    proxmox: Endpoint, call: Callable[..., Any], owner: str, known: Container[int] = ()
+) -> Iterator[Remain]:
     for guest in survey.list_guests(proxmox):
-        if owner in guest.tags and guest.kind == "qemu":
+        if owner in guest.tags and guest.kind == "qemu" and guest.vm_id not in known:
             path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
             yield Remain(
                 f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",

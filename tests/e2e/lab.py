@@ -198,11 +198,15 @@ class Lab:
         """Run a command of the engine to its end."""
         return self._finish(self.start(*arguments))
 
-    def make(self, word: str, *more: str) -> Run:
-        """Run one of our own words as ``make`` does, and say yes to it."""
+    def make(self, word: str, *more: str, doctor: bool = False) -> Run:
+        """Run one of our own words as ``make`` does, and say yes to it.
+
+        The ``doctor`` looks before an ``up`` where a test is about that.
+        """
         if word == "down":
             self.learn_secrets()
         command = [sys.executable, "-m", "engine", word, "--stack", self.stack]
+        command += [] if doctor else ["--skip-doctor"]
         return self._finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
 
     def doctor(self) -> Run:

@@ -27,19 +27,19 @@ def test_an_up_is_looked_at_first_and_a_castle_that_stands_is_sound(make_lab: Ma
     lab.set("traefik.acme", {"email": "me@tazlab.net"})
     assert troubles(lab) == []
     lab.set("network.bridge", "vmbr9")
-    stopped = lab.make("up")
+    stopped = lab.make("up", doctor=True)
     assert stopped.code == 1, stopped.output
     assert "vmbr9 is not a bridge of pve1" in stopped.output
     assert "Nothing has been changed" in stopped.output
     assert lab.guests() == {} and lab.proxmox("GET", "/pools") == []
     lab.set("network.bridge", "vmbr0")
-    built = lab.make("up")
+    built = lab.make("up", doctor=True)
     assert built.code == 0, built.output
     assert troubles(lab) == []
     lab.set("nodes.workers.count", 4)
     assert troubles(lab) == []
     lab.set("nodes.workers.count", 3)
-    again = lab.make("up")
+    again = lab.make("up", doctor=True)
     assert (again.code, again.changes) == (0, {})
     assert lab.endpoints["api_token"].partition("=")[2] not in stopped.output + built.output
     assert lab.make("down").code == 0

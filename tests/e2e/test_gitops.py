@@ -114,8 +114,7 @@ def keep_encrypted(lab: Lab, recipient: str, settings: dict[str, Any]) -> None:
 
 def kubernetes(lab: Lab) -> ClusterApi:
     """The cluster's API, as its administrator."""
-    show = ("stack", "output", "kubeconfig", "--show-secrets", "--stack", lab.stack)
-    return ClusterApi.of(lab.pulumi(*show).output)
+    return ClusterApi.of(lab.kubeconfig())
 
 
 def until(condition: Callable[[], Any]) -> Any:

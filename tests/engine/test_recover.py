@@ -33,6 +33,7 @@ def _a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def state(fake: Cli, *resources: dict[str, Any], pending: tuple[dict[str, Any], ...] = ()) -> None:
     deployment = {"resources": resources, "pending_operations": pending}
     fake.answers("stack export", {"version": 3, "deployment": deployment})
+    fake.answers("config --json", code=1)  # so nobody asks Proxmox what else there is
 
 
 def lock(tmp_path: Path) -> Path:

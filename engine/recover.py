@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine import castle, last_up, leftovers, remains
+from components.cluster_api import ApiError, ClusterApi
+from engine import castle, helm_records, last_up, leftovers, remains
 from engine.ask import confirmed
-from engine.helm_records import Api, Release
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import SettingsError
 
@@ -92,13 +92,12 @@ def recover(session: Session, more: Sequence[str]) -> int:
         resources = deployment.get("resources") or []
         for sentence in Aftermath.of(deployment).sentences():
             print(f"  - {sentence}")
-        api = Api.of(resources)
-        alive = api is not None and api.answers()
-        if code := _look_at_what_is_there(session, resources, alive, more):
+        api = helm_records.api_of(resources)
+        if code := _look_at_what_is_there(session, resources, api is not None, more):
             return code
-        if not _take_up(session, api if alive else None, more):
+        if not _take_up(session, api, more):
             return 1
-    except (SessionError, SettingsError, remains.RemainsError, OSError) as error:
+    except (SessionError, SettingsError, remains.RemainsError, ApiError) as error:
         print(f"It could not be recovered: {error}")
         return 1
     print("Recovered: go on with `make up`, or `make down`.")
@@ -131,7 +130,7 @@ def _look_at_what_is_there(
     return session.run(["refresh", "--clear-pending-creates", *scope], more)
 
 
-def _take_up(session: Session, api: Api | None, more: Sequence[str]) -> bool:
+def _take_up(session: Session, api: ClusterApi | None, more: Sequence[str]) -> bool:
     """Clear the way for what would be made a second time; tell whether nothing is in it."""
     steps = json.loads(session.read(["preview", "--json"])).get("steps", [])
     wanted = [step["newState"] for step in steps if step["op"] == "create"]
@@ -146,15 +145,16 @@ def _take_up(session: Session, api: Api | None, more: Sequence[str]) -> bool:
     return True
 
 
-def _helm_records(wanted: list[dict[str, Any]], api: Api | None) -> Iterator[remains.Remain]:
+def _helm_records(wanted: list[dict[str, Any]], api: ClusterApi | None) -> Iterator[remains.Remain]:
     if api is None:
         return
     for state in wanted:
         if state["type"] == HELM:
-            release = Release(state["inputs"]["name"], state["inputs"]["namespace"])
-            if api.knows(release):
+            inputs = state["inputs"]
+            release = helm_records.Release(inputs["name"], inputs["namespace"])
+            if helm_records.knows(api, release):
                 sentence = f"Helm's record of {release}; what it installed stays"
-                yield remains.Remain(sentence, functools.partial(api.forget, release))
+                yield remains.Remain(sentence, functools.partial(helm_records.forget, api, release))
 
 
 def _pools(session: Session, wanted: list[dict[str, Any]]) -> list[remains.Remain]:

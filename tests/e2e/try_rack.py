@@ -9,9 +9,11 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 
 import yaml
 
+from engine import last_up
 from rehearsal.run import PROGRAM
 from tests.e2e.lab import missing, on_rack, rack
 
@@ -52,6 +54,11 @@ def main() -> int:
         return 0
     finally:
         STACK_FILE.unlink(missing_ok=True)
+        # The times of a castle that is gone; the folder stays where anything else is in it.
+        times = last_up.file(PROGRAM, "rack")
+        times.unlink(missing_ok=True)
+        with suppress(OSError):
+            times.parent.rmdir()
     return 0
 
 

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
     try:
         # Selecting a stack makes it, and its file: a typo must not become a new stack.
-        stack_file.find(options.stack, PROJECT_FOLDER)
+        file = stack_file.find(options.stack, PROJECT_FOLDER)
         pulumi = cli.find(CLI_FOLDER)
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     with private_folder() as folder:
         session = Session(pulumi, options.stack, folder)
-        passphrase.ask_once(session.environment, stack_file.find(options.stack, PROJECT_FOLDER))
+        passphrase.ask_once(session.environment, file)
         if code := session.select():
             return code
         if options.command == "up" and not options.skip_doctor and (code := _look_first(session)):

@@ -9,6 +9,15 @@ YES = frozenset({"--yes", "-y"})
 """The CLI's own words for: ask nothing."""
 
 
+UNATTENDED = frozenset({"--non-interactive"})
+"""The CLI's own word for: nobody is there."""
+
+
+def answers(more: Sequence[str]) -> list[str]:
+    """Of the words for one command of the CLI those that any other takes too."""
+    return [word for word in more if word in YES | UNATTENDED]
+
+
 def confirmed(sentences: Iterable[str], question: str, more: Sequence[str]) -> bool:
     """Say what will be done, and ask whether to do it.
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine import castle, recover, remains
-from engine.ask import confirmed
-from engine.session import Session, SessionError
+from engine import castle, last_up, recover, remains
+from engine.ask import answers, confirmed
+from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import SettingsError
 
 MACHINES = ["refresh", "--target", "**VmLegacy**"]
 """Compares the machines with what is really there, and nothing else: the cluster may be dead."""
+
+PARTIAL = ("--target", "-t", "--exclude", "-x", "--preview-only")
+"""How the words of the CLI begin with which not all of the castle goes."""
 
 
 def down(session: Session, more: Sequence[str]) -> int:
@@ -29,6 +32,7 @@ def down(session: Session, more: Sequence[str]) -> int:
     try:
         if session.deployment().get("resources"):
             return 0  # a part of it was wanted, or a look at what would be done
+        last_up.settle(PROJECT_FOLDER, session.stack)
         return _remove_remains(session, more)
     except (SessionError, SettingsError, remains.RemainsError) as error:
         print(f"What the engine knew is gone. Whether anything else is left was not seen: {error}")
@@ -43,7 +47,7 @@ def _forget_lost_machines(session: Session, more: Sequence[str]) -> None:
     """
     if not session.succeeds([*MACHINES, "--preview-only", "--expect-no-changes"]):
         print("Some machines are not as the state has them; a look at them first.", flush=True)
-        session.run(MACHINES, more)
+        session.run(MACHINES, answers(more))
 
 
 def _remove_unknown_machines(session: Session, more: Sequence[str]) -> int:
@@ -52,7 +56,7 @@ def _remove_unknown_machines(session: Session, more: Sequence[str]) -> int:
     Where nobody can be asked, the destroy that follows says why; a part of the castle that is to go
     is not asked about.
     """
-    if any(word.startswith(("--target", "--exclude", "--preview-only")) for word in more):
+    if any(word.startswith(PARTIAL) for word in more):
         return 0
     try:
         resources = session.deployment().get("resources") or []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class LastUp:
     seconds: int
     succeeded: bool
     operations: tuple[Operation, ...]
+    settled: bool = False
+    """Whether what it left undone was seen to since."""
 
     @property
     def when(self) -> datetime:
@@ -86,6 +88,14 @@ def load(project: Path, stack: str) -> LastUp | None:
         return LastUp(operations=operations, **found)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def settle(project: Path, stack: str) -> None:
+    """Note that what the last ``up`` of a stack left undone was seen to, if it left anything."""
+    last = load(project, stack)
+    if last is not None and not (last.succeeded or last.settled):
+        record = asdict(replace(last, settled=True))
+        file(project, stack).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 def file(project: Path, stack: str) -> Path:

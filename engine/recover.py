@@ -22,7 +22,7 @@ from typing import Any
 
 from components.cluster_api import ApiError, ClusterApi
 from engine import castle, helm_records, last_up, leftovers, remains
-from engine.ask import confirmed
+from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import SettingsError
 
@@ -100,22 +100,29 @@ def recover(session: Session, more: Sequence[str]) -> int:
     except (SessionError, SettingsError, remains.RemainsError, ApiError) as error:
         print(f"It could not be recovered: {error}")
         return 1
+    last_up.settle(PROJECT_FOLDER, session.stack)
     print("Recovered: go on with `make up`, or `make down`.")
     return 0
 
 
 def recover_if_needed(session: Session, more: Sequence[str]) -> int:
-    """Recover where the last run did not come to its end, else say nothing; an exit code."""
+    """Recover where the last run did not come to its end, else say nothing; an exit code.
+
+    ``more`` is meant for the ``up``: of it only the answer to questions is heard here.
+    """
     last = last_up.load(PROJECT_FOLDER, session.stack)
     try:
         needed = bool(
-            (last and not last.succeeded)
+            (last and not last.succeeded and not last.settled)
             or leftovers.look(PROJECT_FOLDER, session.stack)
             or Aftermath.of(session.deployment())
         )
     except SessionError:
         needed = True  # the state cannot be read
-    return recover(session, more) if needed else 0
+    if not needed:
+        return 0
+    print("The last run did not come to its end: a look at what it left.", flush=True)
+    return recover(session, answers(more))
 
 
 def _look_at_what_is_there(

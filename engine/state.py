@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from engine import cli
 
 _NO_SUCH_STACK = 6
 """The CLI's exit code (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
@@ -24,9 +25,7 @@ def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any
 
     Empty where the stack has not been made yet. Installs no CLI. Raises ``NoStateError``.
     """
-    pulumi = shutil.which(
-        "pulumi", path=f"{os.environ.get('PATH', '')}{os.pathsep}{cli_folder}/bin"
-    )
+    pulumi = cli.installed(cli_folder)
     if pulumi is None:
         raise NoStateError(
             "not made yet, or not from here: there is no Pulumi CLI to ask for the state"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import __main__ as engine
-from engine import session
+from engine import last_up, session
 from engine.recover import BUSY
 from tests.engine.conftest import Cli
 
@@ -25,7 +26,8 @@ def _a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """No process of the machine is in its folder."""
     for module in (engine, session):
         monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr("engine.recover.PROJECT_FOLDER", tmp_path)
+    for name in ("recover", "down"):
+        monkeypatch.setattr(f"engine.{name}.PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
 
@@ -49,6 +51,7 @@ def test_an_up_after_a_good_one_is_only_an_up(fake: Cli) -> None:
     assert fake.words == ["up --stack homelab --yes"]
 
 
+UP = "up --stack homelab --yes"
 REFRESH = "refresh --clear-pending-creates --stack homelab --yes"
 
 
@@ -65,6 +68,53 @@ def test_an_up_after_a_bad_one_looks_first(
     assert fake.words == [REFRESH, "up --stack homelab --yes"]
     words = "not made to its end: machines-a" if half_made else "what became of machines-a"
     assert words in capfd.readouterr().out
+
+
+def failed(tmp_path: Path) -> None:
+    """The record of an ``up`` that failed."""
+    record = last_up.file(tmp_path, "homelab")
+    record.parent.mkdir()
+    last = last_up.LastUp(begun=1, seconds=1, succeeded=False, operations=())
+    record.write_text(json.dumps(asdict(last)))
+
+
+def test_an_up_that_failed_is_looked_after_once(
+    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failed(tmp_path)
+    state(fake, VM)
+    fake.answers("preview --json", {"steps": []})
+    # The second has nothing to change, so it leaves the record of the failure as it is.
+    for _ in range(2):
+        assert engine.main(["up", "--", "--yes"]) == 0
+    assert fake.words == [REFRESH, UP, UP]
+    assert "The last run did not come to its end" in capfd.readouterr().out
+
+
+def test_what_is_meant_for_the_up_does_not_reach_the_look_before_it(
+    fake: Cli, tmp_path: Path
+) -> None:
+    failed(tmp_path)
+    state(fake, VM)
+    fake.answers("preview --json", {"steps": []})
+    assert engine.main(["up", "--", "--replace", "x", "--yes"]) == 0
+    assert fake.words == [REFRESH, "up --stack homelab --replace x --yes"]
+
+
+def test_after_a_castle_is_gone_its_failure_is_nobodys_matter(fake: Cli, tmp_path: Path) -> None:
+    failed(tmp_path)
+    state(fake)
+    engine.main(["down", "--", "--yes"])
+    engine.main(["up", "--", "--yes"])
+    assert fake.words == [QUIET, DESTROY, UP]
+
+
+@pytest.mark.parametrize("words", ["--target x", "-t x", "-x x", "--preview-only"])
+def test_where_a_part_goes_nobody_is_asked_for_unknown_machines(fake: Cli, words: str) -> None:
+    state(fake, VM)
+    assert engine.main(["down", "--", *words.split()]) == 0
+    assert fake.words == [QUIET, f"destroy --stack homelab {words}"]
+    assert not any(arguments[0] == "config" for arguments, _, _ in fake.calls)
 
 
 def test_a_lock_is_told_and_taken_away_before_the_engine_begins(

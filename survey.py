@@ -12,21 +12,16 @@ the tag we leave a hook that refuses, and which the engine runs only for what is
 from __future__ import annotations
 
 import http.client
-import json
-import ssl
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
+import proxmox_api
 from settings import Node, Settings
 from settings.models import Endpoint
-
-ANSWER_LIMIT = 10
-"""Seconds that Proxmox has to answer."""
 
 
 @dataclass(frozen=True)
@@ -96,42 +91,6 @@ def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
     return pulumi.ResourceHookBinding(before_create=[hook])
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Proxmox' API redirects nobody, and the token must not follow one who says so."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Follow nothing: the redirect is then an answer like any other that is wrong."""
-
-
-def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]:
-    """How to call Proxmox' API: a function of a path, and a method if it is not ``GET``.
-
-    It returns the ``data`` of the answer, and gives up after ``limit`` seconds without a word. What
-    goes wrong is raised as ``urllib`` and ``json`` have it: ``urllib.error.HTTPError``,
-    ``OSError``, ``http.client.HTTPException``, ``ValueError`` or ``KeyError``; none of them holds
-    the token.
-    """
-    base = proxmox.endpoint.removesuffix("/api2/json")
-    context = ssl.create_default_context()
-    # Python 3.13 asks for extensions that a home's own authority need not have.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if proxmox.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    https = urllib.request.HTTPSHandler(context=context)
-    opener = urllib.request.build_opener(https, _NoRedirect)
-
-    def call(path: str, method: str = "GET") -> Any:
-        token = f"PVEAPIToken={proxmox.api_token.get_secret_value()}"
-        request = urllib.request.Request(
-            f"{base}/api2/json{path}", headers={"Authorization": token}, method=method
-        )
-        with opener.open(request, timeout=limit) as answer:
-            return json.load(answer)["data"]
-
-    return call
-
-
 def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
     """Every guest of the Proxmox cluster, those of hosts that are switched off too.
 
@@ -139,7 +98,7 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
     asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
-    get = caller(proxmox)
+    get = proxmox_api.caller(proxmox)
     try:
         guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
         seen = {guest.vm_id for guest in guests}

@@ -10,18 +10,28 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Self
 
 import yaml
 
 from components.mutual_tls import context_of
+from upkeep.errors import UpkeepError
 
 ANSWER_LIMIT = 10
 """Seconds that one answer of the API may take."""
 
+Object = dict[str, Any]
 
-class ApiError(Exception):
+
+class ApiError(UpkeepError):
     """The API did not answer, or said no: one sentence."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        """HTTP status; 0 where nothing answered."""
 
 
 class ClusterApi:
@@ -36,7 +46,7 @@ class ClusterApi:
         )
 
     @classmethod
-    def of(cls, kubeconfig: str) -> ClusterApi:
+    def of(cls, kubeconfig: str) -> Self:
         """The API that a kubeconfig of Talos leads to; raises ``ApiError`` if it cannot be read."""
         try:
             document = yaml.safe_load(kubeconfig)
@@ -53,23 +63,38 @@ class ClusterApi:
             # Never the reason itself: it may quote what it could not read.
             raise ApiError("the kubeconfig cannot be read") from None
 
-    def get(self, path: str) -> dict[str, Any] | None:
+    def get(self, path: str) -> Object | None:
         """An object or a list, or ``None`` where there is none."""
-        return self._call("GET", path, None)
+        return self._ask_if_there("GET", path)
 
-    def items(self, path: str) -> list[dict[str, Any]]:
+    def items(self, path: str) -> list[Object]:
         """The objects of a list; none where their kind does not exist."""
         return (self.get(path) or {"items": []})["items"]  # type: ignore[no-any-return]
 
-    def merge(self, path: str, change: dict[str, Any]) -> None:
+    def merge(self, path: str, change: Mapping[str, Any]) -> None:
         """Merge a change into an object, if it is there."""
-        self._call("PATCH", path, change)
+        self._ask_if_there("PATCH", path, change)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> None:
+        """Make an object, or ask for an action."""
+        self._ask("POST", path, body)
 
     def delete(self, path: str, **options: Any) -> None:
         """Delete an object, if it is there; ``options`` are those of ``DeleteOptions``."""
-        self._call("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions"} | options)
+        body = {"apiVersion": "v1", "kind": "DeleteOptions"} | options
+        self._ask_if_there("DELETE", path, body)
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _ask_if_there(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Object | None:
+        try:
+            return self._ask(method, path, body)
+        except ApiError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Object:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = urllib.request.Request(
             self._endpoint + path,
@@ -79,14 +104,21 @@ class ClusterApi:
         )
         try:
             with self._opener.open(request, timeout=ANSWER_LIMIT) as response:
-                answer: dict[str, Any] = json.load(response)
+                answer: Object = json.load(response)
                 return answer
         except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 404:
-                return None
-            raise ApiError(f"the Kubernetes API answers {error.code} {error.reason}") from None
+            told = f"the Kubernetes API answers {error.code} {error.reason}{_message(error)}"
+            raise ApiError(told, error.code) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise ApiError(
                 f"the Kubernetes API at {self._endpoint} does not answer: {error}"
             ) from None
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    """What the API says of a refusal, if it does."""
+    with error:
+        try:
+            return f": {json.load(error)['message']}"
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+            return ""

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
-import survey
+import proxmox_api
 from doctor import nat_pmp, presence, web
 from settings import Settings
 
@@ -28,7 +28,7 @@ class Probes:
     """The ways to look outside."""
 
     proxmox: Callable[[str], Any]
-    """Reads a path of Proxmox' API: ``survey.caller``."""
+    """Reads a path of Proxmox' API: ``proxmox_api.caller``."""
     certificate: Callable[[str], web.Certificate]
     """The certificate of the server at a web address; raises ``OSError``."""
     fetch: Fetch
@@ -46,7 +46,7 @@ class Probes:
     def of(cls, settings: Settings, cli: Path | None) -> Probes:
         """The real ones. ``cli`` is the Pulumi CLI, if there is one."""
         return cls(
-            proxmox=survey.caller(settings.proxmoxve),
+            proxmox=proxmox_api.caller(settings.proxmoxve),
             certificate=web.certificate,
             fetch=web.fetch,
             presence=presence.look,

@@ -15,7 +15,7 @@ from typing import Any
 from doctor.findings import CannotTellError
 
 ODD = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
-"""What ``survey.caller`` raises; ``HTTPError`` is an ``OSError``."""
+"""What ``proxmox_api.caller`` raises; ``HTTPError`` is an ``OSError``."""
 _READERS = 8
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(scsi|virtio|sata|ide|efidisk|tpmstate|unused)\d+")
@@ -45,14 +45,14 @@ class Proxmox:
     """
 
     def __init__(self, get: Callable[[str], Any], owner: str) -> None:
-        """``get`` is a ``survey.caller``; ``owner`` is the tag of the castle's machines."""
+        """``get`` is a ``proxmox_api.caller``; ``owner`` is the tag of the castle's machines."""
         self._get = get
         self._owner = owner
         self._answers: dict[str, Future[Any]] = {}
         self._lock = Lock()
 
     def version(self) -> str:
-        """The version of the host that answers. Raises what ``survey.caller`` raises."""
+        """The version of the host that answers. Raises what ``proxmox_api.caller`` raises."""
         return str(self._once("/version")["version"])
 
     def read(self, path: str) -> Any:

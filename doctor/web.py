@@ -85,7 +85,7 @@ def certificate(url: str) -> Certificate:
     digest = hashlib.sha256(shown).hexdigest().upper()
     fingerprint = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
     strict = ssl.create_default_context()
-    strict.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as survey.caller has it
+    strict.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as proxmox_api.caller has it
     try:
         with _connect(place, strict) as connection:
             details = connection.getpeercert() or {}

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import proxmox_api
 import survey
 from settings.models import Endpoint
 
@@ -45,7 +46,7 @@ def look(proxmox: Endpoint, owner: str) -> list[Remain]:
 
     Raises ``RemainsError``.
     """
-    call = survey.caller(proxmox)
+    call = proxmox_api.caller(proxmox)
     with _told():
         return [*_machines(proxmox, call, owner), *_pools(call, owner), *_images(call, owner)]
 
@@ -56,13 +57,13 @@ def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[Remai
     Raises ``RemainsError``.
     """
     with _told():
-        return list(_machines(proxmox, survey.caller(proxmox), owner, known))
+        return list(_machines(proxmox, proxmox_api.caller(proxmox), owner, known))
 
 
 def pools(proxmox: Endpoint, owner: str) -> list[Remain]:
     """The pools that bear ``owner``'s mark. Raises ``RemainsError``."""
     with _told():
-        return list(_pools(survey.caller(proxmox), owner))
+        return list(_pools(proxmox_api.caller(proxmox), owner))
 
 
 @contextmanager

@@ -14,11 +14,13 @@ PARTS = {
     "components",
     "doctor",
     "engine",
+    "proxmox_api",
     "rehearsal",
     "report",
     "settings",
     "survey",
     "tests",
+    "upkeep",
 }
 
 
@@ -66,18 +68,24 @@ def test_a_component_imports_no_other_component(file: Path) -> None:
     }
     others = {f"components.{name}" for name in components - {file.stem}}
     assert not imported(file) & others
-    assert parts(file) <= {"components", "settings"}
+    assert parts(file) <= {"components", "settings", "upkeep"}
+
+
+@pytest.mark.parametrize("file", files("upkeep"), ids=lambda file: file.name)
+def test_upkeep_knows_neither_the_engine_nor_who_calls_it(file: Path) -> None:
+    assert parts(file) <= {"components", "proxmox_api", "settings", "upkeep"}
 
 
 def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
-    for name in ("__main__.py", "survey.py"):
-        assert parts(PROGRAM / name) <= {"components", "settings", "survey"}
+    for name in ("__main__.py", "survey.py", "proxmox_api.py"):
+        assert parts(PROGRAM / name) <= {"components", "proxmox_api", "settings", "survey"}
 
 
 @pytest.mark.parametrize("file", files("doctor"), ids=lambda file: file.name)
 def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
     commands = {"engine"} if file.name == "__main__.py" else set()
-    assert parts(file) <= {"components", "doctor", "rehearsal", "settings", "survey"} | commands
+    known = {"components", "doctor", "proxmox_api", "rehearsal", "settings", "survey"}
+    assert parts(file) <= known | commands
 
 
 def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:

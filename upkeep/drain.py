@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from upkeep.api import Api, ApiError, Object
+from components.cluster_api import ApiError, ClusterApi, Object
 from upkeep.wait import NotYet, wait_for
 
 MARK = "ephemeral-castle/cordoned"
@@ -10,7 +10,7 @@ MARK = "ephemeral-castle/cordoned"
 _LONGHORN = "longhorn-system"
 
 
-def cordon(api: Api, node: str) -> None:
+def cordon(api: ClusterApi, node: str) -> None:
     """Let no new pod onto a node. One that somebody else has cordoned stays theirs."""
     path = f"/api/v1/nodes/{node}"
     found = api.get(path)
@@ -19,7 +19,7 @@ def cordon(api: Api, node: str) -> None:
         api.merge(path, mark)
 
 
-def uncordon(api: Api, node: str) -> None:
+def uncordon(api: ClusterApi, node: str) -> None:
     """Let pods onto a node again, if it was us who kept them away."""
     path = f"/api/v1/nodes/{node}"
     found = api.get(path)
@@ -28,7 +28,7 @@ def uncordon(api: Api, node: str) -> None:
         api.merge(path, mark)
 
 
-def drain(api: Api, node: str, limit: float) -> None:
+def drain(api: ClusterApi, node: str, limit: float) -> None:
     """Ask every pod that can be elsewhere to leave a cordoned node, and wait until they have.
 
     Raises ``UpkeepError`` after ``limit`` seconds, with the pods that are still there and why.
@@ -36,7 +36,7 @@ def drain(api: Api, node: str, limit: float) -> None:
 
     def look() -> None:
         held = []
-        for pod in api.list(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"):
+        for pod in api.items(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"):
             if _must_go(pod):
                 held.append(_evict(api, pod))
         if held:
@@ -58,7 +58,7 @@ def _must_go(pod: Object) -> bool:
     return not (ended or mirror or "DaemonSet" in owners or metadata["namespace"] == _LONGHORN)
 
 
-def _evict(api: Api, pod: Object) -> str:
+def _evict(api: ClusterApi, pod: Object) -> str:
     """Ask one pod to leave; what holds it, as half a sentence."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from components.cluster_api import ApiError, ClusterApi, Object
 from settings import compatibility
+from settings.models import Endpoint
 from upkeep import drain, talosctl, volumes
-from upkeep.api import Api, ApiError, Object
+from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
 from upkeep.etcd import Etcd, Member
 from upkeep.lock import one_at_a_time
@@ -58,7 +60,9 @@ class Cluster:
             _Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
         ]
         self.talos = Talosctl(props)
-        self.api = Api(self._kubeconfig())
+        kubeconfig = self._kubeconfig()
+        self.api = PatientApi.of(kubeconfig)
+        self._api_now = ClusterApi.of(kubeconfig)
         self.etcd = Etcd(self.talos, [peer.address for peer in self.control_planes])
 
     def _kubeconfig(self) -> str:
@@ -75,7 +79,7 @@ class Cluster:
 
     def seen(self, name: str) -> Seen | None:
         """What Kubernetes tells of a node; None where it knows no such node."""
-        found = self.api.get(f"/api/v1/nodes/{name}", patience=0)
+        found = self._api_now.get(f"/api/v1/nodes/{name}")
         return None if found is None else _seen(found)
 
     def carries_vip(self, peer: _Peer) -> bool:
@@ -133,9 +137,11 @@ def _those_before(cluster: Cluster, own: _Peer) -> Iterator[_Peer]:
 
 def _power(props: Mapping[str, Any]) -> Power:
     return Power(
-        endpoint=props["proxmox_endpoint"],
-        insecure=props["proxmox_insecure"],
-        token=props["proxmox_token"],
+        proxmox=Endpoint(
+            endpoint=props["proxmox_endpoint"],
+            insecure=props["proxmox_insecure"],
+            apiToken=props["proxmox_token"],
+        ),
         host=props["host"],
         vm_id=int(props["vm_id"]),
     )
@@ -276,7 +282,7 @@ def leave(props: Mapping[str, Any]) -> None:
         volumes.forget(api, name, props["drain_s"])
 
 
-def _empty(api: Api, props: Mapping[str, Any], *, is_alive: bool) -> None:
+def _empty(api: ClusterApi, props: Mapping[str, Any], *, is_alive: bool) -> None:
     name = str(props["node"])
     drain.cordon(api, name)
     try:

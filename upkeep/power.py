@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import ssl
+import http.client
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import proxmox_api
+from settings.models import Endpoint
 from upkeep.errors import UpkeepError
 
 LIMIT = 600
@@ -21,23 +21,11 @@ _INTERVAL = 1
 _HARDWARE = ("cores", "memory", "sockets")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Proxmox' API redirects nobody, and the token must not follow one who says so."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Follow nothing: the redirect is then an answer like any other that is wrong."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Power:
     """The power button of one machine."""
 
-    endpoint: str
-    """Proxmox' API."""
-    insecure: bool
-    """Whether its certificate is taken as it is."""
-    token: str
-    """``USER@REALM!NAME=SECRET``."""
+    proxmox: Endpoint
     host: str
     """The Proxmox node."""
     vm_id: int
@@ -71,28 +59,15 @@ class Power:
     def _get_from(
         self, path: str, method: str = "GET", form: Mapping[str, str] | None = None
     ) -> Any:
-        context = ssl.create_default_context()
-        # Python 3.13 asks for extensions that a home's own authority need not have.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        https = urllib.request.HTTPSHandler(context=context)
-        opener = urllib.request.build_opener(https, _NoRedirect)
-        base = self.endpoint.rstrip("/").removesuffix("/api2/json")
-        request = urllib.request.Request(
-            f"{base}/api2/json{path}",
-            None if form is None else urllib.parse.urlencode(form).encode(),
-            {"Authorization": f"PVEAPIToken={self.token}"},
-            method=method,
-        )
+        call = proxmox_api.caller(self.proxmox, _ANSWER_LIMIT)
         try:
-            with opener.open(request, timeout=_ANSWER_LIMIT) as answer:
-                return json.load(answer)["data"]
+            return call(path, method, form)
         except urllib.error.HTTPError as error:
             error.close()
             raise UpkeepError(
                 f"Proxmox answers {error.code} {error.reason} to {method} {path}."
             ) from None
-        except (OSError, ValueError, KeyError) as error:
-            raise UpkeepError(f"Proxmox at {base} does not answer as it should: {error}.") from None
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            raise UpkeepError(
+                f"Proxmox at {self.proxmox.endpoint} does not answer as it should: {error}."
+            ) from None

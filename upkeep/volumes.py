@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from upkeep.api import Api, ApiError, Object
+from components.cluster_api import ApiError, ClusterApi, Object
 from upkeep.wait import NotYet, wait_for
 
 _ALL = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
 
-def wait_until_spare(api: Api, node: str, limit: float) -> None:
+def wait_until_spare(api: ClusterApi, node: str, limit: float) -> None:
     """Wait until every volume that is in use has a healthy replica outside of a node.
 
     A volume that wants one replica alone is away while its node is: it was made so. One that is
@@ -30,7 +30,7 @@ def wait_until_spare(api: Api, node: str, limit: float) -> None:
     wait_for(look, limit, f"Longhorn's volumes were not safe without {node}")
 
 
-def empty(api: Api, node: str, limit: float, *, is_alive: bool) -> None:
+def empty(api: ClusterApi, node: str, limit: float, *, is_alive: bool) -> None:
     """Let Longhorn move all replicas off a node, and wait until it has.
 
     From a node that is dead nothing can be moved: there it is enough that every volume has a
@@ -45,7 +45,9 @@ def empty(api: Api, node: str, limit: float, *, is_alive: bool) -> None:
         else:
             left = {volume["metadata"]["name"] for volume in _last_healthy_on(api, node)}
         if left:
-            names = [_name(v) for v in api.list(f"{_ALL}/volumes") if v["metadata"]["name"] in left]
+            names = [
+                _name(v) for v in api.items(f"{_ALL}/volumes") if v["metadata"]["name"] in left
+            ]
             raise NotYet(
                 f"{', '.join(names or left)} still needs it. Where too few other nodes with a data "
                 "disk are left, lower the volume's number of replicas in Longhorn"
@@ -54,7 +56,7 @@ def empty(api: Api, node: str, limit: float, *, is_alive: bool) -> None:
     wait_for(look, limit, f"Longhorn did not move its replicas off {node}")
 
 
-def set_scheduling(api: Api, node: str, *, allowed: bool) -> bool:
+def set_scheduling(api: ClusterApi, node: str, *, allowed: bool) -> bool:
     """Let Longhorn use a node, or empty it; False where Longhorn does not know the node."""
     change = {"spec": {"allowScheduling": allowed, "evictionRequested": not allowed}}
     path = f"{_ALL}/nodes/{node}"
@@ -64,7 +66,7 @@ def set_scheduling(api: Api, node: str, *, allowed: bool) -> bool:
     return True
 
 
-def forget(api: Api, node: str, limit: float) -> None:
+def forget(api: ClusterApi, node: str, limit: float) -> None:
     """Take a node that Kubernetes no longer has out of Longhorn; its webhook may want a moment."""
 
     def look() -> None:
@@ -76,20 +78,20 @@ def forget(api: Api, node: str, limit: float) -> None:
     wait_for(look, limit, f"Longhorn did not forget {node}")
 
 
-def _last_healthy_on(api: Api, node: str) -> Iterator[Object]:
+def _last_healthy_on(api: ClusterApi, node: str) -> Iterator[Object]:
     """The volumes whose healthy replicas are all on one node."""
     healthy: dict[str, set[str]] = {}
     for replica in _replicas(api):
         spec = replica["spec"]
         if spec.get("healthyAt") and not spec.get("failedAt"):
             healthy.setdefault(spec["volumeName"], set()).add(spec["nodeID"])
-    for volume in api.list(f"{_ALL}/volumes"):
+    for volume in api.items(f"{_ALL}/volumes"):
         if healthy.get(volume["metadata"]["name"]) == {node}:
             yield volume
 
 
-def _replicas(api: Api, node: str | None = None) -> list[Object]:
-    replicas = api.list(f"{_ALL}/replicas")
+def _replicas(api: ClusterApi, node: str | None = None) -> list[Object]:
+    replicas = api.items(f"{_ALL}/replicas")
     return [r for r in replicas if node is None or r["spec"].get("nodeID") == node]
 
 

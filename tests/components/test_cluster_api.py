@@ -69,8 +69,12 @@ def test_what_is_not_there_is_nothing(api: Api, cluster: ClusterApi, asked: list
 
 
 def test_any_other_refusal_is_an_error(api: Api, cluster: ClusterApi) -> None:
-    api.status = 403
-    with pytest.raises(ApiError, match="the Kubernetes API answers 403 Forbidden"):
+    api.status, api.body = 403, {"message": "pods is forbidden"}
+    with pytest.raises(ApiError, match="answers 403 Forbidden: pods is forbidden") as raised:
+        cluster.get("/api/v1/pods")
+    assert raised.value.code == 403
+    api.body = ["no status"]
+    with pytest.raises(ApiError, match="^the Kubernetes API answers 403 Forbidden$"):
         cluster.get("/api/v1/pods")
 
 

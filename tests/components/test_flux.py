@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pulumi
@@ -224,7 +224,7 @@ class Cluster(ClusterApi):
         names = {PODS: self.pods, DEPLOYMENTS: self.deployments, ROLES: self.roles}.get(path, [])
         return [{"metadata": {"name": name}} for name in names]
 
-    def merge(self, path: str, change: dict[str, Any]) -> None:
+    def merge(self, path: str, change: Mapping[str, Any]) -> None:
         assert change == {"metadata": {"finalizers": None}}
         self.finalizers[path.rpartition("/")[2]] = []
         if f"kustomizations.{GROUP}" in self.deleted and not any(self.finalizers.values()):

@@ -16,7 +16,7 @@ from unittest import mock
 import yaml
 from aiohttp import web as http
 
-import survey
+import proxmox_api
 from doctor import presence, web
 from doctor.context import Context
 from doctor.examine import Examined, examine
@@ -123,7 +123,7 @@ class House:
     def probes(self) -> Probes:
         """The real probes where loopback can answer, and stand-ins for router and DNS."""
         return Probes(
-            proxmox=survey.caller(self.settings.proxmoxve),
+            proxmox=proxmox_api.caller(self.settings.proxmoxve),
             certificate=web.certificate,
             fetch=web.fetch,
             presence=self._look,

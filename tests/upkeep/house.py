@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from upkeep.api import Api, ApiError
+from components.cluster_api import ApiError, ClusterApi
 from upkeep.etcd import Etcd
 from upkeep.talosctl import Talosctl, TalosctlError
 
 LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
 
-class House(Api):
+class House(ClusterApi):
     """Objects by their path; a list's path begins all of its objects'."""
 
     def __init__(self, objects: dict[str, Any]) -> None:
@@ -20,10 +20,10 @@ class House(Api):
         """By path: what a POST is answered with."""
         self.posted: list[str] = []
 
-    def get(self, path: str, patience: float = 0) -> Any:
+    def get(self, path: str) -> Any:
         return self.objects.get(path)
 
-    def list(self, path: str) -> Any:
+    def items(self, path: str) -> Any:
         base = path.partition("?")[0]
         return [it for key, it in self.objects.items() if key.rpartition("/")[0] == base]
 
@@ -37,7 +37,7 @@ class House(Api):
         pod = path.removesuffix("/eviction").rpartition("/")[2]
         self.objects.pop(f"/api/v1/pods/{pod}", None)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, **_: Any) -> None:
         self.objects.pop(path, None)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from components.cluster_api import ApiError
 from tests.upkeep.house import House, node, pod
-from upkeep.api import ApiError
 from upkeep.drain import MARK, cordon, drain, uncordon
 from upkeep.errors import UpkeepError
 
@@ -23,7 +23,7 @@ def test_pods_that_can_be_elsewhere_are_asked_to_go() -> None:
 
 def test_a_budget_that_holds_a_pod_is_named() -> None:
     api = House(pod("whoami-1"))
-    api.refusals[EVICTION] = ApiError(429, "it would violate the pod's disruption budget")
+    api.refusals[EVICTION] = ApiError("it would violate the pod's disruption budget", 429)
     with pytest.raises(UpkeepError) as raised:
         drain(api, "worker-1", limit=0)
     assert str(raised.value) == (

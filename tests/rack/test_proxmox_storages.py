@@ -34,6 +34,12 @@ async def test_an_existing_file_is_not_overwritten(proxmox: ProxmoxClient) -> No
         await proxmox.download_image()
 
 
+async def test_a_file_may_be_named_without_its_storage(proxmox: ProxmoxClient) -> None:
+    # The provider does, when it makes room for a file that it downloads again.
+    await proxmox.call("DELETE", "/nodes/pve/storage/local/content/import%2Ftalos.qcow2")
+    assert await proxmox.call("GET", "/nodes/pve/storage/local/content") == []
+
+
 async def test_storages_are_listed_by_content(proxmox: ProxmoxClient) -> None:
     [found] = await proxmox.call("GET", "/nodes/pve/storage", content="images")
     assert (found["storage"], found["type"]) == ("local-lvm", "lvmthin")

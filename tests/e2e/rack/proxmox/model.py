@@ -102,7 +102,12 @@ class Storage:
             raise errors.full(self.name, size, self.available)
 
     def get(self, volid: str) -> Volume:
-        """Find a volume."""
+        """Find a volume.
+
+        A name without its storage is one of this storage (PVE/API2/Storage/Content.pm,
+        ``$real_volume_id``): so the provider names a file that it overwrites.
+        """
+        volid = volid if ":" in volid else f"{self.name}:{volid}"
         try:
             return self.volumes[volid]
         except KeyError:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import age_key, cli, last_up, passphrase, token
+from engine import age_key, cli, event_log, failures, last_up, passphrase, token
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -108,10 +108,14 @@ def _look_first(session: Session) -> int:
 
 
 def _up(session: Session, more: Sequence[str]) -> int:
-    """Run an ``up``, and keep the times of what it did for ``make report``."""
-    log = last_up.flags(session.temporary)
-    code = session.run(["up"], [*more, *log], last_up.ENVIRONMENT)
-    last_up.keep(session.temporary, PROJECT_FOLDER, session.stack)
+    """Run an ``up``; keep the times of what it did for ``make report``, and say what failed."""
+    flags = event_log.flags(session.temporary)
+    code = session.run(["up"], [*more, *flags], event_log.ENVIRONMENT)
+    log = event_log.text(session.temporary)
+    last_up.keep(log, PROJECT_FOLDER, session.stack)
+    if code:
+        for line in failures.told(log):
+            print(line, flush=True)
     return code
 
 

@@ -1,24 +1,21 @@
 """Keeps when each resource began and ended in the last ``up`` that changed something.
 
-The engine tells that in its event log, a flag that the CLI has for its own automation API. The log
-also holds what the program serialised, admin keys in plain text among it: so it is written into
-the private folder of the run, and nothing but names, words and times is taken out of it.
+Nothing but names, words and times is taken out of the engine's event log.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine import event_log
+
 STATE_FOLDER = ".state"
 """Git ignores what is in it."""
-ENVIRONMENT = {"PULUMI_DEBUG_COMMANDS": "true"}
-"""Without it the CLI knows no ``--event-log`` (pulumi pkg/cmd/pulumi/operations/up.go)."""
 _CHANGES = frozenset(
     {"create", "update", "delete", "create-replacement", "delete-replaced", "import"}
 )
@@ -56,22 +53,14 @@ class LastUp:
         return datetime.fromtimestamp(self.begun, UTC)
 
 
-def flags(folder: Path) -> list[str]:
-    """What the CLI is told so that it writes its events into ``folder``, which must be private."""
-    return ["--event-log", str(_log(folder))]
-
-
-def keep(folder: Path, project: Path, stack: str) -> None:
-    """Take the times out of the log in ``folder``, and keep them for this stack.
+def keep(log: str, project: Path, stack: str) -> None:
+    """Take the times out of an event log, and keep them for this stack.
 
     An ``up`` that changed nothing, or ended before it began, leaves what is kept as it is. Raises
     nothing: by now the castle stands, and that counts. What goes wrong is told in one line.
     """
-    log = _log(folder)
-    if not log.exists():
-        return
     try:
-        if found := distil(log.read_text(encoding="utf-8", errors="replace")):
+        if found := distil(log):
             record = file(project, stack)
             record.parent.mkdir(mode=0o700, exist_ok=True)
             record.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
@@ -109,7 +98,7 @@ def distil(log: str) -> LastUp | None:
     succeeded = False
     open_: dict[tuple[str, str], int] = {}
     done: list[Operation] = []
-    for event in _events(log):
+    for event in event_log.read(log):
         last = event["timestamp"]
         begun = begun or last
         if summary := event.get("summaryEvent"):
@@ -132,20 +121,6 @@ def distil(log: str) -> LastUp | None:
         return None
     operations = tuple(sorted(done, key=lambda operation: operation.start))
     return LastUp(begun=begun, seconds=last - begun, succeeded=succeeded, operations=operations)
-
-
-def _log(folder: Path) -> Path:
-    return folder / "events.jsonl"
-
-
-def _events(log: str) -> Iterator[dict[str, Any]]:
-    for line in log.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # the last line of a run that was killed
-        if isinstance(event, dict) and "timestamp" in event:
-            yield event
 
 
 def _is_custom(metadata: dict[str, Any]) -> bool:

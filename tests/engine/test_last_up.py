@@ -117,10 +117,7 @@ def test_a_preview_is_no_up() -> None:
 
 
 def test_what_is_kept_is_what_is_loaded_and_holds_no_key(tmp_path: Path) -> None:
-    private = tmp_path / "private"
-    private.mkdir()
-    (private / "events.jsonl").write_text(log(began(1, "image"), ended(9, "image"), summary(9)))
-    last_up.keep(private, tmp_path, "homelab")
+    last_up.keep(log(began(1, "image"), ended(9, "image"), summary(9)), tmp_path, "homelab")
     record = last_up.file(tmp_path, "homelab")
     assert KEY not in record.read_text()
     found = last_up.load(tmp_path, "homelab")
@@ -131,8 +128,7 @@ def test_what_is_kept_is_what_is_loaded_and_holds_no_key(tmp_path: Path) -> None
     )
 
     # What changes nothing later on leaves it.
-    (private / "events.jsonl").write_text(log(summary(1)))
-    last_up.keep(private, tmp_path, "homelab")
+    last_up.keep(log(summary(1)), tmp_path, "homelab")
     assert last_up.load(tmp_path, "homelab") == found
     assert last_up.load(tmp_path, "ha") is None
 
@@ -140,7 +136,7 @@ def test_what_is_kept_is_what_is_loaded_and_holds_no_key(tmp_path: Path) -> None
 def test_a_run_that_ended_before_it_began_leaves_what_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last_up.keep(tmp_path, tmp_path, "homelab")
+    last_up.keep("", tmp_path, "homelab")
     assert last_up.load(tmp_path, "homelab") is None
     assert capsys.readouterr().out == ""
 
@@ -156,8 +152,7 @@ def test_a_run_that_ended_before_it_began_leaves_what_is_kept(
 def test_events_of_another_form_are_told_in_one_line(
     line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "events.jsonl").write_text(log(line))
-    last_up.keep(tmp_path, tmp_path, "homelab")
+    last_up.keep(log(line), tmp_path, "homelab")
     out = capsys.readouterr().out
     assert out == "" or out.startswith("The times of this run could not be kept")
     assert last_up.load(tmp_path, "homelab") is None

@@ -97,6 +97,9 @@ format: .venv/ready-dev ## Put the code into its format
 bench: .venv/ready ## Measure the rehearsal for 3, 30 and 100 workers
 	@$(BIN)/python -m rehearsal.bench
 
+e2e-bench: .venv/ready-dev ## Measure up, preview, refresh and down on a simulated rack
+	@$(BIN)/python -m tests.e2e.bench
+
 schema: .venv/ready ## Write settings/schema.json, which editors read, anew from the models
 	@$(BIN)/python -m settings.schema
 

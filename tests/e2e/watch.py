@@ -23,18 +23,12 @@ _PAUSE = 0.1
 
 def order(lab: Lab, **faults: Any) -> None:
     """Order faults of the rack's machines; see ``rack/talos/hand.py``."""
-    body = json.dumps(faults).encode()
-    request = urllib.request.Request(
-        lab.endpoints["hand_url"], body, {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10):
-        pass
+    lab.control("POST", "/machines", faults)
 
 
 def diary(lab: Lab) -> list[tuple[float, str, str]]:
     """When, what and whose: what happened on the rack."""
-    with urllib.request.urlopen(lab.endpoints["hand_url"], timeout=10) as answer:
-        return [(when, what, whose) for when, what, whose in json.load(answer)]
+    return [(when, what, whose) for when, what, whose in lab.control("GET", "/machines")]
 
 
 class Kubernetes:

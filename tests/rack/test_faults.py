@@ -118,6 +118,16 @@ async def control(rack: Rack) -> AsyncIterator[aiohttp.ClientSession]:
     await control.stop()
 
 
+async def test_machines_are_told_what_to_do_and_tell_what_happened(
+    rack: Rack, control: aiohttp.ClientSession
+) -> None:
+    await control.post("/machines", json={"sick_etcd": [ADDRESS], "reboot_s": 0})
+    assert rack.talos.hand.sick_etcd == {ADDRESS}
+    rack.talos.hand.note("down", ADDRESS)
+    [(_, what, whose)] = await (await control.get("/machines")).json()
+    assert (what, whose) == ("down", ADDRESS)
+
+
 async def test_the_hand_orders_faults_reads_requests_and_begins_anew(
     rack: Rack, proxmox: ProxmoxClient, control: aiohttp.ClientSession
 ) -> None:

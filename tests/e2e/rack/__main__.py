@@ -61,7 +61,6 @@ async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
             "factory_url": rack.factory_url,
             "page_url": rack.page_url,
             "control_url": await control.start(options.address),
-            "hand_url": rack.hand_url,
         }
         sys.stdout.write(json.dumps(endpoints) + "\n")
         sys.stdout.flush()

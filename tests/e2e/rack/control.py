@@ -8,6 +8,8 @@ Plain HTTP on loopback; what is sent and answered is JSON.
 | ``GET /faults`` | lists the faults, each with how often it ``struck`` |
 | ``POST /faults`` | adds one: the fields of ``Fault`` |
 | ``DELETE /faults`` | forgets them all |
+| ``GET /machines`` | what happened on the machines: when, what and whose |
+| ``POST /machines`` | sets the fields of the machines' ``Hand`` that it names |
 | ``POST /reset`` | goes back to empty hosts, without any request or fault |
 """
 
@@ -34,6 +36,8 @@ class Control:
         app.router.add_get("/faults", self._list_faults)
         app.router.add_post("/faults", self._add_fault)
         app.router.add_delete("/faults", self._forget_faults)
+        app.router.add_get("/machines", self._read_diary)
+        app.router.add_post("/machines", self._order)
         app.router.add_post("/reset", self._reset)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
@@ -64,6 +68,16 @@ class Control:
 
     async def _forget_faults(self, _: web.Request) -> web.Response:
         self._rack.faults.clear()
+        return web.json_response(None)
+
+    async def _read_diary(self, _: web.Request) -> web.Response:
+        return web.json_response(self._rack.talos.hand.diary)
+
+    async def _order(self, request: web.Request) -> web.Response:
+        hand = self._rack.talos.hand
+        kinds = {field.name: type(getattr(hand, field.name)) for field in dataclasses.fields(hand)}
+        for name, value in (await request.json()).items():
+            setattr(hand, name, kinds[name](value))
         return web.json_response(None)
 
     async def _reset(self, _: web.Request) -> web.Response:

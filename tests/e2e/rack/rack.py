@@ -12,7 +12,6 @@ from types import TracebackType
 from .certificates import CertificateAuthority
 from .factory import ImageFactory, Internet
 from .faults import Faults
-from .hand_server import HandServer
 from .kubernetes.programs import Programs
 from .kubernetes.simulator import KubernetesSimulator
 from .page.server import Page
@@ -57,16 +56,13 @@ class Rack:
         self.ca_file.write_bytes(authority.pem)
         self._tls = server_tls(authority, address, self._directory)
         self._page = Page(self)
-        self._hand = HandServer(lambda: self.talos.hand)
         self._assemble()
 
     async def __aenter__(self) -> Rack:
         try:
-            await self._hand.start(self.address)
             await self.start()
         except BaseException:
             await self.stop()
-            await self._hand.stop()
             self._temporary.cleanup()
             raise
         return self
@@ -78,7 +74,6 @@ class Rack:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
-        await self._hand.stop()
         self._temporary.cleanup()
 
     @property
@@ -95,11 +90,6 @@ class Rack:
     def page_url(self) -> str:
         """The URL of the page that shows the rack to a person."""
         return self._page.url
-
-    @property
-    def hand_url(self) -> str:
-        """Where faults of the machines are ordered, and their diary is read."""
-        return self._hand.url
 
     @property
     def vms(self) -> Mapping[int, Vm]:

@@ -20,6 +20,7 @@ from typing import Any
 import pulumi
 
 import proxmox_api
+from components.restore import Restore, plan
 from settings import Node, Settings
 from settings.models import Endpoint
 
@@ -57,13 +58,16 @@ class Guard:
     """For what a castle begins with: refuses a new castle as long as one place is taken."""
     machines: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
     """By node name: refuses the machine whose place is taken."""
+    restore: Restore | None = None
+    """What a castle is restored from, if it is."""
 
 
 def look(settings: Settings) -> Guard:
     """Look at what Proxmox has, and return hooks that refuse to touch what is not ours.
 
     Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
-    ``pulumi.RunError`` before anything is made.
+    ``pulumi.RunError`` before anything is made. A castle that has no machine yet may be restored
+    from a snapshot; raises ``SettingsError`` where it cannot be.
     """
     try:
         guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
@@ -71,13 +75,14 @@ def look(settings: Settings) -> Guard:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
-        return Guard()
+        return Guard(restore=plan(settings, living=True))
     taken = strangers(guests, settings.machines, settings.owner)
     messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
     born = any(settings.owner in guest.tags for guest in guests)
     return Guard(
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
         machines={name: _refuse(name, message) for name, message in messages.items()},
+        restore=plan(settings, living=born),
     )
 
 

@@ -248,3 +248,21 @@ def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None
     assert TalosImageArgs.of(settings, hooks).guard is hooks
     guards = {"castle-worker-1": hooks}
     assert MachinesArgs.of(settings, guards, {}).guards == guards
+
+
+@pytest.mark.parametrize(
+    ("guests", "living"),
+    [
+        ([], False),
+        ([NAS], False),
+        ([Guest(9999, "worker-1", "pve", "qemu", frozenset({OWNER}))], True),
+        (SurveyError("no answer"), True),
+    ],
+)
+def test_only_a_castle_without_a_machine_is_restored(
+    monkeypatch: pytest.MonkeyPatch, guests: Any, living: bool
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(survey, "plan", lambda settings, living: asked.append(living))
+    look(monkeypatch, guests)
+    assert asked == [living]

@@ -448,6 +448,8 @@ class Machine(Group):
 
     os_disk_gib: Annotated[Whole, Field(ge=10)] = 34
     """Size of the OS disk in GiB; Talos asks for at least 10."""
+    keep_data_disk_on_destroy: StrictBool = False
+    """Whether the data disk outlives its machine, and the next machine of its name gets it."""
 
 
 class ControlPlanes(Machine):
@@ -497,6 +499,8 @@ class Override(Group):
     """Size of the OS disk in GiB."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
     """Size of the data disk in GiB; ``null`` for none."""
+    keep_data_disk_on_destroy: StrictBool | None = None
+    """Whether its data disk outlives it."""
 
 
 class Nodes(Group):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,17 +35,21 @@ def snapshot(lab: Lab) -> Path:
     return lab.program / path[1]
 
 
+def make_key(lab: Lab) -> None:
+    """What ``make age-key`` does; it stands in the stack file, encrypted, and must stay there."""
+    made = lab.make("age-key")
+    assert made.code == 0, made.output
+    file = yaml.safe_load((lab.program / f"Pulumi.{lab.stack}.yaml").read_text(encoding="utf-8"))
+    lab.config = file["config"]
+
+
 def test_a_castle_comes_back_from_its_snapshot(make_lab: MakeLab) -> None:
     lab = make_lab("pve1", "pve2")
     assert_up(lab)
     plain = snapshot(lab)
     assert plain.suffix == ".db"
 
-    made = lab.make("age-key")
-    assert made.code == 0, made.output
-    # It stands in the stack file, encrypted: what a test changes there must leave it.
-    file = yaml.safe_load((lab.program / f"Pulumi.{lab.stack}.yaml").read_text(encoding="utf-8"))
-    lab.config = file["config"]
+    make_key(lab)
     assert_up(lab)
     kubernetes = Kubernetes(lab)
     metadata = {"name": "mine"}
@@ -88,3 +94,25 @@ def test_a_castle_comes_back_from_its_snapshot(make_lab: MakeLab) -> None:
     gone = lab.destroy()
     assert gone.code == 0, gone.output
     assert_empty(lab)
+
+
+@pytest.mark.parametrize("at", ["cluster-bootstrap", "metallb-release"])
+def test_a_restore_that_is_killed_goes_on(make_lab: MakeLab, at: str) -> None:
+    lab = make_lab("pve1")
+    make_key(lab)
+    assert_up(lab)
+    Kubernetes(lab).call("POST", MAPS, {"metadata": {"name": "mine"}, "data": {"kept": "yes"}})
+    sealed = snapshot(lab)
+    assert lab.make("down").code == 0
+    lab.set("cluster.restore_from", str(sealed))
+    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if f"{at} creating" in line:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = lab.make("up")
+    assert done.code == 0, done.output
+    assert Kubernetes(lab).call("GET", f"{MAPS}/mine")["data"] == {"kept": "yes"}
+    assert_no_diff(lab)

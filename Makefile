@@ -64,6 +64,9 @@ recover: .venv/ready ## Bring what a killed or failed run left to a clean state
 down: .venv/ready ## Take the castle away, all of it
 	@$(BIN)/python -m engine down --stack $(STACK) -- $(ARGS)
 
+snapshot: .venv/ready ## Keep a snapshot of etcd, encrypted if there is an age key
+	@$(BIN)/python -m engine snapshot --stack $(STACK)
+
 kubeconfig talosconfig: .venv/ready ## Write the file that kubectl or talosctl asks for
 	@$(BIN)/python -m engine $@ --stack $(STACK)
 

@@ -20,7 +20,8 @@ from typing import Any
 import pulumi
 
 import proxmox_api
-from settings import Node, Settings
+from components.restore import Restore, plan
+from settings import Node, Problem, Settings, SettingsError
 from settings.models import Endpoint
 
 
@@ -57,27 +58,35 @@ class Guard:
     """For what a castle begins with: refuses a new castle as long as one place is taken."""
     machines: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
     """By node name: refuses the machine whose place is taken."""
+    restore: Restore | None = None
+    """What a castle is restored from, if it is."""
 
 
 def look(settings: Settings) -> Guard:
     """Look at what Proxmox has, and return hooks that refuse to touch what is not ours.
 
     Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
-    ``pulumi.RunError`` before anything is made.
+    ``pulumi.RunError`` before anything is made. A castle that has no machine yet may be restored
+    from a snapshot; raises ``SettingsError`` where it cannot be, and where a disk is to be kept
+    that goes with its machine.
     """
     try:
         guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
+        own = own_disks(settings, guests)
     except SurveyError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
-        return Guard()
+        return Guard(restore=plan(settings, living=True))
+    if own:
+        raise SettingsError(map(_cannot_keep, own), settings.stack)
     taken = strangers(guests, settings.machines, settings.owner)
     messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
     born = any(settings.owner in guest.tags for guest in guests)
     return Guard(
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
         machines={name: _refuse(name, message) for name, message in messages.items()},
+        restore=plan(settings, living=born),
     )
 
 
@@ -123,6 +132,37 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
             "proxmoxve:insecure to true."
         ) from None
     return guests
+
+
+def own_disks(settings: Settings, guests: Iterable[Guest]) -> list[Node]:
+    """The nodes whose data disk is to be kept, and whose machine has one that goes with it.
+
+    A disk belongs to the machine whose id is in its name. Raises ``SurveyError``.
+    """
+    living = {guest.vm_id: guest.host for guest in guests if settings.owner in guest.tags}
+    get = proxmox_api.caller(settings.proxmoxve)
+    found = []
+    for node in settings.machines:
+        if not node.keep_data_disk_on_destroy or node.vm_id not in living:
+            continue
+        try:
+            disk = get(f"/nodes/{living[node.vm_id]}/qemu/{node.vm_id}/config").get("scsi1", "")
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+            raise SurveyError(
+                f"Proxmox does not tell the disks of {node.name}: {getattr(error, 'reason', error)}"
+            ) from None
+        if f"vm-{node.vm_id}-" in disk.partition(",")[0]:
+            found.append(node)
+    return found
+
+
+def _cannot_keep(node: Node) -> Problem:
+    return Problem(
+        f"keep_data_disk_on_destroy of {node.short_name}",
+        "true",
+        f"{node.name} lives with a data disk of its own, which goes with it",
+        "leave it out until the machine is made anew: lower count, or `make down`, and `make up`",
+    )
 
 
 def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:

@@ -5,27 +5,42 @@ up. A run that was cut off between the call and its record, or an answer that wa
 a castle that no ``up`` can go on with, and nothing can import the resource (facts/end-to-end.md 9).
 Here it is what was wanted: only the machines of this cluster accept the certificate that asks.
 
+etcd begins empty, or with the snapshot that the castle is restored from (``restore.py``).
+
 The state names ``BootstrapProvider`` by this module: a castle that was built before a move of it
 could not be changed after.
 """
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
-from components import talos_call
+from components import talos_call, wire
 from components.mutual_tls import context_of
+from components.restore import SETTING, Restore, bootstrap_inputs
+from upkeep.archive import Archive, ArchiveError
 
 LIMIT = 600
 """Seconds that a machine has to take up its config and listen."""
 INTERVAL = 2
 """Seconds between two tries."""
+UPLOAD_SILENCE = 120
+"""Seconds for which a machine may be silent while it takes a snapshot."""
 PROCEDURE = "/machine.MachineService/Bootstrap"
+RECOVER = "/machine.MachineService/EtcdRecover"
+_RECOVER_ETCD = b"\x08\x01"
+"""A BootstrapRequest with recover_etcd (siderolabs/talos api/machine/machine.proto)."""
+_PART = 32 * 1024
+"""Bytes of a snapshot in one message, as many as talosctl sends."""
+_BYTES = 2
+"""Where a message of a stream has its bytes: common.Data."""
 
 
 class Bootstrap(dynamic.Resource, module="castle", name="Bootstrap"):
@@ -37,6 +52,7 @@ class Bootstrap(dynamic.Resource, module="castle", name="Bootstrap"):
         *,
         node: str,
         credentials: pulumi.Output[Any],
+        restore: Restore | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Bootstrap the machine at the address ``node``.
@@ -52,9 +68,14 @@ class Bootstrap(dynamic.Resource, module="castle", name="Bootstrap"):
                 "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
                 "client_certificate": pulumi.Output.secret(credentials.client_certificate),
                 "client_key": pulumi.Output.secret(credentials.client_key),
+                **bootstrap_inputs(restore),
             },
             opts,
         )
+
+
+class RestoreRefusedError(Exception):
+    """A castle is not restored: the setting, why, and the cure."""
 
 
 class BootstrapProvider(dynamic.ResourceProvider):
@@ -62,24 +83,41 @@ class BootstrapProvider(dynamic.ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Bootstrap, or find it done; raises with the last thing that stood in the way."""
-        bootstrap(props)
-        return dynamic.CreateResult(props["node"], {"node": props["node"]})
+        origin = props.get("restore_from")
+        bootstrap(props, snapshot=_snapshot(props) if origin else None)
+        outputs = {"node": props["node"]}
+        return dynamic.CreateResult(
+            props["node"], outputs | {"restored_from": origin} if origin else outputs
+        )
 
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
-        """A second beginning would be a second cluster, so no change is one."""
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """A second beginning would be a second cluster, so no change is one.
+
+        Raises ``RestoreRefusedError`` where another beginning is asked for.
+        """
+        wanted = news.get("restore_from")
+        if wanted and wanted != olds.get("restored_from"):
+            raise RestoreRefusedError(
+                f"{SETTING} = {wanted}: this castle lives, and a restore would take what is in its "
+                "etcd. Nothing has been touched. Take the setting out; or, to go back to the "
+                "snapshot, `make snapshot` first, then `make down` and `make up`."
+            )
         return dynamic.DiffResult(changes=False)
 
 
-def bootstrap(props: Mapping[str, Any], limit: float = LIMIT) -> None:
+def bootstrap(
+    props: Mapping[str, Any], limit: float = LIMIT, snapshot: bytes | None = None
+) -> None:
     """Ask every ``INTERVAL`` seconds, for at most ``limit`` seconds.
 
-    Raises ``TimeoutError`` with the last thing that stood in the way.
+    With a ``snapshot`` etcd begins with what is in it. Raises ``TimeoutError`` with the last thing
+    that stood in the way.
     """
     context = context_of(props)
     until = time.monotonic() + limit
     while True:
         try:
-            talos_call.call(props["node"], context, PROCEDURE)
+            _once(props["node"], context, snapshot)
         except talos_call.TalosCallError as refusal:
             if refusal.status == talos_call.ALREADY_EXISTS:
                 return
@@ -92,3 +130,35 @@ def bootstrap(props: Mapping[str, Any], limit: float = LIMIT) -> None:
             time.sleep(INTERVAL)
         else:
             return
+
+
+def _once(node: str, context: ssl.SSLContext, snapshot: bytes | None) -> None:
+    if snapshot is None:
+        talos_call.call(node, context, PROCEDURE)
+        return
+    # Each time anew: before its disks are ready a machine takes it, and forgets it.
+    talos_call.stream(node, context, RECOVER, _parts(snapshot), limit=UPLOAD_SILENCE)
+    talos_call.call(node, context, PROCEDURE, _RECOVER_ETCD)
+
+
+def _parts(snapshot: bytes) -> Iterator[bytes]:
+    for place in range(0, len(snapshot), _PART):
+        yield wire.field(_BYTES, snapshot[place : place + _PART])
+
+
+def _snapshot(props: Mapping[str, Any]) -> bytes:
+    """The snapshot that the castle begins with, if its machine secrets are those of the castle."""
+    shown = f"{SETTING} = {props['restore_from']}"
+    try:
+        archive = Archive.opened(Path(props["archive"]).read_bytes(), props["age_key"])
+    except (OSError, ArchiveError) as error:
+        raise RestoreRefusedError(
+            f"{shown}: it {error if isinstance(error, ArchiveError) else 'cannot be read'}. The "
+            "machines wait for it: put it back and run `up` again, or `make down`."
+        ) from None
+    if archive.authority != props["ca_certificate"]:
+        raise RestoreRefusedError(
+            f"{shown}: the machines were begun with other machine secrets than those in it, and "
+            "could not read it. `make down`, then `make up`."
+        )
+    return archive.etcd

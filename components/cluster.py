@@ -21,6 +21,7 @@ from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
 from components.node_life import NodeLife, Upkeep
 from components.node_ready import NodeReady
+from components.restore import Restore
 from settings import Node, Role, Settings
 
 LONGHORN_PATH = "/var/lib/longhorn"
@@ -51,6 +52,8 @@ class TalosClusterArgs:
     """The router."""
     nameservers: Sequence[IPv4Address]
     """DNS servers."""
+    restore: Restore | None
+    """What it is restored from, if it is."""
     upkeep: Upkeep
     """What it takes to change nodes that live."""
 
@@ -60,6 +63,7 @@ class TalosClusterArgs:
         settings: Settings,
         installer: pulumi.Input[str],
         machines: Mapping[str, pulumi.Resource],
+        restore: Restore | None = None,
     ) -> TalosClusterArgs:
         """The cluster that a stack asks for."""
         return cls(
@@ -73,6 +77,7 @@ class TalosClusterArgs:
             cidr=settings.network.cidr,
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
+            restore=restore,
             upkeep=Upkeep.of(settings),
         )
 
@@ -102,7 +107,11 @@ class TalosCluster(pulumi.ComponentResource):
             talos_version=args.talos_version,
             # The contract of its birth: another version would make new secrets for a living
             # cluster (terraform-provider-talos#381).
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["talosVersion"]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=["talosVersion"],
+                import_=args.restore.import_id() if args.restore else None,
+            ),
         )
         configurations = {
             role: self._configuration(role, args, secrets)
@@ -121,6 +130,7 @@ class TalosCluster(pulumi.ComponentResource):
             f"{name}-bootstrap",
             node=str(first.address),
             credentials=secrets.client_configuration,
+            restore=args.restore,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[applied[first.name]],
@@ -150,6 +160,7 @@ class TalosCluster(pulumi.ComponentResource):
                 address=str(node.address),
                 control_plane=node.role is Role.CONTROL_PLANE,
                 endpoint=self.endpoint,
+                restored=args.restore is not None,
                 credentials=kubeconfig.kubernetes_client_configuration,
                 opts=_belongs_to(self, args.machines[node.name], [applied[node.name]]),
             )
@@ -172,6 +183,7 @@ class TalosCluster(pulumi.ComponentResource):
                 opts=pulumi.InvokeOutputOptions(parent=self),
             ).talos_config
         )
+        self._restore = args.restore
         self.register_outputs({"endpoint": self.endpoint})
 
     def gate(self) -> pulumi.ResourceOptions:
@@ -188,7 +200,12 @@ class TalosCluster(pulumi.ComponentResource):
         It is deleted with the cluster's identity: taking the castle down asks nothing of a
         cluster that dies, and no machine's replacement reaches it.
         """
-        return pulumi.ResourceOptions(providers=list(providers), deleted_with=self.identity)
+        restore = self._restore
+        return pulumi.ResourceOptions(
+            providers=list(providers),
+            deleted_with=self.identity,
+            transformations=[restore.over_old_releases(self.kubeconfig)] if restore else None,
+        )
 
     def _upkeep(
         self, name: str, args: TalosClusterArgs, secrets: talos.machine.Secrets
@@ -203,6 +220,7 @@ class TalosCluster(pulumi.ComponentResource):
             kubernetes=args.kubernetes_version,
             installer=args.installer,
             control_planes=upkeep.control_planes,
+            age_recipient=upkeep.age_recipient,
             return_s=upkeep.return_s,
             credentials=client,
             identity=secrets,

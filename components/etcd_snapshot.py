@@ -4,8 +4,8 @@ Its inputs are the versions. A change of them is an update: etcd must be healthy
 kept, or nothing is touched. Its diff, which every preview asks, refuses the ways that Talos and
 Kubernetes cannot go. A new castle has nothing to keep yet.
 
-Leaves out restoring, and the snapshot before one control plane is power-cycled or removed
-(``upkeep/node.py``).
+Leaves out restoring (``restore.py``), and the snapshot before one control plane is power-cycled or
+removed (``upkeep/node.py``).
 
 The state names ``EtcdSnapshotProvider`` by this module: a castle that was built before a move of
 it could not be changed after.
@@ -37,12 +37,16 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
         kubernetes: str,
         installer: pulumi.Input[str],
         control_planes: str,
+        age_recipient: str | None,
         return_s: int,
         credentials: pulumi.Output[Any],
         identity: pulumi.Resource,
         parent: pulumi.Resource,
     ) -> None:
-        """Stand before every upgrade; versions have their leading v."""
+        """Stand before every upgrade; versions have their leading v.
+
+        ``age_recipient`` is whom snapshots are encrypted for; none keeps them in plain.
+        """
         super().__init__(
             EtcdSnapshotProvider(),
             resource_name,
@@ -52,6 +56,7 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
                 "kubernetes": kubernetes,
                 "installer": installer,
                 "control_planes": control_planes,
+                "age_recipient": age_recipient,
                 "return_s": return_s,
                 "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
                 "client_certificate": pulumi.Output.secret(credentials.client_certificate),
@@ -87,7 +92,7 @@ class EtcdSnapshotProvider(dynamic.ResourceProvider):
         with one_at_a_time(news["cluster"], news["return_s"]):
             cluster = Cluster(news)
             cluster.etcd.require_health()
-            cluster.etcd.snapshot(news["cluster"])
+            cluster.snapshot()
         return dynamic.UpdateResult(_kept(news))
 
 

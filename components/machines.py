@@ -14,7 +14,9 @@ from typing import Any
 import pulumi
 import pulumi_proxmoxve as proxmoxve
 
+from components.kept_disk import KeptDisk
 from settings import Node, Settings
+from settings.models import Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class MachinesArgs:
     """DNS servers."""
     pool: str | None
     """Resource pool to make for the machines, or none."""
+    proxmox: Endpoint
+    """How Proxmox is reached, for disks that are kept."""
     owner: str
     """Identity of the castle: a tag on each machine, by which it knows its own."""
     guards: Mapping[str, pulumi.ResourceHookBinding]
@@ -62,6 +66,7 @@ class MachinesArgs:
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
             pool=settings.proxmox.pool,
+            proxmox=settings.proxmoxve,
             owner=settings.owner,
             guards=guards,
         )
@@ -110,7 +115,10 @@ class Machines(pulumi.ComponentResource):
             | {"import_from": args.image_ids[node.host]}
         ]
         if node.data_disk_gib is not None:
-            disks.append(_disk(args.datastore, "scsi1", node.data_disk_gib))
+            disks.append(
+                _disk(args.datastore, "scsi1", node.data_disk_gib)
+                | self._kept(f"{name}-data", node, args)
+            )
         network_device: dict[str, Any] = {
             "bridge": args.bridge,
             "model": "virtio",
@@ -179,6 +187,20 @@ class Machines(pulumi.ComponentResource):
                 + [f"disks[{index}].speed" for index in range(len(disks))],
             ),
         )
+
+    def _kept(self, name: str, node: Node, args: MachinesArgs) -> dict[str, Any]:
+        """Where a data disk is that outlives its machine; nothing for one that does not."""
+        if not node.keep_data_disk_on_destroy:
+            return {}
+        disk = KeptDisk(
+            name,
+            node=node,
+            owner=args.owner,
+            datastore=args.datastore,
+            proxmox=args.proxmox,
+            parent=self,
+        )
+        return {"path_in_datastore": disk.path}
 
 
 def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:

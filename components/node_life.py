@@ -38,6 +38,8 @@ class Upkeep:
     """Talos version, with its leading v."""
     control_planes: str
     """``NAME=ADDRESS,...`` of all control planes: where the cluster is asked."""
+    age_recipient: str | None
+    """Whom snapshots of etcd are encrypted for; they are kept in plain where there is none."""
     proxmox_endpoint: str
     """Proxmox' API, through which a machine is power-cycled."""
     proxmox_insecure: bool
@@ -63,6 +65,7 @@ class Upkeep:
                 for node in settings.machines
                 if node.role is Role.CONTROL_PLANE
             ),
+            age_recipient=settings.age_recipient,
             proxmox_endpoint=settings.proxmoxve.endpoint,
             proxmox_insecure=settings.proxmoxve.insecure,
             proxmox_token=pulumi.Output.secret(settings.proxmoxve.api_token.get_secret_value()),

@@ -44,12 +44,14 @@ class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
         address: str,
         control_plane: bool,
         endpoint: str,
+        restored: bool,
         credentials: pulumi.Output[Any],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Wait for ``node`` at ``address``.
 
-        ``endpoint`` is the Kubernetes API, ``https://VIP:6443``. ``credentials`` are the
+        ``endpoint`` is the Kubernetes API, ``https://VIP:6443``. In a ``restored`` cluster what
+        it tells of a node may be of another time. ``credentials`` are the
         ``kubernetes_client_configuration`` of a Talos ``Kubeconfig``: they become a secret.
         """
         super().__init__(
@@ -60,6 +62,7 @@ class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
                 "address": address,
                 "control_plane": control_plane,
                 "endpoint": endpoint,
+                "restored": restored,
                 "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
                 "client_certificate": pulumi.Output.secret(credentials.client_certificate),
                 "client_key": pulumi.Output.secret(credentials.client_key),
@@ -91,11 +94,14 @@ def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:
     Raises ``TimeoutError`` with the last thing that was missing.
     """
     api = ClusterApi(props["endpoint"], context_of(props))
+    pulse = Pulse() if props.get("restored") else None
     until = time.monotonic() + limit
     while True:
         try:
             node = _get(props, api)
             check_node(node, props)
+            if pulse:
+                pulse.require(_renewal(props, api))
         except NotReadyError as missing:
             if time.monotonic() >= until:
                 raise TimeoutError(
@@ -125,6 +131,33 @@ def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
     if ready is None or ready.get("status") != "True":
         why = ready.get("message") if ready else "its kubelet has not reported yet"
         raise NotReadyError(f"it is not Ready: {why}")
+
+
+class Pulse:
+    """Tells a kubelet that lives from one whose last words came back with etcd.
+
+    A kubelet renews its node's lease every ten seconds (kubernetes.io, "Leases").
+    """
+
+    def __init__(self) -> None:
+        self._first: str | None = None
+
+    def require(self, renewal: str) -> None:
+        """Raise ``NotReadyError`` until a lease is seen with another time of renewal."""
+        if self._first is None:
+            self._first = renewal
+        if renewal == self._first:
+            raise NotReadyError("its kubelet has not been heard of since the restore")
+
+
+def _renewal(props: Mapping[str, Any], api: ClusterApi) -> str:
+    """When a node's lease was last renewed; empty where there is none yet."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{props['node']}"
+    try:
+        lease = api.get(path)
+    except ApiError as error:
+        raise NotReadyError(str(error)) from None
+    return str(lease["spec"].get("renewTime", "")) if lease else ""
 
 
 def _get(props: Mapping[str, Any], api: ClusterApi) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
 from engine.session import PROJECT_FOLDER, Session, SessionError
+from engine.snapshot import snapshot
 from rehearsal import stack_file
 from settings import SettingsError
 from settings.load import TOKEN
@@ -31,6 +32,8 @@ COMMANDS = {
     "cancel": ["cancel"],
 }
 """Our word for what the CLI does alone, and its own."""
+OWN = ("up", "down", "recover", "age-key", "snapshot")
+"""What is more than a command of the CLI."""
 FILES = ("kubeconfig", "talosconfig")
 """What is written to a file of that name, which only its owner can read and git ignores."""
 
@@ -38,7 +41,7 @@ FILES = ("kubeconfig", "talosconfig")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command of the CLI for one stack, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "up", "down", "recover", "age-key", *FILES])
+    parser.add_argument("command", choices=[*COMMANDS, *OWN, *FILES])
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument(
         "--skip-doctor", action="store_true", help="up without looking first (docs/doctor.md)"
@@ -77,6 +80,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
         case "age-key":
             file = stack_file.find(session.stack, PROJECT_FOLDER)
             return age_key.make([str(session.pulumi)], file, session.environment)
+        case "snapshot":
+            return snapshot(session)
         case "kubeconfig" | "talosconfig":
             return _write(PROJECT_FOLDER / command, session)
         case _:

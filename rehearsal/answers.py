@@ -99,6 +99,10 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "proxmoxve:download/file:File": _file,
     "proxmoxve:index/poolLegacy:PoolLegacy": _named("poolId"),
     "proxmoxve:index/vmLegacy:VmLegacy": _machine,
+    "pulumi-python:dynamic/castle:KeptDisk": lambda name, inputs: (
+        str(inputs["node"]),
+        {"path": f"vm-{int(inputs['vm_id']) + 100_000}-disk-0"},
+    ),
     "talos:machine/secrets:Secrets": _secrets,
     "talos:machine/configurationApply:ConfigurationApply": _named("node"),
     "pulumi-python:dynamic/castle:Bootstrap": _named("node"),

@@ -199,6 +199,22 @@ def talos_with_living_kubernetes(talos: str, kubernetes: str) -> str | None:
     )
 
 
+def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | None:
+    """Why Kubernetes ``wanted`` cannot go on with what ``written`` stored, and the cure.
+
+    It reads what its own minor version stored, and the one before (kubernetes.io, "Version Skew
+    Policy": an API server is upgraded one minor at a time).
+    """
+    old, new = _minor(written), _minor(wanted)
+    if new < old:
+        reason = f"was written by Kubernetes {written}, newer than cluster.kubernetes {wanted}"
+    elif new[0] != old[0] or new[1] > old[1] + 1:
+        reason = f"was written by Kubernetes {written}, too old for cluster.kubernetes {wanted}"
+    else:
+        return None
+    return reason, f"set cluster.kubernetes to {written}, and upgrade it once the castle stands"
+
+
 def _step(setting: str, what: str, old: str, new: str) -> str | None:
     if _number(new) < _number(old):
         return (

@@ -299,6 +299,20 @@ def _git_token(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _snapshot(value: str) -> str:
+    if value.endswith(".db.age"):
+        return value
+    if value.endswith(".db"):
+        raise UserError(
+            "is a plain snapshot, without the machine secrets that open what is in it: no new "
+            "castle could read it",
+            "name one that was made with an age key, FILE.db.age: `make age-key`, `make snapshot`",
+        )
+    raise UserError(
+        "is not the name of a snapshot", "write it like .state/etcd/NAME.db.age (`make snapshot`)"
+    )
+
+
 def _age_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     try:
@@ -366,6 +380,7 @@ RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path), Like(_RE
 Interval = Annotated[StrictStr, AfterValidator(_interval), Like(_INTERVAL)]
 DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key), WithJsonSchema(_SECRET)]
 GitToken = Annotated[SecretStr, AfterValidator(_git_token), WithJsonSchema(_SECRET)]
+SnapshotFile = Annotated[StrictStr, AfterValidator(_snapshot), Like(re.compile(r".*[^/]\.db\.age"))]
 AgeKey = Annotated[SecretStr, AfterValidator(_age_key), WithJsonSchema(_SECRET)]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
@@ -423,6 +438,9 @@ class Cluster(Group):
     """Kubernetes version, with its leading v."""
     vip: Address
     """Virtual IP of the Kubernetes API; the control planes carry it by election."""
+    restore_from: SnapshotFile | None = None
+    """Snapshot that a new castle begins with, as ``make snapshot`` encrypts it; a path from the
+    project's folder. A castle that lives cannot be restored; there the file may be gone."""
 
 
 class Machine(Group):
@@ -430,6 +448,8 @@ class Machine(Group):
 
     os_disk_gib: Annotated[Whole, Field(ge=10)] = 34
     """Size of the OS disk in GiB; Talos asks for at least 10."""
+    keep_data_disk_on_destroy: StrictBool = False
+    """Whether the data disk outlives its machine, and the next machine of its name gets it."""
 
 
 class ControlPlanes(Machine):
@@ -479,6 +499,8 @@ class Override(Group):
     """Size of the OS disk in GiB."""
     data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
     """Size of the data disk in GiB; ``null`` for none."""
+    keep_data_disk_on_destroy: StrictBool | None = None
+    """Whether its data disk outlives it."""
 
 
 class Nodes(Group):
@@ -699,6 +721,15 @@ class Settings(Group):
     def nameservers(self) -> tuple[IPv4Address, ...]:
         """DNS servers of the nodes."""
         return self.network.nameservers or (self.network.gateway,)
+
+    @property
+    def age_recipient(self) -> str | None:
+        """Whom the castle's own files are encrypted for: the public half of ``sops.age_key``."""
+        if self.sops.age_key is None:
+            return None
+        return str(
+            pyrage.x25519.Identity.from_str(self.sops.age_key.get_secret_value()).to_public()
+        )
 
     @property
     def replicas(self) -> int:

@@ -42,6 +42,8 @@ class Node:
     memory_mib: int
     os_disk_gib: int
     data_disk_gib: int | None
+    keep_data_disk_on_destroy: bool = False
+    """Whether the data disk outlives the machine."""
 
 
 def _group(
@@ -65,6 +67,7 @@ def _group(
             "memory_mib": group.memory_mib,
             "os_disk_gib": group.os_disk_gib,
             "data_disk_gib": group.data_disk_gib,
+            "keep_data_disk_on_destroy": group.keep_data_disk_on_destroy,
         }
         # Only the keys that were written count: `data_disk_gib: null` takes the disk away.
         for key in override.model_fields_set if override else ():

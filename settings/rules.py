@@ -29,6 +29,7 @@ from settings.models import (
     Network,
     Nodes,
     Proxmox,
+    Sops,
     Traefik,
     Whoami,
 )
@@ -340,6 +341,18 @@ def backups_leave_the_castle(
         )
 
 
+def snapshot_can_be_opened(cluster: Cluster, sops: Sops) -> Iterator[Problem]:
+    """A snapshot is encrypted for the castle's age key."""
+    if cluster.restore_from is not None and sops.age_key is None:
+        yield Problem(
+            "sops.age_key",
+            "missing",
+            f"cluster.restore_from {cluster.restore_from} is encrypted for it",
+            "put in the key that the snapshot was made with: "
+            "pulumi config set --secret --path ephemeral-castle:sops.age_key",
+        )
+
+
 def data_disk_told_apart(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
     """Talos finds the data disk by its size, so it must not be the size of the OS disk."""
     said = set()
@@ -425,6 +438,7 @@ RULES: tuple[Rule, ...] = (
     overrides_keep_to_their_role,
     replicas_have_disks,
     backups_leave_the_castle,
+    snapshot_can_be_opened,
     data_disk_told_apart,
     acme_production_needs_a_public_host,
     host_network_needs_one_control_plane,

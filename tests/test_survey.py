@@ -14,6 +14,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
+import proxmox_api
 import survey
 from components.image import TalosImageArgs
 from components.machines import MachinesArgs
@@ -248,3 +249,47 @@ def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None
     assert TalosImageArgs.of(settings, hooks).guard is hooks
     guards = {"castle-worker-1": hooks}
     assert MachinesArgs.of(settings, guards, {}).guards == guards
+
+
+@pytest.mark.parametrize(
+    ("guests", "living"),
+    [
+        ([], False),
+        ([NAS], False),
+        ([Guest(9999, "worker-1", "pve", "qemu", frozenset({OWNER}))], True),
+        (SurveyError("no answer"), True),
+    ],
+)
+def test_only_a_castle_without_a_machine_is_restored(
+    monkeypatch: pytest.MonkeyPatch, guests: Any, living: bool
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(survey, "plan", lambda settings, living: asked.append(living))
+    look(monkeypatch, guests)
+    assert asked == [living]
+
+
+@pytest.mark.parametrize(
+    ("disk", "refused"),
+    [
+        ("local-lvm:vm-8010-disk-1,size=43G", True),
+        ("tank:8010/vm-8010-disk-1.raw,size=43G", True),
+        ("local-lvm:vm-108010-disk-0,size=43G", False),
+    ],
+)
+def test_a_living_machine_cannot_begin_to_keep_its_disk(
+    monkeypatch: pytest.MonkeyPatch, disk: str, refused: bool
+) -> None:
+    paths: list[str] = []
+
+    def get(path: str) -> dict[str, str]:
+        paths.append(path)
+        return {"scsi1": disk}
+
+    monkeypatch.setattr(proxmox_api, "caller", lambda *_: get)
+    settings = settings_with(nodes={"overrides": {"worker-1": {"keep_data_disk_on_destroy": True}}})
+    ours = [Guest(id_, "ours", "pve", "qemu", frozenset({OWNER})) for id_ in (8010, 8011)]
+    found = survey.own_disks(settings, ours)
+    assert [node.name for node in found] == (["castle-worker-1"] if refused else [])
+    assert paths == ["/nodes/pve/qemu/8010/config"]
+    assert survey.own_disks(settings, [NAS]) == []

@@ -1,25 +1,16 @@
-"""etcd, through talosctl: its health, its quorum, a snapshot, and members that leave."""
+"""etcd, through talosctl: its health, its quorum, and members that leave.
+
+Leaves out its snapshots (``snapshots.py``).
+"""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from upkeep.errors import UpkeepError
 from upkeep.talosctl import Talosctl, TalosctlError
-
-SNAPSHOTS = Path(__file__).resolve().parent.parent / ".state" / "etcd"
-"""Where snapshots lie: beside the engine's state, which git ignores."""
-KEPT = 5
-"""How many snapshots of a cluster are kept, the newest."""
-FRESH = 3600
-"""Seconds for which a snapshot is good enough for one more step of the same work."""
-SNAPSHOT_LIMIT = 300
-"""Seconds that a snapshot may take."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +76,6 @@ class Etcd:
             )
         return own
 
-    def snapshot(self, cluster: str) -> Path:
-        """Keep a snapshot beside the engine's state, and the newest ones only."""
-        SNAPSHOTS.mkdir(parents=True, mode=0o700, exist_ok=True)
-        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = SNAPSHOTS / f"{cluster}-{now}.db"
-        address = self.members()[0].address
-        self._run(address, "etcd", "snapshot", str(path), limit=SNAPSHOT_LIMIT)
-        for old in _snapshots(cluster)[:-KEPT]:
-            old.unlink(missing_ok=True)
-        return path
-
-    def snapshot_if_stale(self, cluster: str) -> None:
-        """Keep a snapshot, unless there is one of the last hour."""
-        newest = max((path.stat().st_mtime for path in _snapshots(cluster)), default=0.0)
-        if time.time() - newest > FRESH:
-            self.snapshot(cluster)
-
     def leave(self, member: Member, *, is_alive: bool) -> None:
         """Take a member out: by itself if it lives, by another one if not."""
         if is_alive:
@@ -122,10 +96,6 @@ class Etcd:
 
     def _run(self, address: str, *command: str, limit: float = 30) -> str:
         return self._talos.run(address, *command, limit=limit)
-
-
-def _snapshots(cluster: str) -> list[Path]:
-    return sorted(SNAPSHOTS.glob(f"{cluster}-{'[0-9]' * 8}T{'[0-9]' * 6}Z.db"))
 
 
 def _rows(table: str) -> list[dict[str, str]]:

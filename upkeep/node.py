@@ -15,7 +15,7 @@ from typing import Any
 from components.cluster_api import ApiError, ClusterApi, Object
 from settings import compatibility
 from settings.models import Endpoint
-from upkeep import drain, talosctl, volumes
+from upkeep import drain, snapshots, talosctl, volumes
 from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
 from upkeep.etcd import Etcd, Member
@@ -81,6 +81,17 @@ class Cluster:
         """What Kubernetes tells of a node; None where it knows no such node."""
         found = self._api_now.get(f"/api/v1/nodes/{name}")
         return None if found is None else _seen(found)
+
+    def snapshot(self) -> None:
+        """Keep a snapshot of etcd."""
+        addresses = [member.address for member in self.etcd.members()]
+        archive = snapshots.take(self.props, addresses)
+        snapshots.keep(archive, self.props["cluster"], self.props.get("age_recipient"))
+
+    def snapshot_if_stale(self) -> None:
+        """Keep a snapshot of etcd, unless there is one of the last hour."""
+        if not snapshots.is_fresh(self.props["cluster"]):
+            self.snapshot()
 
     def carries_vip(self, peer: _Peer) -> bool:
         """Whether a control plane has the cluster's shared address."""
@@ -189,7 +200,7 @@ class _Step:
     def _require_safety(self) -> None:
         if self._is_control_plane:
             self._cluster.etcd.require_quorum_without(self._node.name, leaves=False)
-            self._cluster.etcd.snapshot_if_stale(self._props["cluster"])
+            self._cluster.snapshot_if_stale()
         volumes.wait_until_spare(self._cluster.api, self._node.name, self._props["rebuild_s"])
 
     @contextmanager
@@ -274,7 +285,7 @@ def leave(props: Mapping[str, Any]) -> None:
         if props["control_plane"]:
             member = cluster.etcd.require_quorum_without(name, leaves=True)
             if member:
-                cluster.etcd.snapshot_if_stale(props["cluster"])
+                cluster.snapshot_if_stale()
         _empty(api, props, is_alive=is_alive)
         if member:
             cluster.etcd.leave(member, is_alive=is_alive)

@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 import trustme
 
-from components.node_ready import NodeReadyProvider, NotReadyError, check_node, wait_until_ready
+from components.node_ready import (
+    NodeReadyProvider,
+    NotReadyError,
+    Pulse,
+    check_node,
+    wait_until_ready,
+)
 
 PROPS = {
     "node": "castle-worker-1",
@@ -60,6 +66,15 @@ def test_a_kubelet_that_never_spoke_is_not_ready() -> None:
 def test_a_control_plane_needs_its_label() -> None:
     with pytest.raises(NotReadyError, match="label of a control plane"):
         check_node(READY, PROPS | {"control_plane": True})
+
+
+@pytest.mark.parametrize("old", ["", "2026-11-20T10:00:00.000000Z"])
+def test_a_kubelet_of_another_time_is_not_ready_until_it_is_heard(old: str) -> None:
+    pulse = Pulse()
+    for _ in range(2):
+        with pytest.raises(NotReadyError, match="not been heard of since the restore"):
+            pulse.require(old)
+    pulse.require("2026-11-21T10:00:00.000000Z")
 
 
 class Api:

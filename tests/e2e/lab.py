@@ -39,6 +39,8 @@ ENGINE = (
     "pulumi-resource-talos",
     "pulumi-resource-kubernetes",
 )
+RESTORES = "etcdutl"
+"""What the rack needs beside, for a castle that begins with a snapshot."""
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 STAND_INS = Path(__file__).with_name("charts")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS)

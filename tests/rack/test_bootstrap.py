@@ -107,3 +107,24 @@ def test_no_change_bootstraps_a_second_time() -> None:
     """A cluster whose first control plane moved must not begin anew beside the old one."""
     result = BootstrapProvider().diff("a", {"node": "127.0.0.1"}, {"node": "127.0.0.2"})
     assert not result.changes
+
+
+async def test_a_snapshot_is_uploaded_whole_and_etcd_begins_with_it(
+    rack: Rack, secrets: ClusterSecrets, machines: None
+) -> None:
+    # More than a connection takes in one go, and no multiple of a message.
+    snapshot = bytes(range(256)) * 4000 + b"and a rest"
+    for _ in range(2):
+        await asyncio.to_thread(bootstrap, props(secrets, CONTROL_PLANE), 10, snapshot)
+    machine = rack.machines[CONTROL_PLANE]
+    assert machine.installation.recovery == snapshot
+    assert machine.config is not None
+    assert rack.talos.cluster_of(machine.config).snapshot == snapshot
+
+
+async def test_a_machine_that_takes_no_snapshot_says_why(
+    rack: Rack, secrets: ClusterSecrets, machines: None
+) -> None:
+    with pytest.raises(TimeoutError, match="etcd recover is only available on control plane"):
+        await asyncio.to_thread(bootstrap, props(secrets, WORKER), 0, b"a snapshot" * 100_000)
+    assert rack.requests.of("talos", "Bootstrap") == []

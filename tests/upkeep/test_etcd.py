@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.upkeep.house import Members, etcd
 from upkeep.errors import UpkeepError
-from upkeep.etcd import KEPT, Etcd, Member
+from upkeep.etcd import Etcd, Member
 
 THREE = ("cp-1", "cp-2", "cp-3")
 
@@ -66,29 +64,3 @@ def test_a_dead_member_is_removed_by_another(is_alive: bool, asked: tuple[str, .
     found = Etcd(talos, talos.addresses.values())
     found.leave(found.members()[2], is_alive=is_alive)
     assert talos.asked[-1] == asked
-
-
-class Saves(Members):
-    """A talosctl that saves snapshots."""
-
-    def run(self, address: str, *command: str, limit: float = 0) -> str:
-        if command[1] == "snapshot":
-            Path(command[2]).touch()
-        return super().run(address, *command, limit=limit)
-
-
-def test_only_the_newest_snapshots_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("upkeep.etcd.SNAPSHOTS", tmp_path)
-    talos = Saves("cp-1")
-    found = Etcd(talos, ["10.0.0.1"])
-    for day in range(10, 19):
-        (tmp_path / f"castle-202611{day}T100000Z.db").touch()
-    (tmp_path / "castle-two-20200101T100000Z.db").touch()
-    newest = found.snapshot("castle")
-    left = sorted(path.name for path in tmp_path.glob("castle-2*.db"))
-    assert len(left) == KEPT and newest.name in left
-    assert (tmp_path / "castle-two-20200101T100000Z.db").exists()
-    found.snapshot_if_stale("castle")
-    assert sorted(path.name for path in tmp_path.glob("castle-2*.db")) == left

@@ -34,12 +34,16 @@ class ControlPlaneError(Exception):
 class ControlPlane:
     """A running control plane."""
 
-    def __init__(self, programs: Programs, config: MachineConfig, directory: Path) -> None:
+    def __init__(
+        self, programs: Programs, config: MachineConfig, directory: Path, snapshot: bytes = b""
+    ) -> None:
+        """``snapshot`` is what etcd begins with; empty for nothing."""
         url = urllib.parse.urlsplit(config.endpoint)
         self._client: KubernetesClient | None = None
         self._programs = programs
         self._config = config
         self._directory = directory
+        self._snapshot = snapshot
         self._host = str(url.hostname)
         self._port = url.port or 443
         self._processes: dict[str, Process] = {}
@@ -64,6 +68,8 @@ class ControlPlane:
         """Start all programs, each when it can reach the one before it."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self._write_files()
+        if self._snapshot and not self._path("etcd").exists():
+            await self._restore()
         await self._run("etcd", self._programs.etcd, self._etcd())
         await self._run("kube-apiserver", self._programs.kube_apiserver, self._apiserver())
         await self._wait_until_ready()
@@ -88,6 +94,28 @@ class ControlPlane:
         arguments = [f"--{flag}={value}" for flag, value in flags.items()]
         log = self._directory / f"{name}.log"
         self._processes[name] = await Process.start(program, arguments, log)
+
+    async def _restore(self) -> None:
+        """Make etcd's data of the snapshot, as Talos does with the same library."""
+        if self._programs.etcdutl is None:
+            raise ControlPlaneError("etcdutl is not there, which restores a snapshot")
+        self._write("snapshot.db", self._snapshot)
+        peers = self._etcd()
+        flags = {
+            "data-dir": peers["data-dir"],
+            "name": "default",
+            "initial-cluster": peers["initial-cluster"],
+            "initial-advertise-peer-urls": peers["initial-advertise-peer-urls"],
+        }
+        arguments = [f"--{flag}={value}" for flag, value in flags.items()]
+        arguments = ["snapshot", "restore", str(self._path("snapshot.db")), *arguments]
+        log = self._path("etcdutl.log")
+        process = await Process.start(self._programs.etcdutl, arguments, log)
+        async with asyncio.timeout(_START_TIMEOUT):
+            await process.end()
+        self._path("snapshot.db").unlink()
+        if not self._path("etcd").exists():
+            raise ControlPlaneError(f"etcdutl: {log.read_text(errors='replace')}")
 
     async def _wait_until_ready(self) -> None:
         async with asyncio.timeout(_START_TIMEOUT):
@@ -126,6 +154,7 @@ class ControlPlane:
             "authorization-mode": "Node,RBAC",
             "allow-privileged": "true",
             "endpoint-reconciler-type": "none",
+            "encryption-provider-config": self._path("encryption.json"),
             "shutdown-delay-duration": "0s",
         }
 
@@ -166,6 +195,7 @@ class ControlPlane:
         self._write("ca.key", pair.key)
         self._write("service-account.key", self._config.service_account_key)
         self._write("admission.json", json.dumps(self._admission()).encode())
+        self._write("encryption.json", json.dumps(self._encryption()).encode())
         names = _server_names(self._host)
         server = authority.issue("kube-apiserver", hosts=names)
         self._write("apiserver.crt", server.certificate)
@@ -184,6 +214,17 @@ class ControlPlane:
             "apiVersion": "apiserver.config.k8s.io/v1",
             "kind": "AdmissionConfiguration",
             "plugins": plugins,
+        }
+
+    def _encryption(self) -> Mapping[str, object]:
+        """Return how Secrets lie in etcd: encrypted with the cluster's own key, as Talos has it."""
+        providers: list[dict[str, object]] = [{"identity": {}}]
+        if secret := self._config.get("cluster", "secretboxEncryptionSecret"):
+            providers.insert(0, {"secretbox": {"keys": [{"name": "key2", "secret": secret}]}})
+        return {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "EncryptionConfiguration",
+            "resources": [{"resources": ["secrets"], "providers": providers}],
         }
 
     def _path(self, name: str) -> Path:

@@ -13,6 +13,9 @@ ANNOTATION = "rack.simulated/kubelet"
 RUNNING = "running"
 
 _NODES = "/api/v1/nodes"
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+_RENEWAL = 5
+"""Seconds between two renewals of a node's lease; half of what a kubelet takes."""
 _SCHEMATIC = "extensions.talos.dev/schematic"
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 _READY, _UNKNOWN = "True", "Unknown"
@@ -26,9 +29,31 @@ async def report(client: KubernetesClient, machines: list[Machine]) -> None:
             await client.create(_NODES, _node(machine))
             nodes[machine.hostname] = {}
         machine.is_registered = True
+        await _renew_lease(client, machine)
     powered = {machine.hostname: machine for machine in machines}
     for name, node in nodes.items():
         await _update(client, name, node, powered.get(name))
+
+
+async def _renew_lease(client: KubernetesClient, machine: Machine) -> None:
+    now = time.time()
+    if now - machine.lease_renewed < _RENEWAL:
+        return
+    machine.lease_renewed = now
+    renewal = (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1e6) % 10**6:06}Z"
+    )
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": machine.hostname, "namespace": "kube-node-lease"},
+        "spec": {
+            "holderIdentity": machine.hostname,
+            "leaseDurationSeconds": 40,
+            "renewTime": renewal,
+        },
+    }
+    await client.apply(f"{_LEASES}/{machine.hostname}", lease, "kubelet")
 
 
 async def _update(

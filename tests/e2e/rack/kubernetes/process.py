@@ -42,6 +42,10 @@ class Process:
         """Whether it has ended by itself."""
         return self._process.returncode is not None
 
+    async def end(self) -> None:
+        """Wait until it has ended by itself."""
+        await self._process.wait()
+
     async def stop(self) -> None:
         """Ask it to end, and wait until it has."""
         if self.ended:

@@ -24,6 +24,8 @@ class Programs:
     kube_controller_manager: str
     kube_scheduler: str
     kwok: str
+    etcdutl: str | None = None
+    """Needed only where etcd begins with a snapshot."""
 
     @classmethod
     def find(cls, folders: str | None = None) -> Programs:
@@ -32,7 +34,9 @@ class Programs:
         missing = [name for name, program in zip(_NAMES, found, strict=True) if program is None]
         if missing:
             raise ProgramsMissingError(", ".join(missing))
-        return cls(*_absolute([program for program in found if program]))
+        etcdutl = shutil.which("etcdutl", path=folders)
+        programs = [program for program in [*found, etcdutl] if program]
+        return cls(*_absolute(programs))
 
 
 def _absolute(programs: Sequence[str]) -> list[str]:

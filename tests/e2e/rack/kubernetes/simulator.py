@@ -82,7 +82,7 @@ class KubernetesSimulator:
     async def _switch_on(self, cluster: LiveCluster) -> None:
         cluster.require_endpoint()
         folder = self._directory / f"kubernetes-{cluster.id}"
-        plane = ControlPlane(self._programs, cluster.config, folder)
+        plane = ControlPlane(self._programs, cluster.config, folder, cluster.snapshot)
         try:
             await plane.start()
         except BaseException:

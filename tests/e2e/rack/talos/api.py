@@ -72,6 +72,7 @@ class MachineApi:
                 self._messages("EtcdLeaveCluster", t.Empty, do.etcd_leave),
                 self._messages(remove, t.EtcdRemoveMemberByIDRequest, do.etcd_remove),
                 self._messages("EtcdStatus", t.Empty, do.etcd_status),
+                self._upload("EtcdRecover", t.Data, do.etcd_recover),
                 self._stream("EtcdSnapshot", t.Empty, do.etcd_snapshot),
                 self._stream("Events", t.EventsRequest, do.events),
                 self._stream("Kubeconfig", t.Empty, do.kubeconfig),
@@ -152,6 +153,20 @@ class MachineApi:
                 await context.abort(error.code, error.text)
 
         return name, grpc.unary_stream_rpc_method_handler(behaviour, request.FromString, _serialize)
+
+    def _upload(self, name: str, request: Any, answer: Answer) -> tuple[str, Handler]:
+        """Make a procedure that takes many messages and answers once."""
+        response = getattr(talos, f"{name}Response")
+
+        async def behaviour(messages: Any, context: Context) -> Any:
+            self._begin(name, context)
+            fault = await self._meet_faults(name, context)
+            machine = await self._target(name, context)
+            only = response(messages=[await _guarded(context, answer(machine, messages))])
+            await self._cut_after(fault)
+            return only
+
+        return name, grpc.stream_unary_rpc_method_handler(behaviour, request.FromString, _serialize)
 
     def _begin(self, name: str, context: Context) -> dict[str, list[str]]:
         metadata = _metadata(context)

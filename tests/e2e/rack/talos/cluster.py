@@ -34,6 +34,8 @@ class TalosCluster:
     """Tells whether a VM has power and etcd's data."""
     id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     """Another one for each bootstrap, even with the same secrets."""
+    snapshot: bytes = b""
+    """What its etcd began with; empty for a new one."""
     members: dict[int, EtcdMember] = dataclasses.field(default_factory=dict)
     holder: int | None = None
     """Who carried the shared address last."""
@@ -69,6 +71,7 @@ class LiveCluster:
     """A cluster whose etcd works, and its machines that have power."""
 
     id: str
+    snapshot: bytes
     machines: list[Machine]
 
     @property

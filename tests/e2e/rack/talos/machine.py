@@ -30,6 +30,8 @@ class Installation:
     has_etcd_data: bool = False
     has_left: bool = False
     """Whether its etcd has left the cluster, and so stays out until the next boot."""
+    recovery: bytes = b""
+    """A snapshot of etcd that waits for a bootstrap."""
     installer: str = ""
     """The image of the last upgrade; empty while the disk is as it was imported."""
     pending_installer: str = ""
@@ -45,6 +47,7 @@ class Installation:
         """Forget all of it, as a reset does with STATE and EPHEMERAL."""
         self.config = self.staged = None
         self.has_etcd_data = False
+        self.recovery = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Machine:
         self.boot_id = str(uuid.uuid4())
         self.is_registered = False
         """Whether its kubelet has made its node: it does that once in each boot."""
+        self.lease_renewed = 0.0
+        """When its kubelet renewed the lease of its node, in seconds since 1970."""
         self._events: list[tuple[str, str]] = []
         self._changed = asyncio.Condition()
 

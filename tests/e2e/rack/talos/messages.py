@@ -71,6 +71,8 @@ InstallRequest              source:2:InstallSource
 InstallProgress             message:1 exit_code:2:int32?
 InstallResponse             progress:1:InstallProgress
 SnapshotResponse            blob:3:bytes
+EtcdRecover                 metadata:1:Metadata
+EtcdRecoverResponse         messages:1:EtcdRecover*
 EtcdAlarm                   metadata:1:Metadata
 EtcdAlarmListResponse       messages:1:EtcdAlarm*
 EtcdMemberStatus            db_size:2:int64 db_size_in_use:3:int64 leader:4:uint64 \

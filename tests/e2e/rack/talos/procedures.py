@@ -75,14 +75,17 @@ class Procedures:
                 await self._simulator.configure(machine, config)
         return talos.ApplyConfiguration(mode=_STAGED if staged else _NO_REBOOT)
 
-    async def bootstrap(self, machine: Machine, _: Any) -> Any:
-        """Start etcd, once."""
+    async def bootstrap(self, machine: Machine, request: Any) -> Any:
+        """Start etcd, once: empty, or with the snapshot that was uploaded."""
         if machine.config is None:
             raise RefusalError(StatusCode.FAILED_PRECONDITION, "bootstrap is not available yet")
         _require_control_plane(machine, "bootstrap")
         if machine.installation.has_etcd_data:
             raise RefusalError(StatusCode.ALREADY_EXISTS, "etcd data directory is not empty")
-        self._simulator.bootstrap(machine, machine.config)
+        snapshot = machine.installation.recovery if request.recover_etcd else b""
+        if request.recover_etcd and not snapshot:
+            return talos.Bootstrap()  # as the real one, whose etcd then fails to start
+        self._simulator.bootstrap(machine, machine.config, snapshot)
         return talos.Bootstrap()
 
     async def version(self, machine: Machine, _: Any) -> Any:
@@ -140,6 +143,12 @@ class Procedures:
         """Remove a member that cannot leave by itself."""
         self._simulator.remove_member(self._etcd(machine), request.member_id)
         return talos.EtcdRemoveMemberByID()
+
+    async def etcd_recover(self, machine: Machine, messages: AsyncIterator[Any]) -> Any:
+        """Take a snapshot for the bootstrap that follows."""
+        _require_control_plane(machine, "etcd recover")
+        machine.installation.recovery = b"".join([part.bytes async for part in messages])
+        return talos.EtcdRecover()
 
     async def etcd_snapshot(self, machine: Machine, _: Any) -> AsyncIterator[Any]:
         """Stream a snapshot, made by the etcd behind the Kubernetes API."""

@@ -74,6 +74,7 @@ class TalosSimulator:
         """List the clusters whose etcd has a majority of its members."""
         return [
             LiveCluster(
+                snapshot=cluster.snapshot,
                 id=cluster.id,
                 machines=[
                     machine
@@ -178,9 +179,11 @@ class TalosSimulator:
             self._later(_MAINTENANCE_GRACE, self._servers[machine.guest.vmid].leave_maintenance)
         self._settle()
 
-    def bootstrap(self, machine: Machine, config: MachineConfig) -> None:
-        """Start etcd on its first member."""
-        self.cluster_of(config).add(machine)
+    def bootstrap(self, machine: Machine, config: MachineConfig, snapshot: bytes) -> None:
+        """Start etcd on its first member, with what is in a snapshot if there is one."""
+        cluster = self.cluster_of(config)
+        cluster.snapshot = snapshot
+        cluster.add(machine)
         self._settle()
 
     def reset(self, machine: Machine, actor: str, *, graceful: bool, reboot: bool) -> None:

@@ -1,0 +1,109 @@
+"""A node's data disk that outlives the node: ``keep_data_disk_on_destroy``.
+
+It is there before the node's machine, which uses it, and stays when the machine goes: the engine
+forgets it, and nothing of ours deletes it. The next castle finds it again.
+
+Leaves out what is on it: Talos finds its partition by its label, and formats nothing that is
+formatted (siderolabs/talos v1.13.9 internal/app/machined/pkg/controllers/block/internal/volumes).
+
+The state names ``KeptDiskProvider`` by this module: a castle that was built before a move of it
+could not be changed after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from settings import Node
+from settings.models import Endpoint
+from upkeep.errors import UpkeepError
+from upkeep.keeper import Keeper
+
+_FIXED = {
+    "host": "proxmox host",
+    "datastore": "proxmox.disk_datastore",
+    "size_gib": "data_disk_gib",
+}
+"""What a kept disk has from its birth on, and what that is for a person."""
+
+
+class KeptDisk(dynamic.Resource, module="castle", name="KeptDisk"):
+    """A data disk that belongs to a keeper."""
+
+    path: pulumi.Output[str]
+    """The disk's path in its storage."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        node: Node,
+        owner: str,
+        datastore: str,
+        proxmox: Endpoint,
+        parent: pulumi.Resource,
+    ) -> None:
+        """Find the disk of ``node``, or make it; ``owner`` is the identity of the castle."""
+        super().__init__(
+            KeptDiskProvider(),
+            resource_name,
+            {
+                "path": None,
+                "node": node.name,
+                "vm_id": node.vm_id,
+                "owner": owner,
+                "host": node.host,
+                "datastore": datastore,
+                "size_gib": node.data_disk_gib,
+                "endpoint": proxmox.endpoint,
+                "insecure": proxmox.insecure,
+                "api_token": pulumi.Output.secret(proxmox.api_token.get_secret_value()),
+            },
+            pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
+        )
+
+
+class KeptDiskProvider(dynamic.ResourceProvider):
+    """Finds or makes the disk, and never deletes it."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Find the disk, or make it; raises ``UpkeepError``."""
+        kept = {key: props[key] for key in ("node", *_FIXED)}
+        return dynamic.CreateResult(props["node"], kept | {"path": _keeper(props).disk()})
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Nothing about it changes; raises ``UpkeepError`` where something is to."""
+        for key, what in _FIXED.items():
+            if olds[key] != news[key]:
+                has, wanted = _shown(olds[key]), _shown(news[key])
+                raise UpkeepError(
+                    f"{what}: the kept data disk of {news['node']} has {has}, and cannot become "
+                    f"{wanted} while it is kept. Nothing has been touched. Set it back to {has}."
+                )
+        return dynamic.DiffResult(changes=False)
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Leave it where it is."""
+
+
+def _shown(value: Any) -> str:
+    """A value as the stack file has it: the engine makes every number a float."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _keeper(props: Mapping[str, Any]) -> Keeper:
+    return Keeper(
+        proxmox=Endpoint(
+            endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]
+        ),
+        owner=props["owner"],
+        node=props["node"],
+        vm_id=int(props["vm_id"]),
+        host=props["host"],
+        datastore=props["datastore"],
+        size_gib=int(props["size_gib"]),
+    )

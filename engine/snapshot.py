@@ -1,0 +1,70 @@
+"""Takes a snapshot of a living castle's etcd, and says where it lies and how to restore it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.mutual_tls import CREDENTIALS
+from engine import castle
+from engine.session import PROJECT_FOLDER, Session, SessionError
+from settings import SettingsError
+from upkeep import snapshots
+from upkeep.errors import UpkeepError
+
+MACHINE_SECRETS = "talos:machine/secrets:Secrets"
+
+
+def snapshot(session: Session) -> int:
+    """Take and keep a snapshot; returns an exit code."""
+    try:
+        settings = castle.settings(session)
+        credentials = _credentials(session.deployment(secrets=True).get("resources") or ())
+        if credentials is None:
+            print(f"The stack {session.stack} has no cluster yet: there is nothing to keep.")
+            return 1
+        addresses = [str(node.address) for node in settings.control_planes]
+        archive = snapshots.take(credentials, addresses)
+        path = snapshots.keep(archive, settings.owner, settings.age_recipient)
+    except (SessionError, SettingsError, UpkeepError, OSError) as error:
+        print(f"No snapshot was taken: {error}")
+        return 1
+    _tell(path)
+    return 0
+
+
+def _tell(path: Path) -> None:
+    shown = path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path
+    print(
+        f"{shown}, {path.stat().st_size / 1e6:.1f} MB: a snapshot of etcd. The newest "
+        f"{snapshots.KEPT} of a castle stay; copy it elsewhere to keep it."
+    )
+    if path.name.endswith(snapshots.SEALED):
+        print(
+            "It is encrypted for sops.age_key, with the machine secrets in it. To restore it: "
+            f"`make down`, set cluster.restore_from: {shown}, `make up`."
+        )
+    else:
+        print(
+            "It is in PLAIN TEXT and without the machine secrets, so no new castle can be restored "
+            "from it: make a key with `make age-key`, then `make snapshot` again."
+        )
+
+
+def _credentials(resources: Iterable[Mapping[str, Any]]) -> dict[str, str] | None:
+    """The Talos credentials in a state whose secrets are open; none where there is no cluster."""
+    for resource in resources:
+        if resource["type"] == MACHINE_SECRETS and "outputs" in resource:
+            client = _opened(resource["outputs"]["clientConfiguration"])
+            keys = ("caCertificate", "clientCertificate", "clientKey")
+            return {name: _opened(client[key]) for name, key in zip(CREDENTIALS, keys, strict=True)}
+    return None
+
+
+def _opened(value: Any) -> Any:
+    """A value of the state, out of the envelope that says it is a secret."""
+    if isinstance(value, Mapping) and "plaintext" in value:
+        return json.loads(value["plaintext"])
+    return value

@@ -134,6 +134,7 @@ OVERRIDES = {
     "memory_mib": (16384, 16384),
     "os_disk_gib": (50, 50),
     "data_disk_gib": (100, 100),
+    "keep_data_disk_on_destroy": (True, True),
 }
 
 

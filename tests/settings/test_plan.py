@@ -134,6 +134,7 @@ OVERRIDES = {
     "memory_mib": (16384, 16384),
     "os_disk_gib": (50, 50),
     "data_disk_gib": (100, 100),
+    "patches": ([{"debug": True}], ({"debug": True},)),
 }
 
 
@@ -166,6 +167,15 @@ def test_an_override_of_null_takes_the_data_disk_away() -> None:
 @pytest.mark.parametrize("key", sorted(OVERRIDES.keys() - {"data_disk_gib"}))
 def test_an_override_of_null_leaves_what_the_role_says(key: str) -> None:
     assert plan(overrides={"worker-2": {key: None}}) == plan()
+
+
+def test_a_machines_own_patches_come_after_those_of_its_role() -> None:
+    role, own = {"debug": True}, {"debug": False}
+    machines = plan(
+        workers={"count": 2, "patches": [role]}, overrides={"worker-2": {"patches": [own]}}
+    )
+    assert machines["worker-1"].patches == (role,)
+    assert machines["worker-2"].patches == (role, own)
 
 
 def test_an_override_waits_for_its_machine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_dead_member_is_removed_by_another(is_alive: bool, asked: tuple[str, .
 class Saves(Members):
     """A talosctl that saves snapshots."""
 
-    def run(self, address: str, *command: str, limit: float = 0) -> str:
+    def run(self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0) -> str:
         if command[1] == "snapshot":
             Path(command[2]).touch()
         return super().run(address, *command, limit=limit)

@@ -17,6 +17,7 @@ import pulumiverse_talos as talos
 import yaml
 
 from components.bootstrap import Bootstrap
+from components.config_rollout import ConfigRollout
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
 from components.node_life import NodeLife, Upkeep
@@ -54,6 +55,12 @@ class TalosClusterArgs:
     """DNS servers."""
     restore: Restore | None
     """What it is restored from, if it is."""
+    ntp: Sequence[str]
+    """Time servers; none for Talos' own."""
+    registry_mirrors: Mapping[str, Sequence[str]]
+    """By registry: where its images are looked for first."""
+    secret_patches: bool
+    """Whether the nodes' own patches hold something that is encrypted in the stack file."""
     upkeep: Upkeep
     """What it takes to change nodes that live."""
 
@@ -78,6 +85,9 @@ class TalosClusterArgs:
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
             restore=restore,
+            ntp=settings.cluster.ntp,
+            registry_mirrors=settings.cluster.registry_mirrors,
+            secret_patches="nodes" in settings.encrypted,
             upkeep=Upkeep.of(settings),
         )
 
@@ -117,13 +127,22 @@ class TalosCluster(pulumi.ComponentResource):
             role: self._configuration(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
         }
-        changed = self._upkeep(name, args, secrets)
-        applied = {
-            node.name: self._apply(
-                f"{name}-{node.name}-config", node, configurations[node.role], args, changed
+        changed: pulumi.Resource = self._upkeep(name, args, secrets)
+        applied = {}
+        for node in args.nodes:
+            configuration, patches = configurations[node.role], node_patches(node, args)
+            changed = ConfigRollout(
+                f"{name}-{node.name}-rollout",
+                node=node,
+                upkeep=args.upkeep,
+                configuration=configuration,
+                patches=patches,
+                credentials=secrets.client_configuration,
+                opts=_belongs_to(self, args.machines[node.name], [changed]),
             )
-            for node in args.nodes
-        }
+            applied[node.name] = self._apply(
+                f"{name}-{node.name}-config", node, configuration, patches, args, changed
+            )
         control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
         first = control_planes[0]
         bootstrap = Bootstrap(
@@ -276,17 +295,22 @@ class TalosCluster(pulumi.ComponentResource):
         name: str,
         node: Node,
         configuration: pulumi.Output[str],
+        patches: Sequence[pulumi.Input[str]],
         args: TalosClusterArgs,
         changed: pulumi.Resource,
     ) -> talos.machine.ConfigurationApply:
-        """Send a node its config, once its machine runs and ``changed`` is done."""
+        """Send a node its config, once its machine runs and ``changed`` is done.
+
+        Never with a reboot: all nodes get theirs at once. What needs one has come by ``changed``.
+        """
         return talos.machine.ConfigurationApply(
             name,
             node=str(node.address),
             endpoint=str(node.address),
             client_configuration=self.identity.client_configuration,
             machine_configuration_input=configuration,
-            config_patches=[yaml.safe_dump(document) for document in node_documents(node, args)],
+            config_patches=patches,
+            apply_mode="no_reboot",
             # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
             timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
             opts=_belongs_to(self, args.machines[node.name], [changed]),
@@ -300,6 +324,14 @@ def _belongs_to(
     return pulumi.ResourceOptions(
         parent=parent, depends_on=[machine, *after], deleted_with=machine, replace_with=[machine]
     )
+
+
+def node_patches(node: Node, args: TalosClusterArgs) -> list[pulumi.Input[str]]:
+    """What a node's machine config has beside that of its role, as texts."""
+    castle = node_documents(node, args) + shared_documents(args.ntp, args.registry_mirrors)
+    texts: list[pulumi.Input[str]] = [yaml.safe_dump(document) for document in castle]
+    own = [yaml.safe_dump(patch) for patch in node.patches]
+    return texts + [pulumi.Output.secret(it) if args.secret_patches else it for it in own]
 
 
 def role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
@@ -365,6 +397,20 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
                 "filesystem": {"type": "xfs"},
             }
         )
+    return documents
+
+
+def shared_documents(
+    ntp: Sequence[str], registry_mirrors: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """What the settings ask of every node's machine config (docs of Talos 1.13, "Reference")."""
+    documents: list[dict[str, Any]] = []
+    if ntp:
+        servers = {"servers": list(ntp)}
+        documents.append({"apiVersion": "v1alpha1", "kind": "TimeSyncConfig", "ntp": servers})
+    for registry, addresses in registry_mirrors.items():
+        mirror = {"name": registry, "endpoints": [{"url": address} for address in addresses]}
+        documents.append({"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", **mirror})
     return documents
 
 

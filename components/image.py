@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_proxmoxve as proxmoxve
@@ -33,6 +34,9 @@ class TalosImageArgs:
     """Talos version, with its leading v."""
     extensions: Sequence[str]
     """Official system extensions beside ``EXTENSIONS``."""
+    kernel_arguments: Sequence[str]
+    """Extra arguments of the kernel. They are the image's, and reach a living node by an upgrade:
+    Talos 1.12 and newer boots with the arguments of its image alone (siderolabs/talos ec0a813)."""
     factory: str
     """Address of the Image Factory, without a trailing slash."""
     hosts: Sequence[str]
@@ -50,6 +54,7 @@ class TalosImageArgs:
         return cls(
             version=settings.cluster.talos,
             extensions=settings.image.extensions,
+            kernel_arguments=settings.image.kernel_arguments,
             factory=settings.image.factory,
             hosts=sorted({node.host for node in settings.machines}),
             datastore=settings.proxmox.image_datastore,
@@ -72,11 +77,12 @@ class TalosImage(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:TalosImage", name, None, opts)
         extensions = sorted({*EXTENSIONS, *args.extensions})
+        customization: dict[str, Any] = {"systemExtensions": {"officialExtensions": extensions}}
+        if args.kernel_arguments:
+            customization["extraKernelArgs"] = list(args.kernel_arguments)
         schematic = talos.imagefactory.Schematic(
             f"{name}-schematic",
-            schematic=yaml.safe_dump(
-                {"customization": {"systemExtensions": {"officialExtensions": extensions}}}
-            ),
+            schematic=yaml.safe_dump({"customization": customization}),
             # An update in place keeps the old id for ever (facts/end-to-end.md 8).
             opts=pulumi.ResourceOptions(
                 parent=self, replace_on_changes=["schematic"], hooks=args.guard

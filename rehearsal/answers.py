@@ -107,6 +107,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "talos:machine/configurationApply:ConfigurationApply": _named("node"),
     "pulumi-python:dynamic/castle:Bootstrap": _named("node"),
     "talos:cluster/kubeconfig:Kubeconfig": _kubeconfig,
+    "pulumi-python:dynamic/castle:ConfigRollout": _named("node"),
     "pulumi-python:dynamic/castle:EtcdSnapshot": _named("cluster"),
     "pulumi-python:dynamic/castle:KubernetesVersion": _named("cluster"),
     "pulumi-python:dynamic/castle:NodeLife": _named("node"),

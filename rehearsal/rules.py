@@ -29,6 +29,7 @@ KUBECONFIG = "talos:cluster/kubeconfig:Kubeconfig"
 READY = "pulumi-python:dynamic/castle:NodeReady"
 LIFE = "pulumi-python:dynamic/castle:NodeLife"
 SNAPSHOT = "pulumi-python:dynamic/castle:EtcdSnapshot"
+ROLLOUT = "pulumi-python:dynamic/castle:ConfigRollout"
 KUBERNETES_VERSION = "pulumi-python:dynamic/castle:KubernetesVersion"
 PROVIDER = "pulumi:providers:kubernetes"
 NAMESPACE = "kubernetes:core/v1:Namespace"
@@ -120,6 +121,7 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
         FLUX_READY: ("kubeconfig",),
         SECRET: ("data", "stringData"),
         LIFE: ("client_key", "proxmox_token"),
+        ROLLOUT: ("client_key", "configuration"),
         SNAPSHOT: ("client_key",),
         KUBERNETES_VERSION: ("client_key",),
         "pulumi:providers:proxmoxve": ("apiToken",),
@@ -138,10 +140,18 @@ def nodes_are_changed_one_at_a_time(castle: Castle) -> Iterator[tuple[str, str]]
     """The engine takes in parallel what nothing orders, and two nodes down together may be etcd's
     end. A config that came before the upgrades would reach all nodes at once."""
     lives = list(castle.of_type(LIFE))
-    for earlier, later in pairwise(lives):
+    for earlier, later in pairwise([*lives, *castle.of_type(ROLLOUT)]):
         if earlier.urn not in castle.before(later):
             yield later.name, f"nothing orders it after {earlier.name}: both would go down together"
     for apply in castle.of_type(APPLY):
+        if apply.plain("applyMode") != "no_reboot":
+            yield apply.name, "the config would reboot its node together with the others"
+        if apply.plain("node") not in {
+            rollout.plain("address")
+            for rollout in castle.of_type(ROLLOUT)
+            if rollout.urn in castle.before(apply)
+        }:
+            yield apply.name, "the config would reach its node before its turn"
         if not {life.urn for life in lives} <= castle.before(apply):
             yield apply.name, "the config would reach its node before all nodes are upgraded"
     for machine in castle.of_type(MACHINE):

@@ -22,10 +22,12 @@ from settings.problems import did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
 """Stands for the API token, which a stack file has only in encrypted form, if at all."""
+PLACEHOLDER = "rehearsal"
+"""Stands for any text that is a secret."""
 PLACEHOLDERS = {
     "flux": {
         "deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
-        "token": "rehearsal",
+        "token": PLACEHOLDER,
     },
     "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
 }
@@ -113,6 +115,7 @@ def read(stack: str, folder: Path) -> StackFile:
     encrypted: list[str] = []
     for group, secrets in PLACEHOLDERS.items():
         encrypted += _stand_in(config, f"{PROJECT}:{group}", secrets)
+    encrypted += _stand_in_patches(config)
     problems = [
         Problem(
             key.removeprefix(f"{PROJECT}:"),
@@ -164,6 +167,36 @@ def _stand_in(config: dict[str, Any], key: str, placeholders: dict[str, str]) ->
     hidden = {name for name in placeholders if _is_secret(group.get(name))}
     config[key] = group | {name: placeholders[name] for name in hidden}
     return [key] if hidden else []
+
+
+def _stand_in_patches(config: dict[str, Any]) -> list[str]:
+    """The same of what is encrypted inside of patches of machine configs, wherever it stands."""
+    key = f"{PROJECT}:nodes"
+    nodes = config.get(key)
+    if not isinstance(nodes, dict):
+        return []
+    opened = _opened_patches(nodes)
+    config[key] = opened
+    return [key] if opened != nodes else []
+
+
+def _opened_patches(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: [_opened(patch) if isinstance(patch, dict) else patch for patch in inner]
+        if key == "patches" and isinstance(inner, list)
+        else _opened_patches(inner)
+        for key, inner in value.items()
+    }
+
+
+def _opened(value: Any) -> Any:
+    if _is_secret(value):
+        return PLACEHOLDER
+    if isinstance(value, dict):
+        return {key: _opened(inner) for key, inner in value.items()}
+    return [_opened(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _is_secret(value: Any) -> bool:

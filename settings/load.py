@@ -25,7 +25,7 @@ PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 TOKEN = "proxmoxve:apiToken"
 """The key of the API token, the one secret that every stack needs."""
 
-_SECRET_NAME = re.compile(r"token|secret|password|key", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"token|secret|password|key|patches", re.IGNORECASE)
 """Names below which a value is never shown, even where they do not belong."""
 _PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@|https?://[^/\s]*@")
 """An address with a password or a token in it."""
@@ -41,7 +41,11 @@ _TYPES = {
 }
 
 
-GROUPS = {name: field for name, field in Settings.model_fields.items() if name != "stack"}
+GROUPS = {
+    name: field
+    for name, field in Settings.model_fields.items()
+    if name not in ("stack", "encrypted")
+}
 
 
 def model_of(field: FieldInfo) -> type[Group]:
@@ -96,7 +100,7 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
         )
     for sentence in rules.advice(groups):
         pulumi.log.warn(sentence)
-    return Settings.model_construct(None, stack=stack, **groups)
+    return Settings.model_construct(None, stack=stack, encrypted=frozenset(secret), **groups)
 
 
 def _plain_secrets(groups: Mapping[str, Group], secret: set[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Annotated, Any, Literal
 
 import pyrage
@@ -41,6 +41,9 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _URL = re.compile(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?")
 _SECURE_URL = re.compile(_URL.pattern.replace("https?", "https"))
 _EXTENSION = re.compile(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*")
+_REGISTRY = re.compile(r"\*|[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
+_KERNEL_ARGUMENT = re.compile(r"-?[A-Za-z0-9][^\s\"']*")
+_TALOS_ARGUMENTS = ("ip", "talos.config", "talos.platform")
 _TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
 _PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -166,6 +169,42 @@ def _different(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) == len(values):
         return values
     raise UserError("names one twice", "name each once")
+
+
+def _time_server(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        pass
+    last = value.rpartition(".")[2]
+    if last and not last.isdigit() and all(map(_DNS_LABEL.fullmatch, value.split("."))):
+        return value
+    raise UserError(
+        "is neither an address nor a host name", "write it like 192.168.1.1 or time.cloudflare.com"
+    )
+
+
+def _registries(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not _REGISTRY.fullmatch(name):
+            raise UserError(
+                f"names {name!r}, which is not the name of a registry",
+                "write it as images' names begin, docker.io or ghcr.io, or * for all others",
+            )
+    return value
+
+
+def _kernel_argument(value: str) -> str:
+    if not _KERNEL_ARGUMENT.fullmatch(value):
+        raise UserError(
+            "is not an argument of a kernel", "write each by itself, as in net.ifnames=0"
+        )
+    if value.lstrip("-").partition("=")[0] in _TALOS_ARGUMENTS:
+        raise UserError(
+            "decides how Talos finds its machine config and its address, which the castle does",
+            "leave it out",
+        )
+    return value
 
 
 def _odd(value: int) -> int:
@@ -384,6 +423,14 @@ SnapshotFile = Annotated[StrictStr, AfterValidator(_snapshot), Like(re.compile(r
 AgeKey = Annotated[SecretStr, AfterValidator(_age_key), WithJsonSchema(_SECRET)]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
+TimeServer = Annotated[StrictStr, AfterValidator(_time_server)]
+Mirrors = Annotated[
+    dict[StrictStr, Annotated[tuple[Url, ...], Field(min_length=1)]],
+    BeforeValidator(lambda it: it or {}),
+    AfterValidator(_registries),
+]
+KernelArgument = Annotated[StrictStr, AfterValidator(_kernel_argument), Like(_KERNEL_ARGUMENT)]
+Patches = tuple[dict[str, Any], ...]
 CONTROL_PLANE_CORES = 2
 """Least cores of a control plane that work."""
 CONTROL_PLANE_MIB = 2048
@@ -441,6 +488,10 @@ class Cluster(Group):
     restore_from: SnapshotFile | None = None
     """Snapshot that a new castle begins with, as ``make snapshot`` encrypts it; a path from the
     project's folder. A castle that lives cannot be restored; there the file may be gone."""
+    ntp: tuple[TimeServer, ...] = ()
+    """Time servers of the nodes; Talos' own, time.cloudflare.com, where none is given."""
+    registry_mirrors: Mirrors = {}
+    """By registry (``docker.io``): addresses where its images are looked for first."""
 
 
 class Machine(Group):
@@ -450,6 +501,8 @@ class Machine(Group):
     """Size of the OS disk in GiB; Talos asks for at least 10."""
     keep_data_disk_on_destroy: StrictBool = False
     """Whether the data disk outlives its machine, and the next machine of its name gets it."""
+    patches: Patches = ()
+    """Strategic merge patches of the machine config; what the castle sets itself is refused."""
 
 
 class ControlPlanes(Machine):
@@ -501,6 +554,8 @@ class Override(Group):
     """Size of the data disk in GiB; ``null`` for none."""
     keep_data_disk_on_destroy: StrictBool | None = None
     """Whether its data disk outlives it."""
+    patches: Patches | None = None
+    """Patches of its machine config, after those of its role."""
 
 
 class Nodes(Group):
@@ -542,6 +597,8 @@ class Image(Group):
     """The Image Factory."""
     extensions: tuple[Extension, ...] = ()
     """Official system extensions beside the three that the castle needs."""
+    kernel_arguments: tuple[KernelArgument, ...] = ()
+    """Extra arguments of the kernel; one that begins with a hyphen takes Talos' own away."""
 
 
 class Chart(Group):
@@ -683,6 +740,8 @@ class Settings(Group):
 
     stack: StrictStr
     """The stack's name; not a key of the file."""
+    encrypted: frozenset[str] = frozenset()
+    """The groups in which something is encrypted; not a key of the file."""
     proxmoxve: Endpoint
     network: Network
     cluster: Cluster

@@ -6,7 +6,7 @@ worker, or a third control plane, moves nothing that exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ class Node:
     data_disk_gib: int | None
     keep_data_disk_on_destroy: bool = False
     """Whether the data disk outlives the machine."""
+    patches: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    """Patches of its machine config: those of its role, then its own."""
 
 
 def _group(
@@ -68,11 +70,14 @@ def _group(
             "os_disk_gib": group.os_disk_gib,
             "data_disk_gib": group.data_disk_gib,
             "keep_data_disk_on_destroy": group.keep_data_disk_on_destroy,
+            "patches": group.patches,
         }
         # Only the keys that were written count: `data_disk_gib: null` takes the disk away.
         for key in override.model_fields_set if override else ():
             value = getattr(override, key)
-            if value is not None or key == "data_disk_gib":
+            if key == "patches":
+                values[key] = (*group.patches, *(value or ()))
+            elif value is not None or key == "data_disk_gib":
                 values[key] = value
         name = f"{cluster.name}-{short_name}"
         planned.append(Node(name=name, short_name=short_name, role=role, **values))

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from settings import compatibility, gitops
+from settings import compatibility, gitops, patches
 from settings.models import (
     CONTROL_PLANE_CORES,
     CONTROL_PLANE_MIB,
@@ -449,6 +449,8 @@ RULES: tuple[Rule, ...] = (
     compatibility.packages,
     gitops.secret_fits_its_url,
     gitops.git_host_is_known,
+    patches.patches_are_known,
+    patches.patches_leave_the_castle_alone,
 )
 """Rules that run once the machines can be laid out."""
 

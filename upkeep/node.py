@@ -43,7 +43,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class _Peer:
+class Peer:
     """A node by its name and address."""
 
     name: str
@@ -57,11 +57,11 @@ class Cluster:
         """Find a control plane that hands out a kubeconfig; raises ``UpkeepError``."""
         self.props = props
         self.control_planes = [
-            _Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
+            Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
         ]
         self.talos = Talosctl(props)
         kubeconfig = self._kubeconfig()
-        self.api = PatientApi.of(kubeconfig)
+        self.api: ClusterApi = PatientApi.of(kubeconfig)
         self._api_now = ClusterApi.of(kubeconfig)
         self.etcd = Etcd(self.talos, [peer.address for peer in self.control_planes])
 
@@ -93,7 +93,13 @@ class Cluster:
         if not snapshots.is_fresh(self.props["cluster"]):
             self.snapshot()
 
-    def carries_vip(self, peer: _Peer) -> bool:
+    def others_away(self, name: str) -> list[str]:
+        """The nodes beside one that are not ready."""
+        nodes = self.api.items("/api/v1/nodes")
+        away = [node["metadata"]["name"] for node in nodes if not _seen(node).is_ready]
+        return [other for other in away if other != name]
+
+    def carries_vip(self, peer: Peer) -> bool:
         """Whether a control plane has the cluster's shared address."""
         table = self.talos.run(peer.address, "read", _ADDRESSES)
         return f"|-- {self.props['vip']}\n" in table
@@ -126,16 +132,14 @@ def tend(props: Mapping[str, Any], *, grows: bool) -> None:
     talosctl.require(props["talos"])
     with one_at_a_time(props["cluster"], props["return_s"]):
         cluster = Cluster(props)
-        own = _Peer(props["node"], props["address"])
+        own = Peer(props["node"], props["address"])
         if props["control_plane"]:
             for peer in _those_before(cluster, own):
-                _Step(cluster, peer, is_control_plane=True).take(None, grows=False)
-        _Step(cluster, own, is_control_plane=props["control_plane"]).take(
-            _power(props), grows=grows
-        )
+                Step(cluster, peer, is_control_plane=True).take(None, grows=False)
+        Step(cluster, own, is_control_plane=props["control_plane"]).take(_power(props), grows=grows)
 
 
-def _those_before(cluster: Cluster, own: _Peer) -> Iterator[_Peer]:
+def _those_before(cluster: Cluster, own: Peer) -> Iterator[Peer]:
     """The control planes that are upgraded first: all others, where this one has the VIP.
 
     It moves once that way, and not with each of them. Their own turn then finds nothing to do.
@@ -168,106 +172,110 @@ def _wanted(props: Mapping[str, Any]) -> tuple[str, str]:
     return version, name.rpartition("/")[2]
 
 
-class _Step:
-    """One node's turn."""
+class Step:
+    """One node's turn: what is done before it goes down, and after."""
 
-    def __init__(self, cluster: Cluster, node: _Peer, *, is_control_plane: bool) -> None:
-        self._cluster, self._node, self._props = cluster, node, cluster.props
-        self._is_control_plane = is_control_plane
-        self._who = f"{node.name} ({node.address})"
+    def __init__(self, cluster: Cluster, node: Peer, *, is_control_plane: bool) -> None:
+        self.cluster, self.node, self.props = cluster, node, cluster.props
+        self.is_control_plane = is_control_plane
+        self.who = f"{node.name} ({node.address})"
 
     def take(self, power: Power | None, *, grows: bool) -> None:
         """Upgrade and power-cycle the node, as far as it needs it."""
-        before = self._cluster.wait_ready(
-            self._node.name, f"{self._who} is not ready, so it was not touched; it did not come"
+        before = self.cluster.wait_ready(
+            self.node.name, f"{self.who} is not ready, so it was not touched; it did not come"
         )
-        if refusal := compatibility.talos_step(before.talos, self._props["talos"]):
+        if refusal := compatibility.talos_step(before.talos, self.props["talos"]):
             raise UpkeepError(refusal)
-        to_upgrade = _is_old(self._props, before)
+        to_upgrade = _is_old(self.props, before)
         to_cycle = power is not None and (grows or power.has_new_hardware())
         if to_upgrade or to_cycle:
-            self._require_safety()
-            with self._drained():
+            self.require_safety()
+            with self.drained():
                 if to_upgrade:
                     before = self._upgrade(before)
                 if power is not None and to_cycle:
                     power.cycle()
-                    self._back(before, "its power-cycle")
-        if self._is_control_plane:
-            self._wait_for_etcd()
-        drain.uncordon(self._cluster.api, self._node.name)
+                    self.back(before, "its power-cycle")
+        if self.is_control_plane:
+            self.wait_for_etcd()
+        drain.uncordon(self.cluster.api, self.node.name)
 
-    def _require_safety(self) -> None:
-        if self._is_control_plane:
-            self._cluster.etcd.require_quorum_without(self._node.name, leaves=False)
-            self._cluster.snapshot_if_stale()
-        volumes.wait_until_spare(self._cluster.api, self._node.name, self._props["rebuild_s"])
+    def require_safety(self) -> None:
+        """Wait until the cluster can do without the node; raises ``UpkeepError`` if it cannot."""
+        if self.is_control_plane:
+            self.cluster.etcd.require_quorum_without(self.node.name, leaves=False)
+            self.cluster.snapshot_if_stale()
+        volumes.wait_until_spare(self.cluster.api, self.node.name, self.props["rebuild_s"])
 
     @contextmanager
-    def _drained(self) -> Iterator[None]:
+    def drained(self) -> Iterator[None]:
         """A drained node; where that fails, or nothing came of it, it is uncordoned."""
-        api, name = self._cluster.api, self._node.name
+        api, name = self.cluster.api, self.node.name
         drain.cordon(api, name)
         try:
-            drain.drain(api, name, self._props["drain_s"])
+            drain.drain(api, name, self.props["drain_s"])
             # Again: draining takes a while, and moves what uses the volumes.
-            volumes.wait_until_spare(api, name, self._props["rebuild_s"])
+            volumes.wait_until_spare(api, name, self.props["rebuild_s"])
         except UpkeepError as error:
             drain.uncordon(api, name)
             raise UpkeepError(
-                f"{error} {self._who} takes pods again and was not rebooted. Give its pods another "
+                f"{error} {self.who} takes pods again and was not rebooted. Give its pods another "
                 "place or loosen what holds them, then run `up` again: it goes on from here."
             ) from None
         yield
 
     def _upgrade(self, before: Seen) -> Seen:
         """Install the other Talos and boot it; the node as it is then."""
-        version, _ = _wanted(self._props)
+        version, _ = _wanted(self.props)
         try:
-            self._cluster.talos.run(
-                self._node.address,
+            self.cluster.talos.run(
+                self.node.address,
                 "upgrade",
-                *("--image", self._props["installer"]),
+                *("--image", self.props["installer"]),
                 # Drained already, and awaited by us: its own way knows nothing of Longhorn. A Talos
                 # before 1.13 wants to be told to keep its data.
                 *("--drain=false", "--wait=false", "--progress=plain", "--preserve"),
                 limit=INSTALL_LIMIT,
             )
         except TalosctlError as error:
-            drain.uncordon(self._cluster.api, self._node.name)
+            drain.uncordon(self.cluster.api, self.node.name)
             raise UpkeepError(
-                f"{self._who} could not be upgraded to {version}: {error}. It runs on as it was."
+                f"{self.who} could not be upgraded to {version}: {error}. It runs on as it was."
             ) from None
-        after = self._back(before, f"its upgrade to Talos {version}")
+        after = self.back(before, f"its upgrade to Talos {version}")
         if after.talos != version:
-            drain.uncordon(self._cluster.api, self._node.name)
+            drain.uncordon(self.cluster.api, self.node.name)
             raise UpkeepError(
-                f"{self._who} came back with Talos {after.talos} instead of {version}: the new one "
+                f"{self.who} came back with Talos {after.talos} instead of {version}: the new one "
                 "did not boot, and Talos fell back. Its console in Proxmox says why."
             )
         return after
 
-    def _back(self, before: Seen, what: str) -> Seen:
-        return self._cluster.wait_ready(
-            self._node.name,
-            f"{self._who} did not come back after {what}. It is cordoned, no other node was "
+    def back(self, before: Seen, what: str) -> Seen:
+        """Wait until the node is back after ``what``, in another boot than ``before``."""
+        return self.cluster.wait_ready(
+            self.node.name,
+            f"{self.who} did not come back after {what}. It is cordoned, no other node was "
             "touched, and the cluster runs without it. Look at its console in Proxmox; when it is "
             "back, run `up` again: it goes on from here. It was not ready",
             before.boot_id,
         )
 
-    def _wait_for_etcd(self) -> None:
+    def wait_for_etcd(self) -> None:
+        """Wait until the node's member of etcd is well."""
+
         def look() -> None:
             try:
-                members = self._cluster.etcd.members()
-                own = [member for member in members if member.name == self._node.name]
-                sick = self._cluster.etcd.sick(own)
+                members = self.cluster.etcd.members()
+                own = [member for member in members if member.name == self.node.name]
+                sick = self.cluster.etcd.sick(own)
             except UpkeepError as error:
                 raise NotYet(str(error)) from None
             if not own or sick:
-                raise NotYet(sick.get(self._node.name, "it is no member of etcd"))
+                raise NotYet(sick.get(self.node.name, "it is no member of etcd"))
 
-        wait_for(look, self._props["return_s"], f"etcd on {self._who} was not healthy again")
+        wait_for(look, self.props["return_s"], f"etcd on {self.who} was not healthy again")
 
 
 def leave(props: Mapping[str, Any]) -> None:

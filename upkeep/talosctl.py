@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -35,6 +35,10 @@ _NO_CONNECTION = "connection error"
 
 class TalosctlError(UpkeepError):
     """``talosctl`` is not there, too old, or said no; its own words are at the end."""
+
+
+class UnreachableError(TalosctlError):
+    """No connection came about, so nothing was done."""
 
 
 def require(talos: str) -> None:
@@ -79,24 +83,37 @@ class Talosctl:
         }
         self._config = yaml.safe_dump({"context": "castle", "contexts": {"castle": context}})
 
-    def run(self, address: str, *command: str, limit: float = LIMIT) -> str:
+    def run(
+        self, address: str, *command: str, files: Sequence[str] = (), limit: float = LIMIT
+    ) -> str:
         """Run a command on the node at ``address``, asked directly; return what it printed.
 
-        Where no connection came about nothing was done, and it is tried again a few times. Raises
-        ``TalosctlError``.
+        ``files`` are texts that the command names ``{0}``, ``{1}`` ...: what may be secret is no
+        argument. Where no connection came about nothing was done, and it is tried again a few
+        times. Raises ``TalosctlError``.
         """
         for _ in range(TRIES - 1):
-            try:
-                return self._run_once(address, command, limit)
-            except TalosctlError as error:
-                if _NO_CONNECTION not in str(error):
-                    raise
+            with suppress(UnreachableError):
+                return self._run_once(address, command, files, limit).stdout
             time.sleep(PAUSE)
-        return self._run_once(address, command, limit)
+        return self._run_once(address, command, files, limit).stdout
 
-    def _run_once(self, address: str, command: Sequence[str], limit: float) -> str:
-        with _file(self._config) as (path, descriptors):
-            arguments = ["talosctl", *command, "-e", address, "-n", address, "--talosconfig", path]
+    def run_once(self, address: str, *command: str, files: Sequence[str] = ()) -> str:
+        """The same, tried once; return what it said beside what it printed."""
+        return self._run_once(address, command, files, LIMIT).stderr
+
+    def _run_once(
+        self, address: str, command: Sequence[str], files: Sequence[str], limit: float
+    ) -> subprocess.CompletedProcess[str]:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(_file(text)) for text in (self._config, *files)]
+            paths = [path for path, _ in opened]
+            descriptors = [it for _, held in opened for it in held]
+            words = [word.format(*paths[1:]) if files else word for word in command]
+            arguments = [
+                *("talosctl", *words),
+                *("-e", address, "-n", address, "--talosconfig", paths[0]),
+            ]
             try:
                 done = subprocess.run(
                     arguments,
@@ -115,10 +132,9 @@ class Talosctl:
                 ) from None
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            raise TalosctlError(
-                f"`talosctl {' '.join(command)}` on {address}: {said[-1] if said else 'failed'}"
-            )
-        return done.stdout
+            told = f"`talosctl {' '.join(command)}` on {address}: {said[-1] if said else 'failed'}"
+            raise UnreachableError(told) if _NO_CONNECTION in told else TalosctlError(told)
+        return done
 
 
 @contextmanager

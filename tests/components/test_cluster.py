@@ -102,8 +102,8 @@ def test_timeouts_have_every_field(castle: Castle) -> None:
 
 def test_what_belongs_to_a_machine_comes_and_goes_with_it(castle: Castle) -> None:
     vm = one(castle, "machines-castle-worker-2").urn
-    for name in ("cluster-castle-worker-2-config", "cluster-castle-worker-2-ready"):
-        part = one(castle, name)
+    for kind in ("config", "ready", "rollout"):
+        part = one(castle, f"cluster-castle-worker-2-{kind}")
         assert part.deleted_with == vm
         assert part.replace_with == (vm,)
         assert vm in part.dependencies
@@ -119,17 +119,22 @@ def test_upkeep_takes_one_node_at_a_time_control_planes_first() -> None:
         castle.of_type(rules.SNAPSHOT),
         castle.of_type(rules.KUBERNETES_VERSION),
     )
-    chain = [snapshot, *lives, version]
+    rollouts = list(castle.of_type(rules.ROLLOUT))
+    chain = [snapshot, *lives, version, *rollouts]
     for earlier, later in pairwise(chain):
         assert earlier.urn in later.dependencies
-    for apply in castle.of_type(rules.APPLY):
-        assert version.urn in apply.dependencies
+    for rollout, apply in zip(rollouts, castle.of_type(rules.APPLY), strict=True):
+        assert rollout.plain("address") == apply.plain("node")
+        assert rollout.urn in apply.dependencies
 
 
 def test_upkeep_waits_for_no_gate_and_goes_with_the_castle(castle: Castle) -> None:
     """A dead cluster must not stand in the way of its own repair, or of a destroy."""
     gates = {gate.urn for gate in castle.of_type(rules.READY, rules.BOOTSTRAP)}
-    for part in castle.of_type(rules.SNAPSHOT, rules.LIFE, rules.KUBERNETES_VERSION):
+    parts = (rules.SNAPSHOT, rules.LIFE, rules.KUBERNETES_VERSION)
+    for rollout in castle.of_type(rules.ROLLOUT):
+        assert not castle.before(rollout) & gates
+    for part in castle.of_type(*parts):
         assert not castle.before(part) & gates
         assert part.deleted_with == one(castle, "cluster-secrets").urn
 
@@ -160,6 +165,7 @@ def test_secrets_are_secret_on_the_way_and_in_the_outputs(castle: Castle) -> Non
     for name in ("ca_certificate", "client_certificate", "client_key"):
         assert one(castle, "cluster-castle-worker-1-ready").is_secret(name)
         assert one(castle, "cluster-castle-worker-1-life").is_secret(name)
+        assert one(castle, "cluster-castle-worker-1-rollout").is_secret(name)
     assert repr(castle.outputs["kubeconfig"]) == "[secret]"
     assert repr(castle.outputs["talosconfig"]) == "[secret]"
 

@@ -57,3 +57,18 @@ def test_only_hosts_that_carry_a_machine_get_the_image() -> None:
     )
     names = {resource.name for resource in castle.resources if resource.custom}
     assert names == {"image-schematic", "image-pve1", "image-pve3"}
+
+
+def test_kernel_arguments_are_part_of_the_image() -> None:
+    with_them = castle_with(image={"kernel_arguments": ["net.ifnames=0", "-selinux"]})
+    schematic = yaml.safe_load(sent(one(with_them, "image-schematic"))["schematic"])
+    assert schematic["customization"]["extraKernelArgs"] == ["net.ifnames=0", "-selinux"]
+
+
+def test_without_kernel_arguments_the_schematic_is_what_it_always_was() -> None:
+    """Another text is another schematic, and a rolling upgrade of every castle there is."""
+    assert sent(one(castle_with(), "image-schematic"))["schematic"] == (
+        "customization:\n  systemExtensions:\n    officialExtensions:\n"
+        "    - siderolabs/iscsi-tools\n    - siderolabs/qemu-guest-agent\n"
+        "    - siderolabs/util-linux-tools\n"
+    )

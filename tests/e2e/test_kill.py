@@ -28,6 +28,8 @@ RESOURCES = (
     "cluster-castle-control-plane-1-life",
     "cluster-castle-worker-1-life",
     "cluster-kubernetes",
+    "cluster-castle-control-plane-1-rollout",
+    "cluster-castle-worker-1-rollout",
     "cluster-castle-control-plane-1-config",
     "cluster-castle-worker-1-config",
     "cluster-bootstrap",

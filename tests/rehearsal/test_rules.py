@@ -25,6 +25,7 @@ CONTROL_PLANE = "cluster-castle-control-plane-1-config"
 VM = "machines-castle-worker-1"
 GATE = "cluster-castle-worker-1-ready"
 LIFE = "cluster-castle-worker-1-life"
+ROLLOUT = "cluster-castle-worker-1-rollout"
 GET_CONFIGURATION = "talos:machine/getConfiguration:getConfiguration"
 VIP = "192.168.1.250"
 
@@ -185,6 +186,23 @@ def a_lifes_token_is_plain(castle: Castle) -> None:
 def a_link_of_the_chain_is_missing(castle: Castle) -> None:
     life = one(castle, LIFE)
     life.dependencies = tuple(urn for urn in life.dependencies if not urn.endswith("-life"))
+
+
+@case("nodes_are_changed_one_at_a_time", ROLLOUT, "both would go down together")
+def a_link_between_rollouts_is_missing(castle: Castle) -> None:
+    rollout = one(castle, ROLLOUT)
+    rollout.dependencies = tuple(it for it in rollout.dependencies if not it.endswith("-rollout"))
+
+
+@case("nodes_are_changed_one_at_a_time", WORKER, "before its turn")
+def a_config_overtakes_its_turn(castle: Castle) -> None:
+    lives = [it.urn for it in castle.of_type(rules.LIFE)]
+    one(castle, WORKER).dependencies = tuple(lives)
+
+
+@case("nodes_are_changed_one_at_a_time", WORKER, "reboot its node together with the others")
+def a_config_may_reboot_its_node(castle: Castle) -> None:
+    put(one(castle, WORKER), "applyMode", "auto")
 
 
 @case("nodes_are_changed_one_at_a_time", WORKER, "before all nodes are upgraded")
@@ -467,6 +485,7 @@ def a_gate_waits_for_another_name(castle: Castle) -> None:
 def a_config_does_not_wait_for_its_machine(castle: Castle) -> None:
     forget(one(castle, WORKER), f"::{VM}")
     forget(one(castle, LIFE), f"::{VM}")
+    forget(one(castle, ROLLOUT), f"::{VM}")
 
 
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")

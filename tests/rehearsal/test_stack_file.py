@@ -10,9 +10,11 @@ import pytest
 
 from rehearsal import stack_file
 from rehearsal.run import PROGRAM
+from rehearsal.values import Secret, reveal
 from settings import SettingsError
 from settings.load import TOKEN
 from settings.problems import Problem
+from tests.rehearsal.conftest import Vary
 
 
 def read(folder: Path, text: str) -> stack_file.StackFile:
@@ -212,3 +214,30 @@ def test_an_encrypted_file_is_no_stack_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
         stack_file.read("xyz", tmp_path)
     assert raised.value.problems[0].cure == "known here: homelab"
+
+
+LOGIN = {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "ghcr.io"}
+
+
+def test_a_secret_inside_of_a_patch_is_rehearsed_as_one(vary: Vary) -> None:
+    hidden = LOGIN | {"password": {"secure": "v1:abc"}}
+    castle = vary({"nodes.overrides": {"worker-1": {"patches": [hidden]}}}).castle
+    for name in ("config", "rollout"):
+        resource = next(
+            it for it in castle.resources if it.name == f"cluster-castle-worker-1-{name}"
+        )
+        patches = resource.inputs.get("configPatches") or resource.inputs["patches"]
+        assert isinstance(patches[-1], Secret)
+        assert "password: rehearsal" in str(reveal(patches[-1]))
+        assert not any(isinstance(patch, Secret) for patch in patches[:-1])
+
+
+def test_a_patch_without_a_secret_can_be_read_in_a_preview(vary: Vary) -> None:
+    castle = vary({"nodes.workers.patches": [LOGIN]}).castle
+    (apply,) = (it for it in castle.resources if it.name == "cluster-castle-worker-1-config")
+    assert "RegistryAuthConfig" in apply.inputs["configPatches"][-1]
+
+
+def test_a_secret_elsewhere_in_the_nodes_is_none(vary: Vary) -> None:
+    with pytest.raises(SettingsError, match="nodes = encrypted"):
+        vary({"nodes.workers.count": {"secure": "v1:abc"}})

@@ -135,6 +135,7 @@ OVERRIDES = {
     "os_disk_gib": (50, 50),
     "data_disk_gib": (100, 100),
     "keep_data_disk_on_destroy": (True, True),
+    "patches": ([{"debug": True}], ({"debug": True},)),
 }
 
 
@@ -167,6 +168,15 @@ def test_an_override_of_null_takes_the_data_disk_away() -> None:
 @pytest.mark.parametrize("key", sorted(OVERRIDES.keys() - {"data_disk_gib"}))
 def test_an_override_of_null_leaves_what_the_role_says(key: str) -> None:
     assert plan(overrides={"worker-2": {key: None}}) == plan()
+
+
+def test_a_machines_own_patches_come_after_those_of_its_role() -> None:
+    role, own = {"debug": True}, {"debug": False}
+    machines = plan(
+        workers={"count": 2, "patches": [role]}, overrides={"worker-2": {"patches": [own]}}
+    )
+    assert machines["worker-1"].patches == (role,)
+    assert machines["worker-2"].patches == (role, own)
 
 
 def test_an_override_waits_for_its_machine() -> None:

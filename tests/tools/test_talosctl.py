@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cluster import TalosClusterArgs, node_documents, role_patch
+from components.cluster import TalosClusterArgs, node_patches, role_patch
 from settings import Role
 from tests.recorder import settings_with
 
@@ -27,6 +27,35 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "no workers": {
         "nodes": {"workers": {"count": 0}, "control_planes": {"data_disk_gib": 43}},
         "longhorn": {"replicas": 1},
+    },
+    "patched": {
+        "cluster": {
+            "ntp": ["192.168.1.1", "time.cloudflare.com"],
+            "registry_mirrors": {
+                "docker.io": ["https://mirror.tazlab.net:5000", "http://192.168.1.9/v2"],
+                "*": ["https://mirror.tazlab.net"],
+            },
+        },
+        "nodes": {
+            "control_planes": {
+                "patches": [{"cluster": {"apiServer": {"extraArgs": {"event-ttl": "2h0m0s"}}}}]
+            },
+            "workers": {
+                "patches": [
+                    {"machine": {"sysctls": {"vm.max_map_count": "262144"}}},
+                    {
+                        "apiVersion": "v1alpha1",
+                        "kind": "RegistryAuthConfig",
+                        "name": "ghcr.io",
+                        "username": "me",
+                        "password": "secret",
+                    },
+                ]
+            },
+            "overrides": {
+                "worker-2": {"patches": [{"machine": {"nodeTaints": {"gpu": "yes:NoSchedule"}}}]}
+            },
+        },
     },
 }
 
@@ -51,8 +80,8 @@ def test_every_machine_config_is_valid_in_the_cloud_mode(layout: str, tmp_path: 
     )
     for node in settings.machines:
         base = "controlplane.yaml" if node.role is Role.CONTROL_PLANE else "worker.yaml"
-        patches = [role_patch(installer, args.nodes), *node_documents(node, args)]
-        flags = [flag for patch in patches for flag in ("--patch", yaml.safe_dump(patch))]
+        patches = [yaml.safe_dump(role_patch(installer, args.nodes)), *node_patches(node, args)]
+        flags = [flag for patch in patches for flag in ("--patch", str(patch))]
         config = talosctl("machineconfig", "patch", base, *flags, folder=tmp_path)
         (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
         said = talosctl(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from components.cluster_api import ApiError, ClusterApi
@@ -92,7 +93,7 @@ class Members(Talosctl):
         self.sick = [self.addresses[name] for name in sick]
         self.asked: list[tuple[str, ...]] = []
 
-    def run(self, address: str, *command: str, limit: float = 0) -> str:
+    def run(self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0) -> str:
         self.asked.append((address, *command))
         if address in self.sick:
             raise TalosctlError("etcdserver: no leader")

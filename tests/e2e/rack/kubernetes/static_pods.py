@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..talos.machine import Machine
-from ..talos.resources import version_of
 from .client import KubernetesClient
 
 _PODS = "/api/v1/namespaces/kube-system/pods"
@@ -39,11 +38,11 @@ def _version(pod: dict[str, Any]) -> str:
 
 
 def _pods(machine: Machine) -> Iterator[dict[str, Any]]:
-    images = machine.config.images if machine.config else {}
-    for program, image in images.items():
-        if program == "kubelet":
+    config = machine.config
+    for program, image in config.images.items() if config else ():
+        if config is None or program == "kubelet":
             continue
-        version = version_of(image)
+        version = config.version_of(program)
         yield {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -157,6 +158,11 @@ class MachineConfig:
             for name, key in _STATIC_PODS.items():
                 found[name] = str(self.get("cluster", key, "image") or "")
         return found
+
+    def version_of(self, program: str) -> str:
+        """A number for what one of Kubernetes' programs is told: another one for each config."""
+        section = yaml.safe_dump(self.get("cluster", _STATIC_PODS[program]))
+        return str(zlib.crc32(section.encode()) % 1_000_000 + 1)
 
     @property
     def user_volumes(self) -> list[UserVolume]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from grpc import StatusCode
 
 from . import resources
+from .apply import SAID, Mode, resolved
 from .cluster import TalosCluster
 from .config import ConfigError, MachineConfig
 from .etcd import snapshot
@@ -24,7 +25,6 @@ from .validation import validate
 if TYPE_CHECKING:
     from .simulator import TalosSimulator
 
-_NO_REBOOT, _STAGED = 2, 3
 _CREATED, _UPDATED, _DESTROYED = 0, 1, 2
 _SERVICES = "Services.v1alpha1.talos.dev"
 _WATCH_INTERVAL = 0.1
@@ -65,15 +65,19 @@ class Procedures:
             config = MachineConfig.parse(request.data)
             taken = self._simulator.taken_addresses(machine, config)
             await validate(config, machine.guest, taken)
+            mode = resolved(request.mode, machine.config, config)
         except ConfigError as error:
             raise RefusalError(StatusCode.INVALID_ARGUMENT, str(error)) from None
-        staged = request.mode == _STAGED and machine.config is not None
-        if not request.dry_run:
-            if staged:
-                machine.installation.staged = config
-            else:
-                await self._simulator.configure(machine, config)
-        return talos.ApplyConfiguration(mode=_STAGED if staged else _NO_REBOOT)
+        said = SAID[mode]
+        if request.dry_run:
+            said = f"Dry run summary:\n{said} (skipped in dry-run)."
+        elif mode is Mode.NO_REBOOT:
+            await self._simulator.configure(machine, config)
+        else:
+            machine.installation.staged = config
+            if mode is Mode.REBOOT:
+                self._simulator.reboot(machine)
+        return talos.ApplyConfiguration(mode=mode, mode_details=said)
 
     async def bootstrap(self, machine: Machine, request: Any) -> Any:
         """Start etcd, once: empty, or with the snapshot that was uploaded."""

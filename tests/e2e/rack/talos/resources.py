@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,13 +22,18 @@ def find(machine: Machine, namespace: str, kind: str) -> Mapping[str, Any]:
     return (
         {}
         if make is None
-        else {name: _resource(namespace, kind, name, spec) for name, spec in make(machine)}
+        else {
+            name: _resource(namespace, kind, name, spec, _version(machine, namespace, name))
+            for name, spec in make(machine)
+        }
     )
 
 
-def version_of(image: str) -> str:
-    """The version of the resource that an image is part of: another one for each image."""
-    return str(zlib.crc32(image.encode()) % 1_000_000 + 1)
+def _version(machine: Machine, namespace: str, name: str) -> str:
+    """The version of a resource: that of a program of Kubernetes changes with its config."""
+    if machine.config is None or namespace != "controlplane":
+        return "1"
+    return machine.config.version_of(name)
 
 
 def _disks(machine: Machine) -> Iterator[tuple[str, Any]]:
@@ -97,8 +101,7 @@ _KINDS: Mapping[tuple[str, str], Callable[[Machine], Iterator[tuple[str, Any]]]]
 }
 
 
-def _resource(namespace: str, kind: str, name: str, spec: Any) -> Any:
-    version = version_of(spec.image) if namespace == "controlplane" else "1"
+def _resource(namespace: str, kind: str, name: str, spec: Any, version: str) -> Any:
     metadata = cosi.Metadata(
         namespace=namespace, type=kind, id=name, version=version, phase="running"
     )

@@ -1,0 +1,91 @@
+"""A machine config's rollout to a node that lives, where it takes the node down for a while.
+
+One resource a node, chained, after all upgrades and before the node's ``ConfigurationApply``,
+which then has nothing left to do. Most of a config a node takes up as it runs: such a change is
+none here, and all nodes get it at once. A change that Talos takes up by a reboot only, or that
+restarts a control plane's own programs, goes from node to node. A new node does nothing here: it is
+born with its config.
+
+Leaves out how it is done (``upkeep/rollout.py``).
+
+The state names ``ConfigRolloutProvider`` by this module: a castle that was built before a move of
+it could not be changed after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from components.node_life import Upkeep
+from settings import Node, Role
+from upkeep import config_change, rollout, talosctl
+
+
+class ConfigRollout(dynamic.Resource, module="castle", name="ConfigRollout"):
+    """A node's machine config, as far as the node goes down for it."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        node: Node,
+        upkeep: Upkeep,
+        configuration: pulumi.Output[str],
+        patches: Sequence[pulumi.Input[str]],
+        credentials: pulumi.Output[Any],
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        """Roll a role's ``configuration`` with a node's ``patches`` out to ``node``.
+
+        ``credentials`` are the Talos ``client_configuration`` of the cluster.
+        """
+        super().__init__(
+            ConfigRolloutProvider(),
+            resource_name,
+            {
+                "cluster": upkeep.cluster,
+                "vip": upkeep.vip,
+                "talos": upkeep.talos,
+                "control_planes": upkeep.control_planes,
+                "drain_s": upkeep.drain_s,
+                "return_s": upkeep.return_s,
+                "rebuild_s": upkeep.rebuild_s,
+                "node": node.name,
+                "address": str(node.address),
+                "control_plane": node.role is Role.CONTROL_PLANE,
+                "configuration": configuration,
+                "patches": patches,
+                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
+                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
+                "client_key": pulumi.Output.secret(credentials.client_key),
+            },
+            opts,
+        )
+
+
+class ConfigRolloutProvider(dynamic.ResourceProvider):
+    """Does nothing on create, and takes the node's turn on update."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Write down how the node is born."""
+        return dynamic.CreateResult(props["node"], _kept(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Tell whether the node would go down for the change."""
+        changes = config_change.takes_down(olds, news)
+        if changes:
+            talosctl.require(news["talos"])
+        return dynamic.DiffResult(changes=changes, replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Take the node's turn."""
+        rollout.roll_out(olds, news)
+        return dynamic.UpdateResult(_kept(news))
+
+
+def _kept(props: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in props.items() if key != "__provider"}

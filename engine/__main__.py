@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import age_key, cli, last_up, passphrase, token
+from engine import age_key, backup, cli, last_up, passphrase, token
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -31,6 +31,8 @@ COMMANDS = {
     "cancel": ["cancel"],
 }
 """Our word for what the CLI does alone, and its own."""
+OWN = ("up", "down", "recover", "backup", "age-key")
+"""Our words for what the CLI does a part of."""
 FILES = ("kubeconfig", "talosconfig")
 """What is written to a file of that name, which only its owner can read and git ignores."""
 
@@ -38,7 +40,7 @@ FILES = ("kubeconfig", "talosconfig")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command of the CLI for one stack, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "up", "down", "recover", "age-key", *FILES])
+    parser.add_argument("command", choices=[*COMMANDS, *OWN, *FILES])
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument(
         "--skip-doctor", action="store_true", help="up without looking first (docs/doctor.md)"
@@ -74,6 +76,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return down(session, more)
         case "recover":
             return recover(session, more)
+        case "backup":
+            return backup.make(session)
         case "age-key":
             file = stack_file.find(session.stack, PROJECT_FOLDER)
             return age_key.make([str(session.pulumi)], file, session.environment)
@@ -112,6 +116,8 @@ def _up(session: Session, more: Sequence[str]) -> int:
     log = last_up.flags(session.temporary)
     code = session.run(["up"], [*more, *log], last_up.ENVIRONMENT)
     last_up.keep(session.temporary, PROJECT_FOLDER, session.stack)
+    if code == 0:
+        backup.after_up(session)
     return code
 
 

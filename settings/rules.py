@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from settings import compatibility, gitops
+from settings import certificates, compatibility, gitops
 from settings.models import (
     CONTROL_PLANE_CORES,
     CONTROL_PLANE_MIB,
@@ -427,6 +427,7 @@ RULES: tuple[Rule, ...] = (
     backups_leave_the_castle,
     data_disk_told_apart,
     acme_production_needs_a_public_host,
+    certificates.what_is_kept_is_encrypted,
     host_network_needs_one_control_plane,
     compatibility.talos_and_kubernetes,
     chart_repositories,

@@ -61,6 +61,9 @@ refresh: .venv/ready ## Compare the engine's state with what is really there
 recover: .venv/ready ## Bring what a killed or failed run left to a clean state
 	@$(BIN)/python -m engine recover --stack $(STACK) -- $(ARGS)
 
+backup: .venv/ready ## Keep the certificates, encrypted, where they outlive the castle
+	@$(BIN)/python -m engine backup --stack $(STACK)
+
 down: .venv/ready ## Take the castle away, all of it
 	@$(BIN)/python -m engine down --stack $(STACK) -- $(ARGS)
 

@@ -39,7 +39,10 @@ class ClusterApi:
 
     def __init__(self, endpoint: str, tls: ssl.SSLContext) -> None:
         """``endpoint`` is ``https://VIP:6443``."""
-        self._endpoint = endpoint
+        self.endpoint = endpoint
+        """Where it is."""
+        self.tls = tls
+        """How it is asked."""
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),  # the cluster is in the house: no proxy leads there
             urllib.request.HTTPSHandler(context=tls),
@@ -97,7 +100,7 @@ class ClusterApi:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Object:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = urllib.request.Request(
-            self._endpoint + path,
+            self.endpoint + path,
             json.dumps(body).encode() if body is not None else None,
             {"Content-Type": kind},
             method=method,
@@ -111,7 +114,7 @@ class ClusterApi:
             raise ApiError(told, error.code) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise ApiError(
-                f"the Kubernetes API at {self._endpoint} does not answer: {error}"
+                f"the Kubernetes API at {self.endpoint} does not answer: {error}"
             ) from None
 
 

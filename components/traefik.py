@@ -9,7 +9,8 @@ Leaves out several replicas: the ACME account belongs to one Traefik at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import control_plane
+from components import acme_backup, control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from settings import Settings
@@ -30,10 +31,8 @@ CA_SERVERS = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
 }
 """Let's Encrypt's directories (letsencrypt.org/docs/staging-environment)."""
-STORAGE = {"staging": "/data/acme-staging.json", "production": "/data/acme.json"}
-"""A file for each. In one file Traefik would go on with staging's certificates after the change to
-production: it makes a new account, but keeps what it has (traefik pkg/provider/acme, Init). And
-going back and forth asks production for nothing again."""
+BACKUP = "traefik-backup"
+"""Secret by which certificates of the last castle come back."""
 USER = 65532
 """The user that Traefik runs as in the pod network."""
 # renovate: datasource=docker depName=busybox
@@ -58,12 +57,18 @@ class TraefikArgs:
     """Contact of the ACME account."""
     acme_server: Literal["staging", "production"]
     """Which of Let's Encrypt's servers signs."""
+    kept: Mapping[str, str] | None = None
+    """What an earlier castle had, by file: it is put on a volume that has none. ``None`` where
+    nothing is kept."""
 
     @classmethod
     def of(
         cls, settings: Settings, storage_class: str, after: Sequence[pulumi.Resource]
     ) -> TraefikArgs:
-        """The way in that a stack asks for."""
+        """The way in that a stack asks for.
+
+        Raises ``SettingsError`` where certificates that are kept cannot be put back.
+        """
         return cls(
             chart=ChartSource.of("traefik", settings.traefik),
             exposure=settings.traefik.exposure,
@@ -72,6 +77,7 @@ class TraefikArgs:
             after=after,
             acme_email=settings.traefik.acme.email,
             acme_server=settings.traefik.acme.server,
+            kept=acme_backup.opened(settings),
         )
 
 
@@ -112,6 +118,7 @@ class Traefik(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
             ),
         )
+        kept = self._kept(f"{name}-backup", args, namespace)
         kubernetes.helm.v3.Release(
             f"{name}-release",
             name="traefik",
@@ -121,11 +128,35 @@ class Traefik(pulumi.ComponentResource):
             timeout=600,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[volume],
+                depends_on=[volume, *kept],
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
             ),
         )
         self.register_outputs({"address": self.address, "resolver": self.resolver})
+
+    def _kept(
+        self, name: str, args: TraefikArgs, namespace: pulumi.Resource
+    ) -> list[kubernetes.core.v1.Secret]:
+        """The secret with what an earlier castle had; empty in a first castle that will keep its
+        own, so that an ``up`` after the first backup changes nothing."""
+        if args.kept is None:
+            return []
+        secret = kubernetes.core.v1.Secret(
+            name,
+            metadata={"name": BACKUP, "namespace": NAMESPACE},
+            # As the provider would make it of text: else it has a diff that cannot be ignored.
+            data=pulumi.Output.secret(
+                {name: b64encode(text.encode()).decode() for name, text in args.kept.items()}
+            ),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[namespace],
+                # What this castle began with: a backup of its own is no change to it.
+                ignore_changes=["data"],
+                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="2m"),
+            ),
+        )
+        return [secret]
 
 
 def values(args: TraefikArgs) -> dict[str, Any]:
@@ -139,6 +170,13 @@ def values(args: TraefikArgs) -> dict[str, Any]:
 
 def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
     """What both exposures have in common."""
+    backup_mounts: list[dict[str, Any]] = []
+    backup_volumes: dict[str, Any] = {}
+    if args.kept is not None:
+        backup_mounts = [{"name": "backup", "mountPath": "/backup", "readOnly": True}]
+        # Optional: whoever deletes it by hand begins anew, and Traefik must not wait for it.
+        source = {"secretName": BACKUP, "defaultMode": 0o400, "optional": True}
+        backup_volumes = {"additionalVolumes": [{"name": "backup", "secret": source}]}
     return {
         "deployment": {
             "replicas": 1,
@@ -148,16 +186,12 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                 {
                     "name": "volume-permissions",
                     "image": INIT_IMAGE,
-                    "command": [
-                        "sh",
-                        "-c",
-                        f"chown -R {user}:{user} /data && "
-                        "find /data -name 'acme*.json' -exec chmod 600 {} +",
-                    ],
+                    "command": ["sh", "-c", _prepare(user, put_back=args.kept is not None)],
                     "securityContext": {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0},
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}, *backup_mounts],
                 }
             ],
+            **backup_volumes,
         },
         "podSecurityContext": {
             "runAsNonRoot": user != 0,
@@ -179,13 +213,29 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                 "acme": {
                     "email": args.acme_email,
                     "caServer": CA_SERVERS[args.acme_server],
-                    "storage": STORAGE[args.acme_server],
+                    "storage": f"/data/{acme_backup.SERVERS[args.acme_server]}",
                     "httpChallenge": {"entryPoint": "web"},
                 }
             }
         },
         "persistence": {"enabled": True, "existingClaim": VOLUME, "path": "/data"},
     }
+
+
+def _prepare(user: int, *, put_back: bool) -> str:
+    """What is done with the volume before Traefik starts, as a script for ``sh``.
+
+    A file that is put back appears whole or not at all, and none takes the place of another.
+    """
+    back = (
+        "for kept in /backup/acme*.json; do file=/data/${kept##*/}; "
+        'if [ -s "$kept" ] && [ ! -s "$file" ]; then '
+        'cp "$kept" "$file.new" && mv "$file.new" "$file" || exit 1; fi; done; '
+    )
+    return (
+        f"{'umask 077; ' + back if put_back else ''}chown -R {user}:{user} /data && "
+        "find /data -name 'acme*.json' -exec chmod 600 {} +"
+    )
 
 
 def _load_balancer(address: IPv4Address) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import age_key, cli, event_log, failures, last_up, passphrase, token
+from engine import age_key, backup, cli, event_log, failures, last_up, passphrase, token
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -32,8 +32,8 @@ COMMANDS = {
     "cancel": ["cancel"],
 }
 """Our word for what the CLI does alone, and its own."""
-OWN = ("up", "down", "recover", "age-key", "snapshot")
-"""What is more than a command of the CLI."""
+OWN = ("up", "down", "recover", "backup", "snapshot", "age-key")
+"""Our words for what the CLI does a part of."""
 FILES = ("kubeconfig", "talosconfig")
 """What is written to a file of that name, which only its owner can read and git ignores."""
 
@@ -77,6 +77,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return down(session, more)
         case "recover":
             return recover(session, more)
+        case "backup":
+            return backup.make(session)
         case "age-key":
             file = stack_file.find(session.stack, PROJECT_FOLDER)
             return age_key.make([str(session.pulumi)], file, session.environment)
@@ -121,6 +123,8 @@ def _up(session: Session, more: Sequence[str]) -> int:
     if code:
         for line in failures.told(log):
             print(line, flush=True)
+    else:
+        backup.after_up(session)
     return code
 
 

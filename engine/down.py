@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine import castle, last_up, recover, remains
+from engine import backup, castle, last_up, recover, remains
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import SettingsError
@@ -20,6 +20,8 @@ def down(session: Session, more: Sequence[str]) -> int:
     """Destroy all of the stack; ``more`` goes to the CLI. Returns an exit code."""
     if code := recover.clear_leftovers(session, more):
         return code
+    if "--preview-only" not in more and not backup.before_destroy(session, more):
+        return 1
     _forget_lost_machines(session, more)
     try:
         if code := _remove_unknown_machines(session, more):

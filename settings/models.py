@@ -49,6 +49,7 @@ _PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 _NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
+_FOLDER = re.compile(r"[^\s\x00]([^\x00\n]*[^\s\x00])?")
 _FIELD = r"[0-9*][0-9*/,-]*"
 _SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
 MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
@@ -239,6 +240,12 @@ def _nfs(value: str) -> str:
     )
 
 
+def _folder(value: str) -> str:
+    if _FOLDER.fullmatch(value):
+        return value
+    raise UserError("is not the path of a folder", "write it like /mnt/nas/castle")
+
+
 def _schedule(value: str) -> str:
     if _SCHEDULE.fullmatch(value):
         return value
@@ -411,6 +418,7 @@ Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
 SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
 Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(_SECRET)]
 ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]
+Folder = Annotated[StrictStr, AfterValidator(_folder), Like(_FOLDER)]
 NfsShare = Annotated[StrictStr, AfterValidator(_nfs), Like(_NFS)]
 Schedule = Annotated[StrictStr, AfterValidator(_schedule), Like(_SCHEDULE)]
 GitUrl = Annotated[StrictStr, AfterValidator(_git_url), Like(_GIT_URL)]
@@ -647,6 +655,15 @@ class MetalLB(Chart):
     """Address of the chart repository, or a local folder that holds the chart."""
 
 
+class AcmeBackup(Group):
+    """Where the ACME account and the certificates outlive the castle, encrypted for
+    ``sops.age_key``; without that key they are not kept."""
+
+    folder: Folder = ".state/certificates"
+    """A folder, from the project's own on; git ignores the one by default. What is in it is
+    encrypted. A folder that is missing is made, its parent is not."""
+
+
 class Acme(Group):
     """Certificates from Let's Encrypt."""
 
@@ -654,6 +671,7 @@ class Acme(Group):
     """Contact of the ACME account."""
     server: Literal["staging", "production"] = "staging"
     """``staging`` until all works: production has rate limits."""
+    backup: AcmeBackup = AcmeBackup()
 
 
 class Traefik(Chart):

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from settings import compatibility, gitops, patches
+from settings import certificates, compatibility, gitops, patches
 from settings.models import (
     CONTROL_PLANE_CORES,
     CONTROL_PLANE_MIB,
@@ -441,6 +441,7 @@ RULES: tuple[Rule, ...] = (
     snapshot_can_be_opened,
     data_disk_told_apart,
     acme_production_needs_a_public_host,
+    certificates.what_is_kept_is_encrypted,
     host_network_needs_one_control_plane,
     compatibility.talos_and_kubernetes,
     chart_repositories,

@@ -24,7 +24,9 @@ KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
 
 
-def traefik_values(exposure: Any, acme_server: Any = "production") -> dict[str, Any]:
+def traefik_values(
+    exposure: Any, acme_server: Any = "production", kept: dict[str, str] | None = None
+) -> dict[str, Any]:
     return traefik.values(
         traefik.TraefikArgs(
             chart=CHART,
@@ -34,6 +36,7 @@ def traefik_values(exposure: Any, acme_server: Any = "production") -> dict[str, 
             after=[],
             acme_email="me@example.org",
             acme_server=acme_server,
+            kept=kept,
         )
     )
 
@@ -53,7 +56,12 @@ def all_values(chart: str) -> list[dict[str, Any]]:
     return {
         "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP)],
         "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
-        "traefik-41.3.0": [traefik_values("load-balancer"), traefik_values("host-network")],
+        "traefik-41.3.0": [
+            traefik_values("load-balancer"),
+            traefik_values("host-network"),
+            traefik_values("load-balancer", kept={"acme.json": "{}"}),
+            traefik_values("host-network", kept={"acme.json": "{}"}),
+        ],
     }[chart]
 
 

@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "several hosts with overrides": THREE_HOSTS,
     "no pool of machines": {"proxmox.pool": None},
     "VLAN and production": {"network.vlan": 20, "traefik.acme.server": "production"},
+    "certificates that are kept": {"sops.age_key": {"secure": "v1:closed"}},
     "backups": {"longhorn.backup": {"target": "nfs://192.168.1.5:/backups"}},
     "charts of a registry": {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"

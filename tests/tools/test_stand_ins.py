@@ -39,7 +39,9 @@ NAMESPACES = {
     "traefik": "traefik",
 }
 FORMS = [
-    (name, form) for name, forms in zip(NAMESPACES, (2, 2, 2), strict=True) for form in range(forms)
+    (name, form)
+    for name in NAMESPACES
+    for form in range(len(all_values(f"{name}-{getattr(settings_with(), name).chart_version}")))
 ]
 """Each chart with each form that our values for it take."""
 

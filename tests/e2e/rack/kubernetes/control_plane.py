@@ -17,11 +17,15 @@ from ..certificates import CertificateAuthority
 from ..talos.config import MachineConfig
 from ..talos.kubeconfig import admin_certificate, kubeconfig
 from .client import KubernetesClient
+from .containers import Containers
+from .kubelet_ports import KubeletPorts
 from .kubelets import ANNOTATION, RUNNING
 from .process import Process
 from .programs import Programs
 
 _POD_CIDR = "10.244.0.0/16"  # never dialled; endpoints may not have loopback addresses
+_KWOK_PORT = 10247
+_STAGES = Path(__file__).with_name("stages.yaml")
 _START_TIMEOUT = 60
 _POLL = 0.2
 _CLIENTS = ("kube-controller-manager", "kube-scheduler")
@@ -47,6 +51,10 @@ class ControlPlane:
         self._host = str(url.hostname)
         self._port = url.port or 443
         self._processes: dict[str, Process] = {}
+        self.containers = Containers(directory)
+        """What containers do with volumes."""
+        self.kubelets = KubeletPorts(self._host, _KWOK_PORT)
+        """Where the API server finds the kubelets."""
 
     @property
     def client(self) -> KubernetesClient:
@@ -76,10 +84,13 @@ class ControlPlane:
         manager = self._programs.kube_controller_manager
         await self._run("kube-controller-manager", manager, self._controller_manager())
         await self._run("kube-scheduler", self._programs.kube_scheduler, self._scheduler())
-        await self._run("kwok", self._programs.kwok, self._kwok())
+        self._write("kwok.yaml", _STAGES.read_bytes() + self._executions())
+        path = str(self.containers.programs)
+        await self._run("kwok", self._programs.kwok, self._kwok(), path)
 
     async def stop(self) -> None:
         """Stop all programs, last first: an API server without etcd hangs for minutes."""
+        await self.kubelets.stop()
         if self._client:
             await self._client.aclose()
         for process in reversed(self._processes.values()):
@@ -90,10 +101,15 @@ class ControlPlane:
         """Forget etcd's data and all else."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    async def _run(self, name: str, program: str, flags: Mapping[str, object]) -> None:
+    def _executions(self) -> bytes:
+        return b"".join(b"---\n" + json.dumps(it).encode() for it in self.containers.write())
+
+    async def _run(
+        self, name: str, program: str, flags: Mapping[str, object], path: str | None = None
+    ) -> None:
         arguments = [f"--{flag}={value}" for flag, value in flags.items()]
         log = self._directory / f"{name}.log"
-        self._processes[name] = await Process.start(program, arguments, log)
+        self._processes[name] = await Process.start(program, arguments, log, path)
 
     async def _restore(self) -> None:
         """Make etcd's data of the snapshot, as Talos does with the same library."""
@@ -155,6 +171,8 @@ class ControlPlane:
             "allow-privileged": "true",
             "endpoint-reconciler-type": "none",
             "encryption-provider-config": self._path("encryption.json"),
+            # Their names are known to nobody.
+            "kubelet-preferred-address-types": "InternalIP",
             "shutdown-delay-duration": "0s",
         }
 
@@ -182,10 +200,10 @@ class ControlPlane:
     def _kwok(self) -> Mapping[str, object]:
         return {
             "kubeconfig": self._path("admin.conf"),
-            "config": Path(__file__).with_name("stages.yaml"),
+            "config": self._path("kwok.yaml"),
             "cidr": _POD_CIDR,
             "manage-nodes-with-annotation-selector": f"{ANNOTATION}={RUNNING}",
-            "server-address": f"{self._host}:10247",
+            "server-address": f"{self._host}:{_KWOK_PORT}",
         }
 
     def _write_files(self) -> None:

@@ -18,8 +18,10 @@ class Process:
         self.log = log
 
     @classmethod
-    async def start(cls, program: str, arguments: Sequence[str], log: Path) -> Process:
-        """Start a program with an empty environment.
+    async def start(
+        cls, program: str, arguments: Sequence[str], log: Path, path: str | None = None
+    ) -> Process:
+        """Start a program with an empty environment, but for a PATH that it may need.
 
         With a proxy in its environment the API server calls webhooks through it
         (facts/charts.md 5).
@@ -28,7 +30,7 @@ class Process:
             process = await asyncio.create_subprocess_exec(
                 program,
                 *arguments,
-                env={},
+                env={"PATH": path} if path else {},
                 cwd=log.parent,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,

@@ -75,9 +75,11 @@ class KubernetesSimulator:
             await static_pods.mirror(plane.client, cluster.machines)
             await load_balancer.assign_addresses(plane.client)
             await volumes.provision(plane.client)
+            await plane.kubelets.follow(cluster.machines)
             await replicas.keep(plane.client, cluster.machines, self._talos.hand)
             await self._webhooks[cluster.id].follow(plane.client)
             await self._flux[cluster.id].follow(plane.client)
+            await plane.containers.begin(plane.client)
 
     async def _switch_on(self, cluster: LiveCluster) -> None:
         cluster.require_endpoint()

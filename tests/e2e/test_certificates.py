@@ -1,0 +1,147 @@
+"""Certificates outlive the castle: out before it goes, encrypted, and back into the next."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import MakeLab
+from tests.e2e.lab import Lab, missing
+from tests.e2e.rack.kubernetes.containers import VOLUMES
+from tests.e2e.test_gitops import read_back
+from tests.e2e.test_life import assert_empty, assert_no_diff
+from tests.engine.traefiks import acme_json, secrets_of
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+FILES = {"staging": "acme-staging.json", "production": "acme.json"}
+TRAEFIK = 65532
+
+
+def volume(lab: Lab) -> Path:
+    """Where the rack has Traefik's volume."""
+    (folder,) = Path(lab.endpoints["ca_file"]).parent.glob(f"kubernetes-*/{VOLUMES}/*")
+    return folder
+
+
+def put(lab: Lab, contents: dict[str, bytes]) -> None:
+    """Write files as Traefik does, with its user and mode where this may be done."""
+    for server, content in contents.items():
+        file = volume(lab) / FILES[server]
+        file.write_bytes(content)
+        file.chmod(0o600)
+        if os.geteuid() == 0:
+            os.chown(file, TRAEFIK, TRAEFIK)
+
+
+def assert_there(lab: Lab, contents: dict[str, bytes]) -> None:
+    """The files are there byte for byte, mode 0600, and Traefik's own."""
+    for server, content in contents.items():
+        file = volume(lab) / FILES[server]
+        assert file.read_bytes() == content
+        assert file.stat().st_mode & 0o7777 == 0o600
+        if os.geteuid() == 0:
+            assert (file.stat().st_uid, file.stat().st_gid) == (TRAEFIK, TRAEFIK)
+    assert {file.name for file in volume(lab).iterdir()} == {FILES[it] for it in contents}
+
+
+def with_key(lab: Lab, folder: Path) -> Lab:
+    """A castle that keeps its certificates in a folder."""
+    made = lab.make("age-key")
+    assert made.code == 0, made.output
+    read_back(lab)
+    lab.set("traefik.acme.backup", {"folder": str(folder)})
+    return lab
+
+
+def up(lab: Lab) -> str:
+    done = lab.make("up")
+    assert done.code == 0, done.output
+    return done.output
+
+
+def down(lab: Lab) -> str:
+    gone = lab.make("down")
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
+    return gone.output
+
+
+def test_certificates_are_there_after_down_and_up(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    kept = lab.folder / "kept"
+    with_key(lab, kept)
+    assert "Kept of" not in up(lab)
+    first = {server: acme_json(server, "tazlab.net") for server in FILES}
+    put(lab, first)
+    assert_no_diff(lab)
+    assert "Kept of production: the account and 1 certificate" in lab.make("backup").output
+    assert {it.name for it in kept.iterdir()} == {"lab-staging.age", "lab-production.age"}
+    assert {it.stat().st_mode & 0o777 for it in kept.iterdir()} == {0o600}
+    assert_no_diff(lab)
+    # Traefik gets another one, and nobody says so: `make down` looks by itself.
+    second = first | {"production": acme_json("production", "tazlab.net", "*.tazlab.net")}
+    put(lab, second)
+    assert "Kept of production: the account and 2 certificates" in down(lab)
+
+    assert "Kept of" not in up(lab)
+    assert_there(lab, second)
+    assert_no_diff(lab)
+    # What the castle keeps from here on is no change to it.
+    put(lab, first)
+    assert lab.make("backup").code == 0
+    assert_no_diff(lab)
+    again = lab.make("up")
+    assert again.code == 0 and not again.changes
+    assert_there(lab, first)
+    assert_no_key_in_the_open(lab, [*first.values(), *second.values()])
+    down(lab)
+
+
+def assert_no_key_in_the_open(lab: Lab, contents: list[bytes]) -> None:
+    """No key of Traefik's, and not the age key, stands in the state, in outputs or in any file."""
+    whole = [base64.b64encode(content).decode() for content in contents]
+    opened = " ".join(lab.learn_secrets())
+    # They are in the state, encrypted; were they nowhere, the search below could not fail.
+    assert any(content in opened for content in whole)
+    keys = [secret for content in contents for secret in secrets_of(content)]
+    # As they are, as PEM, and each begin of a file as the state would have it.
+    forms = keys + [base64.b64decode(key).decode() for key in keys] + [it[:1000] for it in whole]
+    forms.append(lab.opened("config", "get", "--path", "sops.age_key").strip())
+    shown = lab.state() + lab.preview().output
+    assert [form for form in forms if form in shown] == []
+    files = [it for it in lab.folder.rglob("*") if it.is_file()]
+    assert len(files) > 50
+    found = [it for it in files if any(form.encode() in it.read_bytes() for form in forms)]
+    assert found == []
+
+
+def test_a_dead_castle_goes_and_what_was_kept_stays(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    kept = lab.folder / "kept"
+    with_key(lab, kept)
+    kept.mkdir()
+    # What cannot be put back is said before anything is made.
+    (kept / "lab-production.age").write_bytes(b"age-encryption.org/v1\n-> X25519 of another\n")
+    refused = lab.make("up")
+    assert refused.code != 0 and "was encrypted for another key" in refused.output
+    assert "nothing has been touched" in refused.output
+    assert_empty(lab)
+    (kept / "lab-production.age").unlink()
+
+    up(lab)
+    content = {"production": acme_json("production", "tazlab.net")}
+    put(lab, content)
+    assert lab.make("backup").code == 0
+    before = (kept / "lab-production.age").read_bytes()
+    lab.proxmox("POST", "/nodes/pve1/qemu/8000/status/stop", timeout=1)
+    failed = lab.make("backup")
+    assert failed.code == 1 and "the Kubernetes API does not answer" in failed.output
+    assert "cannot be kept: the Kubernetes API does not answer" in down(lab)
+    assert (kept / "lab-production.age").read_bytes() == before
+    up(lab)
+    assert_there(lab, content)
+    down(lab)

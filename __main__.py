@@ -32,18 +32,18 @@ cluster = TalosCluster("cluster", talos_args, outside)
 identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
 api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, upsert_existing_objects=True)
 inside = cluster.inside(api, gates)
-
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)
 metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
 traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
 traefik = Traefik("traefik", traefik_args, inside)
 whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.resolver), inside)
 if settings.flux:
-    flux = Flux("flux", FluxArgs.of(settings, cluster.kubeconfig, after=[traefik]), inside)
+    flux = Flux("flux", FluxArgs.of(settings, cluster.access, after=[traefik]), inside)
     pulumi.export("flux", flux.health)
 
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("talosconfig", cluster.talosconfig)
+pulumi.export("certificates", cluster.certificates)
 pulumi.export("api_endpoint", cluster.endpoint)
 pulumi.export("ingress_address", traefik.address)
 pulumi.export("nodes", machines.table)

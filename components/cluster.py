@@ -16,6 +16,7 @@ import pulumi
 import pulumiverse_talos as talos
 import yaml
 
+from components import credentials
 from components.bootstrap import Bootstrap
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
@@ -87,10 +88,14 @@ class TalosCluster(pulumi.ComponentResource):
 
     kubeconfig: pulumi.Output[str]
     """Admin kubeconfig (secret). Wait for ``ready`` before using it."""
+    access: pulumi.Output[str]
+    """A kubeconfig (secret) that never ends before the cluster: for what the state keeps."""
     talosconfig: pulumi.Output[str]
     """Admin talosconfig (secret); its endpoints are the control planes, never the VIP."""
     endpoint: str
     """Address of the Kubernetes API: the VIP."""
+    certificates: pulumi.Output[Mapping[str, str]]
+    """When they end: ``kubeconfig``, ``talosconfig``, and the ``authorities`` that sign both."""
     identity: talos.machine.Secrets
     """What the cluster is: it goes only when the whole castle goes. All that lives in the cluster
     is ``deleted_with`` it, so that a dying cluster is never asked for permission."""
@@ -113,6 +118,9 @@ class TalosCluster(pulumi.ComponentResource):
                 import_=args.restore.import_id() if args.restore else None,
             ),
         )
+        self._client = pulumi.Output.secret(
+            secrets.machine_secrets.apply(lambda it: credentials.own(it.certs))
+        )
         configurations = {
             role: self._configuration(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
@@ -129,7 +137,7 @@ class TalosCluster(pulumi.ComponentResource):
         bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
-            credentials=secrets.client_configuration,
+            credentials=self._client,
             restore=args.restore,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -138,20 +146,8 @@ class TalosCluster(pulumi.ComponentResource):
                 replace_with=[] if len(control_planes) > 1 else [args.machines[first.name]],
             ),
         )
-        client = secrets.client_configuration
-        kubeconfig = talos.cluster.Kubeconfig(
-            f"{name}-kubeconfig",
-            node=str(first.address),
-            endpoint=str(first.address),
-            client_configuration=client.apply(
-                lambda it: talos.cluster.KubeconfigClientConfigurationArgs(
-                    ca_certificate=it.ca_certificate,
-                    client_certificate=it.client_certificate,
-                    client_key=it.client_key,
-                )
-            ),
-            timeouts=talos.cluster.KubeconfigTimeoutsArgs(create="10m", update="10m"),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[bootstrap]),
+        given = secrets.machine_secrets.apply(
+            lambda it: credentials.given(it.certs, args.cluster_name, self.endpoint)
         )
         self.ready = [
             NodeReady(
@@ -161,22 +157,19 @@ class TalosCluster(pulumi.ComponentResource):
                 control_plane=node.role is Role.CONTROL_PLANE,
                 endpoint=self.endpoint,
                 restored=args.restore is not None,
-                credentials=kubeconfig.kubernetes_client_configuration,
-                opts=_belongs_to(self, args.machines[node.name], [applied[node.name]]),
+                credentials=given.kubernetes,
+                opts=_belongs_to(self, args.machines[node.name], [applied[node.name], bootstrap]),
             )
             for node in args.nodes
         ]
-        self.kubeconfig = pulumi.Output.secret(kubeconfig.kubeconfig_raw)
+        self.kubeconfig = pulumi.Output.secret(given.kubeconfig)
+        self.access = pulumi.Output.secret(given.access)
         self.talosconfig = pulumi.Output.secret(
             talos.client.get_configuration_output(
                 cluster_name=args.cluster_name,
                 # Typed: an invoke does not turn an output's snake_case keys into camelCase.
-                client_configuration=client.apply(
-                    lambda it: talos.client.GetConfigurationClientConfigurationArgs(
-                        ca_certificate=it.ca_certificate,
-                        client_certificate=it.client_certificate,
-                        client_key=it.client_key,
-                    )
+                client_configuration=given.talos.apply(
+                    lambda it: talos.client.GetConfigurationClientConfigurationArgs(**vars(it))
                 ),
                 endpoints=[str(node.address) for node in control_planes],
                 nodes=[str(node.address) for node in args.nodes],
@@ -184,6 +177,7 @@ class TalosCluster(pulumi.ComponentResource):
             ).talos_config
         )
         self._restore = args.restore
+        self.certificates = pulumi.Output.unsecret(given.ends)
         self.register_outputs({"endpoint": self.endpoint})
 
     def gate(self) -> pulumi.ResourceOptions:
@@ -212,7 +206,7 @@ class TalosCluster(pulumi.ComponentResource):
     ) -> KubernetesVersion:
         """What a living cluster goes through, in this order: a snapshot of etcd, the nodes one
         by one, control planes first, and Kubernetes. The configs come after it."""
-        upkeep, client = args.upkeep, secrets.client_configuration
+        upkeep, client = args.upkeep, self._client
         before: pulumi.Resource = EtcdSnapshot(
             f"{name}-etcd-snapshot",
             cluster=upkeep.cluster,
@@ -284,7 +278,9 @@ class TalosCluster(pulumi.ComponentResource):
             name,
             node=str(node.address),
             endpoint=str(node.address),
-            client_configuration=self.identity.client_configuration,
+            client_configuration=self._client.apply(
+                lambda it: talos.machine.ClientConfigurationArgs(**vars(it))
+            ),
             machine_configuration_input=configuration,
             config_patches=[yaml.safe_dump(document) for document in node_documents(node, args)],
             # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).

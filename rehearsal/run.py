@@ -22,6 +22,7 @@ from pulumi.runtime import settings as runtime
 from pulumi.runtime import stack as runtime_stack
 
 import survey
+from components import flux_health
 from rehearsal import rules, stack_file, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle
@@ -67,6 +68,8 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
         mock.patch.object(survey, "plan", return_value=None),
         # Placeholders stand for it already.
         mock.patch.object(encrypted, "opened", return_value={}),
+        # There is no cluster to ask how Flux is.
+        mock.patch.object(flux_health, "look", return_value={}),
     ):
         try:
             notes = perform(body, monitor, file)

@@ -31,7 +31,6 @@ RESOURCES = (
     "cluster-castle-control-plane-1-config",
     "cluster-castle-worker-1-config",
     "cluster-bootstrap",
-    "cluster-kubeconfig",
     "cluster-castle-control-plane-1-ready",
     "cluster-castle-worker-1-ready",
     "longhorn-namespace",

@@ -343,14 +343,9 @@ def a_part_of_the_timeouts_is_given(castle: Castle) -> None:
     put(one(castle, WORKER), "timeouts", {"create": "10m"})
 
 
-@case("talos_timeouts_are_whole", "cluster-kubeconfig", "must have every field: create")
+@case("talos_timeouts_are_whole", WORKER, "timeouts must have every field: create")
 def no_timeout_is_given(castle: Castle) -> None:
-    take(one(castle, "cluster-kubeconfig"), "timeouts.create")
-
-
-@case("talos_timeouts_are_whole", "cluster-kubeconfig", "must have every field: update")
-def the_kubeconfigs_update_has_no_limit(castle: Castle) -> None:
-    take(one(castle, "cluster-kubeconfig"), "timeouts.update")
+    take(one(castle, WORKER), "timeouts.create")
 
 
 @case("vip_on_control_planes_only", WORKER, "virtual (shared) IP is not allowed")
@@ -378,9 +373,9 @@ def yaml_reads_off_as_false(castle: Castle) -> None:
     edit_document(castle, WORKER, "HostnameConfig", lambda it: it.update(auto=False))
 
 
-@case("talos_is_not_reached_by_the_vip", "cluster-kubeconfig", "its endpoint is the VIP")
-def the_kubeconfig_comes_by_the_vip(castle: Castle) -> None:
-    put(one(castle, "cluster-kubeconfig"), "endpoint", VIP)
+@case("talos_is_not_reached_by_the_vip", WORKER, "its endpoint is the VIP")
+def a_config_comes_by_the_vip(castle: Castle) -> None:
+    put(one(castle, WORKER), "endpoint", VIP)
 
 
 @case("talos_is_not_reached_by_the_vip", "cluster-bootstrap", "its node is the VIP")

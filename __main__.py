@@ -25,7 +25,7 @@ outside = pulumi.ResourceOptions(providers=[proxmox, factory, gates])
 
 image = TalosImage("image", TalosImageArgs.of(settings, guard.birth), outside)
 machines = Machines("machines", MachinesArgs.of(settings, guard.machines, image.image_ids), outside)
-talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines, guard.restore)
+talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines, **guard.cluster)
 cluster = TalosCluster("cluster", talos_args, outside)
 
 # A renewed kubeconfig is no new cluster; and what a killed run made is taken up, not in the way.

@@ -20,6 +20,7 @@ from components import credentials
 from components.bootstrap import Bootstrap
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
+from components.node_birth import NodeBirth, Seen
 from components.node_life import NodeLife, Upkeep
 from components.node_ready import NodeReady
 from components.restore import Restore
@@ -43,7 +44,7 @@ class TalosClusterArgs:
     """Virtual IP of the Kubernetes API, on control planes only."""
     nodes: Sequence[Node]
     """The nodes, control planes first."""
-    machines: Mapping[str, pulumi.Resource]
+    machines: Mapping[str, pulumi.CustomResource]
     """The machine of each node, by name: a config is sent once its machine runs."""
     installer: pulumi.Input[str]
     """The install image, which an upgrade uses."""
@@ -55,6 +56,8 @@ class TalosClusterArgs:
     """DNS servers."""
     restore: Restore | None
     """What it is restored from, if it is."""
+    seen: Mapping[str, Seen]
+    """By node: what is not as it should be with its machine; see ``node_birth.py``."""
     upkeep: Upkeep
     """What it takes to change nodes that live."""
 
@@ -63,8 +66,9 @@ class TalosClusterArgs:
         cls,
         settings: Settings,
         installer: pulumi.Input[str],
-        machines: Mapping[str, pulumi.Resource],
-        restore: Restore | None = None,
+        machines: Mapping[str, pulumi.CustomResource],
+        seen: Mapping[str, Seen],
+        restore: Restore | None,
     ) -> TalosClusterArgs:
         """The cluster that a stack asks for."""
         return cls(
@@ -79,6 +83,7 @@ class TalosClusterArgs:
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
             restore=restore,
+            seen=seen,
             upkeep=Upkeep.of(settings),
         )
 
@@ -121,14 +126,34 @@ class TalosCluster(pulumi.ComponentResource):
         self._client = pulumi.Output.secret(
             secrets.machine_secrets.apply(lambda it: credentials.own(it.certs))
         )
+        given = secrets.machine_secrets.apply(
+            lambda it: credentials.given(it.certs, args.cluster_name, self.endpoint)
+        )
         configurations = {
             role: self._configuration(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
         }
+        births = {
+            node.name: NodeBirth(
+                f"{name}-{node.name}-birth",
+                node=node,
+                upkeep=args.upkeep,
+                seen=args.seen.get(node.name, ""),
+                machine=args.machines[node.name],
+                credentials=self._client,
+                access=given.access,
+                parent=self,
+            )
+            for node in args.nodes
+        }
         changed = self._upkeep(name, args, secrets)
         applied = {
             node.name: self._apply(
-                f"{name}-{node.name}-config", node, configurations[node.role], args, changed
+                f"{name}-{node.name}-config",
+                node,
+                configurations[node.role],
+                args,
+                _of_birth(self, births[node.name], args.machines[node.name], [changed]),
             )
             for node in args.nodes
         }
@@ -144,10 +169,8 @@ class TalosCluster(pulumi.ComponentResource):
                 depends_on=[applied[first.name]],
                 # A lone control plane takes etcd with it; any other joins the etcd of the rest.
                 replace_with=[] if len(control_planes) > 1 else [args.machines[first.name]],
+                replacement_trigger=None if len(control_planes) > 1 else births[first.name].births,
             ),
-        )
-        given = secrets.machine_secrets.apply(
-            lambda it: credentials.given(it.certs, args.cluster_name, self.endpoint)
         )
         self.ready = [
             NodeReady(
@@ -158,7 +181,12 @@ class TalosCluster(pulumi.ComponentResource):
                 endpoint=self.endpoint,
                 restored=args.restore is not None,
                 credentials=given.kubernetes,
-                opts=_belongs_to(self, args.machines[node.name], [applied[node.name], bootstrap]),
+                opts=_of_birth(
+                    self,
+                    births[node.name],
+                    args.machines[node.name],
+                    [applied[node.name], bootstrap],
+                ),
             )
             for node in args.nodes
         ]
@@ -271,9 +299,9 @@ class TalosCluster(pulumi.ComponentResource):
         node: Node,
         configuration: pulumi.Output[str],
         args: TalosClusterArgs,
-        changed: pulumi.Resource,
+        opts: pulumi.ResourceOptions,
     ) -> talos.machine.ConfigurationApply:
-        """Send a node its config, once its machine runs and ``changed`` is done."""
+        """Send a node its config."""
         return talos.machine.ConfigurationApply(
             name,
             node=str(node.address),
@@ -285,16 +313,23 @@ class TalosCluster(pulumi.ComponentResource):
             config_patches=[yaml.safe_dump(document) for document in node_documents(node, args)],
             # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
             timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
-            opts=_belongs_to(self, args.machines[node.name], [changed]),
+            opts=opts,
         )
 
 
-def _belongs_to(
-    parent: pulumi.Resource, machine: pulumi.Resource, after: Sequence[pulumi.Resource]
+def _of_birth(
+    parent: pulumi.Resource,
+    birth: NodeBirth,
+    machine: pulumi.Resource,
+    after: Sequence[pulumi.Resource],
 ) -> pulumi.ResourceOptions:
-    """Options of what belongs to one machine: it comes, is made anew, and goes with it."""
+    """Options of what a node is given once: made anew for each birth, it goes with the machine."""
     return pulumi.ResourceOptions(
-        parent=parent, depends_on=[machine, *after], deleted_with=machine, replace_with=[machine]
+        parent=parent,
+        depends_on=[machine, birth, *after],
+        deleted_with=machine,
+        replacement_trigger=birth.births,
+        replace_with=[machine],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from components.cluster_api import ApiError, ClusterApi
 from components.helm_release import Release, forget, knows
 
-__all__ = ["KUBECONFIG", "Release", "api_of", "forget", "knows"]
+__all__ = ["PROVIDER", "Release", "api_of", "forget", "knows"]
 
 PROVIDER = "pulumi:providers:kubernetes"
 

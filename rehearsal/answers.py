@@ -102,6 +102,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "pulumi-python:dynamic/castle:Bootstrap": _named("node"),
     "pulumi-python:dynamic/castle:EtcdSnapshot": _named("cluster"),
     "pulumi-python:dynamic/castle:KubernetesVersion": _named("cluster"),
+    "pulumi-python:dynamic/castle:NodeBirth": lambda _, inputs: (inputs["node"], {"births": 1}),
     "pulumi-python:dynamic/castle:NodeLife": _named("node"),
     "pulumi-python:dynamic/castle:NodeReady": _named("node"),
     "pulumi-python:dynamic/castle:FluxReady": _named("part"),

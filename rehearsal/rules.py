@@ -27,6 +27,7 @@ APPLY = "talos:machine/configurationApply:ConfigurationApply"
 BOOTSTRAP = "pulumi-python:dynamic/castle:Bootstrap"
 READY = "pulumi-python:dynamic/castle:NodeReady"
 LIFE = "pulumi-python:dynamic/castle:NodeLife"
+BIRTH = "pulumi-python:dynamic/castle:NodeBirth"
 SNAPSHOT = "pulumi-python:dynamic/castle:EtcdSnapshot"
 KUBERNETES_VERSION = "pulumi-python:dynamic/castle:KubernetesVersion"
 PROVIDER = "pulumi:providers:kubernetes"
@@ -119,6 +120,7 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
         FLUX_READY: ("kubeconfig",),
         SECRET: ("data", "stringData"),
         LIFE: ("client_key", "proxmox_token"),
+        BIRTH: ("access", "client_key", "proxmox_token"),
         SNAPSHOT: ("client_key",),
         KUBERNETES_VERSION: ("client_key",),
         "pulumi:providers:proxmoxve": ("apiToken",),

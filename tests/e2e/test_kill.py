@@ -25,6 +25,8 @@ RESOURCES = (
     "machines-castle-worker-1",
     "cluster-secrets",
     "cluster-etcd-snapshot",
+    "cluster-castle-control-plane-1-birth",
+    "cluster-castle-worker-1-birth",
     "cluster-castle-control-plane-1-life",
     "cluster-castle-worker-1-life",
     "cluster-kubernetes",

@@ -90,20 +90,21 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
     assert_up(lab)
     lab.set("nodes.workers.count", 4)
     assert lab.preview().steps == [
+        ("create", "cluster-castle-worker-4-birth"),
         ("create", "cluster-castle-worker-4-config"),
         ("create", "cluster-castle-worker-4-life"),
         ("create", "cluster-castle-worker-4-ready"),
         ("create", "machines-castle-worker-4"),
     ]
     more = lab.up()
-    assert (more.code, more.changes) == (0, {"created": 4})
+    assert (more.code, more.changes) == (0, {"created": 5})
     lab.set("nodes.workers.count", 2)
     fewer = lab.up()
-    assert (fewer.code, fewer.changes) == (0, {"deleted": 8})
+    assert (fewer.code, fewer.changes) == (0, {"deleted": 10})
     assert sorted(lab.guests()) == [8000, 8010, 8011]
     lab.set("nodes.control_planes.count", 3)
     three = lab.up()
-    assert (three.code, three.changes) == (0, {"created": 8})
+    assert (three.code, three.changes) == (0, {"created": 10})
     assert_no_diff(lab)
 
 

@@ -25,6 +25,7 @@ CONTROL_PLANE = "cluster-castle-control-plane-1-config"
 VM = "machines-castle-worker-1"
 GATE = "cluster-castle-worker-1-ready"
 LIFE = "cluster-castle-worker-1-life"
+BIRTH = "cluster-castle-worker-1-birth"
 GET_CONFIGURATION = "talos:machine/getConfiguration:getConfiguration"
 VIP = "192.168.1.250"
 
@@ -174,6 +175,11 @@ def a_kubeconfig_is_plain(castle: Castle) -> None:
 @case("secrets_are_secret", GATE, "client_key would stand in the state in plain text")
 def a_gates_key_is_plain(castle: Castle) -> None:
     put(one(castle, GATE), "client_key", "key")
+
+
+@case("secrets_are_secret", BIRTH, "client_key would stand in the state in plain text")
+def a_births_key_is_plain(castle: Castle) -> None:
+    put(one(castle, BIRTH), "client_key", "key")
 
 
 @case("secrets_are_secret", LIFE, "proxmox_token would stand in the state in plain text")

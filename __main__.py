@@ -25,25 +25,25 @@ outside = pulumi.ResourceOptions(providers=[proxmox, factory, gates])
 
 image = TalosImage("image", TalosImageArgs.of(settings, guard.birth), outside)
 machines = Machines("machines", MachinesArgs.of(settings, guard.machines, image.image_ids), outside)
-talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines, guard.restore)
+talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines, **guard.cluster)
 cluster = TalosCluster("cluster", talos_args, outside)
 
 # A renewed kubeconfig is no new cluster; and what a killed run made is taken up, not in the way.
 identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
 api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, upsert_existing_objects=True)
 inside = cluster.inside(api, gates)
-
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)
 metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
 traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
 traefik = Traefik("traefik", traefik_args, inside)
 whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.resolver), inside)
 if settings.flux:
-    flux = Flux("flux", FluxArgs.of(settings, cluster.kubeconfig, after=[traefik]), inside)
+    flux = Flux("flux", FluxArgs.of(settings, cluster.access, after=[traefik]), inside)
     pulumi.export("flux", flux.health)
 
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("talosconfig", cluster.talosconfig)
+pulumi.export("certificates", cluster.certificates)
 pulumi.export("api_endpoint", cluster.endpoint)
 pulumi.export("ingress_address", traefik.address)
 pulumi.export("nodes", machines.table)

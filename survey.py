@@ -1,9 +1,12 @@
-"""Looks at Proxmox before anything is made: is a VM id that we want taken already?
+"""Looks before anything is made: is a VM id that we want taken already, and are our machines well?
 
 The provider adopts a foreign guest that has one of our ids without a word, resizes it, and later
 destroys it with its disks (facts/end-to-end.md 9). The engine's preview asks Proxmox nothing. So
 we look ourselves, with one request for all guests, in every preview and every ``up``; a ``destroy``
 never asks.
+
+The same list tells which of our machines are gone; those that run are asked whether they wait for a
+machine config. What is seen is handed on (``components/node_birth.py``).
 
 A guest is ours when it bears our tag, or when the engine has it in its state: for a guest without
 the tag we leave a hook that refuses, and which the engine runs only for what is not in its state.
@@ -14,15 +17,24 @@ from __future__ import annotations
 import http.client
 import urllib.error
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
 import proxmox_api
+from components.node_birth import Seen
 from components.restore import Restore, plan
-from settings import Node, Problem, Settings, SettingsError
+from settings import Node, Problem, Role, Settings, SettingsError
 from settings.models import Endpoint
+from upkeep import rebirth, talosctl
+from upkeep.errors import UpkeepError
+
+NO_CONTROL_PLANE = (
+    "No control plane is left. If this castle has run before, etcd is lost, and with it all that "
+    "Kubernetes knew: docs/day-two.md says how to go on."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,8 @@ class Guest:
     kind: str
     """``qemu`` or ``lxc``: both draw from the same ids."""
     tags: frozenset[str] = frozenset()
+    is_running: bool = False
+    uptime_s: int = 0
 
 
 class SurveyError(Exception):
@@ -60,6 +74,13 @@ class Guard:
     """By node name: refuses the machine whose place is taken."""
     restore: Restore | None = None
     """What a castle is restored from, if it is."""
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    """By node name: what is not as it should be with its machine (``components/node_birth.py``)."""
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        """What the cluster's arguments take of it."""
+        return {"seen": self.seen, "restore": self.restore}
 
 
 def look(settings: Settings) -> Guard:
@@ -80,6 +101,7 @@ def look(settings: Settings) -> Guard:
         return Guard(restore=plan(settings, living=True))
     if own:
         raise SettingsError(map(_cannot_keep, own), settings.stack)
+    _require_talosctl_to_leave(guests, settings)
     taken = strangers(guests, settings.machines, settings.owner)
     messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
     born = any(settings.owner in guest.tags for guest in guests)
@@ -87,7 +109,53 @@ def look(settings: Settings) -> Guard:
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
         machines={name: _refuse(name, message) for name, message in messages.items()},
         restore=plan(settings, living=born),
+        seen=look_at_machines(guests, settings.machines),
     )
+
+
+def _require_talosctl_to_leave(guests: Iterable[Guest], settings: Settings) -> None:
+    """Refuse to begin where a machine of ours is no longer wanted and could not be let go.
+
+    Its life is told to end only at the very end of an ``up``, and in a preview not at all.
+    """
+    wanted = {node.vm_id for node in settings.machines}
+    leaving = [g.name for g in guests if settings.owner in g.tags and g.vm_id not in wanted]
+    if leaving:
+        try:
+            talosctl.require(settings.cluster.talos)
+        except UpkeepError as error:
+            raise pulumi.RunError(f"{', '.join(leaving)}: {error}") from None
+
+
+def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, Seen]:
+    """By node: what is not as it should be with its machine; on the first day all are ``gone``.
+
+    All are asked at the same time. One that is silent costs two seconds, and one that was switched
+    on a moment ago is waited for.
+    """
+    by_id = {guest.vm_id: guest for guest in guests}
+
+    def seen(node: Node) -> Seen:
+        guest = by_id.get(node.vm_id)
+        if guest is None:
+            return "gone"
+        if not guest.is_running:
+            return "off"
+        left = rebirth.BOOT_LIMIT - guest.uptime_s
+        return "blank" if rebirth.wait_for_answer(str(node.address), left) else ""
+
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        found = list(pool.map(seen, nodes))
+    for node, word in zip(nodes, found, strict=True):
+        if word == "blank":
+            pulumi.log.warn(
+                f"{node.name} ({node.address}) has no machine config, and is given it (again)."
+            )
+    if "" in found and all(
+        w for n, w in zip(nodes, found, strict=True) if n.role is Role.CONTROL_PLANE
+    ):
+        pulumi.log.warn(NO_CONTROL_PLANE)
+    return dict(zip((node.name for node in nodes), found, strict=True))
 
 
 def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
@@ -184,6 +252,8 @@ def _guest(entry: dict[str, Any]) -> Guest:
         host=entry["node"],
         kind=entry["type"],
         tags=frozenset(entry.get("tags", "").replace(",", ";").split(";")),
+        is_running=entry.get("status") == "running",
+        uptime_s=int(entry.get("uptime") or 0),
     )
 
 

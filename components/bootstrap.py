@@ -57,8 +57,7 @@ class Bootstrap(dynamic.Resource, module="castle", name="Bootstrap"):
     ) -> None:
         """Bootstrap the machine at the address ``node``.
 
-        ``credentials`` are the ``client_configuration`` of the cluster's machine secrets: they
-        become a secret.
+        ``credentials`` are a ``credentials.Client`` of the cluster: they become a secret.
         """
         super().__init__(
             BootstrapProvider(),

@@ -16,10 +16,12 @@ import pulumi
 import pulumiverse_talos as talos
 import yaml
 
+from components import credentials
 from components.bootstrap import Bootstrap
 from components.config_rollout import ConfigRollout
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
+from components.node_birth import NodeBirth, Seen
 from components.node_life import NodeLife, Upkeep
 from components.node_ready import NodeReady
 from components.restore import Restore
@@ -43,7 +45,7 @@ class TalosClusterArgs:
     """Virtual IP of the Kubernetes API, on control planes only."""
     nodes: Sequence[Node]
     """The nodes, control planes first."""
-    machines: Mapping[str, pulumi.Resource]
+    machines: Mapping[str, pulumi.CustomResource]
     """The machine of each node, by name: a config is sent once its machine runs."""
     installer: pulumi.Input[str]
     """The install image, which an upgrade uses."""
@@ -61,6 +63,8 @@ class TalosClusterArgs:
     """By registry: where its images are looked for first."""
     secret_patches: bool
     """Whether the nodes' own patches hold something that is encrypted in the stack file."""
+    seen: Mapping[str, Seen]
+    """By node: what is not as it should be with its machine; see ``node_birth.py``."""
     upkeep: Upkeep
     """What it takes to change nodes that live."""
 
@@ -69,8 +73,9 @@ class TalosClusterArgs:
         cls,
         settings: Settings,
         installer: pulumi.Input[str],
-        machines: Mapping[str, pulumi.Resource],
-        restore: Restore | None = None,
+        machines: Mapping[str, pulumi.CustomResource],
+        seen: Mapping[str, Seen],
+        restore: Restore | None,
     ) -> TalosClusterArgs:
         """The cluster that a stack asks for."""
         return cls(
@@ -88,6 +93,7 @@ class TalosClusterArgs:
             ntp=settings.cluster.ntp,
             registry_mirrors=settings.cluster.registry_mirrors,
             secret_patches="nodes" in settings.encrypted,
+            seen=seen,
             upkeep=Upkeep.of(settings),
         )
 
@@ -97,10 +103,14 @@ class TalosCluster(pulumi.ComponentResource):
 
     kubeconfig: pulumi.Output[str]
     """Admin kubeconfig (secret). Wait for ``ready`` before using it."""
+    access: pulumi.Output[str]
+    """A kubeconfig (secret) that never ends before the cluster: for what the state keeps."""
     talosconfig: pulumi.Output[str]
     """Admin talosconfig (secret); its endpoints are the control planes, never the VIP."""
     endpoint: str
     """Address of the Kubernetes API: the VIP."""
+    certificates: pulumi.Output[Mapping[str, str]]
+    """When they end: ``kubeconfig``, ``talosconfig``, and the ``authorities`` that sign both."""
     identity: talos.machine.Secrets
     """What the cluster is: it goes only when the whole castle goes. All that lives in the cluster
     is ``deleted_with`` it, so that a dying cluster is never asked for permission."""
@@ -123,54 +133,64 @@ class TalosCluster(pulumi.ComponentResource):
                 import_=args.restore.import_id() if args.restore else None,
             ),
         )
+        self._client = pulumi.Output.secret(
+            secrets.machine_secrets.apply(lambda it: credentials.own(it.certs))
+        )
+        given = secrets.machine_secrets.apply(
+            lambda it: credentials.given(it.certs, args.cluster_name, self.endpoint)
+        )
         configurations = {
             role: self._configuration(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
+        }
+        births = {
+            node.name: NodeBirth(
+                f"{name}-{node.name}-birth",
+                node=node,
+                upkeep=args.upkeep,
+                seen=args.seen.get(node.name, ""),
+                machine=args.machines[node.name],
+                credentials=self._client,
+                access=given.access,
+                parent=self,
+            )
+            for node in args.nodes
         }
         changed: pulumi.Resource = self._upkeep(name, args, secrets)
         applied = {}
         for node in args.nodes:
             configuration, patches = configurations[node.role], node_patches(node, args)
+            birth, machine = births[node.name], args.machines[node.name]
             changed = ConfigRollout(
                 f"{name}-{node.name}-rollout",
                 node=node,
                 upkeep=args.upkeep,
                 configuration=configuration,
                 patches=patches,
-                credentials=secrets.client_configuration,
-                opts=_belongs_to(self, args.machines[node.name], [changed]),
+                credentials=self._client,
+                opts=_of_birth(self, birth, machine, [changed]),
             )
             applied[node.name] = self._apply(
-                f"{name}-{node.name}-config", node, configuration, patches, args, changed
+                f"{name}-{node.name}-config",
+                node,
+                configuration,
+                patches,
+                _of_birth(self, birth, machine, [changed]),
             )
         control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
         first = control_planes[0]
         bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
-            credentials=secrets.client_configuration,
+            credentials=self._client,
             restore=args.restore,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[applied[first.name]],
                 # A lone control plane takes etcd with it; any other joins the etcd of the rest.
                 replace_with=[] if len(control_planes) > 1 else [args.machines[first.name]],
+                replacement_trigger=None if len(control_planes) > 1 else births[first.name].births,
             ),
-        )
-        client = secrets.client_configuration
-        kubeconfig = talos.cluster.Kubeconfig(
-            f"{name}-kubeconfig",
-            node=str(first.address),
-            endpoint=str(first.address),
-            client_configuration=client.apply(
-                lambda it: talos.cluster.KubeconfigClientConfigurationArgs(
-                    ca_certificate=it.ca_certificate,
-                    client_certificate=it.client_certificate,
-                    client_key=it.client_key,
-                )
-            ),
-            timeouts=talos.cluster.KubeconfigTimeoutsArgs(create="10m", update="10m"),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[bootstrap]),
         )
         self.ready = [
             NodeReady(
@@ -180,22 +200,24 @@ class TalosCluster(pulumi.ComponentResource):
                 control_plane=node.role is Role.CONTROL_PLANE,
                 endpoint=self.endpoint,
                 restored=args.restore is not None,
-                credentials=kubeconfig.kubernetes_client_configuration,
-                opts=_belongs_to(self, args.machines[node.name], [applied[node.name]]),
+                credentials=given.kubernetes,
+                opts=_of_birth(
+                    self,
+                    births[node.name],
+                    args.machines[node.name],
+                    [applied[node.name], bootstrap],
+                ),
             )
             for node in args.nodes
         ]
-        self.kubeconfig = pulumi.Output.secret(kubeconfig.kubeconfig_raw)
+        self.kubeconfig = pulumi.Output.secret(given.kubeconfig)
+        self.access = pulumi.Output.secret(given.access)
         self.talosconfig = pulumi.Output.secret(
             talos.client.get_configuration_output(
                 cluster_name=args.cluster_name,
                 # Typed: an invoke does not turn an output's snake_case keys into camelCase.
-                client_configuration=client.apply(
-                    lambda it: talos.client.GetConfigurationClientConfigurationArgs(
-                        ca_certificate=it.ca_certificate,
-                        client_certificate=it.client_certificate,
-                        client_key=it.client_key,
-                    )
+                client_configuration=given.talos.apply(
+                    lambda it: talos.client.GetConfigurationClientConfigurationArgs(**vars(it))
                 ),
                 endpoints=[str(node.address) for node in control_planes],
                 nodes=[str(node.address) for node in args.nodes],
@@ -203,6 +225,7 @@ class TalosCluster(pulumi.ComponentResource):
             ).talos_config
         )
         self._restore = args.restore
+        self.certificates = pulumi.Output.unsecret(given.ends)
         self.register_outputs({"endpoint": self.endpoint})
 
     def gate(self) -> pulumi.ResourceOptions:
@@ -231,7 +254,7 @@ class TalosCluster(pulumi.ComponentResource):
     ) -> KubernetesVersion:
         """What a living cluster goes through, in this order: a snapshot of etcd, the nodes one
         by one, control planes first, and Kubernetes. The configs come after it."""
-        upkeep, client = args.upkeep, secrets.client_configuration
+        upkeep, client = args.upkeep, self._client
         before: pulumi.Resource = EtcdSnapshot(
             f"{name}-etcd-snapshot",
             cluster=upkeep.cluster,
@@ -296,33 +319,41 @@ class TalosCluster(pulumi.ComponentResource):
         node: Node,
         configuration: pulumi.Output[str],
         patches: Sequence[pulumi.Input[str]],
-        args: TalosClusterArgs,
-        changed: pulumi.Resource,
+        opts: pulumi.ResourceOptions,
     ) -> talos.machine.ConfigurationApply:
-        """Send a node its config, once its machine runs and ``changed`` is done.
+        """Send a node its config.
 
-        Never with a reboot: all nodes get theirs at once. What needs one has come by ``changed``.
+        Never with a reboot: all nodes get theirs at once. What needs one has been rolled out.
         """
         return talos.machine.ConfigurationApply(
             name,
             node=str(node.address),
             endpoint=str(node.address),
-            client_configuration=self.identity.client_configuration,
+            client_configuration=self._client.apply(
+                lambda it: talos.machine.ClientConfigurationArgs(**vars(it))
+            ),
             machine_configuration_input=configuration,
             config_patches=patches,
             apply_mode="no_reboot",
             # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
             timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
-            opts=_belongs_to(self, args.machines[node.name], [changed]),
+            opts=opts,
         )
 
 
-def _belongs_to(
-    parent: pulumi.Resource, machine: pulumi.Resource, after: Sequence[pulumi.Resource]
+def _of_birth(
+    parent: pulumi.Resource,
+    birth: NodeBirth,
+    machine: pulumi.Resource,
+    after: Sequence[pulumi.Resource],
 ) -> pulumi.ResourceOptions:
-    """Options of what belongs to one machine: it comes, is made anew, and goes with it."""
+    """Options of what a node is given once: made anew for each birth, it goes with the machine."""
     return pulumi.ResourceOptions(
-        parent=parent, depends_on=[machine, *after], deleted_with=machine, replace_with=[machine]
+        parent=parent,
+        depends_on=[machine, birth, *after],
+        deleted_with=machine,
+        replacement_trigger=birth.births,
+        replace_with=[machine],
     )
 
 

@@ -92,8 +92,8 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
     ) -> None:
         """Look after ``node``, once ``after`` are done.
 
-        ``installer`` is the install image; ``credentials`` are the Talos ``client_configuration``
-        of the cluster's ``identity``, with which it goes unasked when the whole castle goes.
+        ``installer`` is the install image; ``credentials`` are a ``credentials.Client`` of Talos.
+        With the cluster's ``identity`` it goes unasked when the whole castle goes.
         """
         super().__init__(
             NodeLifeProvider(),

@@ -51,8 +51,8 @@ class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
         """Wait for ``node`` at ``address``.
 
         ``endpoint`` is the Kubernetes API, ``https://VIP:6443``. In a ``restored`` cluster what
-        it tells of a node may be of another time. ``credentials`` are the
-        ``kubernetes_client_configuration`` of a Talos ``Kubeconfig``: they become a secret.
+        it tells of a node may be of another time. ``credentials`` are a ``credentials.Client`` of
+        Kubernetes: they become a secret.
         """
         super().__init__(
             NodeReadyProvider(),

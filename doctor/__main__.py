@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import cli, passphrase, token
+from engine import cli, ends, passphrase, token
 from settings import SettingsError
 
 FOLDER = Path(__file__).resolve().parent.parent
+CLI_FOLDER = FOLDER / ".pulumi-cli"
 INTERRUPTED = 130
 """The exit code of what Ctrl-C ended, as shells have it."""
 
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    pulumi = cli.installed(FOLDER / ".pulumi-cli")
+    pulumi = cli.installed(CLI_FOLDER)
 
     def open_token() -> str:
         environment = dict(os.environ)
@@ -33,7 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
         return token.opened(options.stack, FOLDER, pulumi, environment)
 
     try:
-        return visit(options.stack, FOLDER, cli=pulumi, open_token=open_token, as_json=options.json)
+        return visit(
+            options.stack,
+            FOLDER,
+            cli=pulumi,
+            open_token=open_token,
+            ends=lambda: ends.of(FOLDER, CLI_FOLDER, options.stack),
+            as_json=options.json,
+        )
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from doctor.findings import CannotTellError, Finding, failure, warning
 from doctor.probes import Probes
@@ -20,6 +21,8 @@ class Context:
     """What the settings themselves warn of."""
     probes: Probes
     proxmox: Proxmox
+    ends: Callable[[], Mapping[str, datetime]] = dict
+    """When the castle's certificates end, by name; see ``doctor/certificates.py``."""
 
     @property
     def hosts(self) -> list[str]:

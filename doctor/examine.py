@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from doctor import (
     addresses,
     api,
+    certificates,
     charts,
     hosts,
     image_factory,
@@ -38,6 +39,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("Network", "gateway", addresses.gateway),
     ("Network", "addresses", addresses.check),
     ("Network", "DHCP", outside.dhcp),
+    ("Castle", "certificates", certificates.check),
     ("Downloads", "Image Factory", image_factory.check),
     ("Downloads", "Image Factory from the hosts", image_factory.from_hosts),
     ("Downloads", "Longhorn", charts.longhorn),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -26,14 +27,15 @@ def visit(
     *,
     cli: Path | None,
     open_token: Callable[[], str],
+    ends: Callable[[], Mapping[str, datetime]],
     as_json: bool = False,
     brief: bool = False,
 ) -> int:
     """Look at everything for the stack of this name, and tell it on standard output.
 
     ``cli`` is the Pulumi CLI, none where there is none yet; ``open_token`` decrypts the API token
-    (``stack.read``); ``brief`` leaves out what is well. Returns 0 where nothing fails, else 1.
-    Raises ``SettingsError``.
+    (``stack.read``); ``ends`` tells when certificates end; ``brief`` leaves out what is well.
+    Returns 0 where nothing fails, else 1. Raises ``SettingsError``.
     """
     settings, advice = stack.read(name, folder, open_token)
     probes = Probes.of(settings, cli)
@@ -42,6 +44,7 @@ def visit(
         advice=advice,
         probes=probes,
         proxmox=Proxmox(probes.proxmox, settings.owner),
+        ends=ends,
     )
     progress = Console(stderr=True)
     status = progress.status("Looking around ...") if progress.is_terminal else None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import age_key, backup, cli, event_log, failures, last_up, passphrase, token
+from engine import age_key, backup, cli, ends, event_log, failures, last_up, passphrase, token
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -98,7 +98,12 @@ def _look_first(session: Session) -> int:
 
     try:
         code = visit(
-            session.stack, PROJECT_FOLDER, cli=session.pulumi, open_token=open_token, brief=True
+            session.stack,
+            PROJECT_FOLDER,
+            cli=session.pulumi,
+            open_token=open_token,
+            ends=lambda: ends.of(PROJECT_FOLDER, CLI_FOLDER, session.stack),
+            brief=True,
         )
     except SettingsError as error:
         print(error, file=sys.stderr)

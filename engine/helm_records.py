@@ -13,9 +13,9 @@ from typing import Any
 from components.cluster_api import ApiError, ClusterApi
 from components.helm_release import Release, forget, knows
 
-__all__ = ["KUBECONFIG", "Release", "api_of", "forget", "knows"]
+__all__ = ["PROVIDER", "Release", "api_of", "forget", "knows"]
 
-KUBECONFIG = "talos:cluster/kubeconfig:Kubeconfig"
+PROVIDER = "pulumi:providers:kubernetes"
 
 
 def api_of(resources: list[dict[str, Any]]) -> ClusterApi | None:
@@ -24,8 +24,8 @@ def api_of(resources: list[dict[str, Any]]) -> ClusterApi | None:
     ``resources`` are those of the state with its secrets in plain text.
     """
     for resource in resources:
-        raw = resource.get("outputs", {}).get("kubeconfigRaw")
-        if resource["type"] == KUBECONFIG and raw:
+        raw = resource.get("inputs", {}).get("kubeconfig")
+        if resource["type"] == PROVIDER and raw:
             text = json.loads(raw["plaintext"]) if isinstance(raw, Mapping) else raw
             try:
                 api = ClusterApi.of(text)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from rehearsal import machine_config
+from rehearsal import authorities, machine_config
 from rehearsal.values import Secret
 
 Answer = tuple[str, dict[str, Any]]
@@ -28,7 +28,8 @@ def _made_up(what: str) -> str:
 
 
 def _pair(what: str) -> dict[str, Any]:
-    return {"cert": _made_up(f"{what} certificate"), "key": Secret(_made_up(f"{what} key"))}
+    certificate, key = authorities.pair(what)
+    return {"cert": certificate, "key": Secret(key)}
 
 
 def _client(what: str) -> dict[str, Any]:
@@ -76,13 +77,6 @@ def _secrets(name: str, inputs: Mapping[str, Any]) -> Answer:
     }
 
 
-def _kubeconfig(name: str, inputs: Mapping[str, Any]) -> Answer:
-    return "kubeconfig", {
-        "kubeconfigRaw": Secret(f"apiVersion: v1\nkind: Config\n# {_made_up('kubeconfig')}\n"),
-        "kubernetesClientConfiguration": {"host": "https://rehearsal:6443"} | _client("kubernetes"),
-    }
-
-
 def _kubernetes(name: str, inputs: Mapping[str, Any]) -> Answer:
     metadata = inputs.get("metadata", {})
     namespace = inputs.get("namespace") or metadata.get("namespace")
@@ -106,10 +100,10 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "talos:machine/secrets:Secrets": _secrets,
     "talos:machine/configurationApply:ConfigurationApply": _named("node"),
     "pulumi-python:dynamic/castle:Bootstrap": _named("node"),
-    "talos:cluster/kubeconfig:Kubeconfig": _kubeconfig,
     "pulumi-python:dynamic/castle:ConfigRollout": _named("node"),
     "pulumi-python:dynamic/castle:EtcdSnapshot": _named("cluster"),
     "pulumi-python:dynamic/castle:KubernetesVersion": _named("cluster"),
+    "pulumi-python:dynamic/castle:NodeBirth": lambda _, inputs: (inputs["node"], {"births": 1}),
     "pulumi-python:dynamic/castle:NodeLife": _named("node"),
     "pulumi-python:dynamic/castle:NodeReady": _named("node"),
     "pulumi-python:dynamic/castle:FluxReady": _named("part"),

@@ -25,9 +25,9 @@ MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 SECRETS = "talos:machine/secrets:Secrets"
 APPLY = "talos:machine/configurationApply:ConfigurationApply"
 BOOTSTRAP = "pulumi-python:dynamic/castle:Bootstrap"
-KUBECONFIG = "talos:cluster/kubeconfig:Kubeconfig"
 READY = "pulumi-python:dynamic/castle:NodeReady"
 LIFE = "pulumi-python:dynamic/castle:NodeLife"
+BIRTH = "pulumi-python:dynamic/castle:NodeBirth"
 SNAPSHOT = "pulumi-python:dynamic/castle:EtcdSnapshot"
 ROLLOUT = "pulumi-python:dynamic/castle:ConfigRollout"
 KUBERNETES_VERSION = "pulumi-python:dynamic/castle:KubernetesVersion"
@@ -122,6 +122,7 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
         SECRET: ("data", "stringData"),
         LIFE: ("client_key", "proxmox_token"),
         ROLLOUT: ("client_key", "configuration"),
+        BIRTH: ("access", "client_key", "proxmox_token"),
         SNAPSHOT: ("client_key",),
         KUBERNETES_VERSION: ("client_key",),
         "pulumi:providers:proxmoxve": ("apiToken",),
@@ -317,12 +318,9 @@ def configurations_get_all_secrets(castle: Castle) -> Iterator[tuple[str, str]]:
 @rule("facts/providers.md A3.2 (pulumi-talos#252)")
 def talos_timeouts_are_whole(castle: Castle) -> Iterator[tuple[str, str]]:
     """A part of the fields fails after the call; none at all waits for ten minutes unasked."""
-    fields = {
-        APPLY: {"create", "update", "delete"},
-        KUBECONFIG: {"create", "update"},
-    }
-    for resource in castle.of_type(*fields):
-        missing = fields[resource.type] - set(resource.plain("timeouts", {}))
+    fields = {"create", "update", "delete"}
+    for resource in castle.of_type(APPLY):
+        missing = fields - set(resource.plain("timeouts", {}))
         if missing:
             yield resource.name, f"timeouts must have every field: {', '.join(sorted(missing))}"
 
@@ -385,7 +383,7 @@ def talos_is_not_reached_by_the_vip(castle: Castle) -> Iterator[tuple[str, str]]
         for interface in _interfaces(documents)
         if "vip" in interface
     }
-    for resource in castle.of_type(APPLY, BOOTSTRAP, KUBECONFIG):
+    for resource in castle.of_type(APPLY, BOOTSTRAP):
         for name in ("node", "endpoint"):
             if resource.plain(name) in vips:
                 yield resource.name, f"its {name} is the VIP"

@@ -22,7 +22,7 @@ from pulumi.runtime import settings as runtime
 from pulumi.runtime import stack as runtime_stack
 
 import survey
-from components import acme_backup
+from components import acme_backup, flux_health
 from rehearsal import rules, stack_file, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle
@@ -70,6 +70,8 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
         mock.patch.object(encrypted, "opened", return_value={}),
         # Nor can what is kept be opened with one.
         mock.patch.object(acme_backup, "opened", _nothing_kept),
+        # There is no cluster to ask how Flux is.
+        mock.patch.object(flux_health, "look", return_value={}),
     ):
         try:
             notes = perform(body, monitor, file)

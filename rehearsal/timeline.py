@@ -11,7 +11,6 @@ _SECONDS = {
     "proxmoxve:index/vmLegacy:VmLegacy": 40,
     "talos:machine/configurationApply:ConfigurationApply": 20,
     "pulumi-python:dynamic/castle:Bootstrap": 15,
-    "talos:cluster/kubeconfig:Kubeconfig": 2,
     "pulumi-python:dynamic/castle:NodeReady": 120,
     "kubernetes:core/v1:Namespace": 1,
     "kubernetes:core/v1:PersistentVolumeClaim": 20,

@@ -14,21 +14,15 @@ from typing import Any
 
 from cryptography import x509
 
+from components import credentials
 from report import model
 
+_GIVEN = (
+    ("kubeconfig", "kubectl; an up renews it twice a year"),
+    ("talosconfig", "talosctl; an up renews it twice a year"),
+)
+"""Name among the stack's outputs, and what it is for: what people were given."""
 _PLACES = (
-    (
-        "talos:cluster/kubeconfig:Kubeconfig",
-        ("kubernetesClientConfiguration", "clientCertificate"),
-        "kubeconfig",
-        "kubectl; an up in its last month renews it",
-    ),
-    (
-        "talos:machine/secrets:Secrets",
-        ("clientConfiguration", "clientCertificate"),
-        "talosconfig",
-        "talosctl, and every up",
-    ),
     (
         "talos:machine/secrets:Secrets",
         ("machineSecrets", "certs", "k8s", "cert"),
@@ -54,7 +48,7 @@ _PLACES = (
         "signs for the machines and talosconfigs",
     ),
 )
-"""Type of the resource, place among its outputs, name, and what it is for."""
+"""Type of the resource, place among its outputs, name, and what it is for: the authorities."""
 
 
 def of(resources: list[dict[str, Any]], now: datetime) -> model.Certificates:
@@ -68,7 +62,19 @@ def none(reason: str) -> model.Certificates:
     return model.Certificates(found=(), reason=reason)
 
 
+def _given(resources: list[dict[str, Any]], now: datetime) -> Iterator[model.Certificate]:
+    for resource in resources:
+        ends = credentials.ends_of(resource)
+        for name, opens in _GIVEN:
+            if end := ends.get(name):
+                begin = end - credentials.LIFE
+                yield model.Certificate(
+                    name=name, opens=opens, begins=begin, ends=end, days_left=(end - now).days
+                )
+
+
 def _found(resources: list[dict[str, Any]], now: datetime) -> Iterator[model.Certificate]:
+    yield from _given(resources, now)
     for type_, place, name, opens in _PLACES:
         for resource in resources:
             if resource.get("type") != type_ or resource.get("delete"):

@@ -21,9 +21,12 @@ from components.machines import MachinesArgs
 from settings.models import Endpoint
 from survey import Guard, Guest, SurveyError, list_guests, strangers
 from tests.recorder import record, settings_with
+from upkeep import rebirth, talosctl
+from upkeep.errors import UpkeepError
 
 TOKEN = "castle@pve!pulumi=11111111-2222-3333-4444-555555555555"
 OWNER = "ephemeral-castle-homelab"
+NAMES = ["castle-control-plane-1", *(f"castle-worker-{number}" for number in (1, 2, 3))]
 NAS = Guest(8010, "precious-nas", "pve", "qemu", frozenset({"storage"}))
 GUESTS = [
     {"vmid": 8010, "name": "precious-nas", "node": "pve", "type": "qemu", "tags": "storage"},
@@ -206,7 +209,7 @@ def refused(binding: pulumi.ResourceHookBinding | None) -> str:
 def test_with_nothing_in_the_way_nothing_is_hooked(
     monkeypatch: pytest.MonkeyPatch, preview: bool
 ) -> None:
-    assert look(monkeypatch, [], preview) == Guard()
+    assert look(monkeypatch, [], preview) == Guard(seen=dict.fromkeys(NAMES, "gone"))
 
 
 def test_a_preview_goes_on_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +259,7 @@ def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ([], False),
         ([NAS], False),
-        ([Guest(9999, "worker-1", "pve", "qemu", frozenset({OWNER}))], True),
+        ([Guest(8011, "worker-2", "pve", "qemu", frozenset({OWNER}))], True),
         (SurveyError("no answer"), True),
     ],
 )
@@ -293,3 +296,56 @@ def test_a_living_machine_cannot_begin_to_keep_its_disk(
     assert [node.name for node in found] == (["castle-worker-1"] if refused else [])
     assert paths == ["/nodes/pve/qemu/8010/config"]
     assert survey.own_disks(settings, [NAS]) == []
+
+
+def test_machines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"192.168.1.253": False, "192.168.1.155": True}
+    limits: list[float] = []
+
+    def wait_for_answer(address: str, limit: float) -> bool:
+        limits.append(limit)
+        return answers[address]
+
+    monkeypatch.setattr(rebirth, "wait_for_answer", wait_for_answer)
+    ours = frozenset({OWNER})
+    guests = [
+        Guest(8000, NAMES[0], "pve", "qemu", ours, is_running=True, uptime_s=500),
+        # It has lost its tag.
+        Guest(8010, NAMES[1], "pve", "qemu", is_running=True, uptime_s=100),
+        Guest(8011, NAMES[2], "pve", "qemu", ours),
+    ]
+    found = look(monkeypatch, guests).seen
+    assert found == dict(zip(NAMES, ("", "blank", "off", "gone"), strict=True))
+    assert sorted(limits) == [-380, 20]
+
+
+@pytest.mark.parametrize("blank", [{8000}, {8000, 8010}, {8010}])
+def test_a_castle_without_a_control_plane_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, blank: set[int]
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", said.append)
+    addresses = {"192.168.1.253": 8000, "192.168.1.155": 8010, "192.168.1.156": 8011}
+    monkeypatch.setattr(
+        rebirth, "wait_for_answer", lambda address, limit: addresses[address] in blank
+    )
+    guests = [
+        Guest(number, "", "pve", "qemu", frozenset({OWNER}), is_running=True)
+        for number in addresses.values()
+    ]
+    look(monkeypatch, guests)
+    assert (survey.NO_CONTROL_PLANE in said) is (8000 in blank)
+    assert sum("has no machine config" in line for line in said) == len(blank)
+
+
+def test_who_is_to_leave_needs_talosctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(talos: str) -> None:
+        raise UpkeepError("This change needs talosctl, which is not on PATH.")
+
+    monkeypatch.setattr(talosctl, "require", missing)
+    monkeypatch.setattr(rebirth, "wait_for_answer", lambda address, limit: False)
+    fourth = Guest(8013, "castle-worker-4", "pve", "qemu", frozenset({OWNER}))
+    with pytest.raises(pulumi.RunError, match="castle-worker-4: This change needs talosctl"):
+        look(monkeypatch, [fourth])
+    # What is somebody else's is no business of ours.
+    look(monkeypatch, [Guest(8013, "nas", "pve", "qemu")])

@@ -30,6 +30,15 @@ class Power:
     """The Proxmox node."""
     vm_id: int
 
+    def status(self) -> str:
+        """``running`` or ``stopped``; empty where there is no such machine."""
+        try:
+            return str(self._ask("GET", "status/current")["status"])
+        except UpkeepError as error:
+            if "does not exist" in str(error):
+                return ""
+            raise
+
     def has_new_hardware(self) -> bool:
         """Whether cores or memory are configured that the running machine does not have yet."""
         pending = self._ask("GET", "pending")

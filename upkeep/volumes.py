@@ -78,6 +78,12 @@ def forget(api: ClusterApi, node: str, limit: float) -> None:
     wait_for(look, limit, f"Longhorn did not forget {node}")
 
 
+def forget_replicas(api: ClusterApi, node: str) -> None:
+    """Take all replicas off a node whose data disk is gone: nothing of them is left."""
+    for replica in _replicas(api, node):
+        api.delete(f"{_ALL}/replicas/{replica['metadata']['name']}")
+
+
 def _last_healthy_on(api: ClusterApi, node: str) -> Iterator[Object]:
     """The volumes whose healthy replicas are all on one node."""
     healthy: dict[str, set[str]] = {}

@@ -97,7 +97,6 @@ def test_the_selector_grows_with_the_disk() -> None:
 def test_timeouts_have_every_field(castle: Castle) -> None:
     apply = sent(one(castle, "cluster-castle-worker-1-config"))
     assert set(apply["timeouts"]) == {"create", "update", "delete"}
-    assert set(sent(one(castle, "cluster-kubeconfig"))["timeouts"]) == {"create", "update"}
 
 
 def test_what_belongs_to_a_machine_comes_and_goes_with_it(castle: Castle) -> None:

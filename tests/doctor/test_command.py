@@ -175,9 +175,9 @@ async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
     assert await run() == 0
     (settings,) = opened
     assert settings.proxmoxve.api_token.get_secret_value() == house.rack.api_token
-    (asked,) = [json.loads(line) for line in log.read_text().splitlines()]
+    asked = [json.loads(line) for line in log.read_text().splitlines()]
     words = ["config", "get", TOKEN, "--stack", "homelab", "--non-interactive"]
-    assert asked == [words, "correct horse"]
+    assert [it for it in asked if it[0][0] == "config"] == [[words, "correct horse"]]
     out, err = capsys.readouterr()
     assert house.rack.api_token.partition("=")[2] not in out + err
 

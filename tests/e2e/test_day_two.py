@@ -23,11 +23,11 @@ pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 OLD, NEW = "v1.13.0", "v1.13.9"
 
 
-def three(make_lab: MakeLab, talos: str, kubernetes: str) -> Lab:
-    """Three control planes and two workers, all of these versions."""
+def three(make_lab: MakeLab, talos: str, kubernetes: str, first: int = 251) -> Lab:
+    """Three control planes, at addresses from ``first``, and two workers, of these versions."""
     lab = make_lab("pve1", "pve2", "pve3")
     lab.set("nodes.control_planes.count", 3)
-    lab.set("nodes.control_planes.first_address", f"{lab.prefix}.251")
+    lab.set("nodes.control_planes.first_address", f"{lab.prefix}.{first}")
     lab.set("nodes.workers.count", 2)
     lab.set("cluster.talos", talos)
     lab.set("cluster.kubernetes", kubernetes)

@@ -90,6 +90,7 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
     assert_up(lab)
     lab.set("nodes.workers.count", 4)
     assert lab.preview().steps == [
+        ("create", "cluster-castle-worker-4-birth"),
         ("create", "cluster-castle-worker-4-config"),
         ("create", "cluster-castle-worker-4-life"),
         ("create", "cluster-castle-worker-4-ready"),

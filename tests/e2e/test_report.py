@@ -79,6 +79,7 @@ def test_the_report_follows_the_castle_and_tells_no_secret(make_lab: MakeLab) ->
     assert lab.make("up").code == 0
     assert {bar["name"] for bar in shown(lab)["timeline"]["bars"]} == {
         "machines-castle-worker-4",
+        "cluster-castle-worker-4-birth",
         "cluster-castle-worker-4-life",
         "cluster-castle-worker-4-rollout",
         "cluster-castle-worker-4-config",

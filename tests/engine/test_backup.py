@@ -13,7 +13,7 @@ from components import acme_backup, cluster_exec
 from components.cluster_api import ApiError, ClusterApi
 from engine import __main__ as engine
 from engine import backup, session
-from engine.helm_records import KUBECONFIG
+from engine.helm_records import PROVIDER
 from rehearsal.run import PROGRAM
 from settings.load import TOKEN
 from tests.engine.conftest import Cli
@@ -29,9 +29,9 @@ RESOURCES: list[dict[str, Any]] = [
         "inputs": {"metadata": {"name": "traefik-certificates", "namespace": "traefik"}},
     },
     {
-        "urn": "urn:pulumi:homelab::ephemeral-castle::talos:x::cluster-kubeconfig",
-        "type": KUBECONFIG,
-        "outputs": {"kubeconfigRaw": {"plaintext": json.dumps("a kubeconfig")}},
+        "urn": "urn:pulumi:homelab::ephemeral-castle::pulumi:providers:kubernetes::kubernetes",
+        "type": PROVIDER,
+        "inputs": {"kubeconfig": {"plaintext": json.dumps("a kubeconfig")}},
     },
 ]
 

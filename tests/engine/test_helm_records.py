@@ -9,7 +9,7 @@ import pytest
 
 from components.cluster_api import ApiError, ClusterApi
 from engine import helm_records
-from engine.helm_records import KUBECONFIG, Release
+from engine.helm_records import PROVIDER, Release
 
 RECORD = "/api/v1/namespaces/traefik/secrets/sh.helm.release.v1.traefik.v1"
 
@@ -59,7 +59,7 @@ def test_the_api_is_that_of_the_states_kubeconfig(
     raw = {"4dabf18193072939515e22adb298388d": "secret", "plaintext": json.dumps("a kubeconfig")}
     resources: list[dict[str, Any]] = [
         {"type": "x"},
-        {"type": KUBECONFIG, "outputs": {"kubeconfigRaw": raw}},
+        {"type": PROVIDER, "inputs": {"kubeconfig": raw}},
     ]
     assert (helm_records.api_of(resources) is not None) is answers
     assert helm_records.api_of(resources[:1]) is None

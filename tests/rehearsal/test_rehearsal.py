@@ -179,6 +179,7 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
     assert three.keys() <= four.keys()
     assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
         (rules.MACHINE, "machines-castle-worker-4"),
+        (rules.BIRTH, "cluster-castle-worker-4-birth"),
         (rules.LIFE, "cluster-castle-worker-4-life"),
         (rules.ROLLOUT, "cluster-castle-worker-4-rollout"),
         (rules.APPLY, "cluster-castle-worker-4-config"),

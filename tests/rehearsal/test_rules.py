@@ -26,6 +26,7 @@ VM = "machines-castle-worker-1"
 GATE = "cluster-castle-worker-1-ready"
 LIFE = "cluster-castle-worker-1-life"
 ROLLOUT = "cluster-castle-worker-1-rollout"
+BIRTH = "cluster-castle-worker-1-birth"
 GET_CONFIGURATION = "talos:machine/getConfiguration:getConfiguration"
 VIP = "192.168.1.250"
 
@@ -175,6 +176,11 @@ def a_kubeconfig_is_plain(castle: Castle) -> None:
 @case("secrets_are_secret", GATE, "client_key would stand in the state in plain text")
 def a_gates_key_is_plain(castle: Castle) -> None:
     put(one(castle, GATE), "client_key", "key")
+
+
+@case("secrets_are_secret", BIRTH, "client_key would stand in the state in plain text")
+def a_births_key_is_plain(castle: Castle) -> None:
+    put(one(castle, BIRTH), "client_key", "key")
 
 
 @case("secrets_are_secret", LIFE, "proxmox_token would stand in the state in plain text")
@@ -361,14 +367,9 @@ def a_part_of_the_timeouts_is_given(castle: Castle) -> None:
     put(one(castle, WORKER), "timeouts", {"create": "10m"})
 
 
-@case("talos_timeouts_are_whole", "cluster-kubeconfig", "must have every field: create")
+@case("talos_timeouts_are_whole", WORKER, "timeouts must have every field: create")
 def no_timeout_is_given(castle: Castle) -> None:
-    take(one(castle, "cluster-kubeconfig"), "timeouts.create")
-
-
-@case("talos_timeouts_are_whole", "cluster-kubeconfig", "must have every field: update")
-def the_kubeconfigs_update_has_no_limit(castle: Castle) -> None:
-    take(one(castle, "cluster-kubeconfig"), "timeouts.update")
+    take(one(castle, WORKER), "timeouts.create")
 
 
 @case("vip_on_control_planes_only", WORKER, "virtual (shared) IP is not allowed")
@@ -396,9 +397,9 @@ def yaml_reads_off_as_false(castle: Castle) -> None:
     edit_document(castle, WORKER, "HostnameConfig", lambda it: it.update(auto=False))
 
 
-@case("talos_is_not_reached_by_the_vip", "cluster-kubeconfig", "its endpoint is the VIP")
-def the_kubeconfig_comes_by_the_vip(castle: Castle) -> None:
-    put(one(castle, "cluster-kubeconfig"), "endpoint", VIP)
+@case("talos_is_not_reached_by_the_vip", WORKER, "its endpoint is the VIP")
+def a_config_comes_by_the_vip(castle: Castle) -> None:
+    put(one(castle, WORKER), "endpoint", VIP)
 
 
 @case("talos_is_not_reached_by_the_vip", "cluster-bootstrap", "its node is the VIP")
@@ -486,6 +487,7 @@ def a_config_does_not_wait_for_its_machine(castle: Castle) -> None:
     forget(one(castle, WORKER), f"::{VM}")
     forget(one(castle, LIFE), f"::{VM}")
     forget(one(castle, ROLLOUT), f"::{VM}")
+    forget(one(castle, BIRTH), f"::{VM}")
 
 
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")

@@ -80,7 +80,13 @@ def test_all_workers_begin_together(homelab: Rehearsal) -> None:
 def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> None:
     """Providers, secrets and upkeep are made in no time; all else has a rule of thumb."""
     instant = {"pulumi", rules.SECRETS.partition(":")[0]}
-    upkeep = {rules.LIFE, rules.SNAPSHOT, rules.KUBERNETES_VERSION}
+    upkeep = {
+        rules.BIRTH,
+        rules.LIFE,
+        rules.ROLLOUT,
+        rules.SNAPSHOT,
+        rules.KUBERNETES_VERSION,
+    }
     for resource in homelab.castle.resources:
         if resource.custom and not {resource.type.partition(":")[0], resource.type} & (
             instant | upkeep

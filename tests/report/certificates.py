@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
+_ISO = "%Y-%m-%dT%H:%M:%SZ"
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 
 
@@ -21,29 +22,28 @@ def state_of(days: int) -> tuple[list[dict[str, Any]], list[str]]:
     write them, open: so a test sees whether any is taken along.
     """
     pairs = [_pair(days + more) for more in range(6)]
-    (kube, kube_key), (talos, talos_key), *authorities = pairs
+    (_, kube_key), (_, talos_key), *authorities = pairs
     names = ("k8s", "k8sAggregator", "etcd", "os")
     certs = {
         name: {"cert": cert, "key": key}
         for name, (cert, key) in zip(names, authorities, strict=True)
     }
     resources = [
-        {"type": "pulumi:pulumi:Stack", "outputs": {"kubeconfig": kube_key}},
         {
-            "type": "talos:machine/secrets:Secrets",
+            "type": "pulumi:pulumi:Stack",
             "outputs": {
-                "clientConfiguration": {"clientCertificate": talos, "clientKey": talos_key},
-                "machineSecrets": {"certs": certs, "cluster": {"secret": "a-cluster-secret"}},
+                "kubeconfig": kube_key,
+                "certificates": {
+                    name: f"{NOW + datetime.timedelta(days=days + more, hours=1):{_ISO}}"
+                    for more, name in enumerate(("kubeconfig", "talosconfig"))
+                },
             },
         },
         {
-            "type": "talos:cluster/kubeconfig:Kubeconfig",
+            "type": "talos:machine/secrets:Secrets",
             "outputs": {
-                "kubeconfigRaw": f"client-key-data: {kube_key}",
-                "kubernetesClientConfiguration": {
-                    "clientCertificate": kube,
-                    "clientKey": kube_key,
-                },
+                "clientConfiguration": {"clientKey": talos_key},
+                "machineSecrets": {"certs": certs, "cluster": {"secret": "a-cluster-secret"}},
             },
         },
     ]

@@ -71,7 +71,7 @@ def talosctl(*arguments: str, folder: Path) -> str:
 def test_every_machine_config_is_valid_in_the_cloud_mode(layout: str, tmp_path: Path) -> None:
     settings = settings_with(**LAYOUTS[layout])
     installer = f"factory.talos.dev/nocloud-installer/{'0' * 64}:{settings.cluster.talos}"
-    args = TalosClusterArgs.of(settings, installer, {})
+    args = TalosClusterArgs.of(settings, installer, {}, {}, None)
     talosctl(
         *("gen", "config", settings.cluster.name, f"https://{settings.cluster.vip}:6443"),
         *("--talos-version", settings.cluster.talos, "--with-docs=false", "--with-examples=false"),

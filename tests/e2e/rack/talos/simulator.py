@@ -234,7 +234,8 @@ class TalosSimulator:
         for vmid, member in list(cluster.members.items()):
             if member.id == number:
                 del cluster.members[vmid]
-                if installation := self._installations.get(vmid):
+                installation = self._installations.get(vmid)
+                if installation and installation.has_etcd_data:
                     installation.has_etcd_data, installation.has_left = False, True
         self._settle()
 
@@ -248,7 +249,8 @@ class TalosSimulator:
             left = machine.installation.has_left
             if machine.config and machine.is_control_plane and not left:
                 cluster = self.cluster_of(machine.config)
-                if cluster.has_quorum:
+                # A member without its data stays out until somebody removes it (Talos' addMember).
+                if cluster.has_quorum and machine.guest.vmid not in cluster.members:
                     cluster.add(machine)
         self.on_change()
 

@@ -1,0 +1,143 @@
+"""Which birth of a node it is: a machine that somebody deleted, reset or reinstalled is born again.
+
+The providers do not see it: a machine that is made again never gets its config, and one that was
+reset is not looked at. So every run looks itself (``survey.py``), and this resource counts. A new
+birth is an update, which a preview shows; it takes away what the cluster still has of the former
+machine, above all its member of etcd, which would keep the new one out. What a machine is given
+once (its config, its gate) is made anew for each birth.
+
+The state names ``NodeBirthProvider`` by this module: a castle that was built before a move of it
+could not be changed after.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import pulumi
+from pulumi import dynamic
+
+from components.node_life import Upkeep
+from settings import Node, Role
+from settings.models import Endpoint
+from upkeep import rebirth
+from upkeep.errors import UpkeepError
+from upkeep.power import Power
+
+Seen: TypeAlias = Literal["gone", "off", "blank", ""]
+"""What a run saw of a machine: it is not on Proxmox, has no power, has no config; or nothing."""
+
+
+class NodeBirth(dynamic.Resource, module="castle", name="NodeBirth"):
+    """A node, by the machine that it is now."""
+
+    births: pulumi.Output[int]
+    """How often it was born."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        node: Node,
+        upkeep: Upkeep,
+        seen: Seen,
+        machine: pulumi.CustomResource,
+        credentials: pulumi.Output[Any],
+        access: pulumi.Output[str],
+        parent: pulumi.Resource,
+    ) -> None:
+        """Count the births of ``node`` on its ``machine``.
+
+        ``credentials`` are a ``credentials.Client`` of Talos,
+        ``access`` is a kubeconfig.
+        """
+        super().__init__(
+            NodeBirthProvider(),
+            resource_name,
+            {
+                **vars(upkeep),
+                "node": node.name,
+                "address": str(node.address),
+                "control_plane": node.role is Role.CONTROL_PLANE,
+                "host": node.host,
+                "vm_id": node.vm_id,
+                "machine": machine.id,
+                "keeps_disk": node.keep_data_disk_on_destroy,
+                "seen": seen,
+                "births": None,
+                "access": pulumi.Output.secret(access),
+                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
+                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
+                "client_key": pulumi.Output.secret(credentials.client_key),
+            },
+            pulumi.ResourceOptions(parent=parent, depends_on=[machine], deleted_with=machine),
+        )
+
+
+class NodeBirthProvider(dynamic.ResourceProvider):
+    """Counts; and makes room in the cluster for who is born again."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """The first birth."""
+        return dynamic.CreateResult(props["node"], _kept(props, 1))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Tell whether the machine is another one, or without its config.
+
+        Raises ``UpkeepError`` for one that is gone while the engine takes it to be there, and
+        where talosctl is missing that is needed.
+        """
+        again = is_born_again(olds, news)
+        if again:
+            rebirth.require_tools(news)
+        return dynamic.DiffResult(changes=again, replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Let the cluster forget the former machine."""
+        rebirth.forget_former(news, with_disks=_has_lost_disk(news))
+        return dynamic.UpdateResult(_kept(news, olds["births"] + 1))
+
+
+def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
+    """Whether a machine is another one than it was."""
+    if news["machine"] != olds["machine"]:
+        return True  # in a preview: the engine is about to make it
+    match news["seen"]:
+        case "blank":
+            return True
+        case "gone":
+            if _power(news).status():
+                return True  # made a moment ago
+            raise UpkeepError(
+                f"VM {int(news['vm_id'])} of {news['node']} is not on Proxmox any more, and the "
+                "engine does not know. Run `make recover`, then `make up` makes it again (or "
+                "`pulumi up --refresh`). Nothing has been touched."
+            )
+        case "off":
+            # Switched on in this very run, if at all; a reset may have switched it off.
+            return _power(news).status() == "running" and rebirth.wait_for_answer(
+                news["address"], rebirth.BOOT_LIMIT
+            )
+    return False
+
+
+def _has_lost_disk(props: dict[str, Any]) -> bool:
+    """Whether its data disk went with the former machine: a reset leaves it, and so does a wish."""
+    return props["seen"] not in ("blank", "off") and not props["keeps_disk"]
+
+
+def _power(props: dict[str, Any]) -> Power:
+    return Power(
+        proxmox=Endpoint(
+            endpoint=props["proxmox_endpoint"],
+            insecure=props["proxmox_insecure"],
+            apiToken=props["proxmox_token"],
+        ),
+        host=props["host"],
+        vm_id=int(props["vm_id"]),
+    )
+
+
+def _kept(props: dict[str, Any], births: int) -> dict[str, Any]:
+    """What the next run compares, and no secret."""
+    return {"node": props["node"], "machine": props["machine"], "births": births}

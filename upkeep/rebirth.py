@@ -1,0 +1,103 @@
+"""Makes room in a cluster for a machine that was made anew, or lost its config.
+
+Its former self cannot leave any more, so it is taken out: of etcd, as Talos does not let a machine
+join whose address is a member's already (siderolabs/talos v1.13.9
+internal/app/machined/pkg/system/services/etcd.go addMember), and of Kubernetes, where it would
+still look alive for a while. Where its data disk is gone too, Longhorn forgets what was on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from components import maintenance, talos_call
+from components.cluster_api import ApiError, ClusterApi
+from components.mutual_tls import context_of
+from upkeep import snapshots, talosctl, volumes
+from upkeep.api import PatientApi
+from upkeep.etcd import Etcd
+from upkeep.lock import one_at_a_time
+from upkeep.wait import NotYet, wait_for
+
+BOOT_LIMIT = 120
+"""Seconds that a machine has from power to an answer."""
+_PAUSE = 2
+_SERVICES = "/machine.MachineService/ServiceList"
+_ETCD_RUNS = b"\n\x04etcd\x12\x07Running"
+"""How a ``ServiceInfo`` begins (siderolabs/talos api/machine/machine.proto: id 1, state 2)."""
+
+
+def wait_for_answer(address: str, limit: float) -> bool:
+    """Whether the machine at an address is without a config; silent, it is asked for a while."""
+    until = time.monotonic() + limit
+    while (found := maintenance.look(address)) is None and time.monotonic() < until:
+        time.sleep(_PAUSE)
+    return found is True
+
+
+def require_tools(props: Mapping[str, Any]) -> None:
+    """Raise ``TalosctlError`` where a control plane is to be forgotten and talosctl is not here."""
+    if props["control_plane"] and _others_with_etcd(props):
+        talosctl.require(props["talos"])
+
+
+def forget_former(props: Mapping[str, Any], *, with_disks: bool) -> None:
+    """Take a node's former machine out of its cluster. What is done already is left out.
+
+    ``with_disks`` says that its data disk is gone too. Where no other control plane runs etcd (a
+    first `up` that was cut off, a lone control plane) there is nothing that could forget. Raises
+    ``UpkeepError``; etcd must have its majority without the former machine.
+    """
+    others = _others_with_etcd(props)
+    if not others:
+        return
+    with one_at_a_time(props["cluster"], props["return_s"]):
+        name = str(props["node"])
+        if props["control_plane"]:
+            talosctl.require(props["talos"])
+            _leave_etcd(others, props)
+        api = PatientApi.of(props["access"])
+        _delete_node(api, name, props["return_s"])
+        if with_disks:
+            volumes.forget_replicas(api, name)
+            volumes.forget(api, name, props["drain_s"])
+
+
+def _others_with_etcd(props: Mapping[str, Any]) -> list[str]:
+    """The addresses of the other control planes whose etcd was begun, and runs."""
+    context = context_of(props)
+    found = []
+    for entry in props["control_planes"].split(","):
+        name, _, address = entry.partition("=")
+        if name == props["node"]:
+            continue
+        try:
+            if _ETCD_RUNS in talos_call.call(address, context, _SERVICES):
+                found.append(address)
+        except talos_call.TalosCallError:
+            continue
+    return found
+
+
+def _leave_etcd(others: list[str], props: Mapping[str, Any]) -> None:
+    etcd = Etcd(talosctl.Talosctl(props), others)
+    member = etcd.require_quorum_without(props["node"], leaves=True)
+    if member:
+        if not snapshots.is_fresh(props["cluster"]):
+            archive = snapshots.take(props, others)
+            snapshots.keep(archive, props["cluster"], props.get("age_recipient"))
+        etcd.leave(member, is_alive=False)
+
+
+def _delete_node(api: ClusterApi, name: str, limit: float) -> None:
+    """Delete a node; an API that is just beginning is waited for."""
+
+    def look() -> None:
+        try:
+            api.delete(f"/api/v1/nodes/{name}")
+        except ApiError as error:
+            raise NotYet(str(error)) from None
+
+    wait_for(look, limit, f"Kubernetes did not forget the former {name}")

@@ -51,6 +51,7 @@ class ConfigRollout(dynamic.Resource, module="castle", name="ConfigRollout"):
                 "vip": upkeep.vip,
                 "talos": upkeep.talos,
                 "control_planes": upkeep.control_planes,
+                "age_recipient": upkeep.age_recipient,
                 "drain_s": upkeep.drain_s,
                 "return_s": upkeep.return_s,
                 "rebuild_s": upkeep.rebuild_s,

@@ -11,6 +11,7 @@ disks: a volume's data comes back from a backup.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ class Restore:
         pipe.parent.mkdir(mode=0o700, exist_ok=True)
         pipe.unlink(missing_ok=True)
         os.mkfifo(pipe, 0o600)
+        atexit.register(pipe.unlink, missing_ok=True)
         threading.Thread(target=_hand_over, args=(pipe, self.secrets), daemon=True).start()
         return str(pipe)
 

@@ -369,6 +369,23 @@ def data_disk_told_apart(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> It
             )
 
 
+def kept_disks_are_there(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
+    """Only a data disk can be kept."""
+    planned = plan_nodes(cluster, nodes, proxmox)
+    for role, name, group in (
+        (Role.CONTROL_PLANE, "control_planes", nodes.control_planes),
+        (Role.WORKER, "workers", nodes.workers),
+    ):
+        disks = [node.data_disk_gib for node in planned if node.role is role]
+        if group.keep_data_disk_on_destroy and disks and not any(disks):
+            yield Problem(
+                f"nodes.{name}.keep_data_disk_on_destroy",
+                "true",
+                "none of them has a data disk to keep",
+                f"give nodes.{name} a data_disk_gib, or leave it out",
+            )
+
+
 def acme_production_needs_a_public_host(traefik: Traefik, whoami: Whoami) -> Iterator[Problem]:
     """Let's Encrypt signs public names only; failed tries count against its rate limits."""
     if traefik.acme.server == "production" and not_public(whoami.host):
@@ -440,6 +457,7 @@ RULES: tuple[Rule, ...] = (
     backups_leave_the_castle,
     snapshot_can_be_opened,
     data_disk_told_apart,
+    kept_disks_are_there,
     acme_production_needs_a_public_host,
     certificates.what_is_kept_is_encrypted,
     host_network_needs_one_control_plane,

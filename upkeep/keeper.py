@@ -103,9 +103,10 @@ class Keeper:
         raise UpkeepError(f"No VM id from {self.vm_id + step} on is free for {self._name}.")
 
     def _path(self, vm_id: int) -> str:
-        volume, _, options = self._ask(f"/nodes/{self.host}/qemu/{vm_id}/config")[DISK].partition(
-            ","
-        )
+        config = self._ask(f"/nodes/{self.host}/qemu/{vm_id}/config")
+        if DISK not in config:
+            raise self._refusal(f"is not there: no {DISK}", "Look at it in Proxmox")
+        volume, _, options = config[DISK].partition(",")
         datastore, _, path = volume.partition(":")
         if datastore != self.datastore:
             raise self._refusal(

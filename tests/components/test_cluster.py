@@ -6,13 +6,20 @@ import functools
 from itertools import pairwise
 from typing import Any
 
+import pulumi_proxmoxve as proxmoxve
 import pytest
 
-from components.cluster import data_disk_selector, role_patch
+from components.cluster import (
+    TalosCluster,
+    TalosClusterArgs,
+    data_disk_selector,
+    role_patch,
+)
 from rehearsal import machine_config, rules
 from rehearsal.record import Castle
 from rehearsal.run import rehearse
-from tests.recorder import one, sent, settings_with
+from tests.recorder import one, record, sent, settings_with
+from tests.upkeep.archives import KEY, RECIPIENT
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +195,21 @@ def test_without_workers_control_planes_do_the_work() -> None:
 def test_a_volume_can_be_used_where_none_is_stored() -> None:
     (mount,) = machine(CONTROL_PLANE)["kubelet"]["extraMounts"]
     assert mount["source"] == mount["destination"] == "/var/lib/longhorn"
+
+
+def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:
+    settings = settings_with(sops={"age_key": str(KEY)})
+    machine = proxmoxve.VmLegacy
+
+    def build() -> None:
+        machines = {node.name: machine(node.name, node_name="pve") for node in settings.machines}
+        args = TalosClusterArgs.of(settings, "installer:v1.13.9", machines)
+        TalosCluster("cluster", args)
+
+    takers = [
+        sent(resource)
+        for resource in record(build).resources
+        if resource.type.rpartition(":")[2] in ("EtcdSnapshot", "NodeLife", "ConfigRollout")
+    ]
+    assert len(takers) == 1 + 2 * len(settings.machines)
+    assert {inputs["age_recipient"] for inputs in takers} == {RECIPIENT}

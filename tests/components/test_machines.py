@@ -54,6 +54,17 @@ def test_a_control_plane_has_no_data_disk_unless_asked(reference: Castle) -> Non
     assert len(sent(one(asked, "machines-castle-control-plane-1"))["disks"]) == 2
 
 
+def test_a_disk_that_is_kept_belongs_to_another_machine() -> None:
+    only = {"worker-1": {"keep_data_disk_on_destroy": True}}
+    asked = castle_with(nodes={"overrides": only})
+    _, data_disk = worker(asked)["disks"]
+    assert data_disk["pathInDatastore"] == "vm-108010-disk-0"
+    assert "pathInDatastore" not in worker(asked, 2)["disks"][1]
+    kept = one(asked, "machines-castle-worker-1-data")
+    assert sent(kept)["size_gib"] == 43
+    assert kept.urn in one(asked, "machines-castle-worker-1").dependencies
+
+
 def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself(
     reference: Castle,
 ) -> None:

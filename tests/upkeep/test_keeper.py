@@ -115,6 +115,13 @@ def test_one_that_does_not_fit_is_refused_with_the_cure(
     assert proxmox.made == []
 
 
+def test_one_without_a_disk_is_refused(proxmox: Proxmox) -> None:
+    proxmox.keeps("pve", "")
+    proxmox.configs["/nodes/pve/qemu/108010/config"] = {"name": "castle-worker-1-data"}
+    with pytest.raises(UpkeepError, match="castle-worker-1-data in Proxmox. is not there"):
+        keeper().disk()
+
+
 def test_a_keeper_of_another_castle_is_not_ours(proxmox: Proxmox) -> None:
     proxmox.keeps("pve", "local-lvm:vm-108010-disk-0,size=43G", tag("ephemeral-castle-other"))
     proxmox.taken = {108010}

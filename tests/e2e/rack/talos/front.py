@@ -18,6 +18,8 @@ from pathlib import Path
 from ..certificates import CertificateAuthority
 
 _CHUNK = 65536
+_FAREWELL = 1
+"""Seconds that a client has to close its end of TLS."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,12 +56,13 @@ class TlsFront:
             if context is not None and task is not None:
                 self._connections[task] = context
                 await self._serve(reader, writer, context)
+            await _close(writer)
         except asyncio.CancelledError:
             pass  # dropped; asyncio.start_server would report the cancellation as an error
         finally:
             if task is not None:
                 self._connections.pop(task, None)
-            writer.close()
+            writer.transport.abort()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext
@@ -76,6 +79,13 @@ class TlsFront:
             await asyncio.gather(_pipe(reader, back_writer), _pipe(back_reader, writer))
         finally:
             back_writer.close()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Let go what is still to be said; who has left without a word is not waited for."""
+    writer.close()
+    with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), _FAREWELL)
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -23,6 +23,7 @@ from components.config_rollout import ConfigRolloutProvider
 from components.etcd_snapshot import EtcdSnapshotProvider
 from components.flux_ready import FluxReadyProvider
 from components.flux_uninstall import FluxUninstallProvider
+from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
 from components.node_life import NodeLifeProvider
 from components.node_ready import NodeReadyProvider
@@ -42,6 +43,7 @@ DYNAMIC: dict[str, dynamic.ResourceProvider] = {
     rules.SNAPSHOT: EtcdSnapshotProvider(),
     rules.FLUX_READY: FluxReadyProvider(),
     rules.UNINSTALL: FluxUninstallProvider(),
+    deeds.KEPT_DISK: KeptDiskProvider(),
     rules.KUBERNETES_VERSION: KubernetesVersionProvider(),
     rules.LIFE: NodeLifeProvider(),
     rules.READY: NodeReadyProvider(),

@@ -11,6 +11,7 @@ from rehearsal.record import Castle, Resource
 from rehearsal.values import reveal
 from upkeep import config_change
 
+KEPT_DISK = "pulumi-python:dynamic/castle:KeptDisk"
 DRAIN, INSTALL, BOOT = 30, 60, 90
 """Seconds for which pods leave a node, an installer is written, a machine boots and gets ready."""
 MOVE = 60
@@ -40,6 +41,8 @@ def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Deed:
     """What a step is; ``castle`` is the one that ``new`` belongs to."""
     if what == "update" and old is not None and new.type in _UPDATES:
         return _UPDATES[new.type](old, new, castle)
+    if what == "delete" and new.type == KEPT_DISK:
+        return Deed(says="is forgotten, and stays where it is")
     if what == "delete":
         return (
             _leave(new) if new.type == rules.LIFE else Deed(says="is taken away", seconds=_REMOVE)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rehearsal import __main__ as command
-from rehearsal import downtime
-from rehearsal.change import Change, rehearse_change
+from rehearsal import answers, downtime
+from rehearsal.change import DYNAMIC, Change, rehearse_change
 from settings import SettingsError
 from tests.rehearsal.conftest import write_stack
 
@@ -53,6 +53,11 @@ def turns(change: Change) -> list[str]:
     for before, after in pairwise(found):
         assert before.end <= after.start, (before.resource.name, after.resource.name)
     return [step.deed.node for step in found]
+
+
+def test_every_dynamic_resource_is_asked_itself() -> None:
+    known = {type_ for type_ in answers._RESOURCES if type_.startswith("pulumi-python:")}
+    assert known == DYNAMIC.keys()
 
 
 def test_nothing_changed(between: Between) -> None:

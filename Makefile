@@ -14,6 +14,7 @@ BIN := .venv/bin
 help: ## List what can be done
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  STACK=name     chooses Pulumi.name.yaml (homelab); ARGS=... goes to the Pulumi CLI"
+	@echo "  FROM=file      lets \`make rehearse\` tell what changes, coming from an old stack file"
 	@echo "  DOCTOR=no      lets \`make up\` begin in spite of what the doctor finds"
 
 venv: .venv/ready ## Make the environment that the program runs in
@@ -35,7 +36,7 @@ venv: .venv/ready ## Make the environment that the program runs in
 	@touch $@
 
 rehearse: .venv/ready ## Run the whole program without hardware, and tell what would happen
-	@$(BIN)/python -m rehearsal --stack $(STACK)
+	@$(BIN)/python -m rehearsal --stack $(STACK) $(if $(FROM),--from "$(FROM)")
 
 report: .venv/ready ## Write the castle as one page: network, hosts, timeline, versions, certificates
 	@$(BIN)/python -m report --stack $(STACK)

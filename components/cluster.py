@@ -358,11 +358,14 @@ def _of_birth(
 
 
 def node_patches(node: Node, args: TalosClusterArgs) -> list[pulumi.Input[str]]:
-    """What a node's machine config has beside that of its role, as texts."""
+    """What a node's machine config has beside that of its role, as texts.
+
+    All of them are secret where one is: a list with one secret becomes a secret in the engine's
+    state, and what is a secret there is plain nowhere.
+    """
     castle = node_documents(node, args) + shared_documents(args.ntp, args.registry_mirrors)
-    texts: list[pulumi.Input[str]] = [yaml.safe_dump(document) for document in castle]
-    own = [yaml.safe_dump(patch) for patch in node.patches]
-    return texts + [pulumi.Output.secret(it) if args.secret_patches else it for it in own]
+    texts = [yaml.safe_dump(document) for document in [*castle, *node.patches]]
+    return [pulumi.Output.secret(text) if args.secret_patches else text for text in texts]
 
 
 def role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:

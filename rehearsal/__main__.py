@@ -1,4 +1,4 @@
-"""``python -m rehearsal --stack NAME [--json]``: rehearse a stack.
+"""``python -m rehearsal --stack NAME [--from FILE] [--json]``: rehearse a stack, or a change of it.
 
 Exit codes: 0 nothing wrong, 1 the rehearsal found problems, 2 the settings are wrong.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
+from rehearsal import show_change
+from rehearsal.change import rehearse_change
 from rehearsal.report import as_json
 from rehearsal.run import rehearse
 from rehearsal.show import show
@@ -22,8 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="old stack file")
     options = parser.parse_args(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     try:
+        if options.source:
+            return _tell_change(options.stack, options.source, console, as_text=not options.json)
         found = rehearse(options.stack)
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -31,8 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(as_json(found), indent=2))
     else:
-        show(found, Console(highlight=False, width=None if sys.stdout.isatty() else 110))
+        show(found, console)
     return 1 if found.problems else 0
+
+
+def _tell_change(stack: str, source: Path, console: Console, *, as_text: bool) -> int:
+    change = rehearse_change(stack, source)
+    if as_text:
+        show_change.show(change, str(source), console)
+    else:
+        print(json.dumps(show_change.as_json(change), indent=2))
+    return 1 if change.problems else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,258 @@
+"""What an ``up`` would change between two stack files: two rehearsals, and how their graphs differ.
+
+Dynamic resources are asked by their own ``diff``, so that what a preview refuses is refused here
+too; of all others the inputs are compared. Leaves out what only the engine's state knows: what was
+changed by hand, and what an ``up`` that stopped has done already.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
+
+from pulumi import dynamic
+
+from components.bootstrap import BootstrapProvider
+from components.config_rollout import ConfigRolloutProvider
+from components.etcd_snapshot import EtcdSnapshotProvider
+from components.flux_ready import FluxReadyProvider
+from components.flux_uninstall import FluxUninstallProvider
+from components.kept_disk import KeptDiskProvider
+from components.kubernetes_version import KubernetesVersionProvider
+from components.node_life import NodeLifeProvider
+from components.node_ready import NodeReadyProvider
+from rehearsal import deeds, rules
+from rehearsal.record import Resource, needs
+from rehearsal.run import PROGRAM, Rehearsal, rehearse
+from rehearsal.values import reveal
+from settings import Problem, SettingsError
+from settings.encrypted import file_of
+from upkeep.errors import UpkeepError
+
+What = Literal["create", "update", "replace", "delete"]
+
+DYNAMIC: dict[str, dynamic.ResourceProvider] = {
+    rules.BOOTSTRAP: BootstrapProvider(),
+    rules.ROLLOUT: ConfigRolloutProvider(),
+    rules.SNAPSHOT: EtcdSnapshotProvider(),
+    rules.FLUX_READY: FluxReadyProvider(),
+    rules.UNINSTALL: FluxUninstallProvider(),
+    deeds.KEPT_DISK: KeptDiskProvider(),
+    rules.KUBERNETES_VERSION: KubernetesVersionProvider(),
+    rules.LIFE: NodeLifeProvider(),
+    rules.READY: NodeReadyProvider(),
+}
+"""Who tells whether a dynamic resource changes."""
+
+FORCED = {
+    rules.FILE: ("url", "fileName", "nodeName", "datastoreId"),
+    rules.MACHINE: ("vmId",),
+    rules.SCHEMATIC: ("schematic",),
+    rules.APPLY: ("node",),
+    rules.KUBECONFIG: ("node",),
+    rules.CLAIM: ("spec",),
+    "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
+}
+"""Inputs that cannot change in place (facts/providers.md B, facts/end-to-end.md 8)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing that an ``up`` would do."""
+
+    what: What
+    resource: Resource
+    """As it will be; one that goes, as it was."""
+    inputs: tuple[str, ...] = ()
+    """The inputs that change."""
+    deed: deeds.Deed
+    """What it means, and for how long."""
+    start: float = 0.0
+    """Nominal seconds from the beginning of the ``up``."""
+
+    @property
+    def end(self) -> float:
+        """When it is done."""
+        return self.start + self.deed.seconds
+
+
+@dataclass(kw_only=True)
+class Change:
+    """All that an ``up`` would do to get from one stack file to another."""
+
+    old: Rehearsal
+    new: Rehearsal
+    steps: list[Step] = field(default_factory=list)
+    """In the order in which they begin."""
+    problems: list[rules.Finding] = field(default_factory=list)
+    """What would be refused."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes, nominally."""
+        return max((step.end for step in self.steps), default=0.0)
+
+
+def rehearse_change(stack: str, source: Path, folder: Path = PROGRAM) -> Change:
+    """Rehearse a stack as ``source`` describes it and as its file in ``folder`` does, and compare.
+
+    Raises ``SettingsError`` where one of them is wrong.
+    """
+    if not source.is_file():
+        problem = Problem("FROM", str(source), "is not a file", "name the stack file of before")
+        raise SettingsError([problem], stack)
+    new = rehearse(stack, folder)
+    with tempfile.TemporaryDirectory() as name:
+        shutil.copyfile(source, Path(name) / f"Pulumi.{stack}.yaml")
+        hidden = file_of(stack, folder)
+        if hidden.exists():
+            shutil.copyfile(hidden, file_of(stack, Path(name)))
+        try:
+            old = rehearse(stack, Path(name))
+        except SettingsError as error:
+            # The message is headed by the stack's own file: each line says which one it means.
+            problems = [replace(it, path=f"{source}: {it.path}") for it in error.problems]
+            raise SettingsError(problems, stack) from None
+    return compare(old, new)
+
+
+def compare(old: Rehearsal, new: Rehearsal) -> Change:
+    """What lies between two rehearsals of one stack."""
+    change = Change(old=old, new=new, problems=list(new.problems))
+    before, after = old.castle.by_urn(), new.castle.by_urn()
+    found: dict[str, tuple[What, tuple[str, ...]]] = {}
+    for urn, resource in after.items():
+        if not resource.custom or resource.type.startswith("pulumi:providers:"):
+            continue
+        if urn not in before:
+            found[urn] = "create", ()
+        elif told := _told(before[urn], resource, found, change.problems):
+            found[urn] = told
+    change.problems += _shrinking(before, after)
+    change.steps = _forward(change, found)
+    change.steps += _backward(change)
+    return change
+
+
+def _told(
+    old: Resource,
+    new: Resource,
+    found: Mapping[str, tuple[What, tuple[str, ...]]],
+    problems: list[rules.Finding],
+) -> tuple[What, tuple[str, ...]] | None:
+    """How a resource of both castles changes, if it does."""
+    inputs = _differing(old, new)
+    if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
+        return "replace", inputs
+    if new.type in DYNAMIC:
+        return _asked(old, new, inputs, problems)
+    if not inputs:
+        return None
+    forced = {*FORCED.get(new.type, ()), *new.replace_on_changes}
+    return ("replace" if forced & set(inputs) or _renamed(old, new) else "update"), inputs
+
+
+def _asked(
+    old: Resource, new: Resource, inputs: tuple[str, ...], problems: list[rules.Finding]
+) -> tuple[What, tuple[str, ...]] | None:
+    """What a dynamic resource's own diff says; what it refuses is a problem, once."""
+    # No tool is needed here: whether talosctl is on PATH is the preview's to say.
+    with mock.patch("upkeep.talosctl.require"):
+        try:
+            said = DYNAMIC[new.type].diff(new.id, reveal(old.inputs), reveal(new.inputs))
+        except UpkeepError as refusal:
+            text = str(refusal).removesuffix(" Nothing has been touched.")
+            # A node's life says again what the snapshot before it has said for all.
+            if not any(text in it.message for it in problems):
+                problems.append(rules.Finding("steps there are", new.name, text, ""))
+            return None
+    if not said.changes:
+        return None
+    return ("replace" if said.replaces else "update"), inputs
+
+
+def _differing(old: Resource, new: Resource) -> tuple[str, ...]:
+    """Names of the inputs that differ, without those that the engine is told to ignore."""
+    left, right = (_without(reveal(dict(it.inputs)), new.ignore_changes) for it in (old, new))
+    names = sorted((left.keys() | right.keys()) - {"__provider"})
+    return tuple(name for name in names if left.get(name) != right.get(name))
+
+
+def _without(inputs: dict[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
+    for path in ignored:
+        *above, last = re.findall(r"[^.\[\]]+", path)
+        holder: Any = inputs
+        for key in above:
+            if isinstance(holder, list):
+                holder = holder[int(key)] if int(key) < len(holder) else None
+            else:
+                holder = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder.pop(last, None)
+    return inputs
+
+
+def _renamed(old: Resource, new: Resource) -> bool:
+    """Whether a Kubernetes object or a release is another one."""
+    return new.in_kubernetes and old.id != new.id
+
+
+def _shrinking(
+    before: Mapping[str, Resource], after: Mapping[str, Resource]
+) -> Iterator[rules.Finding]:
+    """Disks only grow: Proxmox has no way back (pve: qm resize)."""
+    for urn, machine in after.items():
+        if machine.type != rules.MACHINE or urn not in before:
+            continue
+        sizes = {disk["interface"]: disk["size"] for disk in before[urn].plain("disks")}
+        for disk in machine.plain("disks"):
+            was = sizes.get(disk["interface"], 0)
+            if disk["size"] < was:
+                said = (
+                    f"a disk of {was} GiB cannot become one of {disk['size']} GiB: disks only grow"
+                )
+                yield rules.Finding("disks only grow", machine.name, said, "Proxmox VE: qm resize")
+
+
+def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) -> list[Step]:
+    """What is made and changed, each after what it needs, as the engine would take it."""
+    ends: dict[str, float] = {}
+    before, steps = change.old.castle.by_urn(), []
+    for resource in change.new.castle.resources:
+        start = max((ends[urn] for urn in needs(resource) if urn in ends), default=0.0)
+        ends[resource.urn] = start
+        if told := found.get(resource.urn):
+            what, inputs = told
+            deed = deeds.of(what, before.get(resource.urn), resource, change.new.castle)
+            step = Step(what=what, resource=resource, inputs=inputs, deed=deed, start=start)
+            ends[resource.urn] = step.end
+            steps.append(step)
+    return sorted(steps, key=lambda step: step.start)
+
+
+def _backward(change: Change) -> list[Step]:
+    """What goes: after all else, and each after what needed it."""
+    after = change.new.castle.by_urn()
+    gone = [
+        it
+        for it in change.old.castle.resources
+        if it.custom and it.urn not in after and not it.type.startswith("pulumi:providers:")
+    ]
+    going = {it.urn for it in gone}
+    ends: dict[str, float] = {}
+    begin, steps = change.seconds, []
+    for resource in reversed(gone):
+        waits = [ends[it.urn] for it in gone if resource.urn in needs(it) and it.urn in ends]
+        deed = deeds.of("delete", resource, resource, change.old.castle)
+        if resource.deleted_with in going:
+            deed = deeds.Deed(says="goes along with what carries it")
+        step = Step(what="delete", resource=resource, deed=deed, start=max([begin, *waits]))
+        ends[resource.urn] = step.end
+        steps.append(step)
+    return sorted(steps, key=lambda step: step.start)

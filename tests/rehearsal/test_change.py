@@ -1,0 +1,229 @@
+"""What an ``up`` would change between two stack files, in order, and what is away meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rehearsal import __main__ as command
+from rehearsal import answers, downtime
+from rehearsal.change import DYNAMIC, Change, rehearse_change
+from settings import SettingsError
+from tests.rehearsal.conftest import write_stack
+
+Between = Callable[..., Change]
+
+THREE = {"nodes.control_planes.count": 3, "nodes.control_planes.first_address": "192.168.1.231"}
+HA = [f"castle-control-plane-{number}" for number in (1, 2, 3)]
+WORKERS = [f"castle-worker-{number}" for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def between(tmp_path: Path) -> Between:
+    """Compare two variants of the reference: ``between({path: old}, {path: new})``."""
+
+    def run(old: dict[str, Any], new: dict[str, Any]) -> Change:
+        folders = tmp_path / "old", tmp_path / "new"
+        for folder, changes in zip(folders, (old, new), strict=True):
+            folder.mkdir()
+            write_stack(folder, "homelab", changes)
+        return rehearse_change("homelab", folders[0] / "Pulumi.homelab.yaml", folders[1])
+
+    return run
+
+
+def names(change: Change, what: str) -> list[str]:
+    """The resources to which this is done, in order."""
+    return [step.resource.name for step in change.steps if step.what == what]
+
+
+def away(change: Change) -> dict[str, int]:
+    """For how long each service is away."""
+    return {it.service: it.seconds for it in downtime.expected(change)}
+
+
+def turns(change: Change) -> list[str]:
+    """The nodes that go down, in order; never two at a time."""
+    found = [step for step in change.steps if step.deed.away_s]
+    for before, after in pairwise(found):
+        assert before.end <= after.start, (before.resource.name, after.resource.name)
+    return [step.deed.node for step in found]
+
+
+def test_every_dynamic_resource_is_asked_itself() -> None:
+    known = {type_ for type_ in answers._RESOURCES if type_.startswith("pulumi-python:")}
+    assert known == DYNAMIC.keys()
+
+
+def test_nothing_changed(between: Between) -> None:
+    change = between({}, {})
+    assert (change.steps, change.problems) == ([], [])
+    assert set(away(change).values()) == {0}
+
+
+def test_a_new_talos_and_kubernetes_with_one_control_plane(between: Between) -> None:
+    old = {"cluster.talos": "v1.13.0", "cluster.kubernetes": "v1.36.2"}
+    change = between(old, {})
+    assert change.problems == []
+    assert names(change, "replace") == ["image-pve"]
+    assert turns(change) == ["castle-control-plane-1", *WORKERS]
+    updates = names(change, "update")
+    assert updates[0] == "cluster-etcd-snapshot"
+    assert updates.index("cluster-castle-worker-3-life") < updates.index("cluster-kubernetes")
+    assert updates[-4:] == [f"cluster-{node}-config" for node in [HA[0], *WORKERS]]
+    life = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1-life")
+    assert "upgraded from Talos v1.13.0 to v1.13.9" in life.deed.says
+    assert away(change)["Kubernetes API"] > 0
+    assert away(change)["Traefik"] == away(change)["whoami"] > 0
+    assert away(change)["Longhorn volumes"] == 0
+
+
+def test_with_three_control_planes_the_api_answers_throughout(between: Between) -> None:
+    change = between(THREE | {"cluster.talos": "v1.13.0"}, THREE)
+    assert turns(change) == [*HA, *WORKERS]
+    assert away(change)["Kubernetes API"] == 0
+
+
+def test_another_extension_is_a_rolling_upgrade_too(between: Between) -> None:
+    change = between({}, {"image": {"kernel_arguments": ["net.ifnames=0"]}})
+    assert names(change, "replace") == ["image-schematic", "image-pve"]
+    assert turns(change) == ["castle-control-plane-1", *WORKERS]
+
+
+def test_a_fourth_worker(between: Between) -> None:
+    change = between({}, {"nodes.workers.count": 4})
+    assert {step.what for step in change.steps} == {"create"}
+    assert set(names(change, "create")) == {
+        "machines-castle-worker-4",
+        *(f"cluster-castle-worker-4-{kind}" for kind in ("life", "rollout", "config", "ready")),
+    }
+    assert set(away(change).values()) == {0}
+
+
+def test_from_four_workers_to_two(between: Between) -> None:
+    change = between({"nodes.workers.count": 4}, {"nodes.workers.count": 2})
+    assert {step.what for step in change.steps} == {"delete"}
+    gone = names(change, "delete")
+    for number in (3, 4):
+        life, machine = f"cluster-castle-worker-{number}-life", f"machines-castle-worker-{number}"
+        assert gone.index(life) < gone.index(machine)
+    lives = [step for step in change.steps if step.resource.name.endswith("-life")]
+    assert [it.deed.node for it in lives] == ["castle-worker-4", "castle-worker-3"]
+    assert lives[0].end <= lives[1].start
+    assert "Longhorn moves its replicas away" in lives[0].deed.says
+    assert away(change)["Traefik"] > 0
+    assert away(change)["Kubernetes API"] == 0
+
+
+def test_more_memory_node_by_node(between: Between) -> None:
+    change = between({}, {"nodes.workers.memory_mib": 9216})
+    assert turns(change) == WORKERS
+    assert names(change, "update")[:3] == [f"machines-{node}" for node in WORKERS]
+    life = next(step for step in change.steps if step.deed.drains)
+    assert "power-cycled (8192 → 9216 MiB memory)" in life.deed.says
+    assert away(change)["Kubernetes API"] == 0
+
+
+def test_a_patch_that_reboots_and_one_that_does_not(between: Between) -> None:
+    file = {"machine": {"files": [{"path": "/var/etc/a", "op": "create", "content": "a"}]}}
+    reboots = between({}, {"nodes.workers.patches": [file]})
+    assert turns(reboots) == WORKERS
+    assert names(reboots, "update")[0] == "cluster-castle-worker-1-rollout"
+
+
+def test_a_patch_that_is_taken_up_at_once(between: Between) -> None:
+    change = between({}, {"cluster.ntp": ["192.168.1.1"]})
+    assert turns(change) == []
+    assert names(change, "update") == [f"cluster-{node}-config" for node in [HA[0], *WORKERS]]
+    assert len({step.start for step in change.steps}) == 1
+    assert set(away(change).values()) == {0}
+
+
+def test_a_value_of_a_chart(between: Between) -> None:
+    change = between({}, {"traefik.acme.server": "production"})
+    assert names(change, "update")[0] == "traefik-release"
+    assert turns(change) == []
+    assert away(change)["Traefik"] > 0
+    assert away(change)["Kubernetes API"] == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            {"cluster.talos": "v1.13.9"},
+            {"cluster.talos": "v1.12.7", "cluster.kubernetes": "v1.35.2"},
+            "Talos v1.12.7 is older than v1.13.9",
+        ),
+        (
+            {"cluster.kubernetes": "v1.34.1"},
+            {"cluster.kubernetes": "v1.36.3"},
+            "more than one minor version at a time",
+        ),
+        (
+            {"nodes.workers.data_disk_gib": 50},
+            {"nodes.workers.data_disk_gib": 43},
+            "a disk of 50 GiB cannot become one of 43 GiB",
+        ),
+    ],
+    ids=["downgrade", "skipped minor", "smaller disk"],
+)
+def test_a_way_that_is_none_is_refused(
+    between: Between, old: dict[str, Any], new: dict[str, Any], words: str
+) -> None:
+    problems = [str(problem) for problem in between(old, new).problems]
+    assert any(words in problem for problem in problems), problems
+    told = [problem.partition(": ")[2] for problem in problems]
+    assert len(told) == len(set(told)) or "disk" in words
+
+
+def test_a_refusal_is_told_and_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_stack(tmp_path, "homelab", {"cluster.kubernetes": "v1.34.1"})
+    old = str(tmp_path / "Pulumi.homelab.yaml")
+    assert command.main(["--from", old]) == 1
+    assert "Set it to the newest v1.35.x first" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_change_is_told_to_people_and_to_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_stack(tmp_path, "homelab", {"nodes.workers.count": 4})
+    old = str(tmp_path / "Pulumi.homelab.yaml")
+    assert command.main(["--from", old]) == 0
+    told = capsys.readouterr().out
+    assert "5 removed" in told
+    assert "Downtime to expect" in told
+    assert command.main(["--from", old, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {step["what"] for step in document["steps"]} == {"delete"}
+    assert {it["service"] for it in document["downtime"]} >= {"Kubernetes API", "Traefik"}
+
+
+def test_nothing_is_told_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--from", "Pulumi.homelab.yaml"]) == 0
+    assert "Nothing would change" in capsys.readouterr().out
+
+
+def test_an_old_file_that_is_none_is_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--from", "no-such-file.yaml"]) == 2
+    assert "FROM = no-such-file.yaml" in capsys.readouterr().err
+
+
+def test_an_old_file_that_is_wrong_is_named(tmp_path: Path) -> None:
+    write_stack(tmp_path, "homelab", {"cluster.vip": "192.168.1.253"})
+    old = tmp_path / "Pulumi.homelab.yaml"
+    with pytest.raises(SettingsError) as raised:
+        rehearse_change("homelab", old)
+    assert {it.path for it in raised.value.problems} == {
+        f"{old}: nodes.control_planes.first_address"
+    }
+
+
+def test_no_tool_is_asked_for(between: Between, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert between({"cluster.talos": "v1.13.0"}, {}).problems == []

@@ -55,6 +55,7 @@ def test_an_account_alone_is_worth_keeping() -> None:
             }
         ).encode(),
     ],
+    ids=["half of it", "a page", "a list", "no certificate", "not a certificate"],
 )
 def test_what_is_no_such_file_is_said_without_a_word_of_it(content: bytes) -> None:
     with pytest.raises(ValueError, match="^it is not as Traefik writes it$") as refused:

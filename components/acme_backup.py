@@ -13,8 +13,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyrage
 
@@ -24,6 +26,10 @@ SERVERS = {"staging": "acme-staging.json", "production": "acme.json"}
 """The file of each of Let's Encrypt's servers. In one file Traefik would go on with staging's
 certificates after the change to production: it makes a new account, but keeps what it has (traefik
 pkg/provider/acme, Init). And going back and forth asks production for nothing again."""
+SECRET = "traefik-backup"
+"""The Secret by which they go back."""
+MOUNT = {"name": "backup", "mountPath": "/backup", "readOnly": True}
+"""Where the init container of Traefik's pod finds them."""
 MOST = 1024 * 1024
 """Bytes that a Kubernetes Secret holds (kubernetes pkg/apis/core MaxSecretSize)."""
 OLDER = 4
@@ -113,6 +119,15 @@ def unseal(sealed: bytes, age_key: str) -> bytes:
         return content
     except pyrage.DecryptError:
         raise BackupError("was encrypted for another key, or is damaged") from None
+
+
+def mounted(kept: Mapping[str, str] | None) -> dict[str, Any]:
+    """Values of Traefik's chart that bring the Secret into the pod."""
+    if kept is None:
+        return {}
+    # Optional: whoever deletes it by hand begins anew, and Traefik must not wait for it.
+    source = {"secretName": SECRET, "defaultMode": 0o400, "optional": True}
+    return {"deployment": {"additionalVolumes": [{"name": MOUNT["name"], "secret": source}]}}
 
 
 def opened(settings: Settings) -> dict[str, str] | None:

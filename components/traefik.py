@@ -18,10 +18,11 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import acme_backup, control_plane
+from components import acme_backup, acme_challenge, control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from settings import Settings
+from settings.models import DnsChallenge
 
 NAMESPACE = "traefik"
 VOLUME = "traefik-certificates"
@@ -31,8 +32,6 @@ CA_SERVERS = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
 }
 """Let's Encrypt's directories (letsencrypt.org/docs/staging-environment)."""
-BACKUP = "traefik-backup"
-"""Secret by which certificates of the last castle come back."""
 USER = 65532
 """The user that Traefik runs as in the pod network."""
 # renovate: datasource=docker depName=busybox
@@ -57,6 +56,8 @@ class TraefikArgs:
     """Contact of the ACME account."""
     acme_server: Literal["staging", "production"]
     """Which of Let's Encrypt's servers signs."""
+    dns: DnsChallenge | None = None
+    """How to prove by DNS that a name is ours; over port 80 where there is none."""
     kept: Mapping[str, str] | None = None
     """What an earlier castle had, by file: it is put on a volume that has none. ``None`` where
     nothing is kept."""
@@ -77,6 +78,7 @@ class TraefikArgs:
             after=after,
             acme_email=settings.traefik.acme.email,
             acme_server=settings.traefik.acme.server,
+            dns=settings.traefik.acme.dns,
             kept=acme_backup.opened(settings),
         )
 
@@ -118,7 +120,16 @@ class Traefik(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
             ),
         )
-        kept = self._kept(f"{name}-backup", args, namespace)
+        secrets = [
+            self._secret(f"{name}-{kind}", secret, namespace, data, ignored)
+            for kind, secret, data, ignored in (
+                # What this castle began with: a backup of its own is no change to it. Empty in a
+                # first castle that will keep its own, which the first backup would change else.
+                ("backup", acme_backup.SECRET, args.kept, ["data"]),
+                ("dns", acme_challenge.SECRET, acme_challenge.credentials(args.dns), None),
+            )
+            if data is not None
+        ]
         kubernetes.helm.v3.Release(
             f"{name}-release",
             name="traefik",
@@ -128,55 +139,50 @@ class Traefik(pulumi.ComponentResource):
             timeout=600,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[volume, *kept],
+                depends_on=[volume, *secrets],
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
             ),
         )
         self.register_outputs({"address": self.address, "resolver": self.resolver})
 
-    def _kept(
-        self, name: str, args: TraefikArgs, namespace: pulumi.Resource
-    ) -> list[kubernetes.core.v1.Secret]:
-        """The secret with what an earlier castle had; empty in a first castle that will keep its
-        own, so that an ``up`` after the first backup changes nothing."""
-        if args.kept is None:
-            return []
-        secret = kubernetes.core.v1.Secret(
-            name,
-            metadata={"name": BACKUP, "namespace": NAMESPACE},
-            # As the provider would make it of text: else it has a diff that cannot be ignored.
-            data=pulumi.Output.secret(
-                {name: b64encode(text.encode()).decode() for name, text in args.kept.items()}
-            ),
+    def _secret(
+        self,
+        resource_name: str,
+        name: str,
+        namespace: pulumi.Resource,
+        data: Mapping[str, str],
+        ignored: list[str] | None,
+    ) -> kubernetes.core.v1.Secret:
+        # As the provider would make it of text: else it has a diff that cannot be ignored.
+        encoded = {key: b64encode(text.encode()).decode() for key, text in data.items()}
+        return kubernetes.core.v1.Secret(
+            resource_name,
+            metadata={"name": name, "namespace": NAMESPACE},
+            data=pulumi.Output.secret(encoded),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[namespace],
-                # What this castle began with: a backup of its own is no change to it.
-                ignore_changes=["data"],
+                ignore_changes=ignored,
                 custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="2m"),
             ),
         )
-        return [secret]
 
 
 def values(args: TraefikArgs) -> dict[str, Any]:
     """Values of the chart, for 41.x: its keys change with every major (facts/charts.md 2)."""
-    if args.exposure == "host-network":
-        # Ports below 1024 on the host's network need root: NET_BIND_SERVICE alone is not enough
-        # there, as nothing makes it ambient (facts/charts.md 2).
-        return _merged(_values(args, user=0), HOST_NETWORK)
-    return _merged(_values(args, user=USER), _load_balancer(args.address))
+    on_host = args.exposure == "host-network"
+    # Ports below 1024 on the host's network need root: NET_BIND_SERVICE alone is not enough
+    # there, as nothing makes it ambient (facts/charts.md 2).
+    result = _values(args, user=0 if on_host else USER)
+    exposed = HOST_NETWORK if on_host else _load_balancer(args.address)
+    for more in (exposed, acme_backup.mounted(args.kept), acme_challenge.sign_in(args.dns)):
+        result = _merged(result, more)
+    return result
 
 
 def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
-    """What both exposures have in common."""
-    backup_mounts: list[dict[str, Any]] = []
-    backup_volumes: dict[str, Any] = {}
-    if args.kept is not None:
-        backup_mounts = [{"name": "backup", "mountPath": "/backup", "readOnly": True}]
-        # Optional: whoever deletes it by hand begins anew, and Traefik must not wait for it.
-        source = {"secretName": BACKUP, "defaultMode": 0o400, "optional": True}
-        backup_volumes = {"additionalVolumes": [{"name": "backup", "secret": source}]}
+    """What all forms have in common."""
+    tls = {"enabled": True, "certResolver": RESOLVER, **acme_challenge.domains(args.dns)}
     return {
         "deployment": {
             "replicas": 1,
@@ -188,10 +194,12 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                     "image": INIT_IMAGE,
                     "command": ["sh", "-c", _prepare(user, put_back=args.kept is not None)],
                     "securityContext": {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0},
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}, *backup_mounts],
+                    "volumeMounts": [
+                        {"name": "data", "mountPath": "/data"},
+                        *([] if args.kept is None else [acme_backup.MOUNT]),
+                    ],
                 }
             ],
-            **backup_volumes,
         },
         "podSecurityContext": {
             "runAsNonRoot": user != 0,
@@ -206,7 +214,7 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                     }
                 }
             },
-            "websecure": {"http": {"tls": {"enabled": True, "certResolver": RESOLVER}}},
+            "websecure": {"http": {"tls": tls}},
         },
         "certificatesResolvers": {
             RESOLVER: {
@@ -214,7 +222,7 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
                     "email": args.acme_email,
                     "caServer": CA_SERVERS[args.acme_server],
                     "storage": f"/data/{acme_backup.SERVERS[args.acme_server]}",
-                    "httpChallenge": {"entryPoint": "web"},
+                    **acme_challenge.challenge(args.dns),
                 }
             }
         },

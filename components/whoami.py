@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components import acme_challenge
 from components.namespace import make_namespace
 from settings import Settings
 
@@ -24,13 +27,17 @@ class WhoamiArgs:
     """Public name of the site."""
     resolver: str
     """Traefik's ACME resolver."""
+    domains: Mapping[str, Any]
+    """What its TLS asks for in place of the host: a certificate with a wildcard, if one is good."""
     traefik: pulumi.Resource
     """What brings the kind of the site's route; the site itself need not wait for it."""
 
     @classmethod
     def of(cls, settings: Settings, traefik: pulumi.Resource, resolver: str) -> WhoamiArgs:
         """The demo site that a stack asks for."""
-        return cls(host=settings.whoami.host, traefik=traefik, resolver=resolver)
+        host, dns = settings.whoami.host, settings.traefik.acme.dns
+        domains = acme_challenge.domains(dns, host)
+        return cls(host=host, traefik=traefik, resolver=resolver, domains=domains)
 
 
 class Whoami(pulumi.ComponentResource):
@@ -112,7 +119,7 @@ class Whoami(pulumi.ComponentResource):
                         "services": [{"name": "whoami", "port": "http"}],
                     }
                 ],
-                "tls": {"certResolver": args.resolver},
+                "tls": {"certResolver": args.resolver, **args.domains},
             },
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=[namespace, args.traefik], custom_timeouts=limits

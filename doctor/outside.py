@@ -20,6 +20,9 @@ def names(context: Context) -> Iterator[Finding]:
     if not_public(host):
         yield note(host, "is not a public name: the site gets no certificate that is trusted")
         return
+    if settings.traefik.acme.dns is not None:
+        yield _at_home(context, host)
+        return
     public = context.probes.public_address(settings.network.gateway)
     if public is not None and (public.is_private or public in SHARED):
         yield warning(
@@ -32,10 +35,7 @@ def names(context: Context) -> Iterator[Finding]:
     cure = f"let an A record of {host} point to " + (
         str(public) if public else "the public address that the router shows"
     )
-    try:
-        addresses = context.probes.resolve(host)
-    except OSError:
-        addresses = []
+    addresses = _addresses(context, host)
     if not addresses:
         yield warning(host, "has no address in the DNS: nobody will find the site", cure)
     elif settings.ingress_address in addresses:
@@ -64,6 +64,25 @@ def names(context: Context) -> Iterator[Finding]:
         )
 
 
+def _addresses(context: Context, host: str) -> list[IPv4Address]:
+    try:
+        return context.probes.resolve(host)
+    except OSError:
+        return []
+
+
+def _at_home(context: Context, host: str) -> Finding:
+    """With DNS-01 nobody outside need find the site; here somebody should."""
+    if addresses := _addresses(context, host):
+        return ok(host, f"leads to {_listed(addresses)}; its certificate comes by the DNS")
+    return warning(
+        host,
+        "has no address in the DNS: nobody will find the site",
+        f"let a record of {host} point to {context.settings.ingress_address}, in the router's DNS "
+        "if only your house shall find it",
+    )
+
+
 def _listed(addresses: list[IPv4Address]) -> str:
     return ", ".join(map(str, addresses))
 
@@ -71,6 +90,13 @@ def _listed(addresses: list[IPv4Address]) -> str:
 def ports(context: Context) -> Iterator[Finding]:
     """What nobody can see from within is said, and how to try it."""
     settings = context.settings
+    if settings.traefik.acme.dns is not None:
+        yield note(
+            "ports 80 and 443",
+            "need not be open to the internet: certificates come by the DNS",
+            f"forward them to {settings.ingress_address} only if strangers shall see the site",
+        )
+        return
     yield note(
         "ports 80 and 443",
         "cannot be tried from within your network: Let's Encrypt comes in by port 80",

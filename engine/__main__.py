@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doctor.visit import visit
-from engine import age_key, backup, cli, ends, event_log, failures, last_up, passphrase, token
+from engine import (
+    age_key,
+    backup,
+    cli,
+    ends,
+    event_log,
+    failures,
+    last_up,
+    passphrase,
+    staging_first,
+    token,
+)
 from engine.down import down
 from engine.private_folder import private_folder
 from engine.recover import recover, recover_if_needed
@@ -72,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _do(command: str, session: Session, more: Sequence[str]) -> int:
     match command:
         case "up":
+            if not staging_first.agreed(session, more):
+                return 1
             return recover_if_needed(session, more) or _up(session, more)
         case "down":
             return down(session, more)

@@ -21,10 +21,19 @@ from cryptography import x509
 class Certificate:
     """A certificate, as anybody may see it who opens the site."""
 
-    name: str
-    """Its first name; ``*.example.org`` for one with a wildcard."""
+    names: tuple[str, ...]
+    """What it was asked for; ``*.example.org`` is good for every name right below."""
     begins: datetime
     ends: datetime
+
+    @property
+    def name(self) -> str:
+        """All of its names."""
+        return ", ".join(self.names)
+
+    def is_good_for(self, host: str) -> bool:
+        """Whether a browser would take it for a host, by its names."""
+        return bool({host, f"*.{host.partition('.')[2]}"} & set(self.names))
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,9 @@ def _certificates(resolver: dict[str, Any]) -> Iterator[Certificate]:
     for entry in resolver.get("Certificates") or ():
         # The whole chain; the first is the site's own.
         (certificate, *_) = x509.load_pem_x509_certificates(base64.b64decode(entry["certificate"]))
+        domain = entry["domain"]
         yield Certificate(
-            name=entry["domain"]["main"],
+            names=(domain["main"], *(domain.get("sans") or ())),
             begins=certificate.not_valid_before_utc,
             ends=certificate.not_valid_after_utc,
         )

@@ -10,14 +10,16 @@ from __future__ import annotations
 import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 from components import acme_backup, cluster_exec, traefik
 from components.acme_backup import BackupError
 from components.cluster_api import ApiError, ClusterApi
-from engine import acme_json, castle, helm_records
+from engine import acme_json, acme_record, castle, helm_records
 from engine.ask import confirmed
-from engine.session import Session, SessionError
+from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import Settings, SettingsError
 
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
@@ -36,6 +38,16 @@ class NoKeyError(Exception):
 
 class NoCastleError(Exception):
     """There is no castle whose certificates could be kept."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What Traefik has of one of Let's Encrypt's servers; for memory alone."""
+
+    server: str
+    content: bytes = field(repr=False)
+    """Its file, byte for byte, with all keys."""
+    parsed: acme_json.Content
 
 
 @dataclass(frozen=True)
@@ -70,13 +82,17 @@ def make(session: Session) -> int:
 
 
 def after_up(session: Session) -> None:
-    """Take a backup of a castle that was just built or changed, if it has a key.
+    """Take a backup of a castle that was just built or changed, or, without a key, a look.
 
     Raises nothing: the castle stands, and that counts.
     """
     try:
         kept = take(session)
-    except (NoKeyError, NoCastleError):
+    except NoCastleError:
+        return
+    except NoKeyError:
+        with suppress(BackupError):
+            look(session)
         return
     except (BackupError, SettingsError) as error:
         print(f"The certificates could not be kept: {error}\n`make backup` tries it again.")
@@ -112,49 +128,80 @@ def take(session: Session) -> list[Kept]:
 
     Raises ``NoCastleError``, ``NoKeyError``, ``BackupError`` or ``SettingsError``.
     """
+    resources = _resources(session)
     try:
-        resources = session.deployment(secrets=True).get("resources") or []
-        if not any(_is_volume(resource) for resource in resources):
-            raise NoCastleError(f"There is no castle {session.stack} with certificates to keep.")
         settings = castle.settings(session)
     except SessionError as error:
-        raise BackupError(f"the state cannot be read: {error}") from None
+        raise BackupError(f"the settings cannot be read: {error}") from None
     if settings.sops.age_key is None:
         raise NoKeyError(
             "They are kept only where they can be encrypted, and there is no age key: "
             f"`make age-key STACK={session.stack}` makes one."
         )
+    found = _look_into(session, resources)
+    return list(_keep(found, settings, settings.sops.age_key.get_secret_value()))
+
+
+def look(session: Session) -> list[Found]:
+    """Read what Traefik has into memory, and note which names are signed (acme_record).
+
+    Raises ``NoCastleError`` or ``BackupError``.
+    """
+    return _look_into(session, _resources(session))
+
+
+def _resources(session: Session) -> list[dict[str, Any]]:
+    """The resources of a castle that has certificates, with their secrets open."""
+    try:
+        resources: list[dict[str, Any]] = session.deployment(secrets=True).get("resources") or []
+    except SessionError as error:
+        raise BackupError(f"the state cannot be read: {error}") from None
+    if not any(_is_volume(resource) for resource in resources):
+        raise NoCastleError(f"There is no castle {session.stack} with certificates to keep.")
+    return resources
+
+
+def _look_into(session: Session, resources: list[dict[str, Any]]) -> list[Found]:
     api = helm_records.api_of(resources)
     if api is None:
         raise BackupError("the Kubernetes API does not answer")
     try:
-        return list(_take(api, settings))
+        found = list(_look(api))
     except ApiError as error:
         raise BackupError(str(error)) from None
+    with suppress(OSError):  # what is only shown is not worth a word
+        signed = [
+            acme_record.Signed(server=it.server, certificate=certificate)
+            for it in found
+            for certificate in it.parsed.certificates
+        ]
+        acme_record.keep(PROJECT_FOLDER, session.stack, signed)
+    return found
 
 
-def _is_volume(resource: dict[str, object]) -> bool:
-    inputs = resource.get("inputs")
-    metadata = inputs.get("metadata") if isinstance(inputs, dict) else None
-    return resource["type"] == CLAIM and bool(metadata and metadata.get("name") == traefik.VOLUME)
+def _is_volume(resource: dict[str, Any]) -> bool:
+    inputs = resource.get("inputs", {})
+    return resource["type"] == CLAIM and bool(inputs["metadata"]["name"] == traefik.VOLUME)
 
 
-def _take(api: ClusterApi, settings: Settings) -> Iterator[Kept]:
-    assert settings.sops.age_key is not None
-    key, place = settings.sops.age_key.get_secret_value(), acme_backup.place_of(settings)
+def _look(api: ClusterApi) -> Iterator[Found]:
     pod = _pod(api)
-    size = 0
     for server, file in acme_backup.SERVERS.items():
-        content, found = _read(api, pod, f"/data/{file}")
-        if not found:
-            continue
-        _refuse_another_server(server, file, found)
-        size += len(content)
-        name = acme_backup.name_of(settings.stack, server)
-        is_new = _before(place, name, key) != content
+        content, parsed = _read(api, pod, f"/data/{file}")
+        if parsed:
+            _refuse_another_server(server, file, parsed)
+            yield Found(server, content, parsed)
+
+
+def _keep(found: list[Found], settings: Settings, key: str) -> Iterator[Kept]:
+    place = acme_backup.place_of(settings)
+    for it in found:
+        name = acme_backup.name_of(settings.stack, it.server)
+        is_new = _before(place, name, key) != it.content
         if is_new:
-            place.write(name, acme_backup.seal(content, key))
-        yield Kept(server, f"{place}/{name}", found.certificates, is_new)
+            place.write(name, acme_backup.seal(it.content, key))
+        yield Kept(it.server, f"{place}/{name}", it.parsed.certificates, is_new)
+    size = sum(len(it.content) for it in found)
     if size > acme_backup.MOST:
         print(
             f"These are {size} bytes, and only {acme_backup.MOST} can be put back: write host "

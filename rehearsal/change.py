@@ -25,6 +25,7 @@ from components.flux_ready import FluxReadyProvider
 from components.flux_uninstall import FluxUninstallProvider
 from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
+from components.node_birth import NodeBirthProvider
 from components.node_life import NodeLifeProvider
 from components.node_ready import NodeReadyProvider
 from rehearsal import deeds, rules
@@ -38,6 +39,7 @@ from upkeep.errors import UpkeepError
 What = Literal["create", "update", "replace", "delete"]
 
 DYNAMIC: dict[str, dynamic.ResourceProvider] = {
+    rules.BIRTH: NodeBirthProvider(),
     rules.BOOTSTRAP: BootstrapProvider(),
     rules.ROLLOUT: ConfigRolloutProvider(),
     rules.SNAPSHOT: EtcdSnapshotProvider(),
@@ -55,7 +57,6 @@ FORCED = {
     rules.MACHINE: ("vmId",),
     rules.SCHEMATIC: ("schematic",),
     rules.APPLY: ("node",),
-    rules.KUBECONFIG: ("node",),
     rules.CLAIM: ("spec",),
     "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
 }

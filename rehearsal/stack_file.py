@@ -32,6 +32,8 @@ PLACEHOLDERS = {
     "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
 }
 """The secrets that stand among other keys of a group, and what stands for each."""
+TRAEFIK = f"{PROJECT}:traefik"
+"""The group with secrets deep in it, whose names are a provider's."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def read(stack: str, folder: Path) -> StackFile:
     config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
     for key, value in _not_opened(file_of(stack, folder)).items():
         config[key] = _over(config.get(key), value)
-    encrypted: list[str] = []
+    encrypted: list[str] = _stand_in_for_credentials(config)
     for group, secrets in PLACEHOLDERS.items():
         encrypted += _stand_in(config, f"{PROJECT}:{group}", secrets)
     encrypted += _stand_in_patches(config)
@@ -197,6 +199,18 @@ def _opened(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _opened(inner) for key, inner in value.items()}
     return [_opened(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _stand_in_for_credentials(config: dict[str, Any]) -> list[str]:
+    """Put placeholders in the place of what Traefik signs in with at a provider of DNS."""
+    place: Any = config
+    for key in (TRAEFIK, "acme", "dns", "credentials"):
+        place = place.get(key) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        return []
+    hidden = [name for name, value in place.items() if _is_secret(value)]
+    place.update(dict.fromkeys(hidden, PLACEHOLDER))
+    return [TRAEFIK] if hidden else []
 
 
 def _is_secret(value: Any) -> bool:

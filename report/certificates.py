@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from cryptography import x509
 
 from components import credentials
+from engine import acme_record
 from report import model
 
 _GIVEN = (
@@ -55,6 +57,31 @@ def of(resources: list[dict[str, Any]], now: datetime) -> model.Certificates:
     """The certificates in a state, those that end first at the front."""
     found = tuple(sorted(_found(resources, now), key=lambda one: (one.ends, one.name)))
     return model.Certificates(found=found, reason="" if found else "not made yet")
+
+
+def with_sites(
+    found: model.Certificates, signed: Iterable[acme_record.Signed], server: str, now: datetime
+) -> model.Certificates:
+    """The certificates of a castle, and of its sites those that one server signed."""
+    if not found.found:
+        return found
+    opens = {
+        "staging": "a site, for tries: browsers refuse it",
+        "production": "a site; Traefik renews it in its last month",
+    }
+    sites = [
+        model.Certificate(
+            name=it.certificate.name,
+            opens=opens[server],
+            begins=it.certificate.begins,
+            ends=it.certificate.ends,
+            days_left=(it.certificate.ends - now).days,
+        )
+        for it in signed
+        if it.server == server
+    ]
+    both = sorted([*found.found, *sites], key=lambda one: (one.ends, one.name))
+    return replace(found, found=tuple(both))
 
 
 def none(reason: str) -> model.Certificates:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine import last_up, state
+from engine import acme_record, last_up, state
 from engine.__main__ import CLI_FOLDER
 from engine.session import PROJECT_FOLDER
 from rehearsal.run import Rehearsal
@@ -28,7 +28,7 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
         components=graph.of(found.castle, path),
         timeline=shown,
         versions=versions.of(settings),
-        certificates=_certificates(project, found.stack, now),
+        certificates=_certificates(project, settings, now),
         problems=tuple(
             model.Problem(resource=problem.resource, message=problem.message)
             for problem in found.problems
@@ -37,11 +37,13 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
     )
 
 
-def _certificates(project: Path, stack: str, now: datetime) -> model.Certificates:
+def _certificates(project: Path, settings: Settings, now: datetime) -> model.Certificates:
     try:
-        return certificates.of(state.resources(project, CLI_FOLDER, stack), now)
+        found = certificates.of(state.resources(project, CLI_FOLDER, settings.stack), now)
     except state.NoStateError as error:
         return certificates.none(str(error))
+    signed = acme_record.load(project, settings.stack)
+    return certificates.with_sites(found, signed, settings.traefik.acme.server, now)
 
 
 def _hosts(settings: Settings) -> tuple[model.Host, ...]:

@@ -25,7 +25,7 @@ PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 TOKEN = "proxmoxve:apiToken"
 """The key of the API token, the one secret that every stack needs."""
 
-_SECRET_NAME = re.compile(r"token|secret|password|key|patches", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"token|secret|password|key|patches|credential", re.IGNORECASE)
 """Names below which a value is never shown, even where they do not belong."""
 _PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@|https?://[^/\s]*@")
 """An address with a password or a token in it."""
@@ -106,9 +106,15 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
 def _plain_secrets(groups: Mapping[str, Group], secret: set[str]) -> Iterator[str]:
     """Paths of the secrets that stand in a group of which nothing is encrypted."""
     for name in sorted(groups.keys() - secret - {"proxmoxve"}):
-        for key, value in groups[name] or ():
-            if isinstance(value, SecretStr):
-                yield f"{name}.{key}"
+        yield from _secrets_below(name, groups[name])
+
+
+def _secrets_below(path: str, value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield path
+    elif isinstance(value, Group | dict):
+        for key, inner in value.items() if isinstance(value, dict) else value:
+            yield from _secrets_below(f"{path}.{key}", inner)
 
 
 def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Any]]:

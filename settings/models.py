@@ -52,6 +52,9 @@ _NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
 _FOLDER = re.compile(r"[^\s\x00]([^\x00\n]*[^\s\x00])?")
 _FIELD = r"[0-9*][0-9*/,-]*"
 _SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
+_DNS_PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]*")
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+"""Names of environment variables, as providers of DNS have them."""
 MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
 """Short names of machines, as ``nodes.overrides`` writes them."""
 
@@ -152,6 +155,12 @@ def _host_name(value: str) -> str:
         "is not a valid host name (RFC 1123)",
         "write a full name in small letters, as in whoami.example.org",
     )
+
+
+def _wildcard(value: str) -> str:
+    if value.startswith("*."):
+        raise UserError("begins with *., which goes without saying", f"write {value[2:]}")
+    return _host_name(value)
 
 
 def _email(value: str) -> str:
@@ -359,6 +368,22 @@ def _snapshot(value: str) -> str:
     )
 
 
+def _dns_provider(value: str) -> str:
+    if _DNS_PROVIDER.fullmatch(value):
+        return value
+    raise UserError(
+        "is not the code of a provider",
+        "take it from Traefik's list (doc.traefik.io, ACME, dnsChallenge), as in cloudflare",
+    )
+
+
+def _credential(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not text:
+        raise UserError("is empty", "put in what the provider shows")
+    return SecretStr(text)
+
+
 def _age_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     try:
@@ -413,6 +438,11 @@ HostName = Annotated[
     AfterValidator(_host_name),
     Like(re.compile(rf"({_DNS_LABEL.pattern}\.)+(?!\d+$){_DNS_LABEL.pattern}")),
 ]
+Domain = Annotated[
+    StrictStr,
+    AfterValidator(_wildcard),
+    Like(re.compile(rf"({_DNS_LABEL.pattern}\.)+(?!\d+$){_DNS_LABEL.pattern}")),
+]
 Email = Annotated[StrictStr, AfterValidator(_email), Like(_EMAIL)]
 Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
 SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
@@ -428,6 +458,8 @@ Interval = Annotated[StrictStr, AfterValidator(_interval), Like(_INTERVAL)]
 DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key), WithJsonSchema(_SECRET)]
 GitToken = Annotated[SecretStr, AfterValidator(_git_token), WithJsonSchema(_SECRET)]
 SnapshotFile = Annotated[StrictStr, AfterValidator(_snapshot), Like(re.compile(r".*[^/]\.db\.age"))]
+DnsProvider = Annotated[StrictStr, AfterValidator(_dns_provider), Like(_DNS_PROVIDER)]
+Credential = Annotated[SecretStr, AfterValidator(_credential), WithJsonSchema(_SECRET)]
 AgeKey = Annotated[SecretStr, AfterValidator(_age_key), WithJsonSchema(_SECRET)]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
@@ -655,6 +687,28 @@ class MetalLB(Chart):
     """Address of the chart repository, or a local folder that holds the chart."""
 
 
+class DnsChallenge(Group):
+    """Certificates by DNS-01: Let's Encrypt looks into the DNS, and needs no open port.
+
+    For hosts that nobody reaches from outside, and for wildcards.
+    """
+
+    provider: DnsProvider
+    """Who answers for the domain, by its code in Traefik's list of providers: ``cloudflare``."""
+    credentials: Annotated[
+        dict[str, Credential], BeforeValidator(lambda it: {} if it is None else it)
+    ] = {}
+    """What Traefik signs in with there, by the environment variables that its list names; each
+    only by ``pulumi config set --secret --path``."""
+    resolvers: tuple[Address, ...] = ()
+    """DNS servers that are asked whether the record is there; those of the castle by default. Where
+    the router itself answers for the domain, name public ones: ``[1.1.1.1, 9.9.9.9]``."""
+    delay_s: Annotated[Whole, Field(ge=0, le=3600)] = 0
+    """Seconds before they are asked, for a provider who is slow."""
+    wildcards: tuple[Domain, ...] = ()
+    """Domains that get one certificate for themselves and every name right below them."""
+
+
 class AcmeBackup(Group):
     """Where the ACME account and the certificates outlive the castle, encrypted for
     ``sops.age_key``; without that key they are not kept."""
@@ -671,6 +725,8 @@ class Acme(Group):
     """Contact of the ACME account."""
     server: Literal["staging", "production"] = "staging"
     """``staging`` until all works: production has rate limits."""
+    dns: DnsChallenge | None = None
+    """DNS-01 in place of HTTP-01, which asks over port 80."""
     backup: AcmeBackup = AcmeBackup()
 
 

@@ -388,13 +388,17 @@ def kept_disks_are_there(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> It
 
 def acme_production_needs_a_public_host(traefik: Traefik, whoami: Whoami) -> Iterator[Problem]:
     """Let's Encrypt signs public names only; failed tries count against its rate limits."""
-    if traefik.acme.server == "production" and not_public(whoami.host):
-        yield Problem(
-            "traefik.acme.server",
-            "production",
-            f"whoami.host {whoami.host} is not a public name: Let's Encrypt will never sign it",
-            "use a name of a domain that you own, or server: staging",
-        )
+    wildcards = traefik.acme.dns.wildcards if traefik.acme.dns else ()
+    wanted = [("whoami.host", whoami.host)]
+    wanted += [("traefik.acme.dns.wildcards", domain) for domain in wildcards]
+    for path, name in wanted:
+        if traefik.acme.server == "production" and not_public(name):
+            yield Problem(
+                "traefik.acme.server",
+                "production",
+                f"{path} {name} is not a public name: Let's Encrypt will never sign it",
+                "use a name of a domain that you own, or server: staging",
+            )
 
 
 def host_network_needs_one_control_plane(traefik: Traefik, nodes: Nodes) -> Iterator[Problem]:
@@ -460,6 +464,7 @@ RULES: tuple[Rule, ...] = (
     kept_disks_are_there,
     acme_production_needs_a_public_host,
     certificates.what_is_kept_is_encrypted,
+    certificates.the_dns_provider_lets_traefik_in,
     host_network_needs_one_control_plane,
     compatibility.talos_and_kubernetes,
     chart_repositories,

@@ -15,9 +15,12 @@ import yaml
 
 from components import longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
-from settings.models import Backup
+from settings.models import Backup, DnsChallenge
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
+DNS = DnsChallenge.model_validate(
+    {"provider": "desec", "credentials": {"DESEC_TOKEN": "abc"}, "wildcards": ["tazlab.net"]}
+)
 BACKUP = Backup(target="nfs://192.168.1.5:/backups")
 KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
 """Keys of the charts' own values, one dotted path a line."""
@@ -25,7 +28,10 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
 
 
 def traefik_values(
-    exposure: Any, acme_server: Any = "production", kept: dict[str, str] | None = None
+    exposure: Any,
+    acme_server: Any = "production",
+    kept: dict[str, str] | None = None,
+    dns: DnsChallenge | None = None,
 ) -> dict[str, Any]:
     return traefik.values(
         traefik.TraefikArgs(
@@ -37,6 +43,7 @@ def traefik_values(
             acme_email="me@example.org",
             acme_server=acme_server,
             kept=kept,
+            dns=dns,
         )
     )
 
@@ -60,7 +67,7 @@ def all_values(chart: str) -> list[dict[str, Any]]:
             traefik_values("load-balancer"),
             traefik_values("host-network"),
             traefik_values("load-balancer", kept={"acme.json": "{}"}),
-            traefik_values("host-network", kept={"acme.json": "{}"}),
+            traefik_values("host-network", kept={"acme.json": "{}"}, dns=DNS),
         ],
     }[chart]
 
@@ -171,6 +178,7 @@ def test_the_charts_know_every_key(chart: str) -> None:
 OPEN = {
     "certificatesResolvers.letsencrypt",
     "nodeSelector",
+    "deployment.podAnnotations",
     "service.annotations",
     "service.spec",
     "ports.web.http.redirections",

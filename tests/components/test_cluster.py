@@ -203,7 +203,7 @@ def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:
 
     def build() -> None:
         machines = {node.name: machine(node.name, node_name="pve") for node in settings.machines}
-        args = TalosClusterArgs.of(settings, "installer:v1.13.9", machines)
+        args = TalosClusterArgs.of(settings, "installer:v1.13.9", machines, seen={}, restore=None)
         TalosCluster("cluster", args)
 
     takers = [

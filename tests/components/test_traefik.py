@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pytest
+from pydantic import SecretStr
 
-from components import traefik
+from components import acme_challenge, traefik
 from components.chart import ChartSource
 from rehearsal.record import Castle
 from rehearsal.values import Secret
+from settings.models import DnsChallenge
 from tests.recorder import one, record, sent
 
 KEPT = {"acme.json": '{"letsencrypt": "production\u00e9"}\n', "acme-staging.json": "{}"}
@@ -33,12 +37,13 @@ def args(kept: dict[str, str] | None) -> traefik.TraefikArgs:
     )
 
 
-def built(kept: dict[str, str] | None) -> Castle:
+def built(kept: dict[str, str] | None, dns: DnsChallenge | None = None) -> Castle:
     """What the component asks for."""
 
     def build() -> object:
         provider = pulumi.ProviderResource("kubernetes", "kubernetes", {})
-        return traefik.Traefik("traefik", args(kept), pulumi.ResourceOptions(providers=[provider]))
+        wanted = replace(args(kept), dns=dns)
+        return traefik.Traefik("traefik", wanted, pulumi.ResourceOptions(providers=[provider]))
 
     return record(build)
 
@@ -133,3 +138,79 @@ def test_traefik_does_not_start_where_nothing_could_be_put_back(
 def test_base64_is_what_the_provider_would_make() -> None:
     data = sent(one(built(KEPT), "traefik-backup"))["data"]
     assert data["acme-staging.json"] == b64encode(b"{}").decode()
+
+
+# By the DNS ---------------------------------------------------------------------------------------
+
+TOKEN = "5eed1e55cafe4bad8badc0ffee123456"
+DNS = DnsChallenge.model_validate(
+    {
+        "provider": "cloudflare",
+        "credentials": {"CF_DNS_API_TOKEN": f"{TOKEN}\n"},
+        "resolvers": ["1.1.1.1", "9.9.9.9"],
+        "delay_s": 30,
+        "wildcards": ["tazlab.net", "lab.example.org"],
+    }
+)
+
+
+def by_dns(**changes: Any) -> dict[str, Any]:
+    return traefik.values(replace(args(None), dns=DNS.model_copy(update=changes)))
+
+
+def test_the_dns_is_asked_in_place_of_port_80() -> None:
+    acme = by_dns()["certificatesResolvers"]["letsencrypt"]["acme"]
+    assert "httpChallenge" not in acme
+    assert acme["dnsChallenge"] == {
+        "provider": "cloudflare",
+        "resolvers": ["1.1.1.1:53", "9.9.9.9:53"],
+        "propagation": {"delayBeforeChecks": "30s"},
+    }
+    least = by_dns(resolvers=(), delay_s=0, wildcards=())
+    assert least["certificatesResolvers"]["letsencrypt"]["acme"]["dnsChallenge"] == {
+        "provider": "cloudflare"
+    }
+    assert "domains" not in least["ports"]["websecure"]["http"]["tls"]
+    over_http = traefik.values(args(None))
+    acme = over_http["certificatesResolvers"]["letsencrypt"]["acme"]
+    assert acme["httpChallenge"] == {"entryPoint": "web"} and "dnsChallenge" not in acme
+    assert "envFrom" not in over_http
+
+
+def test_the_credentials_are_a_secret_that_only_traefiks_environment_has() -> None:
+    castle = built(None, DNS)
+    secret, release = one(castle, "traefik-dns"), one(castle, "traefik-release")
+    assert isinstance(secret.inputs["data"], Secret)
+    data = sent(secret)["data"]
+    assert {name: b64decode(text).decode() for name, text in data.items()} == {
+        "CF_DNS_API_TOKEN": TOKEN
+    }
+    # A new token is a change; what is kept is none.
+    assert not secret.ignore_changes
+    assert secret.urn in castle.before(release)
+    values = sent(release)["values"]
+    assert values["envFrom"] == [{"secretRef": {"name": sent(secret)["metadata"]["name"]}}]
+    assert TOKEN not in str(values)
+
+
+def test_another_token_makes_another_pod() -> None:
+    def annotation(token: str) -> str:
+        changed = by_dns(credentials={"CF_DNS_API_TOKEN": SecretStr(token)})
+        return str(changed["deployment"]["podAnnotations"])
+
+    assert annotation("one") == annotation("one") != annotation("two")
+
+
+@pytest.mark.parametrize(
+    ("host", "main"),
+    [
+        ("tazlab.net", "tazlab.net"),
+        ("whoami.tazlab.net", "tazlab.net"),
+        ("a.b.tazlab.net", None),
+        ("tazlab.org", None),
+    ],
+)
+def test_a_route_takes_the_wildcard_that_is_good_for_it(host: str, main: str | None) -> None:
+    found = acme_challenge.domains(DNS, host)
+    assert found == ({"domains": [{"main": main, "sans": [f"*.{main}"]}]} if main else {})
+    assert [it["main"] for it in acme_challenge.domains(DNS)["domains"]] == list(DNS.wildcards)

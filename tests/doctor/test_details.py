@@ -126,6 +126,28 @@ async def test_a_name_that_leads_to_the_ingress_at_home_is_no_alarm(house: House
     assert finding.result is Result.NOTE and "here" in finding.text
 
 
+DNS_01 = {"provider": "desec", "credentials": {"DESEC_TOKEN": "abc"}}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "result", "text"),
+    [
+        (["192.168.7.240"], Result.OK, "leads to 192.168.7.240; its certificate comes by the DNS"),
+        ([], Result.WARNING, "has no address in the DNS"),
+    ],
+)
+async def test_by_the_dns_nobody_outside_need_find_the_site(
+    house: House, addresses: list[str], result: Result, text: str
+) -> None:
+    house.set("traefik.acme.dns", DNS_01)
+    house.public = IPv4Address("100.64.0.7")  # a provider who shares one address: no port is ours
+    house.names = {"tazlab.net": [IPv4Address(address) for address in addresses]}
+    (finding,) = await told(house, "DNS")
+    assert finding.result is result and text in finding.text
+    (ports,) = await told(house, "ports")
+    assert ports.result is Result.NOTE and "need not be open" in ports.text
+
+
 async def test_what_only_a_person_can_see_is_said(house: House) -> None:
     (ports,) = await told(house, "ports")
     assert ports.result is Result.NOTE and str(house.address(240)) in ports.cure

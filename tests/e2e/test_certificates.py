@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHARTS, STAND_INS, Lab, missing
 from tests.e2e.rack.kubernetes.containers import VOLUMES
-from tests.e2e.test_gitops import read_back
+from tests.e2e.test_gitops import hide, read_back
 from tests.e2e.test_life import assert_empty, assert_no_diff
 from tests.engine.traefiks import acme_json, secrets_of
 
@@ -19,11 +19,14 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 FILES = {"staging": "acme-staging.json", "production": "acme.json"}
 TRAEFIK = 65532
+TOKEN = "5eed1e55cafe4bad8badc0ffee123456"
+CLAIM = "/api/v1/namespaces/traefik/persistentvolumeclaims/traefik-certificates"
 
 
 def volume(lab: Lab) -> Path:
     """Where the rack has Traefik's volume."""
-    (folder,) = Path(lab.endpoints["ca_file"]).parent.glob(f"kubernetes-*/{VOLUMES}/*")
+    name = lab.kubectl(CLAIM)["spec"]["volumeName"]
+    (folder,) = Path(lab.endpoints["ca_file"]).parent.glob(f"kubernetes-*/{VOLUMES}/{name}")
     return folder
 
 
@@ -145,3 +148,32 @@ def test_a_dead_castle_goes_and_what_was_kept_stays(make_lab: MakeLab) -> None:
     up(lab)
     assert_there(lab, content)
     down(lab)
+
+
+def test_a_token_for_the_dns_reaches_traefik_and_nobody_else(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    lab.set("traefik.acme.dns", {"provider": "cloudflare", "wildcards": ["tazlab.net"]})
+    for token in (f"first-{TOKEN}", f"other-{TOKEN}"):
+        hide(lab, "traefik.acme.dns.credentials.CF_DNS_API_TOKEN", token)
+        done = lab.up()
+        assert done.code == 0, done.output
+        secret = lab.kubectl("/api/v1/namespaces/traefik/secrets/traefik-dns")
+        assert base64.b64decode(secret["data"]["CF_DNS_API_TOKEN"]).decode() == token
+        if token.startswith("other"):
+            # The secret, and the release that reads it; no volume, no address.
+            assert done.changes == {"replaced": 1, "updated": 1}
+        assert_no_diff(lab)
+        assert base64.b64encode(token.encode()).decode() in " ".join(lab.learn_secrets())
+        said = lab.state() + done.output
+        assert token not in said and base64.b64encode(token.encode()).decode() not in said
+    route = lab.kubectl("/apis/traefik.io/v1alpha1/namespaces/whoami/ingressroutes/whoami")
+    assert route["spec"]["tls"]["domains"] == [{"main": "tazlab.net", "sans": ["*.tazlab.net"]}]
+    if CHARTS != STAND_INS:
+        deployment = lab.kubectl("/apis/apps/v1/namespaces/traefik/deployments/traefik")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "traefik-dns"}}]
+        wanted = "--certificatesresolvers.letsencrypt.acme.dnsChallenge.provider=cloudflare"
+        assert wanted in container["args"]
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)

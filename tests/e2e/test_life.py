@@ -98,14 +98,14 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
         ("create", "machines-castle-worker-4"),
     ]
     more = lab.up()
-    assert (more.code, more.changes) == (0, {"created": 5})
+    assert (more.code, more.changes) == (0, {"created": 6})
     lab.set("nodes.workers.count", 2)
     fewer = lab.up()
-    assert (fewer.code, fewer.changes) == (0, {"deleted": 10})
+    assert (fewer.code, fewer.changes) == (0, {"deleted": 12})
     assert sorted(lab.guests()) == [8000, 8010, 8011]
     lab.set("nodes.control_planes.count", 3)
     three = lab.up()
-    assert (three.code, three.changes) == (0, {"created": 10})
+    assert (three.code, three.changes) == (0, {"created": 12})
     assert_no_diff(lab)
 
 

@@ -12,7 +12,8 @@ import pytest
 from components import acme_backup, cluster_exec
 from components.cluster_api import ApiError, ClusterApi
 from engine import __main__ as engine
-from engine import backup, session
+from engine import acme_record, backup, session
+from engine.acme_json import read
 from engine.helm_records import PROVIDER
 from rehearsal.run import PROGRAM
 from settings.load import TOKEN
@@ -48,9 +49,12 @@ class Castle:
         self.answers = True
         self.stands()
 
-    def stands(self, *, key: str | None = KEY, resources: Any = RESOURCES) -> None:
+    def stands(
+        self, *, key: str | None = KEY, resources: Any = RESOURCES, server: str = "staging"
+    ) -> None:
         """The state, and the settings that it was built with."""
         config = reference() | {TOKEN: "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"}
+        config["ephemeral-castle:traefik"]["acme"]["server"] = server
         if key:
             config["ephemeral-castle:sops"] = {"age_key": key}
             config["ephemeral-castle:traefik"]["acme"]["backup"] = {"folder": str(self.kept)}
@@ -98,7 +102,7 @@ def castle(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Castle
 
     for module in (engine, session):
         monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
-    for name in ("recover", "down"):
+    for name in ("recover", "down", "backup", "staging_first"):
         monkeypatch.setattr(f"engine.{name}.PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
@@ -270,3 +274,26 @@ def test_more_than_can_be_put_back_is_said_while_there_is_time(
     castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     assert engine.main(["backup"]) == 0
     assert "only 100 can be put back" in capfd.readouterr().out
+
+
+def test_names_and_dates_are_noted_and_nothing_secret(castle: Castle, tmp_path: Path) -> None:
+    content = acme_json("production", "tazlab.net")
+    castle.files = {"/data/acme.json": [content]}
+    castle.stands(key=None)
+    assert engine.main(["up", "--", "--yes"]) == 0
+    record = acme_record.file(tmp_path, "homelab")
+    assert json.loads(record.read_text()) == [
+        {
+            "server": "production",
+            "names": ["tazlab.net"],
+            "begins": "2026-11-01T00:00:00+00:00",
+            "ends": "2027-01-30T00:00:00+00:00",
+        }
+    ]
+    assert not castle.kept.exists()
+
+
+def test_what_is_in_memory_does_not_show_in_a_traceback() -> None:
+    content = acme_json("production", "tazlab.net")
+    found = backup.Found("production", content, read(content))
+    assert [secret for secret in secrets_of(content) if secret in repr(found)] == []

@@ -21,7 +21,10 @@ PEM = serialization.Encoding.PEM
 
 
 def acme_json(server: str, *names: str, at: str = "") -> bytes:
-    """A file with an account ``at`` a server, and a certificate for each name."""
+    """A file with an account ``at`` a server, and a certificate for each of the names.
+
+    ``tazlab.net *.tazlab.net`` is one certificate for two.
+    """
     key = _text(ec.generate_private_key(ec.SECP256R1()))
     account = {
         "Email": "me@tazlab.net",
@@ -43,7 +46,8 @@ def secrets_of(content: bytes) -> list[str]:
     return [resolver["Account"]["PrivateKey"], *(it["key"] for it in resolver["Certificates"])]
 
 
-def _signed(name: str) -> dict[str, object]:
+def _signed(names: str) -> dict[str, object]:
+    name, *sans = names.split()
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
@@ -57,7 +61,7 @@ def _signed(name: str) -> dict[str, object]:
         .sign(key, hashes.SHA256())
     )
     return {
-        "domain": {"main": name},
+        "domain": {"main": name, **({"sans": sans} if sans else {})},
         "certificate": base64.b64encode(certificate.public_bytes(PEM)).decode(),
         "key": _text(key),
         "Store": "default",

@@ -39,7 +39,13 @@ def test_it_knows_every_key_that_we_set(name: str) -> None:
 
 
 OPEN = {
-    *("nodeSelector", "certificatesResolvers", "service.annotations", "service.spec"),
+    *(
+        "deployment.podAnnotations",
+        "nodeSelector",
+        "certificatesResolvers",
+        "service.annotations",
+        "service.spec",
+    ),
     *("securityContext.capabilities", "ports.web.http", "ports.websecure.http"),
     *("ports.web.hostPort", "ports.websecure.hostPort"),
 }

@@ -57,6 +57,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no pool of machines": {"proxmox.pool": None},
     "VLAN and production": {"network.vlan": 20, "traefik.acme.server": "production"},
     "certificates that are kept": {"sops.age_key": {"secure": "v1:closed"}},
+    "certificates by the DNS": {
+        "traefik.acme.dns": {
+            "provider": "cloudflare",
+            "credentials": {"CF_DNS_API_TOKEN": {"secure": "v1:closed"}},
+            "wildcards": ["tazlab.net"],
+        }
+    },
     "backups": {"longhorn.backup": {"target": "nfs://192.168.1.5:/backups"}},
     "charts of a registry": {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"

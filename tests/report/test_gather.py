@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from engine import last_up, state
+from engine import acme_record, last_up, state
+from engine.acme_json import Certificate
+from engine.acme_record import Signed
 from engine.last_up import LastUp, Operation
 from rehearsal import timeline as rehearsed
 from rehearsal.run import Rehearsal
@@ -267,3 +269,30 @@ def test_json_holds_the_whole_report(make_report: MakeReport, homelab: Rehearsal
     assert told["made"] == report.made.isoformat()
     assert len(told["timeline"]["bars"]) == len(report.timeline.bars)
     assert told["hosts"][0]["machines"][1]["data_disk_gib"] == 43
+
+
+def test_certificates_of_sites_are_those_of_the_server_in_use() -> None:
+    found = certificates.of(state_of(days=300)[0], NOW)
+    ends = NOW + timedelta(days=60)
+    signed = [
+        Signed(server=server, certificate=Certificate((name,), NOW, ends))
+        for server, name in (("production", "tazlab.net"), ("staging", "old.tazlab.net"))
+    ]
+    both = certificates.with_sites(found, signed, "production", NOW)
+    first, *rest = both.found
+    assert (first.name, first.ends, first.days_left) == ("tazlab.net", ends, 60)
+    assert tuple(rest) == found.found
+    (site,) = set(certificates.with_sites(found, signed, "staging", NOW).found) - set(rest)
+    assert site.name == "old.tazlab.net" and "browsers refuse it" in site.opens
+    gone = certificates.none("not made yet")
+    assert certificates.with_sites(gone, signed, "production", NOW) == gone
+
+
+def test_the_record_of_signed_names_is_shown(
+    homelab: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.state.resources", lambda *_: state_of(days=300)[0])
+    signed = Signed(server="staging", certificate=Certificate(("tazlab.net",), NOW, NOW))
+    acme_record.keep(tmp_path, "homelab", [signed])
+    names = [one.name for one in gather.of(homelab, tmp_path).certificates.found]
+    assert names.count("tazlab.net") == 1 and len(names) == 7

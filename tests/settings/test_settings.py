@@ -177,6 +177,21 @@ def test_a_token_in_plain_text_is_warned_of_and_not_shown(
     assert TOKEN.rpartition("=")[2] not in warning
 
 
+def test_a_secret_deep_in_a_group_is_warned_of_by_its_path(
+    warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns = {"provider": "desec", "credentials": {"DESEC_TOKEN": "5eed1e55cafe"}}
+    settings_of(traefik={"acme": {"email": "me@tazlab.net", "dns": dns}})
+    path = "traefik.acme.dns.credentials.DESEC_TOKEN"
+    (warning,) = [line for line in warnings if line.startswith(path)]
+    assert f"pulumi config set --secret --path {path}" in warning
+    assert "5eed1e55cafe" not in warning
+    monkeypatch.setitem(load.__globals__, "is_config_secret", lambda key: True)
+    warnings.clear()
+    settings_of(traefik={"acme": {"email": "me@tazlab.net", "dns": dns}})
+    assert warnings == []
+
+
 def test_an_encrypted_token_is_not_warned_of(
     warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

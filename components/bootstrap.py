@@ -151,9 +151,10 @@ def _snapshot(props: Mapping[str, Any]) -> bytes:
     try:
         archive = Archive.opened(Path(props["archive"]).read_bytes(), props["age_key"])
     except (OSError, ArchiveError) as error:
+        reason = f"it {error}" if isinstance(error, ArchiveError) else "it cannot be read"
         raise RestoreRefusedError(
-            f"{shown}: it {error if isinstance(error, ArchiveError) else 'cannot be read'}. The "
-            "machines wait for it: put it back and run `up` again, or `make down`."
+            f"{shown}: {reason}. etcd has not begun yet: put the file back and run `up` again, or "
+            "take the setting out, and it begins empty."
         ) from None
     if archive.authority != props["ca_certificate"]:
         raise RestoreRefusedError(

@@ -135,6 +135,6 @@ def test_machines_with_other_secrets_are_left_alone(
     with pytest.raises(RestoreRefusedError, match="other machine secrets"):
         BootstrapProvider().create(inputs(project, other))
     (project / FILE).unlink()
-    with pytest.raises(RestoreRefusedError, match="cannot be read.*put it back"):
+    with pytest.raises(RestoreRefusedError, match="cannot be read.*put the file back"):
         BootstrapProvider().create(inputs(project, archive().authority))
     assert begun == []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.mutual_tls import CREDENTIALS
+from components.credentials import Authority
 from engine import castle
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import SettingsError
@@ -53,13 +53,14 @@ def _tell(path: Path) -> None:
         )
 
 
-def _credentials(resources: Iterable[Mapping[str, Any]]) -> dict[str, str] | None:
-    """The Talos credentials in a state whose secrets are open; none where there is no cluster."""
+def _credentials(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The Talos credentials of a state whose secrets are open; none where there is no cluster."""
     for resource in resources:
         if resource["type"] == MACHINE_SECRETS and "outputs" in resource:
-            client = _opened(resource["outputs"]["clientConfiguration"])
-            keys = ("caCertificate", "clientCertificate", "clientKey")
-            return {name: _opened(client[key]) for name, key in zip(CREDENTIALS, keys, strict=True)}
+            certificates = _opened(_opened(resource["outputs"]["machineSecrets"])["certs"])
+            pair = _opened(certificates["os"])
+            authority = Authority(_opened(pair["cert"]), _opened(pair["key"]))
+            return vars(authority.admin_of_talos(authority.life))
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,25 +10,34 @@ from typing import Any
 
 import pytest
 
+from components.mutual_tls import context_of
 from engine import __main__ as engine
 from engine.session import SessionError
 from settings import Settings
 from tests.engine.conftest import Cli
+from tests.rack.machine_configs import talos_authority
 from tests.recorder import settings_with
 from tests.upkeep.archives import KEY, archive
 from upkeep import snapshots
 from upkeep.archive import Archive
 from upkeep.errors import UpkeepError
 
-CLIENT = {
-    "caCertificate": "Q0E=",
-    "clientCertificate": "Q1JU",
-    "clientKey": {"4dabf18193072939515e22adb298388d": "secret", "plaintext": '"U0VDUkVU"'},
-}
+AUTHORITY = talos_authority()
+CERTIFICATE = base64.b64encode(AUTHORITY.pem).decode()
+KEY_OF_IT = json.dumps(base64.b64encode(AUTHORITY.key_pem).decode())
 SECRETS = {
     "urn": "urn:pulumi:homelab::ephemeral-castle::talos:machine/secrets:Secrets::cluster-secrets",
     "type": "talos:machine/secrets:Secrets",
-    "outputs": {"clientConfiguration": CLIENT},
+    "outputs": {
+        "machineSecrets": {
+            "certs": {
+                "os": {
+                    "cert": CERTIFICATE,
+                    "key": {"4dabf18193072939515e22adb298388d": "secret", "plaintext": KEY_OF_IT},
+                }
+            }
+        }
+    },
 }
 
 
@@ -65,12 +75,10 @@ def test_it_says_where_it_lies_and_how_to_restore_it(
     read(monkeypatch, settings_with(sops={"age_key": str(KEY)} if sealed else {}))
     state(fake, SECRETS)
     assert engine.main(["snapshot"]) == 0
-    credentials = {
-        "ca_certificate": "Q0E=",
-        "client_certificate": "Q1JU",
-        "client_key": "U0VDUkVU",
-    }
-    assert asked == [(credentials, ["192.168.1.253"])]
+    ((credentials, addresses),) = asked
+    assert addresses == ["192.168.1.253"]
+    assert credentials["ca_certificate"] == CERTIFICATE
+    context_of(credentials)  # certificate and key fit together
     (path,) = snapshots.kept("ephemeral-castle-homelab")
     said = capsys.readouterr().out
     assert said.startswith(f".state/etcd/{path.name}, 0.0 MB: a snapshot of etcd")

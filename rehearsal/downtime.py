@@ -10,6 +10,11 @@ from rehearsal.change import Change, Step
 from rehearsal.deeds import MOVE, RESTART
 from settings import Role, Settings
 
+START = 10
+"""Seconds for which a pod without a volume starts elsewhere."""
+UNTOUCHED = "nothing touches it"
+"""Why a service is not away."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Downtime:
@@ -30,77 +35,87 @@ def expected(change: Change) -> list[Downtime]:
 
 def _api(change: Change) -> Downtime:
     """Kubernetes' API is away where its only control plane is."""
-    planes = {node.name for node in change.old.settings.control_planes}
+    planes = _names(change.old.settings, Role.CONTROL_PLANE)
     turns = [it for it in change.steps if it.deed.node in planes and it.deed.away_s]
     upgrades = [it for it in _updates(change) if it.resource.type == rules.KUBERNETES_VERSION]
     service = "Kubernetes API"
     if not turns and not upgrades:
-        return Downtime(service=service, seconds=0, says="nothing touches it")
+        return _downtime(service, 0, [])
     if len(planes) > 1:
-        says = "another control plane answers: a few seconds each time the VIP moves"
-        return Downtime(service=service, seconds=0, says=says)
+        return _downtime(service, 0, ["others answer: a few seconds each time the VIP moves"])
     seconds = sum(it.deed.away_s for it in turns) + RESTART * len(upgrades)
-    return Downtime(service=service, seconds=seconds, says="its only control plane is away")
+    return _downtime(service, seconds, ["its only control plane is away"])
 
 
 def _ingress(change: Change) -> Downtime:
     """Traefik is one pod with one volume: it moves with each drain of the node that it is on."""
-    service = "Traefik"
-    own = [it for it in _updates(change) if it.resource.name == "traefik-release"]
-    moves, seconds = _moves(change)
-    seconds += sum(it.deed.seconds for it in own)
-    reasons = [f"begins anew ({it.resource.name})" for it in own] + moves
-    if not reasons:
-        return Downtime(service=service, seconds=0, says="nothing touches it")
-    return Downtime(service=service, seconds=seconds, says="; ".join(reasons))
-
-
-def _moves(change: Change) -> tuple[list[str], int]:
-    """Why Traefik's pod moves while nodes are drained, and for how long it is away at most."""
-    homes = _homes(change.old.settings)
-    drained = [it for it in change.steps if it.deed.drains and it.deed.node in homes]
-    if not drained:
-        return [], 0
-    stays = homes & _homes(change.new.settings)
-    if len(stays) == 1 and any(it.deed.away_s for it in drained):
-        seconds = sum(it.deed.seconds for it in drained)
-        return [f"{next(iter(stays))} is the only node that it can be on"], seconds
-    count = len(drained)
-    word = "once" if count == 1 else f"{count} times"
-    return [f"moves with its volume, {word} at most"], MOVE * count
-
-
-def _homes(settings: Settings) -> set[str]:
-    """The nodes that Traefik's pod can be on."""
-    if settings.traefik.exposure == "host-network":
-        return {node.name for node in settings.control_planes}
-    workers = {node.name for node in settings.machines if node.role is Role.WORKER}
-    return workers or {node.name for node in settings.machines}
+    settings = change.old.settings
+    on_host = settings.traefik.exposure == "host-network"
+    homes = _names(settings, Role.CONTROL_PLANE) if on_host else _takes_pods(settings)
+    reasons, seconds = _moves(change, homes, MOVE, "it moves with its volume")
+    for step in _updates(change):
+        if step.resource.name == "traefik-release":
+            reasons.append("it begins anew")
+            seconds += step.deed.seconds
+        elif step.resource.name == "metallb-release" and not on_host:
+            reasons.append("MetalLB's speakers, who announce its address, begin anew")
+            seconds += START
+    return _downtime("Traefik", seconds, reasons)
 
 
 def _whoami(change: Change, ingress: Downtime) -> Downtime:
     """The demo site is one pod without a volume, behind Traefik."""
+    homes = _takes_pods(change.old.settings)
+    reasons, seconds = _moves(change, homes, START, "its pod moves")
     if ingress.seconds:
-        says = "is reached through Traefik"
-        return Downtime(service="whoami", seconds=ingress.seconds, says=says)
-    return Downtime(service="whoami", seconds=0, says="nothing touches it")
+        reasons.insert(0, "it is reached through Traefik")
+    return _downtime("whoami", seconds + ingress.seconds, reasons)
+
+
+def _moves(change: Change, homes: set[str], each: int, words: str) -> tuple[list[str], int]:
+    """Why one pod, which can be on ``homes``, moves while nodes are drained; for how long at most.
+
+    Where it cannot be elsewhere it waits for its node.
+    """
+    drained = [it for it in change.steps if it.deed.drains and it.deed.node in homes]
+    if not drained:
+        return [], 0
+    left = homes & {node.name for node in change.new.settings.machines}
+    if len(left) == 1 and any(it.deed.away_s for it in drained):
+        return [f"{next(iter(left))} is the only node that it can be on"], sum(
+            it.deed.seconds for it in drained
+        )
+    times = "once" if len(drained) == 1 else f"{len(drained)} times"
+    return [f"{words}, {times} at most"], each * len(drained)
+
+
+def _takes_pods(settings: Settings) -> set[str]:
+    """The nodes that take ordinary pods: the workers, or where there are none all."""
+    return _names(settings, Role.WORKER) or {node.name for node in settings.machines}
+
+
+def _names(settings: Settings, role: Role) -> set[str]:
+    return {node.name for node in settings.machines if node.role is role}
+
+
+def _downtime(service: str, seconds: int, reasons: list[str]) -> Downtime:
+    return Downtime(service=service, seconds=seconds, says="; ".join(reasons) or UNTOUCHED)
 
 
 def _volumes(change: Change) -> Downtime:
     """Longhorn's volumes with more than one copy stay usable, for no last copy goes down."""
-    service = "Longhorn volumes"
-    drained = [it for it in change.steps if it.deed.drains]
-    carriers = {it.name for it in change.old.settings.machines if it.data_disk_gib is not None}
-    touched = [it for it in drained if it.deed.node in carriers and it.deed.away_s]
-    if not touched:
-        return Downtime(service=service, seconds=0, says="nothing touches them")
-    if change.old.settings.replicas > 1:
-        says = "no node goes down with a volume's last healthy copy; copies are rebuilt in between"
-        return Downtime(service=service, seconds=0, says=says)
-    longest = max(it.deed.away_s for it in touched)
-    return Downtime(
-        service=service, seconds=longest, says="each has one copy, which is on one node"
-    )
+    settings, service = change.old.settings, "Longhorn volumes"
+    carriers = {node.name for node in settings.machines if node.data_disk_gib is not None}
+    touched = [it for it in change.steps if it.deed.node in carriers and it.deed.away_s]
+    if touched and settings.replicas == 1:
+        longest = max(it.deed.away_s for it in touched)
+        return _downtime(service, longest, ["each has one copy, which is on one node"])
+    reasons = []
+    if touched:
+        reasons.append("no node goes down with a volume's last healthy copy")
+    if any(step.resource.name == "longhorn-release" for step in _updates(change)):
+        reasons.append("Longhorn's managers begin anew, and volumes stay attached meanwhile")
+    return _downtime(service, 0, reasons)
 
 
 def _updates(change: Change) -> Iterator[Step]:

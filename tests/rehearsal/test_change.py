@@ -79,7 +79,7 @@ def test_a_new_talos_and_kubernetes_with_one_control_plane(between: Between) -> 
     life = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1-life")
     assert "upgraded from Talos v1.13.0 to v1.13.9" in life.deed.says
     assert away(change)["Kubernetes API"] > 0
-    assert away(change)["Traefik"] == away(change)["whoami"] > 0
+    assert 0 < away(change)["Traefik"] < away(change)["whoami"]
     assert away(change)["Longhorn volumes"] == 0
 
 
@@ -127,6 +127,21 @@ def test_more_memory_node_by_node(between: Between) -> None:
     life = next(step for step in change.steps if step.deed.drains)
     assert "power-cycled (8192 → 9216 MiB memory)" in life.deed.says
     assert away(change)["Kubernetes API"] == 0
+
+
+def test_on_the_control_planes_own_ports_traefik_stays_while_workers_go(between: Between) -> None:
+    host = {"traefik.exposure": "host-network"}
+    change = between(host, host | {"nodes.workers.memory_mib": 9216})
+    assert away(change)["Traefik"] == 0
+    assert away(change)["whoami"] > 0
+
+
+def test_a_lone_worker_takes_all_along(between: Between) -> None:
+    lone = {"nodes.workers.count": 1, "longhorn.replicas": 1}
+    change = between(lone, lone | {"nodes.workers.memory_mib": 9216})
+    (turn,) = (step for step in change.steps if step.deed.away_s)
+    assert away(change)["Traefik"] == turn.deed.seconds
+    assert away(change)["Longhorn volumes"] == turn.deed.away_s
 
 
 def test_a_patch_that_reboots_and_one_that_does_not(between: Between) -> None:

@@ -180,8 +180,8 @@ def _look_into(session: Session, resources: list[dict[str, Any]]) -> list[Found]
 
 
 def _is_volume(resource: dict[str, Any]) -> bool:
-    inputs = resource.get("inputs", {})
-    return resource["type"] == CLAIM and bool(inputs["metadata"]["name"] == traefik.VOLUME)
+    metadata = resource.get("inputs", {}).get("metadata", {})
+    return resource["type"] == CLAIM and bool(metadata.get("name") == traefik.VOLUME)
 
 
 def _look(api: ClusterApi) -> Iterator[Found]:

@@ -17,10 +17,12 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
+from engine import acme_record
+from engine.acme_json import Certificate
 from rehearsal.run import Rehearsal
 from report import page
 from report.as_json import as_json
-from tests.report.certificates import state_of
+from tests.report.certificates import NOW, state_of
 from tests.report.conftest import MakeReport
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -147,6 +149,10 @@ def file(
     """The page of a castle, with its ``--json`` beside it."""
     castle: Rehearsal = request.getfixturevalue(request.param)
     resources += state_of(days=20)[0]
+    names = ("whoami.a-castle-of-a-long-name.example.org", "*.a-castle-of-a-long-name.example.org")
+    site = Certificate(names, NOW, NOW)
+    signed = acme_record.Signed(server=castle.settings.traefik.acme.server, certificate=site)
+    acme_record.keep(tmp_path, castle.stack, [signed])
     report = make_report(castle)
     file = tmp_path / "report.html"
     file.write_text(page.render(report), encoding="utf-8")

@@ -32,8 +32,9 @@ from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
 
 NO_CONTROL_PLANE = (
-    "No control plane is left. If this castle has run before, etcd is lost, and with it all that "
-    "Kubernetes knew: docs/day-two.md says how to go on."
+    "No control plane is left. If this castle has run before, its etcd is lost, and with it all "
+    "that Kubernetes knew. An `up` would begin an empty cluster: rather `make down` and `make up`, "
+    "with cluster.restore_from where there is a snapshot."
 )
 
 

@@ -48,8 +48,7 @@ class NodeBirth(dynamic.Resource, module="castle", name="NodeBirth"):
     ) -> None:
         """Count the births of ``node`` on its ``machine``.
 
-        ``credentials`` are a ``credentials.Client`` of Talos,
-        ``access`` is a kubeconfig.
+        ``credentials`` are a ``credentials.Client`` of Talos, ``access`` is a kubeconfig.
         """
         super().__init__(
             NodeBirthProvider(),
@@ -75,27 +74,39 @@ class NodeBirth(dynamic.Resource, module="castle", name="NodeBirth"):
 
 
 class NodeBirthProvider(dynamic.ResourceProvider):
-    """Counts; and makes room in the cluster for who is born again."""
+    """Counts; and makes room in the cluster for who is born again.
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """The first birth."""
-        return dynamic.CreateResult(props["node"], _kept(props, 1))
+    Who counts is ``check``, which the engine asks in each preview and `up` and never in a refresh:
+    the count is an input like any other then, and what was seen once is not kept.
+    """
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether the machine is another one, or without its config.
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
+        """Put a count in the place of what was seen.
 
-        Raises ``UpkeepError`` for one that is gone while the engine takes it to be there, and
+        Raises ``UpkeepError`` for a machine that is gone while the engine takes it to be there, and
         where talosctl is missing that is needed.
         """
-        again = is_born_again(olds, news)
+        births = int(olds.get("births", 0)) or 1
+        again = "births" in olds and is_born_again(olds, news)
         if again:
             rebirth.require_tools(news)
-        return dynamic.DiffResult(changes=again, replaces=[])
+        inputs = {name: value for name, value in news.items() if name != "seen"}
+        inputs["births"] = births + again
+        inputs["lost_disk"] = again and _has_lost_disk(news)
+        return dynamic.CheckResult(inputs, [])
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Nothing is to be done for the first birth."""
+        return dynamic.CreateResult(props["node"], _kept(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Only a birth is a change."""
+        return dynamic.DiffResult(changes=olds["births"] != news["births"], replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         """Let the cluster forget the former machine."""
-        rebirth.forget_former(news, with_disks=_has_lost_disk(news))
-        return dynamic.UpdateResult(_kept(news, olds["births"] + 1))
+        rebirth.forget_former(news, with_disks=news["lost_disk"])
+        return dynamic.UpdateResult(_kept(news))
 
 
 def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
@@ -138,6 +149,6 @@ def _power(props: dict[str, Any]) -> Power:
     )
 
 
-def _kept(props: dict[str, Any], births: int) -> dict[str, Any]:
-    """What the next run compares, and no secret."""
-    return {"node": props["node"], "machine": props["machine"], "births": births}
+def _kept(props: dict[str, Any]) -> dict[str, Any]:
+    """What others need, and no secret."""
+    return {"node": props["node"], "births": int(props["births"])}

@@ -18,6 +18,10 @@ ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl"
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 
+PARTS = ("rollout", "config", "ready")
+"""What a node is given for each birth."""
+
+
 def talosctl(lab: Lab, last: int, *command: str) -> str:
     """Run the real talosctl on a machine, as its owner would."""
     address = f"{lab.prefix}.{last}"
@@ -42,11 +46,8 @@ def delete(lab: Lab, vm_id: int) -> None:
 
 def born_again(node: str) -> set[tuple[str, str]]:
     """What a preview shows of a node that is born again."""
-    steps = {("update", f"cluster-{node}-birth")}
-    for part in ("config", "ready"):
-        for word in ("create-replacement", "replace", "delete-replaced"):
-            steps.add((word, f"cluster-{node}-{part}"))
-    return steps
+    replaced = {("replace", f"cluster-{node}-{part}") for part in PARTS}
+    return {("update", f"cluster-{node}-birth"), *replaced}
 
 
 def assert_whole(lab: Lab, nodes: int) -> None:
@@ -90,7 +91,7 @@ def test_three_control_planes_lose_one_after_the_other(make_lab: MakeLab) -> Non
         assert "castle-worker-2 (127.0." in planned.output
         assert_up(lab)
     assert_whole(lab, nodes=5)
-    # The first one, which Kubeconfig and bootstrap came from; it is switched off now.
+    # The first one, which the bootstrap came from. This way of a reset switches it off, too.
     reset(lab, 251)
     done = lab.up("--refresh")
     assert done.code == 0, done.output

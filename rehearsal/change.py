@@ -25,12 +25,11 @@ from components.flux_ready import FluxReadyProvider
 from components.flux_uninstall import FluxUninstallProvider
 from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
-from components.node_birth import NodeBirthProvider
 from components.node_life import NodeLifeProvider
 from components.node_ready import NodeReadyProvider
 from rehearsal import deeds, rules
 from rehearsal.record import Resource, needs
-from rehearsal.run import PROGRAM, Rehearsal, rehearse
+from rehearsal.run import PROGRAM, Rehearsal, offline, rehearse
 from rehearsal.values import reveal
 from settings import Problem, SettingsError
 from settings.encrypted import file_of
@@ -39,7 +38,6 @@ from upkeep.errors import UpkeepError
 What = Literal["create", "update", "replace", "delete"]
 
 DYNAMIC: dict[str, dynamic.ResourceProvider] = {
-    rules.BIRTH: NodeBirthProvider(),
     rules.BOOTSTRAP: BootstrapProvider(),
     rules.ROLLOUT: ConfigRolloutProvider(),
     rules.SNAPSHOT: EtcdSnapshotProvider(),
@@ -151,6 +149,9 @@ def _told(
     inputs = _differing(old, new)
     if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
         return "replace", inputs
+    if new.type == rules.BIRTH:
+        # It asks Proxmox what is there, which nobody does here: only another machine counts.
+        return ("update", inputs) if "machine" in inputs else None
     if new.type in DYNAMIC:
         return _asked(old, new, inputs, problems)
     if not inputs:
@@ -164,7 +165,7 @@ def _asked(
 ) -> tuple[What, tuple[str, ...]] | None:
     """What a dynamic resource's own diff says; what it refuses is a problem, once."""
     # No tool is needed here: whether talosctl is on PATH is the preview's to say.
-    with mock.patch("upkeep.talosctl.require"):
+    with mock.patch("upkeep.talosctl.require"), offline():
         try:
             said = DYNAMIC[new.type].diff(new.id, reveal(old.inputs), reveal(new.inputs))
         except UpkeepError as refusal:

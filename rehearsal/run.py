@@ -108,7 +108,7 @@ def perform(
     notes = _Notes()
 
     def run() -> None:
-        with _engine(file, notes, monitor), _offline():
+        with _engine(file, notes, monitor), offline():
             loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)
             try:
@@ -161,7 +161,7 @@ class _Notes(logging.Handler):
 
 
 @contextlib.contextmanager
-def _offline() -> Iterator[None]:
+def offline() -> Iterator[None]:
     """No connection leaves this process, whatever the program tries."""
 
     def refuse(*args: Any) -> None:

@@ -30,7 +30,7 @@ cluster = TalosCluster("cluster", talos_args, outside)
 
 # A renewed kubeconfig is no new cluster; and what a killed run made is taken up, not in the way.
 identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
-api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, upsert_existing_objects=True)
+api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, **cluster.takes_over)
 inside = cluster.inside(api, gates)
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)
 metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)

@@ -234,7 +234,22 @@ class TalosCluster(pulumi.ComponentResource):
         It waits for ``ready`` and takes the kubeconfig beside it: through the gate the kubeconfig
         would go unknown with every new node, and all behind it would preview as changed.
         """
-        return pulumi.ResourceOptions(depends_on=self.ready, deleted_with=self.identity)
+        return pulumi.ResourceOptions(
+            depends_on=self.ready,
+            deleted_with=self.identity,
+            # Of its birth: it must not matter whether a restored castle keeps the setting.
+            ignore_changes=["enablePatchForce"],
+        )
+
+    @property
+    def takes_over(self) -> Mapping[str, bool]:
+        """What the Kubernetes provider does with an object that it did not make.
+
+        It takes it up; and in a restored cluster, whose objects bear the marks of the old castle's
+        engine, it does so too where they differ from what is asked for now.
+        """
+        restored = {"enable_patch_force": True} if self._restore else {}
+        return {"upsert_existing_objects": True, **restored}
 
     def inside(self, *providers: pulumi.ProviderResource) -> pulumi.ResourceOptions:
         """Options of what lives in the cluster, and is made by these providers.

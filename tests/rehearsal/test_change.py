@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -214,7 +216,7 @@ def test_a_change_is_told_to_people_and_to_programs(
     old = str(tmp_path / "Pulumi.homelab.yaml")
     assert command.main(["--from", old]) == 0
     told = capsys.readouterr().out
-    assert "5 removed" in told
+    assert "6 removed" in told
     assert "Downtime to expect" in told
     assert command.main(["--from", old, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -245,3 +247,22 @@ def test_an_old_file_that_is_wrong_is_named(tmp_path: Path) -> None:
 def test_no_tool_is_asked_for(between: Between, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert between({"cluster.talos": "v1.13.0"}, {}).problems == []
+
+
+def test_nobody_is_asked_what_would_change(
+    between: Between, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def record(*args: Any, **kwargs: Any) -> None:
+        asked.append(args)
+        raise OSError("no network here")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, record)
+    monkeypatch.setattr(socket, "getaddrinfo", record)
+    # In the place of the rehearsal's own guard, which would hide a try from us.
+    for module in ("run", "change"):
+        monkeypatch.setattr(f"rehearsal.{module}.offline", contextlib.nullcontext)
+    between({"cluster.talos": "v1.13.0"}, {"proxmox.first_vm_id": 8100, "nodes.workers.count": 2})
+    assert asked == []

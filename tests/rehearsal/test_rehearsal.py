@@ -255,7 +255,7 @@ def test_a_rehearsal_opens_no_connection(preview: bool, monkeypatch: pytest.Monk
     monkeypatch.setattr(socket.socket, "connect_ex", record)
     monkeypatch.setattr(socket, "getaddrinfo", record)
     # In the place of the rehearsal's own guard, which would hide a try from us.
-    monkeypatch.setattr("rehearsal.run._offline", contextlib.nullcontext)
+    monkeypatch.setattr("rehearsal.run.offline", contextlib.nullcontext)
     assert rehearse("homelab", preview=preview).problems == []
     assert asked == []
 

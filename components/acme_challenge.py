@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from settings.models import DnsChallenge
+from settings.charts import DnsChallenge
 
 SECRET = "traefik-dns"
 """The Secret with what Traefik signs in with at the provider of the DNS."""

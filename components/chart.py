@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from settings.models import Chart
+from settings.charts import Chart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from components import control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from settings import Settings
-from settings.models import Backup
+from settings.charts import Backup
 
 NAMESPACE = "longhorn-system"
 STORAGE_CLASS = "longhorn"

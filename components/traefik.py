@@ -22,7 +22,7 @@ from components import acme_backup, acme_challenge, control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from settings import Settings
-from settings.models import DnsChallenge
+from settings.charts import DnsChallenge
 
 NAMESPACE = "traefik"
 VOLUME = "traefik-certificates"

@@ -17,7 +17,7 @@ from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, failure, ok, warning
 from doctor.probes import Fetch
-from settings.models import Chart
+from settings.charts import Chart
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -27,7 +27,7 @@ from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
 from components.node_life import NodeLifeProvider
 from components.node_ready import NodeReadyProvider
-from rehearsal import deeds, rules
+from rehearsal import deeds, kinds, rules
 from rehearsal.record import Resource, needs
 from rehearsal.run import PROGRAM, Rehearsal, offline, rehearse
 from rehearsal.values import reveal
@@ -38,24 +38,24 @@ from upkeep.errors import UpkeepError
 What = Literal["create", "update", "replace", "delete"]
 
 DYNAMIC: dict[str, dynamic.ResourceProvider] = {
-    rules.BOOTSTRAP: BootstrapProvider(),
-    rules.ROLLOUT: ConfigRolloutProvider(),
-    rules.SNAPSHOT: EtcdSnapshotProvider(),
-    rules.FLUX_READY: FluxReadyProvider(),
-    rules.UNINSTALL: FluxUninstallProvider(),
+    kinds.BOOTSTRAP: BootstrapProvider(),
+    kinds.ROLLOUT: ConfigRolloutProvider(),
+    kinds.SNAPSHOT: EtcdSnapshotProvider(),
+    kinds.FLUX_READY: FluxReadyProvider(),
+    kinds.UNINSTALL: FluxUninstallProvider(),
     deeds.KEPT_DISK: KeptDiskProvider(),
-    rules.KUBERNETES_VERSION: KubernetesVersionProvider(),
-    rules.LIFE: NodeLifeProvider(),
-    rules.READY: NodeReadyProvider(),
+    kinds.KUBERNETES_VERSION: KubernetesVersionProvider(),
+    kinds.LIFE: NodeLifeProvider(),
+    kinds.READY: NodeReadyProvider(),
 }
 """Who tells whether a dynamic resource changes."""
 
 FORCED = {
-    rules.FILE: ("url", "fileName", "nodeName", "datastoreId"),
-    rules.MACHINE: ("vmId",),
-    rules.SCHEMATIC: ("schematic",),
-    rules.APPLY: ("node",),
-    rules.CLAIM: ("spec",),
+    kinds.FILE: ("url", "fileName", "nodeName", "datastoreId"),
+    kinds.MACHINE: ("vmId",),
+    kinds.SCHEMATIC: ("schematic",),
+    kinds.APPLY: ("node",),
+    kinds.CLAIM: ("spec",),
     "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
 }
 """Inputs that cannot change in place (facts/providers.md B, facts/end-to-end.md 8)."""
@@ -149,7 +149,7 @@ def _told(
     inputs = _differing(old, new)
     if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
         return "replace", inputs
-    if new.type == rules.BIRTH:
+    if new.type == kinds.BIRTH:
         # It asks Proxmox what is there, which nobody does here: only another machine counts.
         return ("update", inputs) if "machine" in inputs else None
     if new.type in DYNAMIC:
@@ -210,7 +210,7 @@ def _shrinking(
 ) -> Iterator[rules.Finding]:
     """Disks only grow: Proxmox has no way back (pve: qm resize)."""
     for urn, machine in after.items():
-        if machine.type != rules.MACHINE or urn not in before:
+        if machine.type != kinds.MACHINE or urn not in before:
             continue
         sizes = {disk["interface"]: disk["size"] for disk in before[urn].plain("disks")}
         for disk in machine.plain("disks"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from components.node_life import DISKS, HARDWARE, TALOS
-from rehearsal import rules, timeline
+from rehearsal import kinds, timeline
 from rehearsal.record import Castle, Resource
 from rehearsal.values import reveal
 from upkeep import config_change
@@ -45,7 +45,7 @@ def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Deed:
         return Deed(says="is forgotten, and stays where it is")
     if what == "delete":
         return (
-            _leave(new) if new.type == rules.LIFE else Deed(says="is taken away", seconds=_REMOVE)
+            _leave(new) if new.type == kinds.LIFE else Deed(says="is taken away", seconds=_REMOVE)
         )
     words = {"create": "is made", "replace": "is made anew", "update": "is changed in place"}
     return Deed(says=words[what], seconds=timeline.seconds(new), node=_node(new))
@@ -53,7 +53,7 @@ def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Deed:
 
 def _node(resource: Resource) -> str:
     named = resource.plain("node") or resource.plain("name") or ""
-    return str(named) if resource.type in (rules.MACHINE, rules.LIFE, rules.ROLLOUT) else ""
+    return str(named) if resource.type in (kinds.MACHINE, kinds.LIFE, kinds.ROLLOUT) else ""
 
 
 def _life(old: Resource, new: Resource, castle: Castle) -> Deed:
@@ -103,7 +103,7 @@ def _snapshot(old: Resource, new: Resource, castle: Castle) -> Deed:
 def _kubernetes(old: Resource, new: Resource, castle: Castle) -> Deed:
     was, to = old.plain("kubernetes"), new.plain("kubernetes")
     says = f"Kubernetes goes from {was} to {to}, node by node"
-    return Deed(says=says, seconds=_KUBERNETES * len(list(castle.of_type(rules.LIFE))))
+    return Deed(says=says, seconds=_KUBERNETES * len(list(castle.of_type(kinds.LIFE))))
 
 
 def _config(old: Resource, new: Resource, castle: Castle) -> Deed:
@@ -130,10 +130,10 @@ def _leave(life: Resource) -> Deed:
 
 
 _UPDATES: dict[str, Callable[[Resource, Resource, Castle], Deed]] = {
-    rules.LIFE: _life,
-    rules.ROLLOUT: _rollout,
-    rules.SNAPSHOT: _snapshot,
-    rules.KUBERNETES_VERSION: _kubernetes,
-    rules.APPLY: _config,
-    rules.MACHINE: _machine,
+    kinds.LIFE: _life,
+    kinds.ROLLOUT: _rollout,
+    kinds.SNAPSHOT: _snapshot,
+    kinds.KUBERNETES_VERSION: _kubernetes,
+    kinds.APPLY: _config,
+    kinds.MACHINE: _machine,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rehearsal import rules
+from rehearsal import kinds
 from rehearsal.change import Change, Step
 from rehearsal.deeds import MOVE, RESTART
 from settings import Role, Settings
@@ -37,7 +37,7 @@ def _api(change: Change) -> Downtime:
     """Kubernetes' API is away where its only control plane is."""
     planes = _names(change.old.settings, Role.CONTROL_PLANE)
     turns = [it for it in change.steps if it.deed.node in planes and it.deed.away_s]
-    upgrades = [it for it in _updates(change) if it.resource.type == rules.KUBERNETES_VERSION]
+    upgrades = [it for it in _updates(change) if it.resource.type == kinds.KUBERNETES_VERSION]
     service = "Kubernetes API"
     if not turns and not upgrades:
         return _downtime(service, 0, [])

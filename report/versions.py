@@ -7,8 +7,8 @@ from importlib.metadata import version as installed
 
 from report import model
 from settings import Settings
+from settings.charts import Chart
 from settings.compatibility import CHARTS, PACKAGES, TALOS, Minor
-from settings.models import Chart
 
 ENGINE = "pulumi"
 """The Python SDK: the CLI has the same number."""

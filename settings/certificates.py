@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from settings.models import VARIABLE, DnsChallenge, Sops, Traefik
+from settings.charts import DnsChallenge, Sops, Traefik
 from settings.problems import Problem
+from settings.values import VARIABLE
 
 NEEDS: dict[str, tuple[frozenset[str], ...]] = {
     "cloudflare": (

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from settings.models import Chart, Cluster, Flux, Longhorn, MetalLB, Traefik
+from settings.charts import Chart, Flux, Longhorn, MetalLB, Traefik
+from settings.models import Cluster
 from settings.problems import Problem
 
 Minor = tuple[int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterator
 
-from settings.models import Flux
+from settings.charts import Flux
 from settings.problems import Problem
 
 SET = "pulumi config set --secret --path"

@@ -16,8 +16,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from settings import encrypted, rules
-from settings.models import MACHINE_NAME, PROJECT, Group, Nodes, Settings, UserError
+from settings.group import Group
+from settings.models import PROJECT, Nodes, Settings
 from settings.problems import Problem, SettingsError, did_you_mean
+from settings.values import MACHINE_NAME, UserError
 
 PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 """Keys of the ``proxmoxve:`` namespace that the castle hands to its provider."""

@@ -1,7 +1,7 @@
 """The JSON schema of a stack file, made of the models, for editors that complete and underline.
 
 ``python -m settings.schema`` writes it to ``settings/schema.json``. It knows the shape of each
-setting; what looks at several of them is in ``rules.py``, and no editor can ask for that.
+setting; what looks at several of them is in ``rules``, and no editor can ask for that.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import yaml
 
 from components import longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
-from settings.models import Backup, DnsChallenge
+from settings.charts import Backup, DnsChallenge
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
 DNS = DnsChallenge.model_validate(

@@ -15,8 +15,9 @@ from components.cluster import (
     data_disk_selector,
     role_patch,
 )
-from rehearsal import machine_config, rules
+from rehearsal import kinds, machine_config
 from rehearsal.record import Castle
+from rehearsal.rules.talos import configs
 from rehearsal.run import rehearse
 from tests.recorder import one, record, sent, settings_with
 from tests.upkeep.archives import KEY, RECIPIENT
@@ -29,8 +30,8 @@ def castle() -> Castle:
 
 @functools.cache
 def documents(address: str) -> list[machine_config.Document]:
-    configs = rules.configs(rehearse("homelab").castle)
-    (found,) = [docs for apply, docs in configs if apply.plain("node") == address]
+    received = configs(rehearse("homelab").castle)
+    (found,) = [docs for apply, docs in received if apply.plain("node") == address]
     return found
 
 
@@ -117,28 +118,28 @@ def test_what_belongs_to_a_machine_comes_and_goes_with_it(castle: Castle) -> Non
 
 def test_upkeep_takes_one_node_at_a_time_control_planes_first() -> None:
     castle = rehearse("ha").castle
-    lives = list(castle.of_type(rules.LIFE))
+    lives = list(castle.of_type(kinds.LIFE))
     assert [life.plain("control_plane") for life in lives] == [True] * 3 + [False] * (
         len(lives) - 3
     )
     (snapshot,), (version,) = (
-        castle.of_type(rules.SNAPSHOT),
-        castle.of_type(rules.KUBERNETES_VERSION),
+        castle.of_type(kinds.SNAPSHOT),
+        castle.of_type(kinds.KUBERNETES_VERSION),
     )
-    rollouts = list(castle.of_type(rules.ROLLOUT))
+    rollouts = list(castle.of_type(kinds.ROLLOUT))
     chain = [snapshot, *lives, version, *rollouts]
     for earlier, later in pairwise(chain):
         assert earlier.urn in later.dependencies
-    for rollout, apply in zip(rollouts, castle.of_type(rules.APPLY), strict=True):
+    for rollout, apply in zip(rollouts, castle.of_type(kinds.APPLY), strict=True):
         assert rollout.plain("address") == apply.plain("node")
         assert rollout.urn in apply.dependencies
 
 
 def test_upkeep_waits_for_no_gate_and_goes_with_the_castle(castle: Castle) -> None:
     """A dead cluster must not stand in the way of its own repair, or of a destroy."""
-    gates = {gate.urn for gate in castle.of_type(rules.READY, rules.BOOTSTRAP)}
-    parts = (rules.SNAPSHOT, rules.LIFE, rules.KUBERNETES_VERSION)
-    for rollout in castle.of_type(rules.ROLLOUT):
+    gates = {gate.urn for gate in castle.of_type(kinds.READY, kinds.BOOTSTRAP)}
+    parts = (kinds.SNAPSHOT, kinds.LIFE, kinds.KUBERNETES_VERSION)
+    for rollout in castle.of_type(kinds.ROLLOUT):
         assert not castle.before(rollout) & gates
     for part in castle.of_type(*parts):
         assert not castle.before(part) & gates
@@ -158,7 +159,7 @@ def test_the_bootstrap_waits_for_no_worker(castle: Castle) -> None:
 
 def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(castle: Castle) -> None:
     provider = one(castle, "kubernetes")
-    gates = {gate.urn for gate in castle.of_type(rules.READY)}
+    gates = {gate.urn for gate in castle.of_type(kinds.READY)}
     assert len(gates) == 4
     assert gates <= set(provider.dependencies)
     assert not gates & set(provider.property_dependencies["kubeconfig"])

@@ -18,7 +18,7 @@ from components import acme_challenge, traefik
 from components.chart import ChartSource
 from rehearsal.record import Castle
 from rehearsal.values import Secret
-from settings.models import DnsChallenge
+from settings.charts import DnsChallenge
 from tests.recorder import one, record, sent
 
 KEPT = {"acme.json": '{"letsencrypt": "production\u00e9"}\n', "acme-staging.json": "{}"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rehearsal import __main__ as command
-from rehearsal import answers, downtime, rules
+from rehearsal import answers, downtime, kinds
 from rehearsal.change import DYNAMIC, Change, rehearse_change
 from settings import SettingsError
 from tests.rehearsal.conftest import write_stack
@@ -59,7 +59,7 @@ def turns(change: Change) -> list[str]:
 
 def test_every_dynamic_resource_is_asked_itself() -> None:
     known = {type_ for type_ in answers._RESOURCES if type_.startswith("pulumi-python:")}
-    assert known - {rules.BIRTH} == DYNAMIC.keys()
+    assert known - {kinds.BIRTH} == DYNAMIC.keys()
 
 
 def test_nothing_changed(between: Between) -> None:

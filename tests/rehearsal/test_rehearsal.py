@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pulumi.runtime import settings as runtime
 
-from rehearsal import answers, rules, run, stack_file
+from rehearsal import answers, kinds, rules, run, stack_file
 from rehearsal.monitor import STACK, RecordingMonitor
 from rehearsal.record import Castle, Resource
 from rehearsal.report import as_json
@@ -90,14 +90,14 @@ def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary)
     found = vary(changes)
     assert found.problems == []
     machines = len(found.settings.machines)
-    for type_ in (rules.MACHINE, rules.APPLY, rules.READY):
+    for type_ in (kinds.MACHINE, kinds.APPLY, kinds.READY):
         assert len(list(found.castle.of_type(type_))) == machines
 
 
 def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
     castle = vary({"longhorn.backup": {"target": "nfs://192.168.1.5:/b", "retain": 3}}).castle
     (job,) = castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
-    (release,) = (r for r in castle.of_type(rules.RELEASE) if r.plain("name") == "longhorn")
+    (release,) = (r for r in castle.of_type(kinds.RELEASE) if r.plain("name") == "longhorn")
     store = release.plain("values")["defaultBackupStore"]
     assert store == {"backupTarget": "nfs://192.168.1.5:/b"}
     assert job.plain("metadata")["namespace"] == release.plain("namespace")
@@ -152,7 +152,7 @@ def test_the_programs_warnings_are_told(vary: Vary) -> None:
 
 def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
     found = vary(THREE_HOSTS)
-    machines = {machine.plain("name"): machine for machine in found.castle.of_type(rules.MACHINE)}
+    machines = {machine.plain("name"): machine for machine in found.castle.of_type(kinds.MACHINE)}
     assert machines.keys() == {node.name for node in found.settings.machines}
     for node in found.settings.machines:
         machine = machines[node.name]
@@ -167,14 +167,14 @@ def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
 
 
 def test_an_image_lies_on_every_host_that_carries_a_machine(vary: Vary) -> None:
-    files = vary(THREE_HOSTS).castle.of_type(rules.FILE)
+    files = vary(THREE_HOSTS).castle.of_type(kinds.FILE)
     assert {file.plain("nodeName") for file in files} == {"pve1", "pve2", "pve3", "pve4"}
 
 
 @pytest.mark.parametrize("stack", ["homelab", "ha"])
 def test_nothing_enters_kubernetes_before_every_node_is_ready(stack: str) -> None:
     castle = rehearse(stack).castle
-    before = {r.urn for r in castle.of_type(rules.READY, rules.BOOTSTRAP, rules.APPLY)}
+    before = {r.urn for r in castle.of_type(kinds.READY, kinds.BOOTSTRAP, kinds.APPLY)}
     inside = [resource for resource in castle.resources if resource.in_kubernetes]
     assert len(inside) >= 10
     for resource in inside:
@@ -185,12 +185,12 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
     three, four = _by_urn(vary({})), _by_urn(vary({"nodes.workers.count": 4}))
     assert three.keys() <= four.keys()
     assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
-        (rules.MACHINE, "machines-castle-worker-4"),
-        (rules.BIRTH, "cluster-castle-worker-4-birth"),
-        (rules.LIFE, "cluster-castle-worker-4-life"),
-        (rules.ROLLOUT, "cluster-castle-worker-4-rollout"),
-        (rules.APPLY, "cluster-castle-worker-4-config"),
-        (rules.READY, "cluster-castle-worker-4-ready"),
+        (kinds.MACHINE, "machines-castle-worker-4"),
+        (kinds.BIRTH, "cluster-castle-worker-4-birth"),
+        (kinds.LIFE, "cluster-castle-worker-4-life"),
+        (kinds.ROLLOUT, "cluster-castle-worker-4-rollout"),
+        (kinds.APPLY, "cluster-castle-worker-4-config"),
+        (kinds.READY, "cluster-castle-worker-4-ready"),
     }
     for urn, resource in three.items():
         for key in ("inputs", "parent", "provider", "deletedWith", "ignoreChanges"):
@@ -225,7 +225,7 @@ def test_a_stack_leaves_nothing_behind_for_the_next(homelab: Rehearsal) -> None:
 def test_two_stacks_share_no_name_id_or_address() -> None:
     one, other = rehearse("homelab").castle, rehearse("ha").castle
     for path in ("vmId", "name", "poolId", "tags"):
-        owned = [{str(m.plain(path)) for m in c.of_type(rules.MACHINE)} for c in (one, other)]
+        owned = [{str(m.plain(path)) for m in c.of_type(kinds.MACHINE)} for c in (one, other)]
         assert not owned[0] & owned[1], path
 
 
@@ -414,10 +414,10 @@ def test_the_outputs_tell_where_to_go(homelab: Rehearsal) -> None:
 
 
 def test_what_nobody_can_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(answers._RESOURCES, rules.SCHEMATIC)
+    monkeypatch.delitem(answers._RESOURCES, kinds.SCHEMATIC)
     problems = rehearse("homelab").problems
     assert "known answers" in {problem.rule for problem in problems}
-    assert any(rules.SCHEMATIC in problem.message for problem in problems)
+    assert any(kinds.SCHEMATIC in problem.message for problem in problems)
 
 
 def test_urns_are_made_as_the_engine_makes_them() -> None:
@@ -471,7 +471,7 @@ def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> Non
 
 
 def test_an_id_is_unknown_in_a_preview() -> None:
-    (file,) = rehearse("homelab", preview=True).castle.of_type(rules.FILE)
+    (file,) = rehearse("homelab", preview=True).castle.of_type(kinds.FILE)
     assert "nocloud-amd64" not in str(file.inputs["url"])
 
 
@@ -486,11 +486,11 @@ def test_an_unknown_function_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("type_", "key"),
     [
-        (rules.MACHINE, "initialization"),
-        (rules.APPLY, "machineConfigurationInput"),
-        (rules.NAMESPACE, "metadata"),
-        (rules.POOL, "metadata"),
-        (rules.CLAIM, "metadata"),
+        (kinds.MACHINE, "initialization"),
+        (kinds.APPLY, "machineConfigurationInput"),
+        (kinds.NAMESPACE, "metadata"),
+        (kinds.POOL, "metadata"),
+        (kinds.CLAIM, "metadata"),
     ],
 )
 def test_a_missing_input_is_no_traceback(type_: str, key: str) -> None:

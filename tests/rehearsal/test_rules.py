@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rehearsal import machine_config, rules
+from rehearsal import kinds, machine_config, rules
 from rehearsal.record import Castle, Invoke, Resource
 from rehearsal.run import Rehearsal
 from rehearsal.values import Secret
@@ -202,7 +202,7 @@ def a_link_between_rollouts_is_missing(castle: Castle) -> None:
 
 @case("nodes_are_changed_one_at_a_time", WORKER, "before its turn")
 def a_config_overtakes_its_turn(castle: Castle) -> None:
-    lives = [it.urn for it in castle.of_type(rules.LIFE)]
+    lives = [it.urn for it in castle.of_type(kinds.LIFE)]
     one(castle, WORKER).dependencies = tuple(lives)
 
 
@@ -660,7 +660,7 @@ def an_advertisement_has_a_typo(castle: Castle) -> None:
 @case("somebody_announces_the_pool", "metallb-release", "speaker.ignoreExcludeLB")
 def only_control_planes_are_left(castle: Castle) -> None:
     castle.resources = [
-        r for r in castle.resources if not (r.type == rules.APPLY and "-worker-" in r.name)
+        r for r in castle.resources if not (r.type == kinds.APPLY and "-worker-" in r.name)
     ]
 
 

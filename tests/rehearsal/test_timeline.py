@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from rehearsal import rules, timeline
+from rehearsal import kinds, timeline
 from rehearsal.record import Castle, Resource, needs
 from rehearsal.run import Rehearsal
 
@@ -59,7 +59,7 @@ def test_the_critical_path_has_no_gaps_and_ends_last(homelab: Rehearsal) -> None
 
 
 def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> None:
-    stations = [rules.FILE, rules.MACHINE, rules.APPLY, rules.BOOTSTRAP, rules.READY]
+    stations = [kinds.FILE, kinds.MACHINE, kinds.APPLY, kinds.BOOTSTRAP, kinds.READY]
     path = timeline.critical_path(homelab.castle)
     charts = {"longhorn", "traefik"}
     found = [
@@ -71,7 +71,7 @@ def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> Non
 
 
 def test_all_workers_begin_together(homelab: Rehearsal) -> None:
-    for type_ in (rules.MACHINE, rules.APPLY, rules.READY):
+    for type_ in (kinds.MACHINE, kinds.APPLY, kinds.READY):
         workers = [r for r in homelab.castle.of_type(type_) if "-worker-" in r.name]
         assert len(workers) == 3
         assert len({worker.start for worker in workers}) == 1
@@ -79,13 +79,13 @@ def test_all_workers_begin_together(homelab: Rehearsal) -> None:
 
 def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> None:
     """Providers, secrets and upkeep are made in no time; all else has a rule of thumb."""
-    instant = {"pulumi", rules.SECRETS.partition(":")[0]}
+    instant = {"pulumi", kinds.SECRETS.partition(":")[0]}
     upkeep = {
-        rules.BIRTH,
-        rules.LIFE,
-        rules.ROLLOUT,
-        rules.SNAPSHOT,
-        rules.KUBERNETES_VERSION,
+        kinds.BIRTH,
+        kinds.LIFE,
+        kinds.ROLLOUT,
+        kinds.SNAPSHOT,
+        kinds.KUBERNETES_VERSION,
     }
     for resource in homelab.castle.resources:
         if resource.custom and not {resource.type.partition(":")[0], resource.type} & (
@@ -100,12 +100,12 @@ def test_a_castle_of_nothing_has_no_path() -> None:
 
 
 def test_times_follow_from_needs() -> None:
-    file = Resource(urn="file", type=rules.FILE, name="file")
-    machine = Resource(urn="vm", type=rules.MACHINE, name="vm", dependencies=("file",))
+    file = Resource(urn="file", type=kinds.FILE, name="file")
+    machine = Resource(urn="vm", type=kinds.MACHINE, name="vm", dependencies=("file",))
     by_property = Resource(
-        urn="config", type=rules.APPLY, name="config", property_dependencies={"node": ("vm",)}
+        urn="config", type=kinds.APPLY, name="config", property_dependencies={"node": ("vm",)}
     )
-    alone = Resource(urn="alone", type=rules.MACHINE, name="alone")
+    alone = Resource(urn="alone", type=kinds.MACHINE, name="alone")
     castle = Castle(resources=[file, machine, alone, by_property])
     timeline.lay_out(castle)
     assert [(r.start, r.end) for r in castle.resources] == [(0, 60), (60, 100), (0, 40), (100, 120)]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from settings import Settings, load, rules
-from settings.models import Cluster, Nodes, Proxmox, Traefik
+from settings.charts import Traefik
+from settings.models import Cluster, Nodes, Proxmox
 from settings.problems import Problem, SettingsError, did_you_mean
 
 TOKEN = "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"

@@ -1,0 +1,92 @@
+"""What the engine itself refuses, or would do in a way that hurts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from rehearsal.kinds import (
+    APPLY,
+    BIRTH,
+    FLUX_READY,
+    KUBERNETES_VERSION,
+    LIFE,
+    MACHINE,
+    PROVIDER,
+    READY,
+    ROLLOUT,
+    SECRET,
+    SNAPSHOT,
+    UNINSTALL,
+)
+from rehearsal.record import Castle
+from rehearsal.rules.book import rule
+from rehearsal.values import Secret
+
+
+@rule("pulumi: Duplicate resource URN")
+def names_are_unique(castle: Castle) -> Iterator[tuple[str, str]]:
+    """Two resources of one URN end an update."""
+    for urn, count in Counter(resource.urn for resource in castle.resources).items():
+        if count > 1:
+            yield urn.rpartition("::")[2], f"{count} resources have the URN {urn}"
+
+
+@rule("pulumi: Default provider disabled (pulumi:disable-default-providers)")
+def providers_are_chosen(castle: Castle) -> Iterator[tuple[str, str]]:
+    """A forgotten provider would be a default one: another cluster, another account. That of
+    dynamic resources is switched off with the others (found with the real engine)."""
+    for resource in castle.resources:
+        if resource.custom and not resource.type.startswith("pulumi:") and not resource.provider:
+            yield resource.name, "no provider was chosen, and the default ones are switched off"
+
+
+@rule("facts/end-to-end.md 13")
+def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
+    """What opens the house is never plain in the state."""
+    wanted = {
+        APPLY: ("machineConfigurationInput",),
+        PROVIDER: ("kubeconfig",),
+        READY: ("client_key",),
+        UNINSTALL: ("kubeconfig",),
+        FLUX_READY: ("kubeconfig",),
+        SECRET: ("data", "stringData"),
+        LIFE: ("client_key", "proxmox_token"),
+        ROLLOUT: ("client_key", "configuration"),
+        BIRTH: ("access", "client_key", "proxmox_token"),
+        SNAPSHOT: ("client_key",),
+        KUBERNETES_VERSION: ("client_key",),
+        "pulumi:providers:proxmoxve": ("apiToken",),
+    }
+    for resource in castle.resources:
+        for name in wanted.get(resource.type, ()):
+            if name in resource.inputs and not resource.is_secret(name):
+                yield resource.name, f"{name} would stand in the state in plain text"
+    for name, value in castle.outputs.items():
+        if name in ("kubeconfig", "talosconfig") and not isinstance(value, Secret):
+            yield name, "this output would be shown in plain text"
+
+
+@rule("facts/end-to-end.md 6: left alone, all machines are power-cycled at the same time")
+def nodes_are_changed_one_at_a_time(castle: Castle) -> Iterator[tuple[str, str]]:
+    """The engine takes in parallel what nothing orders, and two nodes down together may be etcd's
+    end. A config that came before the upgrades would reach all nodes at once."""
+    lives = list(castle.of_type(LIFE))
+    for earlier, later in pairwise([*lives, *castle.of_type(ROLLOUT)]):
+        if earlier.urn not in castle.before(later):
+            yield later.name, f"nothing orders it after {earlier.name}: both would go down together"
+    for apply in castle.of_type(APPLY):
+        if apply.plain("applyMode") != "no_reboot":
+            yield apply.name, "the config would reboot its node together with the others"
+        if apply.plain("node") not in {
+            rollout.plain("address")
+            for rollout in castle.of_type(ROLLOUT)
+            if rollout.urn in castle.before(apply)
+        }:
+            yield apply.name, "the config would reach its node before its turn"
+        if not {life.urn for life in lives} <= castle.before(apply):
+            yield apply.name, "the config would reach its node before all nodes are upgraded"
+    for machine in castle.of_type(MACHINE):
+        if machine.plain("rebootAfterUpdate") is not False:
+            yield machine.name, "the provider would power-cycle it together with the others"

@@ -1,0 +1,58 @@
+"""What Longhorn refuses: its end, and the place of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rehearsal import machine_config
+from rehearsal.record import Castle
+from rehearsal.rules.book import rule
+from rehearsal.rules.kubernetes import releases_of
+from rehearsal.rules.talos import configs
+
+
+@rule("facts/charts.md 4 (longhorn#5187)")
+def longhorn_can_be_uninstalled(castle: Castle) -> Iterator[tuple[str, str]]:
+    """Without the flag its uninstall job fails; the job alone may take 900 s."""
+    for release in releases_of(castle, "longhorn"):
+        settings = release.plain("values", {}).get("defaultSettings", {})
+        if settings.get("deletingConfirmationFlag") is not True:
+            yield release.name, "needs defaultSettings.deletingConfirmationFlag true"
+        if release.plain("timeout", 300) < 900:
+            yield release.name, "its timeout is shorter than the uninstall job's 900 s"
+
+
+@rule("longhorn: hard anti-affinity of replicas")
+def longhorn_can_place_its_replicas(castle: Castle) -> Iterator[tuple[str, str]]:
+    """As many nodes with a labelled data disk as there are replicas."""
+    carriers = sum(
+        bool(machine_config.of_kind(documents, "UserVolumeConfig"))
+        and "node.longhorn.io/create-default-disk"
+        in machine_config.main(documents)["machine"].get("nodeLabels", {})
+        for _, documents in configs(castle)
+    )
+    for release in releases_of(castle, "longhorn"):
+        replicas = (
+            release.plain("values", {}).get("persistence", {}).get("defaultClassReplicaCount")
+        )
+        if not isinstance(replicas, int) or replicas > carriers:
+            yield release.name, f"{replicas} replicas on {carriers} nodes with a data disk"
+
+
+TRAEFIK_41_KEYS = {
+    ("ports", "web", "redirectTo"),
+    ("ports", "web", "redirections"),
+    ("ports", "web", "tls"),
+    ("ports", "websecure", "tls"),
+    ("logs",),
+    ("globalArguments",),
+    ("certResolvers",),
+    ("image", "name"),
+    ("service", "type"),
+    ("service", "loadBalancerIP"),
+    ("deployment", "strategy"),
+    ("persistence", "accessModes"),
+}
+
+
+"""Keys that Traefik's chart 41 rejects, or takes in silence for nothing (facts/charts.md 2)."""

@@ -1,0 +1,196 @@
+"""What a setting of a chart may be: versions, shares, addresses of a repository, keys, tokens."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated
+
+import pyrage
+from pydantic import (
+    AfterValidator,
+    SecretStr,
+    StrictStr,
+    WithJsonSchema,
+)
+
+from settings.values import DNS_LABEL, SECRET, Like, UserError, host_name
+
+_CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
+_FOLDER = re.compile(r"[^\s\x00]([^\x00\n]*[^\s\x00])?")
+_FIELD = r"[0-9*][0-9*/,-]*"
+_SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
+_DNS_PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+def _chart_version(value: str) -> str:
+    if _CHART_VERSION.fullmatch(value):
+        return value
+    raise UserError("is not a full chart version", 'write all three numbers, as in "1.12.1"')
+
+
+def _wildcard(value: str) -> str:
+    if value.startswith("*."):
+        raise UserError("begins with *., which goes without saying", f"write {value[2:]}")
+    return host_name(value)
+
+
+def _email(value: str) -> str:
+    if _EMAIL.fullmatch(value):
+        return value
+    raise UserError("is not an e-mail address", "write it like me@example.org")
+
+
+def _nfs(value: str) -> str:
+    if _NFS.fullmatch(value):
+        return value
+    raise UserError(
+        "is not the address of an NFS share", "write it like nfs://192.168.1.5:/backups"
+    )
+
+
+def _folder(value: str) -> str:
+    if _FOLDER.fullmatch(value):
+        return value
+    raise UserError("is not the path of a folder", "write it like /mnt/nas/castle")
+
+
+def _schedule(value: str) -> str:
+    if _SCHEDULE.fullmatch(value):
+        return value
+    raise UserError(
+        "is not a schedule of five fields (crontab(5))",
+        'write minute, hour, day, month and weekday, as in "0 3 * * *"',
+    )
+
+
+_GIT_URL = re.compile(r"(ssh://[^\s/:@]+@|https://)[^\s/:@]+(:\d{1,5})?/[^\s?#]+")
+_GIT_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[\w./+@#-]+(?<![/.])")
+"""The greater part of git-check-ref-format(1)."""
+_REPOSITORY_PATH = re.compile(r"(?!/)(?!(.*/)?\.\.(/|$))[^\s\\]*")
+_INTERVAL = re.compile(r"[1-9]\d{0,4}[smh]")
+
+
+def _git_url(value: str) -> str:
+    if scp := re.fullmatch(r"([^\s/:@]+@[^\s/:@]+):(?!//)([^\s:]+)", value):
+        raise UserError(
+            "is the short form of an SSH address, which Flux does not read",
+            f"write ssh://{scp[1]}/{scp[2].lstrip('/')}",
+        )
+    if re.match(r"https://[^/]*@", value):
+        raise UserError(
+            "names a user or a password", "leave it out: flux.username and flux.token are for that"
+        )
+    if _GIT_URL.fullmatch(value):
+        return value
+    raise UserError(
+        "is not the address of a git repository that Flux reads",
+        "write ssh://git@HOST/PATH.git, or https://HOST/PATH.git",
+    )
+
+
+def _git_branch(value: str) -> str:
+    if _GIT_BRANCH.fullmatch(value):
+        return value
+    raise UserError("is not the name of a branch", "write it like main")
+
+
+def _repository_path(value: str) -> str:
+    parts = value.removeprefix("./").strip("/").split("/")
+    if not _REPOSITORY_PATH.fullmatch(value):
+        raise UserError(
+            "is not a folder inside the repository", "write it from the repository's top, ./apps"
+        )
+    return "./" + "/".join(part for part in parts if part not in ("", "."))
+
+
+def _interval(value: str) -> str:
+    if _INTERVAL.fullmatch(value):
+        return value
+    raise UserError("is not a length of time", "write a number with s, m or h, as in 1m")
+
+
+def _deploy_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip() + "\n"
+    found = re.fullmatch(
+        r"-----BEGIN ((?:[A-Z]+ )*)PRIVATE KEY-----\n(.+)\n-----END \1PRIVATE KEY-----\n",
+        text,
+        re.DOTALL,
+    )
+    if not found:
+        raise UserError(
+            "is not a private SSH key",
+            "give it the file without .pub that ssh-keygen made, all lines of it",
+        )
+    if "ENCRYPTED" in text or (found[1] == "OPENSSH " and not _opens_freely(found[2])):
+        raise UserError(
+            "is protected by a passphrase, which nobody could type for Flux",
+            "make one without: ssh-keygen -t ed25519 -N '' -f deploy_key",
+        )
+    return SecretStr(text)
+
+
+def _opens_freely(body: str) -> bool:
+    """Whether a key of OpenSSH's own format has no passphrase (openssh PROTOCOL.key)."""
+    try:
+        raw = base64.b64decode(body)
+    except ValueError:
+        return False
+    return raw.startswith(b"openssh-key-v1\0\0\0\0\x04none")
+
+
+def _git_token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not text or re.search(r"\s", text):
+        raise UserError("is not a token", "put it in as the git server showed it, in one line")
+    return SecretStr(text)
+
+
+def _dns_provider(value: str) -> str:
+    if _DNS_PROVIDER.fullmatch(value):
+        return value
+    raise UserError(
+        "is not the code of a provider",
+        "take it from Traefik's list (doc.traefik.io, ACME, dnsChallenge), as in cloudflare",
+    )
+
+
+def _credential(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not text:
+        raise UserError("is empty", "put in what the provider shows")
+    return SecretStr(text)
+
+
+def _age_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    try:
+        pyrage.x25519.Identity.from_str(text)
+    except pyrage.IdentityError:
+        raise UserError(
+            "is not the secret key of age", "make one with `make age-key`: AGE-SECRET-KEY-1..."
+        ) from None
+    return SecretStr(text)
+
+
+ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version), Like(_CHART_VERSION)]
+Domain = Annotated[
+    StrictStr,
+    AfterValidator(_wildcard),
+    Like(re.compile(rf"({DNS_LABEL.pattern}\.)+(?!\d+$){DNS_LABEL.pattern}")),
+]
+Email = Annotated[StrictStr, AfterValidator(_email), Like(_EMAIL)]
+Folder = Annotated[StrictStr, AfterValidator(_folder), Like(_FOLDER)]
+NfsShare = Annotated[StrictStr, AfterValidator(_nfs), Like(_NFS)]
+Schedule = Annotated[StrictStr, AfterValidator(_schedule), Like(_SCHEDULE)]
+GitUrl = Annotated[StrictStr, AfterValidator(_git_url), Like(_GIT_URL)]
+GitBranch = Annotated[StrictStr, AfterValidator(_git_branch), Like(_GIT_BRANCH)]
+RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path), Like(_REPOSITORY_PATH)]
+Interval = Annotated[StrictStr, AfterValidator(_interval), Like(_INTERVAL)]
+DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key), WithJsonSchema(SECRET)]
+GitToken = Annotated[SecretStr, AfterValidator(_git_token), WithJsonSchema(SECRET)]
+DnsProvider = Annotated[StrictStr, AfterValidator(_dns_provider), Like(_DNS_PROVIDER)]
+Credential = Annotated[SecretStr, AfterValidator(_credential), WithJsonSchema(SECRET)]
+AgeKey = Annotated[SecretStr, AfterValidator(_age_key), WithJsonSchema(SECRET)]

@@ -1,0 +1,9 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from settings.problems import Problem
+
+Rule = Callable[..., Iterator[Problem]]

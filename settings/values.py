@@ -1,0 +1,288 @@
+"""What a single setting may be: addresses, versions, names, each with its own refusal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    StrictStr,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DOTTED = r"\d{1,3}(\.\d{1,3}){3}"
+_VERSION = re.compile(r"v\d{1,4}(\.\d{1,4}){2}")
+_URL = re.compile(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?")
+_SECURE_URL = re.compile(_URL.pattern.replace("https?", "https"))
+_EXTENSION = re.compile(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*")
+_REGISTRY = re.compile(r"\*|[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
+_KERNEL_ARGUMENT = re.compile(r"-?[A-Za-z0-9][^\s\"']*")
+_TALOS_ARGUMENTS = ("ip", "talos.config", "talos.platform")
+_TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
+_PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+"""Names of environment variables, as providers of DNS have them."""
+MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
+"""Short names of machines, as ``nodes.overrides`` writes them."""
+
+
+class UserError(ValueError):
+    """A value that cannot be used, with its reason and its cure in two parts."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cure = cure
+
+
+@dataclass(frozen=True)
+class AddressRange:
+    """An inclusive run of IPv4 addresses, written ``192.168.1.240-192.168.1.245``."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    @classmethod
+    def parse(cls, value: Any) -> AddressRange:
+        """Read ``first-last``; raises ``UserError`` for anything else."""
+        if isinstance(value, cls):
+            return value
+        try:
+            first, last = (IPv4Address(part.strip()) for part in value.split("-"))
+        except (AttributeError, ValueError):
+            raise UserError(
+                "is not a range of addresses", "write it as FIRST-LAST, two IPv4 addresses"
+            ) from None
+        return cls(first, last)
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    @property
+    def size(self) -> int:
+        """How many addresses it has; none where it ends before it begins."""
+        return max(0, int(self.last) - int(self.first) + 1)
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+def _address(value: Any) -> IPv4Address:
+    try:
+        if isinstance(value, str | IPv4Address):
+            return IPv4Address(value)
+    except ValueError:
+        pass
+    raise UserError("is not an IPv4 address", "write four numbers from 0 to 255 with dots between")
+
+
+def _network(value: Any) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    try:
+        if isinstance(value, str) and "/" in value:
+            network = IPv4Network(value, strict=False)
+            if str(network.network_address) != value.split("/")[0]:
+                raise UserError("is an address inside a network, not a network", f"write {network}")
+            return network
+    except UserError:
+        raise
+    except ValueError:
+        pass
+    raise UserError("is not an IPv4 network", "write it like 192.168.1.0/24")
+
+
+def _version(value: Any) -> str:
+    if isinstance(value, str) and _VERSION.fullmatch(value):
+        return value
+    raise UserError("is not a full version", 'write all three numbers, as in "v1.13.9"')
+
+
+def _dns_label(value: str) -> str:
+    if DNS_LABEL.fullmatch(value):
+        return value
+    raise UserError(
+        "is not a valid name",
+        f"use small letters, digits and inner hyphens, at most {LONGEST_NAME} of them",
+    )
+
+
+def host_name(value: str) -> str:
+    labels = value.split(".")
+    named = len(labels) > 1 and not labels[-1].isdigit()  # or it is an address
+    if named and len(value) <= 253 and all(map(DNS_LABEL.fullmatch, labels)):
+        return value
+    raise UserError(
+        "is not a valid host name (RFC 1123)",
+        "write a full name in small letters, as in whoami.example.org",
+    )
+
+
+def _url(value: str) -> str:
+    if _URL.fullmatch(value):
+        return value.rstrip("/")
+    raise UserError("is not a web address", "begin with https:// and a host name")
+
+
+def different(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) == len(values):
+        return values
+    raise UserError("names one twice", "name each once")
+
+
+def _time_server(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        pass
+    last = value.rpartition(".")[2]
+    if last and not last.isdigit() and all(map(DNS_LABEL.fullmatch, value.split("."))):
+        return value
+    raise UserError(
+        "is neither an address nor a host name", "write it like 192.168.1.1 or time.cloudflare.com"
+    )
+
+
+def _registries(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if not _REGISTRY.fullmatch(name):
+            raise UserError(
+                f"names {name!r}, which is not the name of a registry",
+                "write it as images' names begin, docker.io or ghcr.io, or * for all others",
+            )
+    return value
+
+
+def _kernel_argument(value: str) -> str:
+    if not _KERNEL_ARGUMENT.fullmatch(value):
+        raise UserError(
+            "is not an argument of a kernel", "write each by itself, as in net.ifnames=0"
+        )
+    if value.lstrip("-").partition("=")[0] in _TALOS_ARGUMENTS:
+        raise UserError(
+            "decides how Talos finds its machine config and its address, which the castle does",
+            "leave it out",
+        )
+    return value
+
+
+def odd(value: int) -> int:
+    if value in (1, 3, 5):
+        return value
+    raise UserError("must be an odd number: etcd needs a majority", "choose 1, 3 or 5")
+
+
+def _extension(value: str) -> str:
+    if _EXTENSION.fullmatch(value):
+        return value
+    raise UserError("is not the name of a system extension", "write it like siderolabs/i915")
+
+
+def _secure_url(value: str) -> str:
+    if value.startswith("https://"):
+        return _url(value)
+    raise UserError("is not an https address", "write it like https://192.168.1.10:8006/")
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if _TOKEN.fullmatch(value.get_secret_value()):
+        return value
+    raise UserError("is not an API token of Proxmox", "write it like USER@REALM!NAME=SECRET")
+
+
+def _tag(value: str) -> str:
+    if _PROXMOX_NAME.fullmatch(value):
+        return value
+    raise UserError(
+        "is not a name that Proxmox accepts", "use letters, digits, hyphen, dot or underscore"
+    )
+
+
+def _snapshot(value: str) -> str:
+    if value.endswith(".db.age"):
+        return value
+    if value.endswith(".db"):
+        raise UserError(
+            "is a plain snapshot, without the machine secrets that open what is in it: no new "
+            "castle could read it",
+            "name one that was made with an age key, FILE.db.age: `make age-key`, `make snapshot`",
+        )
+    raise UserError(
+        "is not the name of a snapshot", "write it like .state/etcd/NAME.db.age (`make snapshot`)"
+    )
+
+
+@dataclass(frozen=True)
+class Like:
+    """What an editor is told of a text that one of our own validators reads."""
+
+    pattern: re.Pattern[str]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Any limit that the field has beside, and the pattern."""
+        return {**handler(schema), "pattern": f"^{self.pattern.pattern}$"}
+
+
+SECRET = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"secure": {"type": "string"}},
+            "required": ["secure"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""A secret as it stands in a stack file: encrypted by the engine, or, where it must be, as text."""
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Network4 = Annotated[
+    IPv4Network, BeforeValidator(_network), Like(re.compile(rf"{_DOTTED}/\d{{1,2}}"))
+]
+Range = Annotated[
+    AddressRange,
+    BeforeValidator(AddressRange.parse),
+    WithJsonSchema({"type": "string", "pattern": rf"^\s*{_DOTTED}\s*-\s*{_DOTTED}\s*$"}),
+]
+Version = Annotated[str, BeforeValidator(_version), Like(_VERSION)]
+DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label), Like(DNS_LABEL)]
+HostName = Annotated[
+    StrictStr,
+    AfterValidator(host_name),
+    Like(re.compile(rf"({DNS_LABEL.pattern}\.)+(?!\d+$){DNS_LABEL.pattern}")),
+]
+Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
+SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
+Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(SECRET)]
+ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]
+SnapshotFile = Annotated[StrictStr, AfterValidator(_snapshot), Like(re.compile(r".*[^/]\.db\.age"))]
+Whole = Annotated[int, Field(strict=True)]
+Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
+TimeServer = Annotated[StrictStr, AfterValidator(_time_server)]
+Mirrors = Annotated[
+    dict[StrictStr, Annotated[tuple[Url, ...], Field(min_length=1)]],
+    BeforeValidator(lambda it: it or {}),
+    AfterValidator(_registries),
+]
+KernelArgument = Annotated[StrictStr, AfterValidator(_kernel_argument), Like(_KERNEL_ARGUMENT)]
+Patches = tuple[dict[str, Any], ...]
+CONTROL_PLANE_CORES = 2
+"""Least cores of a control plane that work."""
+CONTROL_PLANE_MIB = 2048
+"""Least memory of a control plane that works."""
+LONGEST_NAME = 47
+"""Longest name of a cluster: ``-control-plane-1`` is added, and a host name has 63 at most."""
+MOST_MIB = 4 * 1024 * 1024
+"""Proxmox' own limit for the memory of a machine, 4 TiB."""

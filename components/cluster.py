@@ -8,8 +8,6 @@ configuration is rendered for each role; what differs between nodes are patches 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pulumi
@@ -18,84 +16,17 @@ import yaml
 
 from components import credentials
 from components.bootstrap import Bootstrap
+from components.cluster_args import TalosClusterArgs
 from components.config_rollout import ConfigRollout
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
-from components.node_birth import NodeBirth, Seen
-from components.node_life import NodeLife, Upkeep
+from components.machine_config import node_patches, role_patch
+from components.node_birth import NodeBirth
+from components.node_life import NodeLife
 from components.node_ready import NodeReady
-from components.restore import Restore
-from settings import Node, Role, Settings
+from settings import Node, Role
 
-LONGHORN_PATH = "/var/lib/longhorn"
-"""Where Longhorn keeps its data inside of a node."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TalosClusterArgs:
-    """What cluster to make, of which machines."""
-
-    cluster_name: str
-    """Name of the cluster in kubeconfig and talosconfig."""
-    talos_version: str
-    """Talos version, with its leading v."""
-    kubernetes_version: str
-    """Kubernetes version, with its leading v."""
-    vip: IPv4Address
-    """Virtual IP of the Kubernetes API, on control planes only."""
-    nodes: Sequence[Node]
-    """The nodes, control planes first."""
-    machines: Mapping[str, pulumi.CustomResource]
-    """The machine of each node, by name: a config is sent once its machine runs."""
-    installer: pulumi.Input[str]
-    """The install image, which an upgrade uses."""
-    cidr: IPv4Network
-    """The network of the nodes."""
-    gateway: IPv4Address
-    """The router."""
-    nameservers: Sequence[IPv4Address]
-    """DNS servers."""
-    restore: Restore | None
-    """What it is restored from, if it is."""
-    ntp: Sequence[str]
-    """Time servers; none for Talos' own."""
-    registry_mirrors: Mapping[str, Sequence[str]]
-    """By registry: where its images are looked for first."""
-    secret_patches: bool
-    """Whether the nodes' own patches hold something that is encrypted in the stack file."""
-    seen: Mapping[str, Seen]
-    """By node: what is not as it should be with its machine; see ``node_birth.py``."""
-    upkeep: Upkeep
-    """What it takes to change nodes that live."""
-
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        installer: pulumi.Input[str],
-        machines: Mapping[str, pulumi.CustomResource],
-        seen: Mapping[str, Seen],
-        restore: Restore | None,
-    ) -> TalosClusterArgs:
-        """The cluster that a stack asks for."""
-        return cls(
-            cluster_name=settings.cluster.name,
-            talos_version=settings.cluster.talos,
-            kubernetes_version=settings.cluster.kubernetes,
-            vip=settings.cluster.vip,
-            nodes=settings.machines,
-            machines=machines,
-            installer=installer,
-            cidr=settings.network.cidr,
-            gateway=settings.network.gateway,
-            nameservers=settings.nameservers,
-            restore=restore,
-            ntp=settings.cluster.ntp,
-            registry_mirrors=settings.cluster.registry_mirrors,
-            secret_patches="nodes" in settings.encrypted,
-            seen=seen,
-            upkeep=Upkeep.of(settings),
-        )
+__all__ = ["TalosCluster", "TalosClusterArgs"]
 
 
 class TalosCluster(pulumi.ComponentResource):
@@ -370,102 +301,6 @@ def _of_birth(
         replacement_trigger=birth.births,
         replace_with=[machine],
     )
-
-
-def node_patches(node: Node, args: TalosClusterArgs) -> list[pulumi.Input[str]]:
-    """What a node's machine config has beside that of its role, as texts.
-
-    All of them are secret where one is: a list with one secret becomes a secret in the engine's
-    state, and what is a secret there is plain nowhere.
-    """
-    castle = node_documents(node, args) + shared_documents(args.ntp, args.registry_mirrors)
-    texts = [yaml.safe_dump(document) for document in [*castle, *node.patches]]
-    return [pulumi.Output.secret(text) if args.secret_patches else text for text in texts]
-
-
-def role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
-    """What all nodes of a cluster have in common beside Talos' defaults."""
-    patch: dict[str, Any] = {"machine": {"install": {"image": installer}}}
-    if all(node.role is Role.CONTROL_PLANE for node in nodes):
-        patch["cluster"] = {"allowSchedulingOnControlPlanes": True}
-    return patch
-
-
-def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
-    """What one node has of its own, as documents of a Talos machine config.
-
-    The static address stands here as well as in the nocloud drive, so that a node keeps it
-    whatever becomes of the drive. ``physical`` names the one network device of the machine.
-    """
-    interface: dict[str, Any] = {
-        "deviceSelector": {"physical": True},
-        "dhcp": False,
-        "addresses": [f"{node.address}/{args.cidr.prefixlen}"],
-        "routes": [{"network": "0.0.0.0/0", "gateway": str(args.gateway)}],
-    }
-    if node.role is Role.CONTROL_PLANE:
-        interface["vip"] = {"ip": str(args.vip)}
-    machine: dict[str, Any] = {
-        "install": {"diskSelector": {"size": f"== {node.os_disk_gib}GiB"}},
-        "network": {
-            "interfaces": [interface],
-            "nameservers": [str(server) for server in args.nameservers],
-        },
-        # Never the VIP, which stands on the same device.
-        "kubelet": {
-            "nodeIP": {"validSubnets": [f"{node.address}/32"]},
-            # On every node: a volume may be used where none is stored.
-            "extraMounts": [
-                {
-                    "destination": LONGHORN_PATH,
-                    "type": "bind",
-                    "source": LONGHORN_PATH if node.data_disk_gib is None else "/var/mnt/longhorn",
-                    "options": ["bind", "rshared", "rw"],
-                }
-            ],
-        },
-    }
-    documents: list[dict[str, Any]] = [
-        {"machine": machine},
-        # "off" in quotes: `machine.network.hostname` is refused beside this document, and so is
-        # a name beside auto: stable, which Talos generates (facts/end-to-end.md 1-4).
-        {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": node.name},
-    ]
-    if node.data_disk_gib is not None:
-        machine["nodeLabels"] = {"node.longhorn.io/create-default-disk": "true"}
-        documents.append(
-            {
-                "apiVersion": "v1alpha1",
-                "kind": "UserVolumeConfig",
-                "name": "longhorn",
-                "provisioning": {
-                    "diskSelector": {"match": data_disk_selector(node.data_disk_gib)},
-                    "minSize": f"{max(1, node.data_disk_gib - 1)}GiB",
-                    "grow": True,
-                },
-                "filesystem": {"type": "xfs"},
-            }
-        )
-    return documents
-
-
-def shared_documents(
-    ntp: Sequence[str], registry_mirrors: Mapping[str, Sequence[str]]
-) -> list[dict[str, Any]]:
-    """What the settings ask of every node's machine config (docs of Talos 1.13, "Reference")."""
-    documents: list[dict[str, Any]] = []
-    if ntp:
-        servers = {"servers": list(ntp)}
-        documents.append({"apiVersion": "v1alpha1", "kind": "TimeSyncConfig", "ntp": servers})
-    for registry, addresses in registry_mirrors.items():
-        mirror = {"name": registry, "endpoints": [{"url": address} for address in addresses]}
-        documents.append({"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", **mirror})
-    return documents
-
-
-def data_disk_selector(size_gib: int) -> str:
-    """A CEL expression that is true for the data disk alone: by its size, and never the OS disk."""
-    return f"!system_disk && disk.size >= {size_gib}u * GiB && disk.size < {size_gib + 1}u * GiB"
 
 
 def _typed_secrets(secrets: Any) -> talos.machine.MachineSecretsArgs:

@@ -20,9 +20,9 @@ from pulumi import dynamic
 
 from settings import compatibility
 from upkeep import talosctl
+from upkeep.cluster import Cluster
 from upkeep.errors import UpkeepError
 from upkeep.lock import one_at_a_time
-from upkeep.node import Cluster
 
 
 class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):

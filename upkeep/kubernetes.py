@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from upkeep import talosctl
+from upkeep.cluster import Cluster
 from upkeep.errors import UpkeepError
 from upkeep.lock import one_at_a_time
-from upkeep.node import Cluster
 from upkeep.talosctl import TalosctlError
 
 LIMIT = 3600

@@ -9,118 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from components.cluster_api import ApiError, ClusterApi, Object
+from components.cluster_api import ClusterApi
 from settings import compatibility
 from settings.models import Endpoint
-from upkeep import drain, snapshots, talosctl, volumes
-from upkeep.api import PatientApi
+from upkeep import drain, talosctl, volumes
+from upkeep.cluster import Cluster, Peer, Seen, look_of
 from upkeep.errors import UpkeepError
-from upkeep.etcd import Etcd, Member
+from upkeep.etcd import Member
 from upkeep.lock import one_at_a_time
 from upkeep.power import Power
-from upkeep.talosctl import Talosctl, TalosctlError
+from upkeep.talosctl import TalosctlError
 from upkeep.wait import NotYet, wait_for
 
 INSTALL_LIMIT = 900
 """Seconds that Talos has to pull an installer and write it to the disk."""
-_SCHEMATIC = "extensions.talos.dev/schematic"
-"""Annotation that Talos gives a node whose image came from an Image Factory."""
-_ADDRESSES = "/proc/net/fib_trie"
-"""Where a node's kernel writes which addresses are its own, a shared one included."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What Kubernetes tells of a node."""
-
-    boot_id: str
-    talos: str
-    schematic: str | None
-    is_ready: bool
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A node by its name and address."""
-
-    name: str
-    address: str
-
-
-class Cluster:
-    """The ways into a living cluster."""
-
-    def __init__(self, props: Mapping[str, Any]) -> None:
-        """Find a control plane that hands out a kubeconfig; raises ``UpkeepError``."""
-        self.props = props
-        self.control_planes = [
-            Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
-        ]
-        self.talos = Talosctl(props)
-        kubeconfig = self._kubeconfig()
-        self.api: ClusterApi = PatientApi.of(kubeconfig)
-        self._api_now = ClusterApi.of(kubeconfig)
-        self.etcd = Etcd(self.talos, [peer.address for peer in self.control_planes])
-
-    def _kubeconfig(self) -> str:
-        refusals = []
-        for peer in self.control_planes:
-            try:
-                return self.talos.run(peer.address, "kubeconfig", "-", "--merge=false", limit=30)
-            except TalosctlError as error:
-                refusals.append(str(error))
-        raise UpkeepError(
-            f"No control plane of {self.props['cluster']} answers: {'; '.join(refusals)}. Nothing "
-            "has been touched. Bring one back and run `up` again."
-        )
-
-    def seen(self, name: str) -> Seen | None:
-        """What Kubernetes tells of a node; None where it knows no such node."""
-        found = self._api_now.get(f"/api/v1/nodes/{name}")
-        return None if found is None else _seen(found)
-
-    def snapshot(self) -> None:
-        """Keep a snapshot of etcd."""
-        addresses = [member.address for member in self.etcd.members()]
-        archive = snapshots.take(self.props, addresses)
-        snapshots.keep(archive, self.props["cluster"], self.props.get("age_recipient"))
-
-    def snapshot_if_stale(self) -> None:
-        """Keep a snapshot of etcd, unless there is one of the last hour."""
-        if not snapshots.is_fresh(self.props["cluster"]):
-            self.snapshot()
-
-    def others_away(self, name: str) -> list[str]:
-        """The nodes beside one that are not ready."""
-        nodes = self.api.items("/api/v1/nodes")
-        away = [node["metadata"]["name"] for node in nodes if not _seen(node).is_ready]
-        return [other for other in away if other != name]
-
-    def carries_vip(self, peer: Peer) -> bool:
-        """Whether a control plane has the cluster's shared address."""
-        table = self.talos.run(peer.address, "read", _ADDRESSES)
-        return f"|-- {self.props['vip']}\n" in table
-
-    def wait_ready(self, name: str, what: str, not_boot: str = "") -> Seen:
-        """Wait until a node is ready, in another boot than ``not_boot``."""
-
-        def look() -> Seen:
-            try:
-                seen = self.seen(name)
-            except ApiError as error:
-                raise NotYet(str(error)) from None
-            if seen is None:
-                raise NotYet("Kubernetes does not know it")
-            if seen.boot_id == not_boot:
-                raise NotYet("it has not booted yet")
-            if not seen.is_ready:
-                raise NotYet("its kubelet is not ready")
-            return seen
-
-        return wait_for(look, self.props["return_s"], what)
 
 
 def tend(props: Mapping[str, Any], *, grows: bool) -> None:
@@ -288,7 +192,7 @@ def leave(props: Mapping[str, Any]) -> None:
         cluster = Cluster(props)
         api, name = cluster.api, str(props["node"])
         node = api.get(f"/api/v1/nodes/{name}")
-        is_alive = node is not None and _seen(node).is_ready
+        is_alive = node is not None and look_of(node).is_ready
         member: Member | None = None
         if props["control_plane"]:
             member = cluster.etcd.require_quorum_without(name, leaves=True)
@@ -315,14 +219,3 @@ def _empty(api: ClusterApi, props: Mapping[str, Any], *, is_alive: bool) -> None
             f"{error} {name} stays in the cluster and takes pods again. See to that, then run `up` "
             "again."
         ) from None
-
-
-def _seen(node: Object) -> Seen:
-    info = node["status"].get("nodeInfo", {})
-    conditions = node["status"].get("conditions", ())
-    return Seen(
-        boot_id=info.get("bootID", ""),
-        talos=info.get("osImage", "").removeprefix("Talos (").removesuffix(")"),
-        schematic=node["metadata"].get("annotations", {}).get(_SCHEMATIC),
-        is_ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
-    )

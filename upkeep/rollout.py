@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from upkeep import config_change, drain, talosctl
+from upkeep.cluster import Cluster, Peer, Seen
 from upkeep.errors import UpkeepError
 from upkeep.lock import one_at_a_time
-from upkeep.node import Cluster, Peer, Seen, Step
+from upkeep.node import Step
 from upkeep.static_pods import StaticPods
 from upkeep.talosctl import Talosctl, TalosctlError, UnreachableError
 from upkeep.wait import NotYet, wait_for

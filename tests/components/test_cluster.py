@@ -9,12 +9,8 @@ from typing import Any
 import pulumi_proxmoxve as proxmoxve
 import pytest
 
-from components.cluster import (
-    TalosCluster,
-    TalosClusterArgs,
-    data_disk_selector,
-    role_patch,
-)
+from components.cluster import TalosCluster, TalosClusterArgs
+from components.machine_config import data_disk_selector, role_patch
 from rehearsal import kinds, machine_config
 from rehearsal.record import Castle
 from rehearsal.rules.talos import configs

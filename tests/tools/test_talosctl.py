@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cluster import TalosClusterArgs, node_patches, role_patch
+from components.cluster import TalosClusterArgs
+from components.machine_config import node_patches, role_patch
 from settings import Role
 from tests.recorder import settings_with
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.upkeep.house import House, etcd, node, pod
 from upkeep import rollout
+from upkeep.cluster import Cluster
 from upkeep.drain import MARK
 from upkeep.errors import UpkeepError
-from upkeep.node import Cluster
 from upkeep.talosctl import Talosctl, TalosctlError, UnreachableError
 
 NAME = "castle-worker-1"

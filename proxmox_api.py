@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from settings.models import Endpoint
 
 ANSWER_LIMIT = 10
 """Seconds that Proxmox has to answer."""
+_POLL = 1
+"""Seconds between two looks at a task."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -54,3 +57,18 @@ def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]
             return json.load(answer)["data"]
 
     return call
+
+
+def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:
+    """Wait for a task, named by its UPID; what it failed of, empty where it went well.
+
+    Raises ``TimeoutError`` after ``limit`` seconds, and what ``call`` raises.
+    """
+    path = f"/nodes/{task.split(':')[1]}/tasks/{urllib.parse.quote(task, safe='')}/status"
+    until = time.monotonic() + limit
+    while (status := call(path))["status"] != "stopped":
+        if time.monotonic() >= until:
+            raise TimeoutError(f"Proxmox has not finished after {limit:.0f} s")
+        time.sleep(_POLL)
+    ended = str(status.get("exitstatus") or "OK")
+    return "" if ended.startswith(("OK", "WARNINGS")) else ended

@@ -8,7 +8,6 @@ machines, the comment of its pool, the beginning of its images' names.
 from __future__ import annotations
 
 import http.client
-import time
 import urllib.error
 import urllib.parse
 from collections.abc import Callable, Container, Iterator
@@ -22,7 +21,6 @@ from settings.models import Endpoint
 
 TASK_LIMIT = 300
 """Seconds that Proxmox may work at one thing."""
-_POLL = 1.0
 FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What a call may raise, an ``HTTPError`` among them."""
 
@@ -140,14 +138,8 @@ def _finish(call: Callable[..., Any], answer: Any) -> None:
     """Wait for the task that an answer names, if it names one."""
     if not (isinstance(answer, str) and answer.startswith("UPID:")):
         return
-    path = f"/nodes/{answer.split(':')[1]}/tasks/{urllib.parse.quote(answer, safe='')}/status"
-    until = time.monotonic() + TASK_LIMIT
-    while (task := call(path)).get("status") != "stopped":
-        if time.monotonic() > until:
-            raise TimeoutError(f"Proxmox has not finished after {TASK_LIMIT} s")
-        time.sleep(_POLL)
-    if task.get("exitstatus") not in ("OK", None) and "WARNINGS" not in task["exitstatus"]:
-        raise OSError(task["exitstatus"])
+    if failure := proxmox_api.wait_for(call, answer, TASK_LIMIT):
+        raise OSError(failure)
 
 
 def _reason(error: Exception) -> str:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import http.client
 import re
-import time
 import urllib.error
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +27,6 @@ ID_OFFSET = 100_000
 """A keeper's VM id is so much above its node's, or the next free one."""
 HIGHEST_ID = 999_999_999
 _TRIES = 100
-_PAUSE = 1
 _LONGEST = 58
 """Characters of a node's name in its keeper's: a name has 63, and ``-data`` is added."""
 
@@ -123,14 +120,12 @@ class Keeper:
         return str(path)
 
     def _await(self, task: str) -> None:
-        path = f"/nodes/{self.host}/tasks/{urllib.parse.quote(task, safe='')}/status"
-        until = time.monotonic() + LIMIT
-        while (status := self._ask(path))["status"] == "running":
-            if time.monotonic() >= until:
-                raise UpkeepError(f"Proxmox did not make {self._name} within {LIMIT} s.")
-            time.sleep(_PAUSE)
-        if not status.get("exitstatus", "OK").startswith(("OK", "WARNINGS")):
-            raise UpkeepError(f"Proxmox could not make {self._name}: {status['exitstatus']}.")
+        try:
+            failure = proxmox_api.wait_for(self._ask, task, LIMIT)
+        except TimeoutError:
+            raise UpkeepError(f"Proxmox did not make {self._name} within {LIMIT} s.") from None
+        if failure:
+            raise UpkeepError(f"Proxmox could not make {self._name}: {failure}.")
 
     def _ask(self, path: str, method: str = "GET", form: Mapping[str, str] | None = None) -> Any:
         try:

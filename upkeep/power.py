@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import time
 import urllib.error
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +15,6 @@ from upkeep.errors import UpkeepError
 LIMIT = 600
 """Seconds that a machine has to shut down, before its power is cut."""
 _ANSWER_LIMIT = 30
-_INTERVAL = 1
 _HARDWARE = ("cores", "memory", "sockets")
 
 
@@ -53,14 +50,12 @@ class Power:
             task = self._ask("POST", "status/reboot", {"timeout": str(LIMIT)})
         else:
             task = self._ask("POST", "status/start", {})
-        until = time.monotonic() + LIMIT + 60
-        path = f"/nodes/{self.host}/tasks/{urllib.parse.quote(task, safe='')}/status"
-        while (status := self._get_from(path))["status"] == "running":
-            if time.monotonic() >= until:
-                raise UpkeepError(f"Proxmox did not reboot VM {self.vm_id} within {LIMIT} s.")
-            time.sleep(_INTERVAL)
-        if not status.get("exitstatus", "OK").startswith(("OK", "WARNINGS")):
-            raise UpkeepError(f"Proxmox could not reboot VM {self.vm_id}: {status['exitstatus']}.")
+        try:
+            failure = proxmox_api.wait_for(self._get_from, task, LIMIT + 60)
+        except TimeoutError:
+            raise UpkeepError(f"Proxmox did not reboot VM {self.vm_id} within {LIMIT} s.") from None
+        if failure:
+            raise UpkeepError(f"Proxmox could not reboot VM {self.vm_id}: {failure}.")
 
     def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
         return self._get_from(f"/nodes/{self.host}/qemu/{self.vm_id}/{path}", method, form)

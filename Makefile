@@ -78,12 +78,12 @@ cancel: .venv/ready ## Take away the lock that a killed run left
 	@$(BIN)/python -m engine cancel --stack $(STACK) -- --yes
 
 e2e: .venv/ready-dev ## Bring the castle up and down on a simulated rack, with the real engine
-	@$(BIN)/python -m pytest -n 2 -rs tests/e2e
+	@CASTLE_E2E=all $(BIN)/python -m pytest -n 2 -rs tests/e2e
 
 e2e-tools: .venv/ready ## Build the control plane that the simulated rack runs; takes some minutes
 	@$(BIN)/python -m tests.e2e.tools.build
 
-e2e-full: .venv/ready-dev ## The same with every fault and every kill, one by one: an hour or two
+e2e-full: .venv/ready-dev ## The same with every fault and every kill, one by one: some hours
 	@CASTLE_E2E=full $(BIN)/python -m pytest -n 2 -rs tests/e2e
 
 rack: .venv/ready-dev ## Start a simulated rack, and say how to run the castle on it

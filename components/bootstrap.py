@@ -23,7 +23,7 @@ import pulumi
 from pulumi import dynamic
 
 from components import talos_call, wire
-from components.mutual_tls import context_of
+from components.mutual_tls import context_of, inputs_of
 from components.restore import SETTING, Restore, bootstrap_inputs
 from upkeep.archive import Archive, ArchiveError
 
@@ -64,9 +64,7 @@ class Bootstrap(dynamic.Resource, module="castle", name="Bootstrap"):
             resource_name,
             {
                 "node": node,
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
                 **bootstrap_inputs(restore),
             },
             opts,

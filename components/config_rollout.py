@@ -20,6 +20,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components.mutual_tls import inputs_of
 from components.node_life import Upkeep
 from settings import Node, Role
 from upkeep import config_change, rollout, talosctl
@@ -41,7 +42,7 @@ class ConfigRollout(dynamic.Resource, module="castle", name="ConfigRollout"):
     ) -> None:
         """Roll a role's ``configuration`` with a node's ``patches`` out to ``node``.
 
-        ``credentials`` are the Talos ``client_configuration`` of the cluster.
+        ``credentials`` are a ``credentials.Client`` of Talos.
         """
         super().__init__(
             ConfigRolloutProvider(),
@@ -60,9 +61,7 @@ class ConfigRollout(dynamic.Resource, module="castle", name="ConfigRollout"):
                 "control_plane": node.role is Role.CONTROL_PLANE,
                 "configuration": configuration,
                 "patches": patches,
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
             },
             opts,
         )

@@ -18,6 +18,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components.mutual_tls import inputs_of
 from settings import compatibility
 from upkeep import talosctl
 from upkeep.cluster import Cluster
@@ -58,9 +59,7 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
                 "control_planes": control_planes,
                 "age_recipient": age_recipient,
                 "return_s": return_s,
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, deleted_with=identity),
         )

@@ -16,6 +16,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components.mutual_tls import inputs_of
 from settings import compatibility
 from upkeep import kubernetes as upkeep
 from upkeep.errors import UpkeepError
@@ -48,9 +49,7 @@ class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersi
                 "kubernetes": kubernetes,
                 "control_planes": control_planes,
                 "return_s": return_s,
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
         )

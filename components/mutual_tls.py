@@ -9,8 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import pulumi
+
 CREDENTIALS = ("ca_certificate", "client_certificate", "client_key")
 """What the providers call them: base64 of PEM each."""
+
+
+def inputs_of(credentials: pulumi.Output[Any]) -> dict[str, pulumi.Output[str]]:
+    """The three ``CREDENTIALS`` as secret inputs of a resource, for its ``context_of``."""
+    return {name: pulumi.Output.secret(getattr(credentials, name)) for name in CREDENTIALS}
 
 
 def context_of(credentials: Mapping[str, Any]) -> ssl.SSLContext:

@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 import pulumi
 from pulumi import dynamic
 
+from components.mutual_tls import inputs_of
 from components.node_life import Upkeep
 from settings import Node, Role
-from settings.models import Endpoint
 from upkeep import rebirth
 from upkeep.errors import UpkeepError
 from upkeep.power import Power
@@ -65,9 +65,7 @@ class NodeBirth(dynamic.Resource, module="castle", name="NodeBirth"):
                 "seen": seen,
                 "births": None,
                 "access": pulumi.Output.secret(access),
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, depends_on=[machine], deleted_with=machine),
         )
@@ -117,7 +115,7 @@ def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
         case "blank":
             return True
         case "gone":
-            if _power(news).status():
+            if Power.of(news).status():
                 return True  # made a moment ago
             raise UpkeepError(
                 f"VM {int(news['vm_id'])} of {news['node']} is not on Proxmox any more, and the "
@@ -126,7 +124,7 @@ def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
             )
         case "off":
             # Switched on in this very run, if at all; a reset may have switched it off.
-            return _power(news).status() == "running" and rebirth.wait_for_answer(
+            return Power.of(news).status() == "running" and rebirth.wait_for_answer(
                 news["address"], rebirth.BOOT_LIMIT
             )
     return False
@@ -135,18 +133,6 @@ def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
 def _has_lost_disk(props: dict[str, Any]) -> bool:
     """Whether its data disk went with the former machine: a reset leaves it, and so does a wish."""
     return props["seen"] not in ("blank", "off") and not props["keeps_disk"]
-
-
-def _power(props: dict[str, Any]) -> Power:
-    return Power(
-        proxmox=Endpoint(
-            endpoint=props["proxmox_endpoint"],
-            insecure=props["proxmox_insecure"],
-            apiToken=props["proxmox_token"],
-        ),
-        host=props["host"],
-        vm_id=int(props["vm_id"]),
-    )
 
 
 def _kept(props: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components.mutual_tls import inputs_of
 from settings import Node, Role, Settings, compatibility
 from upkeep import node as upkeep
 from upkeep import talosctl
@@ -110,9 +111,7 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
                 "os_disk_gib": node.os_disk_gib,
                 "data_disk_gib": node.data_disk_gib,
                 "installer": installer,
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
         )

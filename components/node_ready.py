@@ -21,7 +21,7 @@ from pulumi import dynamic
 
 from components import control_plane
 from components.cluster_api import ApiError, ClusterApi
-from components.mutual_tls import context_of
+from components.mutual_tls import context_of, inputs_of
 
 LIMIT = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
@@ -63,9 +63,7 @@ class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
                 "control_plane": control_plane,
                 "endpoint": endpoint,
                 "restored": restored,
-                "ca_certificate": pulumi.Output.secret(credentials.ca_certificate),
-                "client_certificate": pulumi.Output.secret(credentials.client_certificate),
-                "client_key": pulumi.Output.secret(credentials.client_key),
+                **inputs_of(credentials),
             },
             opts,
         )

@@ -72,9 +72,7 @@ class Cluster:
 
     def snapshot(self) -> None:
         """Keep a snapshot of etcd."""
-        addresses = [member.address for member in self.etcd.members()]
-        archive = snapshots.take(self.props, addresses)
-        snapshots.keep(archive, self.props["cluster"], self.props.get("age_recipient"))
+        snapshots.renew(self.props, [member.address for member in self.etcd.members()])
 
     def snapshot_if_stale(self) -> None:
         """Keep a snapshot of etcd, unless there is one of the last hour."""

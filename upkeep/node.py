@@ -13,7 +13,6 @@ from typing import Any
 
 from components.cluster_api import ClusterApi
 from settings import compatibility
-from settings.models import Endpoint
 from upkeep import drain, talosctl, volumes
 from upkeep.cluster import Cluster, Peer, Seen, look_of
 from upkeep.errors import UpkeepError
@@ -40,7 +39,9 @@ def tend(props: Mapping[str, Any], *, grows: bool) -> None:
         if props["control_plane"]:
             for peer in _those_before(cluster, own):
                 Step(cluster, peer, is_control_plane=True).take(None, grows=False)
-        Step(cluster, own, is_control_plane=props["control_plane"]).take(_power(props), grows=grows)
+        Step(cluster, own, is_control_plane=props["control_plane"]).take(
+            Power.of(props), grows=grows
+        )
 
 
 def _those_before(cluster: Cluster, own: Peer) -> Iterator[Peer]:
@@ -52,18 +53,6 @@ def _those_before(cluster: Cluster, own: Peer) -> Iterator[Peer]:
     living = cluster.seen(own.name)
     if others and living and _is_old(cluster.props, living) and cluster.carries_vip(own):
         yield from (peer for peer in others if cluster.seen(peer.name))
-
-
-def _power(props: Mapping[str, Any]) -> Power:
-    return Power(
-        proxmox=Endpoint(
-            endpoint=props["proxmox_endpoint"],
-            insecure=props["proxmox_insecure"],
-            apiToken=props["proxmox_token"],
-        ),
-        host=props["host"],
-        vm_id=int(props["vm_id"]),
-    )
 
 
 def _is_old(props: Mapping[str, Any], seen: Seen) -> bool:

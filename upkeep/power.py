@@ -27,6 +27,19 @@ class Power:
     """The Proxmox node."""
     vm_id: int
 
+    @classmethod
+    def of(cls, props: Mapping[str, Any]) -> Power:
+        """The button of the machine that a resource's inputs name."""
+        return cls(
+            proxmox=Endpoint(
+                endpoint=props["proxmox_endpoint"],
+                insecure=props["proxmox_insecure"],
+                apiToken=props["proxmox_token"],
+            ),
+            host=props["host"],
+            vm_id=int(props["vm_id"]),
+        )
+
     def status(self) -> str:
         """``running`` or ``stopped``; empty where there is no such machine."""
         try:

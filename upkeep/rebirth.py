@@ -86,8 +86,7 @@ def _leave_etcd(others: list[str], props: Mapping[str, Any]) -> None:
     member = etcd.require_quorum_without(props["node"], leaves=True)
     if member:
         if not snapshots.is_fresh(props["cluster"]):
-            archive = snapshots.take(props, others)
-            snapshots.keep(archive, props["cluster"], props.get("age_recipient"))
+            snapshots.renew(props, others)
         etcd.leave(member, is_alive=False)
 
 

@@ -77,6 +77,11 @@ def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
     return path
 
 
+def renew(props: Mapping[str, Any], addresses: Iterable[str]) -> Path:
+    """Take a snapshot with the inputs of a resource, and keep it. Raises ``UpkeepError``."""
+    return keep(take(props, addresses), props["cluster"], props.get("age_recipient"))
+
+
 def kept(cluster: str) -> list[Path]:
     """The snapshots of a castle, oldest first."""
     name = re.compile(re.escape(cluster) + r"-\d{8}T\d{6}Z\.db(\.age)?")

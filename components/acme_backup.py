@@ -10,17 +10,15 @@ Leaves out how it is read from a living castle: engine/backup.py.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyrage
 
+from components.backup_place import BackupError, Folder, Place
 from settings import Problem, Settings, SettingsError
+from settings.backups import bucket_of
 
 SERVERS = {"staging": "acme-staging.json", "production": "acme.json"}
 """The file of each of Let's Encrypt's servers. In one file Traefik would go on with staging's
@@ -32,68 +30,7 @@ MOUNT = {"name": "backup", "mountPath": "/backup", "readOnly": True}
 """Where the init container of Traefik's pod finds them."""
 MOST = 1024 * 1024
 """Bytes that a Kubernetes Secret holds (kubernetes pkg/apis/core MaxSecretSize)."""
-OLDER = 4
-"""How many backups before the newest are kept."""
-PATH = "traefik.acme.backup.folder"
-
-
-class BackupError(Exception):
-    """What is kept cannot be read or written: one sentence."""
-
-
-class Folder:
-    """Backups in a folder, each under its name: the newest, and the ``OLDER`` before it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __str__(self) -> str:
-        return str(self._path)
-
-    def read(self, name: str) -> bytes | None:
-        """The newest of a name, if there is one. Raises ``BackupError``."""
-        try:
-            return (self._path / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise BackupError(f"{self._path / name} cannot be read: {error.strerror}") from None
-
-    def write(self, name: str, content: bytes) -> None:
-        """Make this the newest, whole or not at all, readable by its owner alone.
-
-        Raises ``BackupError``.
-        """
-        file = self._path / name
-        try:
-            # Elsewhere only the folder itself: where a share is not mounted, its place may be
-            # missing, and nothing must look as if it were kept.
-            ours = not self._path.is_absolute()
-            self._path.mkdir(mode=0o700, parents=ours, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path, prefix=".", suffix=name)  # 0600
-            try:
-                with os.fdopen(handle, "wb") as output:
-                    output.write(content)
-                    output.flush()
-                    os.fsync(output.fileno())
-                self._make_room(file)
-                Path(temporary).replace(file)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
-        except OSError as error:
-            raise BackupError(f"{file} cannot be written: {error.strerror}") from None
-
-    def _make_room(self, file: Path) -> None:
-        """Let each older one move on by one; the newest stays until another is in its place."""
-        for age in range(OLDER - 1, 0, -1):
-            with suppress(FileNotFoundError):
-                _older(file, age).replace(_older(file, age + 1))
-        with suppress(FileNotFoundError):
-            shutil.copy2(file, _older(file, 1))
-
-
-def _older(file: Path, age: int) -> Path:
-    return file.with_suffix(f".{age}{file.suffix}")
+PATH = "traefik.acme.backup.target"
 
 
 def name_of(stack: str, server: str) -> str:
@@ -101,9 +38,15 @@ def name_of(stack: str, server: str) -> str:
     return f"{stack}-{server}.age"
 
 
-def place_of(settings: Settings) -> Folder:
+def place_of(settings: Settings) -> Place:
     """Where a stack's backups are kept."""
-    return Folder(Path(settings.traefik.acme.backup.folder).expanduser())
+    target = settings.traefik.acme.backup.target
+    if settings.s3 is None or bucket_of(target) is None:
+        return Folder(Path(target).expanduser())
+    # Not above: it takes half a second, which only those pay who have a bucket.
+    from components.backup_bucket import BucketBackups
+
+    return BucketBackups(target, settings.s3)
 
 
 def seal(content: bytes, age_key: str) -> bytes:

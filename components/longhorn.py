@@ -15,10 +15,12 @@ import pulumi_kubernetes as kubernetes
 from components import control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
+from components.secret import make_secret
 from settings import Settings
-from settings.charts import Backup
+from settings.backups import S3, S3_SCHEME, VolumeBackup
 
 NAMESPACE = "longhorn-system"
+ACCOUNT_SECRET = "castle-backup"
 STORAGE_CLASS = "longhorn"
 """Longhorn's manager makes it after the release is deployed: what claims a volume waits for it."""
 
@@ -31,8 +33,10 @@ class LonghornArgs:
     """The Helm chart."""
     replicas: int
     """Copies of each volume; at most the number of nodes with a data disk."""
-    backup: Backup | None
+    backup: VolumeBackup | None
     """Where backups go, when, and how many are kept; none without."""
+    s3: S3 | None
+    """The account that a bucket is reached by; there is one where they go to a bucket."""
 
     @classmethod
     def of(cls, settings: Settings) -> LonghornArgs:
@@ -41,7 +45,14 @@ class LonghornArgs:
             chart=ChartSource.of("longhorn", settings.longhorn),
             replicas=settings.replicas,
             backup=settings.longhorn.backup,
+            s3=settings.s3,
         )
+
+    @property
+    def account(self) -> S3 | None:
+        """The account that backups need."""
+        in_bucket = self.backup is not None and self.backup.target.startswith(S3_SCHEME)
+        return self.s3 if in_bucket else None
 
 
 class Longhorn(pulumi.ComponentResource):
@@ -56,6 +67,9 @@ class Longhorn(pulumi.ComponentResource):
         super().__init__("ephemeral-castle:index:Longhorn", name, None, opts)
         self.storage_class = STORAGE_CLASS
         namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "privileged")
+        needed: list[pulumi.Resource] = [namespace]
+        if args.account:
+            needed.append(self._credentials(f"{name}-backup-account", args.account, namespace))
         release = kubernetes.helm.v3.Release(
             f"{name}-release",
             name="longhorn",
@@ -66,7 +80,7 @@ class Longhorn(pulumi.ComponentResource):
             timeout=1200,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[namespace],
+                depends_on=needed,
                 custom_timeouts=pulumi.CustomTimeouts(create="20m", update="20m", delete="20m"),
             ),
         )
@@ -74,7 +88,20 @@ class Longhorn(pulumi.ComponentResource):
             self._regular_backups(f"{name}-backup", args.backup, release)
         self.register_outputs({"storage_class": self.storage_class})
 
-    def _regular_backups(self, name: str, backup: Backup, release: pulumi.Resource) -> None:
+    def _credentials(
+        self, name: str, account: S3, namespace: pulumi.Resource
+    ) -> kubernetes.core.v1.Secret:
+        """What opens a bucket, in Longhorn's words (longhorn.io, Setting a Backup Target)."""
+        data = {
+            "AWS_ACCESS_KEY_ID": account.access_key,
+            "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
+            "AWS_ENDPOINTS": account.endpoint,
+            **({"AWS_CERT": account.certificate} if account.certificate else {}),
+        }
+        opts = pulumi.ResourceOptions(depends_on=[namespace])
+        return make_secret(self, name, ACCOUNT_SECRET, NAMESPACE, data, opts)
+
+    def _regular_backups(self, name: str, backup: VolumeBackup, release: pulumi.Resource) -> None:
         """Back up every volume that has no job of its own: Longhorn's group ``default``."""
         kubernetes.apiextensions.CustomResource(
             name,
@@ -112,7 +139,10 @@ def values(args: LonghornArgs) -> dict[str, Any]:
         "taintToleration": f"{control_plane.LABEL}:NoSchedule",
     }
     return {
-        "defaultBackupStore": {"backupTarget": args.backup.target if args.backup else ""},
+        "defaultBackupStore": {
+            "backupTarget": args.backup.target if args.backup else "",
+            "backupTargetCredentialSecret": ACCOUNT_SECRET if args.account else "",
+        },
         # The one that matters: replicas of the storage class.
         "persistence": {"defaultClass": True, "defaultClassReplicaCount": args.replicas},
         "defaultSettings": settings,

@@ -9,7 +9,6 @@ Leaves out several replicas: the ACME account belongs to one Traefik at a time.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -21,6 +20,7 @@ import pulumi_kubernetes as kubernetes
 from components import acme_backup, acme_challenge, control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
+from components.secret import make_secret
 from settings import Settings
 from settings.charts import DnsChallenge
 
@@ -121,7 +121,14 @@ class Traefik(pulumi.ComponentResource):
             ),
         )
         secrets = [
-            self._secret(f"{name}-{kind}", secret, namespace, data, ignored)
+            make_secret(
+                self,
+                f"{name}-{kind}",
+                secret,
+                NAMESPACE,
+                data,
+                pulumi.ResourceOptions(depends_on=[namespace], ignore_changes=ignored),
+            )
             for kind, secret, data, ignored in (
                 # What this castle began with: a backup of its own is no change to it. Empty in a
                 # first castle that will keep its own, which the first backup would change else.
@@ -144,28 +151,6 @@ class Traefik(pulumi.ComponentResource):
             ),
         )
         self.register_outputs({"address": self.address, "resolver": self.resolver})
-
-    def _secret(
-        self,
-        resource_name: str,
-        name: str,
-        namespace: pulumi.Resource,
-        data: Mapping[str, str],
-        ignored: list[str] | None,
-    ) -> kubernetes.core.v1.Secret:
-        # As the provider would make it of text: else it has a diff that cannot be ignored.
-        encoded = {key: b64encode(text.encode()).decode() for key, text in data.items()}
-        return kubernetes.core.v1.Secret(
-            resource_name,
-            metadata={"name": name, "namespace": NAMESPACE},
-            data=pulumi.Output.secret(encoded),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[namespace],
-                ignore_changes=ignored,
-                custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="2m"),
-            ),
-        )
 
 
 def values(args: TraefikArgs) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from doctor import (
     addresses,
     api,
+    backups,
     certificates,
     charts,
     hosts,
@@ -40,6 +41,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("Network", "addresses", addresses.check),
     ("Network", "DHCP", outside.dhcp),
     ("Castle", "certificates", certificates.check),
+    ("Castle", "backups", backups.check),
     ("Downloads", "Image Factory", image_factory.check),
     ("Downloads", "Image Factory from the hosts", image_factory.from_hosts),
     ("Downloads", "Longhorn", charts.longhorn),

@@ -39,6 +39,8 @@ class Probes:
     """The addresses of a host name; raises ``OSError``."""
     public_address: Callable[[IPv4Address], IPv4Address | None]
     """The address that a router has towards the internet, if it tells."""
+    connect: Callable[[str, int], None]
+    """Sees whether somebody answers at a host and port; raises ``OSError``."""
     cli_version: Callable[[], str]
     """The version of the Pulumi CLI, ``v3.259.0``; empty where there is none."""
 
@@ -52,6 +54,7 @@ class Probes:
             presence=presence.look,
             resolve=resolve,
             public_address=nat_pmp.public_address,
+            connect=connect,
             cli_version=lambda: cli_version(cli) if cli else "",
         )
 
@@ -60,6 +63,11 @@ def resolve(name: str) -> list[IPv4Address]:
     """The IPv4 addresses of a name, as this machine's own resolver knows them."""
     entries = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     return sorted({IPv4Address(entry[4][0]) for entry in entries})
+
+
+def connect(host: str, port: int) -> None:
+    """Open a connection, and close it again. Raises ``OSError``."""
+    socket.create_connection((host, port), timeout=web.LIMIT).close()
 
 
 def cli_version(command: Path) -> str:

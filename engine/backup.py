@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components import acme_backup, cluster_exec, traefik
-from components.acme_backup import BackupError
+from components.backup_place import BackupError, Place
 from components.cluster_api import ApiError, ClusterApi
 from engine import acme_json, acme_record, castle, helm_records
 from engine.ask import confirmed
@@ -209,7 +209,7 @@ def _keep(found: list[Found], settings: Settings, key: str) -> Iterator[Kept]:
         )
 
 
-def _before(place: acme_backup.Folder, name: str, key: str) -> bytes | None:
+def _before(place: Place, name: str, key: str) -> bytes | None:
     """What was kept last; nothing where it cannot be opened, and moves on as an older one."""
     sealed = place.read(name)
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from components import acme_backup
+from components.backup_place import BackupError
 from engine import acme_record, backup, castle
 from engine.ask import confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
@@ -62,13 +63,13 @@ def _is_kept(settings: Settings) -> bool:
     name = acme_backup.name_of(settings.stack, "production")
     try:
         return acme_backup.place_of(settings).read(name) is not None
-    except acme_backup.BackupError:
+    except BackupError:
         return False
 
 
 def _is_in_the_castle(session: Session, settings: Settings) -> bool:
     try:
         backup.look(session)
-    except (backup.NoCastleError, acme_backup.BackupError):
+    except (backup.NoCastleError, BackupError):
         return False
     return _is_known(settings)

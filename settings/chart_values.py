@@ -1,4 +1,4 @@
-"""What a setting of a chart may be: versions, shares, addresses of a repository, keys, tokens."""
+"""What a setting of a chart may be: versions, addresses of a repository, keys, tokens."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ from settings.values import DNS_LABEL, SECRET, Like, UserError, host_name
 
 _CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
-_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
-_FOLDER = re.compile(r"[^\s\x00]([^\x00\n]*[^\s\x00])?")
-_FIELD = r"[0-9*][0-9*/,-]*"
-_SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
 _DNS_PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -41,29 +37,6 @@ def _email(value: str) -> str:
     if _EMAIL.fullmatch(value):
         return value
     raise UserError("is not an e-mail address", "write it like me@example.org")
-
-
-def _nfs(value: str) -> str:
-    if _NFS.fullmatch(value):
-        return value
-    raise UserError(
-        "is not the address of an NFS share", "write it like nfs://192.168.1.5:/backups"
-    )
-
-
-def _folder(value: str) -> str:
-    if _FOLDER.fullmatch(value):
-        return value
-    raise UserError("is not the path of a folder", "write it like /mnt/nas/castle")
-
-
-def _schedule(value: str) -> str:
-    if _SCHEDULE.fullmatch(value):
-        return value
-    raise UserError(
-        "is not a schedule of five fields (crontab(5))",
-        'write minute, hour, day, month and weekday, as in "0 3 * * *"',
-    )
 
 
 _GIT_URL = re.compile(r"(ssh://[^\s/:@]+@|https://)[^\s/:@]+(:\d{1,5})?/[^\s?#]+")
@@ -182,9 +155,6 @@ Domain = Annotated[
     Like(re.compile(rf"({DNS_LABEL.pattern}\.)+(?!\d+$){DNS_LABEL.pattern}")),
 ]
 Email = Annotated[StrictStr, AfterValidator(_email), Like(_EMAIL)]
-Folder = Annotated[StrictStr, AfterValidator(_folder), Like(_FOLDER)]
-NfsShare = Annotated[StrictStr, AfterValidator(_nfs), Like(_NFS)]
-Schedule = Annotated[StrictStr, AfterValidator(_schedule), Like(_SCHEDULE)]
 GitUrl = Annotated[StrictStr, AfterValidator(_git_url), Like(_GIT_URL)]
 GitBranch = Annotated[StrictStr, AfterValidator(_git_branch), Like(_GIT_BRANCH)]
 RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path), Like(_REPOSITORY_PATH)]

@@ -10,6 +10,7 @@ from pydantic import (
     StrictStr,
 )
 
+from settings.backups import CertificateBackup, VolumeBackup
 from settings.chart_values import (
     AgeKey,
     ChartVersion,
@@ -18,14 +19,11 @@ from settings.chart_values import (
     DnsProvider,
     Domain,
     Email,
-    Folder,
     GitBranch,
     GitToken,
     GitUrl,
     Interval,
-    NfsShare,
     RepositoryPath,
-    Schedule,
 )
 from settings.group import Group
 from settings.values import Address, HostName, Range, Whole
@@ -40,24 +38,13 @@ class Chart(Group):
     """Address of the chart repository, or a local folder that holds the chart."""
 
 
-class Backup(Group):
-    """Where Longhorn keeps backups of all volumes, the certificates' among them, and how many."""
-
-    target: NfsShare
-    """An NFS share that outlives the castle: ``nfs://192.168.1.5:/backups``."""
-    schedule: Schedule = "0 3 * * *"
-    """When each volume is backed up: minute, hour, day, month, weekday, in UTC."""
-    retain: Annotated[Whole, Field(ge=1, le=100)] = 7
-    """How many backups of a volume are kept; Longhorn's own limit is 100."""
-
-
 class Longhorn(Chart):
     """Storage on the data disks."""
 
     replicas: Annotated[Whole, Field(ge=1, le=20)] | None = None
     """Copies of each volume; by default 2, or 1 where only one node carries a data disk."""
-    backup: Backup | None = None
-    """Regular backups to a share outside of the castle; none by default."""
+    backup: VolumeBackup | None = None
+    """Regular backups to outside of the castle; none by default."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
     chart_version: ChartVersion = "1.12.1"
     """Version of the chart: one whose values the castle writes."""
@@ -99,15 +86,6 @@ class DnsChallenge(Group):
     """Domains that get one certificate for themselves and every name right below them."""
 
 
-class AcmeBackup(Group):
-    """Where the ACME account and the certificates outlive the castle, encrypted for
-    ``sops.age_key``; without that key they are not kept."""
-
-    folder: Folder = ".state/certificates"
-    """A folder, from the project's own on; git ignores the one by default. What is in it is
-    encrypted. A folder that is missing is made, its parent is not."""
-
-
 class Acme(Group):
     """Certificates from Let's Encrypt."""
 
@@ -117,7 +95,7 @@ class Acme(Group):
     """``staging`` until all works: production has rate limits."""
     dns: DnsChallenge | None = None
     """DNS-01 in place of HTTP-01, which asks over port 80."""
-    backup: AcmeBackup = AcmeBackup()
+    backup: CertificateBackup = CertificateBackup()
 
 
 class Traefik(Chart):

@@ -18,6 +18,7 @@ from pydantic import (
     StrictStr,
 )
 
+from settings.backups import S3
 from settings.charts import Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
 from settings.group import Group
 from settings.plan import Node, Role, plan_nodes
@@ -238,6 +239,7 @@ class Settings(Group):
     whoami: Whoami
     flux: Flux | None = None
     sops: Sops = Sops()
+    s3: S3 | None = None
     upkeep: Upkeep = Upkeep()
 
     @property

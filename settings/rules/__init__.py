@@ -28,6 +28,11 @@ from settings.rules.addresses import (
     workers_have_a_first_address,
 )
 from settings.rules.advice import advice
+from settings.rules.backups import (
+    backups_leave_the_castle,
+    buckets_have_an_account,
+    snapshot_can_be_opened,
+)
 from settings.rules.machines import (
     data_disk_told_apart,
     kept_disks_are_there,
@@ -38,11 +43,9 @@ from settings.rules.machines import (
 from settings.rules.rule import Rule
 from settings.rules.services import (
     acme_production_needs_a_public_host,
-    backups_leave_the_castle,
     chart_repositories,
     host_network_needs_one_control_plane,
     not_public,
-    snapshot_can_be_opened,
 )
 
 __all__ = ["RULES", "advice", "broken", "not_public"]
@@ -67,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     overrides_keep_to_their_role,
     replicas_have_disks,
     backups_leave_the_castle,
+    buckets_have_an_account,
     snapshot_can_be_opened,
     data_disk_told_apart,
     kept_disks_are_there,

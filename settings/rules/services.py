@@ -1,58 +1,17 @@
-"""Rules on what runs in the castle: charts, certificates, backups."""
+"""Rules on what runs in the castle: charts and certificates."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from settings.charts import Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
-from settings.models import Cluster, Nodes, Proxmox
-from settings.plan import plan_nodes
+from settings.charts import Flux, Longhorn, MetalLB, Traefik, Whoami
+from settings.models import Nodes
 from settings.problems import Problem
 
 NOT_PUBLIC = ("example", "test", "invalid", "localhost", "local", "internal", "lan", "home.arpa")
 """Top-level names that no public certificate authority signs (RFC 2606, 6761, 6762, 8375, 9476)."""
-
-
-def backups_leave_the_castle(
-    longhorn: Longhorn,
-    cluster: Cluster,
-    nodes: Nodes,
-    proxmox: Proxmox,
-    metallb: MetalLB,
-) -> Iterator[Problem]:
-    """A backup on a machine of the castle goes when the castle goes."""
-    if longhorn.backup is None:
-        return
-    server = longhorn.backup.target.removeprefix("nfs://").partition(":")[0]
-    try:
-        address = IPv4Address(server)
-    except ValueError:
-        return  # a name: what it stands for is the network's to know
-    owners = {node.address: node.short_name for node in plan_nodes(cluster, nodes, proxmox)}
-    owners[cluster.vip] = "the VIP"
-    owner = owners.get(address) or ("MetalLB's pool" if address in metallb.pool else None)
-    if owner:
-        yield Problem(
-            "longhorn.backup.target",
-            longhorn.backup.target,
-            f"belongs to the castle itself ({owner}): the backups would go with it",
-            "name a share on another machine of the house",
-        )
-
-
-def snapshot_can_be_opened(cluster: Cluster, sops: Sops) -> Iterator[Problem]:
-    """A snapshot is encrypted for the castle's age key."""
-    if cluster.restore_from is not None and sops.age_key is None:
-        yield Problem(
-            "sops.age_key",
-            "missing",
-            f"cluster.restore_from {cluster.restore_from} is encrypted for it",
-            "put in the key that the snapshot was made with: "
-            "pulumi config set --secret --path ephemeral-castle:sops.age_key",
-        )
 
 
 def acme_production_needs_a_public_host(traefik: Traefik, whoami: Whoami) -> Iterator[Problem]:

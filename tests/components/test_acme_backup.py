@@ -9,7 +9,7 @@ import pyrage
 import pytest
 
 from components import acme_backup
-from components.acme_backup import BackupError, Folder
+from components.backup_place import BackupError, Folder
 from settings import Settings, SettingsError
 from tests.recorder import settings_with
 
@@ -24,7 +24,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def castle(folder: Path | str, key: str = KEY) -> Settings:
-    traefik = {"acme": {"backup": {"folder": str(folder)}}}
+    traefik = {"acme": {"backup": {"target": str(folder)}}}
     return settings_with(traefik=traefik, sops={"age_key": key})
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_put_back_is_said_with_a_cure(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         acme_backup.opened(settings)
     (problem,) = refused.value.problems
-    assert problem.path == "traefik.acme.backup.folder"
+    assert problem.path == "traefik.acme.backup.target"
     assert problem.reason == "homelab-staging.age: was encrypted for another key, or is damaged"
     assert "sops.age_key" in problem.cure
     assert KEY not in str(refused.value)

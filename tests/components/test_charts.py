@@ -12,16 +12,22 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from components import longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
-from settings.charts import Backup, DnsChallenge
+from settings.backups import S3, VolumeBackup
+from settings.charts import DnsChallenge
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")
 DNS = DnsChallenge.model_validate(
     {"provider": "desec", "credentials": {"DESEC_TOKEN": "abc"}, "wildcards": ["tazlab.net"]}
 )
-BACKUP = Backup(target="nfs://192.168.1.5:/backups")
+BACKUP = VolumeBackup(target="nfs://192.168.1.5:/backups")
+BUCKET = VolumeBackup(target="s3://castle@home/volumes")
+ACCOUNT = S3(
+    endpoint="https://192.168.1.5:9000", access_key="castle", secret_key=SecretStr("5eed1e55cafe")
+)
 KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
 """Keys of the charts' own values, one dotted path a line."""
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
@@ -48,8 +54,10 @@ def traefik_values(
     )
 
 
-def longhorn_values(backup: Backup | None = None) -> dict[str, Any]:
-    return longhorn.values(longhorn.LonghornArgs(chart=CHART, replicas=2, backup=backup))
+def longhorn_values(backup: VolumeBackup | None = None) -> dict[str, Any]:
+    return longhorn.values(
+        longhorn.LonghornArgs(chart=CHART, replicas=2, backup=backup, s3=ACCOUNT)
+    )
 
 
 def metallb_values(alone: bool) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def metallb_values(alone: bool) -> dict[str, Any]:
 def all_values(chart: str) -> list[dict[str, Any]]:
     """Every form that the values of a chart take."""
     return {
-        "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP)],
+        "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP), longhorn_values(BUCKET)],
         "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
         "traefik-41.3.0": [
             traefik_values("load-balancer"),

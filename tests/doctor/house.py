@@ -22,7 +22,7 @@ from doctor.context import Context
 from doctor.examine import Examined, examine
 from doctor.findings import Finding, Result
 from doctor.presence import Presence
-from doctor.probes import Probes
+from doctor.probes import Probes, connect
 from doctor.proxmox import Proxmox
 from settings import Settings, load
 from settings.load import TOKEN
@@ -129,6 +129,7 @@ class House:
             presence=self._look,
             resolve=self._resolve,
             public_address=lambda router: self.public,
+            connect=connect,
             cli_version=lambda: self.cli,
         )
 

@@ -56,7 +56,7 @@ def with_key(lab: Lab, folder: Path) -> Lab:
     made = lab.make("age-key")
     assert made.code == 0, made.output
     read_back(lab)
-    lab.set("traefik.acme.backup", {"folder": str(folder)})
+    lab.set("traefik.acme.backup", {"target": str(folder)})
     return lab
 
 

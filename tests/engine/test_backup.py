@@ -57,7 +57,7 @@ class Castle:
         config["ephemeral-castle:traefik"]["acme"]["server"] = server
         if key:
             config["ephemeral-castle:sops"] = {"age_key": key}
-            config["ephemeral-castle:traefik"]["acme"]["backup"] = {"folder": str(self.kept)}
+            config["ephemeral-castle:traefik"]["acme"]["backup"] = {"target": str(self.kept)}
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
         secret = {TOKEN, "ephemeral-castle:sops"}
         said = {k: {"value": v, "secret": k in secret} for k, v in texts.items()}

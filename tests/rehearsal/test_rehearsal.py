@@ -35,6 +35,17 @@ THREE_HOSTS = {
     },
 }
 
+BUCKET = {
+    "s3": {
+        "endpoint": "https://192.168.1.5:9000",
+        "access_key": "castle",
+        "secret_key": {"secure": "v1:closed"},
+    },
+    "longhorn.backup": {"target": "s3://castle@home/volumes"},
+    "traefik.acme.backup": {"target": "s3://castle@home/certificates"},
+    "sops.age_key": {"secure": "v1:closed"},
+}
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "host network": {"traefik.exposure": "host-network"},
     "host network, no workers": {
@@ -65,6 +76,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         }
     },
     "backups": {"longhorn.backup": {"target": "nfs://192.168.1.5:/backups"}},
+    "backups in a bucket": BUCKET,
     "charts of a registry": {
         f"{chart}.chart_repository": "oci://registry.example.org/charts"
         for chart in ("longhorn", "metallb", "traefik")
@@ -99,12 +111,32 @@ def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> 
     (job,) = castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
     (release,) = (r for r in castle.of_type(kinds.RELEASE) if r.plain("name") == "longhorn")
     store = release.plain("values")["defaultBackupStore"]
-    assert store == {"backupTarget": "nfs://192.168.1.5:/b"}
+    assert store == {"backupTarget": "nfs://192.168.1.5:/b", "backupTargetCredentialSecret": ""}
     assert job.plain("metadata")["namespace"] == release.plain("namespace")
     assert release.urn in castle.before(job)
     spec = job.plain("spec")
     assert (spec["task"], spec["groups"]) == ("backup", ["default"])
     assert (spec["cron"], spec["retain"]) == ("0 3 * * *", 3)
+
+
+def test_a_bucket_is_opened_before_longhorn_begins_and_its_key_is_a_secret(vary: Vary) -> None:
+    castle = vary(BUCKET).castle
+    (secret,) = (
+        r
+        for r in castle.of_type("kubernetes:core/v1:Secret")
+        if r.plain("metadata")["namespace"] == "longhorn-system"
+    )
+    (release,) = (r for r in castle.of_type(kinds.RELEASE) if r.plain("name") == "longhorn")
+    assert release.plain("values")["defaultBackupStore"] == {
+        "backupTarget": "s3://castle@home/volumes",
+        "backupTargetCredentialSecret": secret.plain("metadata")["name"],
+    }
+    assert secret.urn in castle.before(release)
+    assert secret.is_secret("data")
+    opened = {key: base64.b64decode(text) for key, text in secret.plain("data").items()}
+    assert opened["AWS_ENDPOINTS"] == b"https://192.168.1.5:9000"
+    assert opened["AWS_ACCESS_KEY_ID"] == b"castle"
+    assert set(opened) == {"AWS_ENDPOINTS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 def test_there_are_no_backups_unless_asked_for(homelab: Rehearsal) -> None:

@@ -10,6 +10,7 @@ import pyrage
 import pytest
 
 from components import acme_backup
+from components.backup_place import Folder
 
 CONTENT = b'{"letsencrypt": {}}\n'
 
@@ -17,7 +18,7 @@ CONTENT = b'{"letsencrypt": {}}\n'
 @pytest.mark.skipif(shutil.which("age") is None, reason="age is not on PATH")
 def test_a_backup_is_opened_by_hand_with_its_key_alone(tmp_path: Path) -> None:
     keys = [str(pyrage.x25519.Identity.generate()) for _ in range(2)]
-    acme_backup.Folder(tmp_path).write("a.age", acme_backup.seal(CONTENT, keys[0]))
+    Folder(tmp_path).write("a.age", acme_backup.seal(CONTENT, keys[0]))
 
     def opened(key: str) -> subprocess.CompletedProcess[bytes]:
         command = ["age", "-d", "-i", "-", str(tmp_path / "a.age")]

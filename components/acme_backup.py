@@ -84,16 +84,16 @@ def opened(settings: Settings) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for server, file in SERVERS.items():
         name = name_of(settings.stack, server)
-        try:
-            if sealed := place.read(name):
+        if sealed := _read(settings, place, name):
+            try:
                 found[file] = unseal(sealed, key).decode()
-        except (BackupError, UnicodeDecodeError) as error:
-            raise _refused(
-                settings,
-                f"{name}: {error}",
-                "bring the key back that it was made with (sops.age_key), or move the file away: "
-                "then Let's Encrypt is asked anew",
-            ) from None
+            except (BackupError, UnicodeDecodeError) as error:
+                raise _refused(
+                    settings,
+                    f"{name}: {error}",
+                    "bring the key back that it was made with (sops.age_key), or move the file "
+                    "away: then Let's Encrypt is asked anew",
+                ) from None
     size = sum(len(text.encode()) for text in found.values())
     if size > MOST:
         raise _refused(
@@ -104,6 +104,17 @@ def opened(settings: Settings) -> dict[str, str] | None:
             "that are not used any more out of your routes",
         )
     return found
+
+
+def _read(settings: Settings, place: Place, name: str) -> bytes | None:
+    try:
+        return place.read(name)
+    except BackupError as error:
+        raise _refused(
+            settings,
+            str(error),
+            "let it be read, or name another place: from an empty one Let's Encrypt is asked anew",
+        ) from None
 
 
 def _refused(settings: Settings, reason: str, cure: str) -> SettingsError:

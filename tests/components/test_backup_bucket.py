@@ -107,3 +107,13 @@ def test_the_account_of_the_settings_is_used_and_no_other(
     objects.put_object(Bucket="backups", Key=f"castle/certificates/{NAME}", Body=b"torn")
     with pytest.raises(SettingsError, match="is damaged"):
         acme_backup.opened(settings)
+    objects.delete_object(Bucket="backups", Key=f"castle/certificates/{NAME}")
+    assert acme_backup.opened(settings) == {}
+    for key in held(objects):
+        objects.delete_object(Bucket="backups", Key=key)
+    objects.delete_bucket(Bucket="backups")
+    with pytest.raises(SettingsError) as refused:
+        acme_backup.opened(settings)
+    (problem,) = refused.value.problems
+    assert "NoSuchBucket" in problem.reason and "sops.age_key" not in problem.cure
+    assert SECRET not in str(refused.value)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import s3_server
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import CHARTS, STAND_INS, Lab, missing
 from tests.e2e.rack.kubernetes.containers import VOLUMES
@@ -51,12 +52,12 @@ def assert_there(lab: Lab, contents: dict[str, bytes]) -> None:
     assert {file.name for file in volume(lab).iterdir()} == {FILES[it] for it in contents}
 
 
-def with_key(lab: Lab, folder: Path) -> Lab:
-    """A castle that keeps its certificates in a folder."""
+def with_key(lab: Lab, target: Path | str) -> Lab:
+    """A castle that keeps its certificates in a folder or a bucket."""
     made = lab.make("age-key")
     assert made.code == 0, made.output
     read_back(lab)
-    lab.set("traefik.acme.backup", {"target": str(folder)})
+    lab.set("traefik.acme.backup", {"target": str(target)})
     return lab
 
 
@@ -148,6 +149,45 @@ def test_a_dead_castle_goes_and_what_was_kept_stays(make_lab: MakeLab) -> None:
     up(lab)
     assert_there(lab, content)
     down(lab)
+
+
+@pytest.mark.skipif(bool(s3_server.missing()), reason=s3_server.missing())
+def test_certificates_and_volumes_go_to_buckets(make_lab: MakeLab, tmp_path: Path) -> None:
+    lab = make_lab("pve1")
+    with s3_server.served(tmp_path, TOKEN, "certificates", "volumes") as storage:
+        with_key(lab, f"s3://certificates@{s3_server.REGION}/homes/one")
+        lab.set("longhorn.backup", {"target": f"s3://volumes@{s3_server.REGION}/"})
+        account = {"endpoint": storage.endpoint, "access_key": s3_server.ACCESS_KEY}
+        lab.set("s3", account | {"certificate": storage.certificate})
+        hide(lab, "s3.secret_key", "not-the-right-one")
+        refused = lab.make("up")
+        assert refused.code != 0 and "SignatureDoesNotMatch" in refused.output
+        assert_empty(lab)
+        hide(lab, "s3.secret_key", TOKEN)
+        up(lab)
+        secret = lab.kubectl("/api/v1/namespaces/longhorn-system/secrets/castle-backup")["data"]
+        assert base64.b64decode(secret["AWS_SECRET_ACCESS_KEY"]).decode() == TOKEN
+        assert base64.b64decode(secret["AWS_CERT"]).decode() == storage.certificate
+        assert_no_diff(lab)
+
+        content = {"production": acme_json("production", "tazlab.net")}
+        put(lab, content)
+        place = "s3://certificates/homes/one/lab-production.age"
+        assert f"the account and 1 certificate in {place}" in down(lab)
+        kept = storage.buckets / "certificates" / "homes" / "one"
+        assert [it.name for it in kept.iterdir()] == ["lab-production.age"]
+        assert (
+            secrets_of(content["production"])[0].encode()
+            not in (kept / "lab-production.age").read_bytes()
+        )
+        up(lab)
+        assert_there(lab, content)
+        assert_no_diff(lab)
+    # Without its server nothing goes on unseen, but for the end.
+    silent = lab.make("up")
+    assert silent.code != 0 and "Could not connect to the endpoint URL" in silent.output
+    assert base64.b64encode(TOKEN.encode()).decode() in " ".join(lab.learn_secrets())
+    assert "cannot be kept" in down(lab)
 
 
 def test_a_token_for_the_dns_reaches_traefik_and_nobody_else(make_lab: MakeLab) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from components import longhorn, metallb, namespace, traefik
+from components import flux, longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
 from settings.backups import S3, VolumeBackup
 from settings.charts import DnsChallenge
@@ -77,6 +77,7 @@ def all_values(chart: str) -> list[dict[str, Any]]:
             traefik_values("load-balancer", kept={"acme.json": "{}"}),
             traefik_values("host-network", kept={"acme.json": "{}"}, dns=DNS),
         ],
+        "flux-operator-0.49.0": [flux.VALUES],
     }[chart]
 
 

@@ -244,6 +244,8 @@ def test_a_destroy_ends_whatever_became_of_flux(
 
 def spoil(api: ClusterApi, condition: str) -> None:
     """Make Flux dead (no controller runs) or stuck (they run, and let go of nothing)."""
+    # Or there would be nothing to hang on.
+    until(lambda: (api.get(SYNC) or {})["metadata"].get("finalizers"))
     deployments = "/apis/apps/v1/namespaces/flux-system/deployments"
     pods = "/api/v1/namespaces/flux-system/pods"
     if condition == "dead":
@@ -253,7 +255,6 @@ def spoil(api: ClusterApi, condition: str) -> None:
     if condition == "stuck":
         space = "/api/v1/namespaces/flux-system"
         api.merge(space, {"metadata": {"annotations": {ANNOTATION: STUCK}}})
-    assert (api.get(SYNC) or {})["metadata"]["finalizers"]  # or there is nothing to hang on
 
 
 def assert_flux_is_gone(api: ClusterApi) -> None:

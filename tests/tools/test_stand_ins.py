@@ -8,14 +8,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from copy import deepcopy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from components.chart import ChartSource
+from components.flux import FluxArgs, instance_spec, kustomization_spec, source_spec
 from tests.components.test_charts import all_values
 from tests.e2e.lab import STAND_INS
+from tests.e2e.rack.kubernetes import flux, manifests
 from tests.recorder import settings_with
 
 HELM = shutil.which("helm")
@@ -37,21 +43,38 @@ NAMESPACES = {
     "longhorn": "longhorn-system",
     "metallb": "metallb-system",
     "traefik": "traefik",
+    "flux-operator": "flux-system",
 }
-FORMS = [
-    (name, form)
-    for name in NAMESPACES
-    for form in range(len(all_values(f"{name}-{getattr(settings_with(), name).chart_version}")))
-]
+SETTINGS = settings_with(flux={"url": "https://github.com/me/manifests.git"})
+
+
+def chart(name: str) -> str:
+    """A chart with the version that is pinned: ``longhorn-1.12.1``."""
+    return f"{name}-{getattr(SETTINGS, name.removesuffix('-operator')).chart_version}"
+
+
+FORMS = [(name, form) for name in NAMESPACES for form in range(len(all_values(chart(name))))]
 """Each chart with each form that our values for it take."""
+
+ARGS = FluxArgs(
+    chart=ChartSource(name="flux-operator", version="0.49.0", repository="."),
+    url="https://github.com/me/manifests.git",
+    branch="main",
+    path="./apps",
+    interval="1m",
+    credentials={"username": "git", "password": "hidden"},
+    age_key="hidden",
+    kubeconfig="",
+    after=[],
+)
+"""Flux with all that it can be given."""
 
 Objects = dict[tuple[str, str], dict[str, Any]]
 """Kubernetes objects by their kinds and names."""
 
 
 def values_of(name: str, form: int) -> dict[str, Any]:
-    version = getattr(settings_with(), name).chart_version
-    return all_values(f"{name}-{version}")[form]
+    return all_values(chart(name))[form]
 
 
 def helm(
@@ -59,7 +82,7 @@ def helm(
 ) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
-    version = kubernetes or settings_with().cluster.kubernetes.removeprefix("v")
+    version = kubernetes or SETTINGS.cluster.kubernetes.removeprefix("v")
     return subprocess.run(
         [
             *(str(HELM), "template", name, folder / name, "--namespace", NAMESPACES[name]),
@@ -91,6 +114,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "an unknown level": ("metallb", {"controller": {"logLevel": "blah"}}),
     "two kinds of BGP": ("metallb", {"speaker": {"frr": {"enabled": True}}}),
+    "no switch": ("flux-operator", {"web": {"enabled": "no"}}),
+    "another unknown level": ("flux-operator", {"logLevel": "warn"}),
 }
 """What the charts refuse (facts/charts.md 2 and 3)."""
 
@@ -113,6 +138,7 @@ SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "another": ("longhorn", {"defaultSettings": {"deletingconfirmationflag": True}}),
     "a type beside the spec": ("traefik", {"service": {"type": "NodePort"}}),
     "what no volume has": ("traefik", {"persistence": {"foo": "bar"}}),
+    "a typo in the page": ("flux-operator", {"web": {"enable": False}}),
 }
 """What is silently nothing (facts/charts.md 2, 3 and 4)."""
 
@@ -130,7 +156,7 @@ def test_what_the_real_chart_overlooks_is_overlooked(
 
 
 @pytest.mark.parametrize("folder", SOURCES)
-@pytest.mark.parametrize("name", ["longhorn", "traefik"])
+@pytest.mark.parametrize("name", ["longhorn", "traefik", "flux-operator"])
 def test_an_old_kubernetes_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
     done = helm(folder, name, {}, tmp_path, kubernetes="1.20.0")
     assert done.returncode != 0 and "kubeVersion" in done.stderr
@@ -164,6 +190,84 @@ def test_with_our_values_it_is_as_the_real_one(name: str, form: int, tmp_path: P
         assert traits(document) == traits(real[key]), key
 
 
+@pytest.mark.skipif(not CHARTS.is_dir(), reason="CASTLE_CHARTS names no folder of charts")
+@pytest.mark.parametrize("name", flux.FILES)
+def test_what_the_operator_installs_is_as_the_real_thing(name: str) -> None:
+    ours, real = (
+        {(it["kind"], it["metadata"]["name"]): it for it in manifests.read_file(folder / file)}
+        for folder in (STAND_INS, CHARTS)
+        for file in [f"flux-distribution/{name}.yaml"]
+    )
+    assert ours.keys() - real.keys() == set()
+    assert {n for k, n in ours if k == "Deployment"} == {n for k, n in real if k == "Deployment"}
+    for key, document in ours.items():
+        assert traits(document) == traits(real[key]), key
+
+
+FLUX_KINDS: dict[str, tuple[str, str, dict[str, Any], list[tuple[str, Any]]]] = {
+    "an instance": (
+        "flux-operator",
+        "fluxinstances.fluxcd.controlplane.io",
+        instance_spec(),
+        [("distribution.version", None), ("components", ["source"]), ("cluster.type", "talos")],
+    ),
+    "a source": (
+        "source-controller",
+        "gitrepositories.source.toolkit.fluxcd.io",
+        source_spec(ARGS),
+        [("url", "git@github.com:me/x.git"), ("interval", "1 day"), ("secretRef.name", None)],
+    ),
+    "a Kustomization": (
+        "kustomize-controller",
+        "kustomizations.kustomize.toolkit.fluxcd.io",
+        kustomization_spec(ARGS),
+        [
+            ("sourceRef.kind", "Git"),
+            ("deletionPolicy", "orphan"),
+            ("prune", None),
+            ("decryption.provider", "age"),
+        ],
+    ),
+}
+"""Kinds that the castle has objects of: x, and what is refused of it."""
+
+
+@pytest.mark.parametrize("folder", SOURCES)
+@pytest.mark.parametrize("kind", FLUX_KINDS)
+def test_its_kinds_take_what_we_write_and_refuse_what_the_real_ones_refuse(
+    kind: str, folder: Path, tmp_path: Path
+) -> None:
+    file, name, spec, refused = FLUX_KINDS[kind]
+    if file == "flux-operator":
+        objects = render(folder, file, values_of(file, 0), tmp_path)
+    else:
+        read = manifests.read_file(folder / "flux-distribution" / f"{file}.yaml")
+        objects = {(it["kind"], it["metadata"]["name"]): it for it in read}
+    versions = objects["CustomResourceDefinition", name]["spec"]["versions"]
+    (schema,) = (v["schema"]["openAPIV3Schema"] for v in versions if v["storage"])
+    checker = jsonschema.Draft202012Validator(_closed(schema["properties"]["spec"]))
+    assert [error.message for error in checker.iter_errors(spec)] == []
+    for path, value in refused:
+        wrong = deepcopy(spec)
+        *places, last = path.split(".")
+        holder = reduce(dict.__getitem__, places, wrong)
+        if value is None:
+            del holder[last]
+        else:
+            holder[last] = value
+        assert not checker.is_valid(wrong), path
+
+
+def _closed(schema: Any) -> Any:
+    """A schema by which an unknown key is an error: the API would drop it without a word."""
+    if isinstance(schema, dict):
+        closed = {key: _closed(value) for key, value in schema.items()}
+        if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+            closed["additionalProperties"] = False
+        return closed
+    return schema
+
+
 def traits(document: dict[str, Any]) -> Any:
     """What the rack, the castle or a test sees of an object."""
     spec = document.get("spec") or {}
@@ -182,7 +286,8 @@ def traits(document: dict[str, Any]) -> Any:
             return spec.get("type", "ClusterIP"), ports, annotations
         case "CustomResourceDefinition":
             versions = {v["name"] for v in spec["versions"] if v["served"] and v["storage"]}
-            return spec["group"], spec["scope"], spec["names"]["kind"], versions
+            kept = (document["metadata"].get("annotations") or {}).get("helm.sh/resource-policy")
+            return spec["group"], spec["scope"], spec["names"]["kind"], versions, kept
         case "ConfigMap" if document["metadata"]["name"] == "longhorn-storageclass":
             made = yaml.safe_load(document["data"]["storageclass.yaml"])
             kept = ("metadata", "provisioner", "reclaimPolicy", "allowVolumeExpansion")

@@ -25,7 +25,8 @@ from .client import KubernetesClient
 SPACE = "/api/v1/namespaces/flux-system"
 ANNOTATION = "rack.simulated/flux"
 STUCK = "stuck"
-DISTRIBUTION = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent")) / "flux-distribution"
+STAND_INS = Path(__file__).parents[2] / "charts"
+DISTRIBUTION = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS) / "flux-distribution"
 FILES = (
     "source-controller",
     "kustomize-controller",

@@ -5,13 +5,15 @@ Leaves out a terminal and standard input: what is read here is a file.
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 import urllib.parse
 from collections.abc import Sequence
 
+# Not its client with threads: before Python 3.13 one that reads and one that writes harm each other
+# over TLS (python/cpython#124984), and an answer is lost now and then.
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
-from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from components.cluster_api import ANSWER_LIMIT, ApiError, ClusterApi
@@ -34,35 +36,44 @@ def run(
     query = [("container", container), ("stdout", "true"), ("stderr", "true")]
     query += [("command", word) for word in command]
     address = "wss" + api.endpoint.removeprefix("https") + f"/api/v1/namespaces/{namespace}"
-    said: dict[int, bytes] = {OUTPUT: b"", COMPLAINT: b"", STATUS: b""}
-    until = time.monotonic() + limit
+    address += f"/pods/{pod}/exec?{urllib.parse.urlencode(query)}"
     try:
-        with connect(
-            f"{address}/pods/{pod}/exec?{urllib.parse.urlencode(query)}",
-            ssl=api.tls,
-            subprotocols=[PROTOCOL],
-            proxy=None,  # the cluster is in the house: no proxy leads there
-            open_timeout=min(limit, ANSWER_LIMIT),
-            close_timeout=1,
-            max_size=MOST,
-        ) as socket:
-            while not said[STATUS]:
-                message = socket.recv(timeout=max(0.0, until - time.monotonic()), decode=False)
-                if message and message[0] in said:
-                    said[message[0]] += message[1:]
-                if len(said[OUTPUT]) > MOST:
-                    raise ApiError(f"what {pod} says has no end")
+        said = asyncio.run(_ask(api, address, limit))
     except InvalidStatus as error:
         raise ApiError(
             f"the Kubernetes API answers {error.response.status_code} when asked to run a command "
             f"in {pod}"
         ) from None
     except (OSError, WebSocketException) as error:
-        raise ApiError(f"no command can be run in {pod}: {error or 'no answer'}") from None
+        raise ApiError(f"no command can be run in {pod}: {str(error) or 'no answer'}") from None
+    if len(said[OUTPUT]) > MOST:
+        raise ApiError(f"what {pod} says has no end")
     if not _is_success(said[STATUS]):
         complaint = said[COMPLAINT].decode(errors="replace").strip()
         raise ApiError(f"a command in {pod} failed: {complaint or 'without a word'}")
     return said[OUTPUT]
+
+
+async def _ask(api: ClusterApi, address: str, limit: float) -> dict[int, bytes]:
+    """All that is said until the status, by channel; no more of it than a little above ``MOST``."""
+    said: dict[int, bytes] = {OUTPUT: b"", COMPLAINT: b"", STATUS: b""}
+    async with (
+        asyncio.timeout(limit),
+        connect(
+            address,
+            ssl=api.tls,
+            subprotocols=[PROTOCOL],
+            proxy=None,  # the cluster is in the house: no proxy leads there
+            open_timeout=min(limit, ANSWER_LIMIT),
+            close_timeout=1,
+            max_size=MOST,
+        ) as socket,
+    ):
+        while not said[STATUS] and len(said[OUTPUT]) <= MOST:
+            message = await socket.recv(decode=False)
+            if message and message[0] in said:
+                said[message[0]] += message[1:]
+    return said
 
 
 def _is_success(status: bytes) -> bool:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 import trustme
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 
 from components import cluster_exec
 from components.cluster_api import ApiError, ClusterApi
 
+T = TypeVar("T")
 COMMAND = ["sh", "-c", "cat /data/a b.json"]
 SUCCESS = b"\x03" + json.dumps({"status": "Success"}).encode()
 FAILURE = b"\x03" + json.dumps({"status": "Failure", "message": "exit code 1"}).encode()
@@ -24,7 +27,8 @@ class Pods:
     """An API that wants a client certificate, and lets commands run as a test says."""
 
     def __init__(self) -> None:
-        self.answer: Callable[[ServerConnection], None] = lambda _: None
+        self.answer: Callable[[ServerConnection], Awaitable[None]]
+        self.says()
         self.paths: list[str] = []
         self.protocols: list[str | None] = []
         authority = trustme.CA()
@@ -35,26 +39,51 @@ class Pods:
         ours = ssl.create_default_context()
         authority.configure_trust(ours)
         authority.issue_cert("me@example.org").configure_cert(ours)
-        self.server: Server = serve(
-            self._handle, "127.0.0.1", 0, ssl=theirs, subprotocols=[cluster_exec.PROTOCOL]
-        )
-        port = self.server.socket.getsockname()[1]
-        self.api = ClusterApi(f"https://127.0.0.1:{port}", ours)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._server = self._there(self._serve(theirs))
+        (socket,) = self._server.sockets
+        self.api = ClusterApi(f"https://127.0.0.1:{socket.getsockname()[1]}", ours)
 
-    def _handle(self, connection: ServerConnection) -> None:
+    async def _serve(self, tls: ssl.SSLContext) -> Server:
+        protocols = [cluster_exec.PROTOCOL]
+        return await serve(self._handle, "127.0.0.1", 0, ssl=tls, subprotocols=protocols)
+
+    def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have something done where the server runs."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+
+    async def _handle(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         self.paths.append(connection.request.path)
         self.protocols.append(connection.subprotocol)
-        self.answer(connection)
+        await self.answer(connection)
 
     def says(self, *messages: bytes) -> None:
         """Answer with these, and hang up."""
 
-        def answer(connection: ServerConnection) -> None:
+        async def answer(connection: ServerConnection) -> None:
             for message in messages:
-                connection.send(message)
+                await connection.send(message)
 
         self.answer = answer
+
+    def stop(self) -> None:
+        """Answer nobody any more."""
+
+        async def stop() -> None:
+            self._server.close()
+            await self._server.wait_closed()
+
+        self._there(stop())
+
+    def close(self) -> None:
+        """End all that was begun."""
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def run(self, limit: float = 10) -> bytes:
         """Run the command."""
@@ -64,11 +93,8 @@ class Pods:
 @pytest.fixture
 def pods() -> Iterator[Pods]:
     found = Pods()
-    thread = threading.Thread(target=found.server.serve_forever)
-    thread.start()
     yield found
-    found.server.shutdown()
-    thread.join()
+    found.close()
 
 
 def test_a_command_is_asked_for_as_the_api_wants_it(pods: Pods) -> None:
@@ -109,20 +135,17 @@ def test_an_answer_that_is_cut_off_is_none(pods: Pods, messages: tuple[bytes, ..
 
 
 def test_a_node_that_never_answers_is_given_up(pods: Pods) -> None:
-    over = threading.Event()
-
-    def silent(_: ServerConnection) -> None:
-        over.wait(30)
+    async def silent(_: ServerConnection) -> None:
+        await asyncio.sleep(30)  # and is told to end before
 
     pods.answer = silent
-    with pytest.raises(ApiError, match="no command can be run in traefik-0"):
+    with pytest.raises(ApiError, match="no command can be run in traefik-0: no answer"):
         pods.run(limit=0.2)
-    over.set()
 
 
 def test_an_api_that_is_not_there_or_refuses_is_named(pods: Pods) -> None:
-    pods.server.shutdown()
-    with pytest.raises(ApiError, match="no command can be run in traefik-0: .*refused"):
+    pods.stop()
+    with pytest.raises(ApiError, match="no command can be run in traefik-0: .*Connect call failed"):
         pods.run()
 
 

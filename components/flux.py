@@ -77,6 +77,8 @@ class FluxArgs:
             }
         elif flux.token is not None:
             credentials = {"username": flux.username, "password": flux.token.get_secret_value()}
+        if flux.certificate is not None:
+            credentials["ca.crt"] = flux.certificate
         return cls(
             chart=ChartSource.of("flux-operator", flux),
             url=flux.url,

@@ -10,12 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from cryptography import x509
 from pydantic import AfterValidator, Field, StrictStr
 
 from settings.chart_values import Credential
 from settings.group import Group
-from settings.values import Like, Url, UserError, Whole
+from settings.values import Certificate, Like, Url, UserError, Whole
 
 S3_SCHEME = "s3://"
 _PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#]*)")
@@ -82,16 +81,6 @@ def _access_key(value: str) -> str:
     raise UserError("is not the id of an access key", "write it as the server shows it")
 
 
-def _certificate(value: str) -> str:
-    try:
-        x509.load_pem_x509_certificates(value.encode())
-    except ValueError:
-        raise UserError(
-            "is not a certificate in PEM", "paste all lines of it, from -----BEGIN CERTIFICATE on"
-        ) from None
-    return value
-
-
 class S3(Group):
     """The account of an S3-compatible server, for targets that begin with ``s3://``."""
 
@@ -101,7 +90,7 @@ class S3(Group):
     """Id of an access key that may list, read, write and delete in the buckets."""
     secret_key: Credential
     """Its secret half; only by ``pulumi config set --secret --path``."""
-    certificate: Annotated[StrictStr, AfterValidator(_certificate)] | None = None
+    certificate: Certificate | None = None
     """Certificate (PEM) of the authority that the server's own is signed by, or itself, where it is
     none that everybody trusts."""
 

@@ -26,7 +26,7 @@ from settings.chart_values import (
     RepositoryPath,
 )
 from settings.group import Group
-from settings.values import Address, HostName, Range, Whole
+from settings.values import Address, Certificate, HostName, Range, Whole
 
 
 class Chart(Group):
@@ -140,6 +140,9 @@ class Flux(Chart):
     token: GitToken | None = None
     """Access token or password, for ``https://``; only by ``pulumi config set --secret``. None
     for a public repository."""
+    certificate: Certificate | None = None
+    """Certificate (PEM) of the authority that the git server's own is signed by, or itself, where
+    it is none that everybody trusts; for ``https://``."""
     # renovate: datasource=docker depName=ghcr.io/controlplaneio-fluxcd/charts/flux-operator
     chart_version: ChartVersion = "0.49.0"
     """Version of the Flux Operator's chart, and with it of Flux: the operator brings it along."""

@@ -38,6 +38,13 @@ def secret_fits_its_url(flux: Flux | None) -> Iterator[Problem]:
                 "is of no use over SSH",
                 "take it out, or write flux.url with https://",
             )
+        if flux.certificate is not None:
+            yield Problem(
+                "flux.certificate",
+                "set",
+                "is of no use over SSH, where flux.known_hosts says who the server is",
+                "take it out, or write flux.url with https://",
+            )
         return
     for name in ("deploy_key", "known_hosts"):
         if getattr(flux, name) is not None:

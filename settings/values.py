@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Annotated, Any
 
+from cryptography import x509
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -222,6 +223,16 @@ def _snapshot(value: str) -> str:
     )
 
 
+def _certificate(value: str) -> str:
+    try:
+        x509.load_pem_x509_certificates(value.encode())
+    except ValueError:
+        raise UserError(
+            "is not a certificate in PEM", "paste all lines of it, from -----BEGIN CERTIFICATE on"
+        ) from None
+    return value
+
+
 @dataclass(frozen=True)
 class Like:
     """What an editor is told of a text that one of our own validators reads."""
@@ -264,6 +275,7 @@ HostName = Annotated[
     Like(re.compile(rf"({DNS_LABEL.pattern}\.)+(?!\d+$){DNS_LABEL.pattern}")),
 ]
 Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
+Certificate = Annotated[StrictStr, AfterValidator(_certificate)]
 SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
 Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(SECRET)]
 ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pulumi
 import pytest
+import trustme
 
 from components import flux, flux_health, flux_ready, flux_uninstall
 from components.cluster_api import ApiError, ClusterApi
@@ -56,6 +57,17 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # What is asked for --------------------------------------------------------------------------------
+
+
+def test_a_server_that_signs_for_itself_is_trusted_by_its_certificate() -> None:
+    pem = trustme.CA().cert_pem.bytes().decode()
+    private = {"url": "https://git.home.arpa/me/x.git", "token": "5eed1e55", "certificate": pem}
+    for settings in (private, {key: it for key, it in private.items() if key != "token"}):
+        castle = built(flux=settings)
+        assert spec(castle, "flux-source")["secretRef"] == {"name": "castle-git"}
+        data = sent(one(castle, "flux-castle-git"))["stringData"]
+        assert data.pop("ca.crt") == pem
+        assert data == ({"username": "git", "password": "5eed1e55"} if "token" in settings else {})
 
 
 def test_a_repository_over_ssh_is_followed_with_its_key_and_decrypted() -> None:

@@ -31,6 +31,8 @@ class GitRepository:
         """Password of the user ``git``."""
         self.url = ""
         """``https://127.0.0.1:PORT/manifests.git``."""
+        self.certificate = ""
+        """The authority that signed the server's own, as PEM; nobody else trusts it."""
         self.tree.mkdir(parents=True)
         self._git("init", "-q", "--bare", "--initial-branch=main", str(self.bare))
         self._git("init", "-q", "--initial-branch=main")
@@ -112,7 +114,9 @@ def served(repository: GitRepository) -> Iterator[GitRepository]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    repository.certificate = authority.cert_pem.bytes().decode()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     repository.url = f"https://127.0.0.1:{server.server_port}/manifests.git"
     thread = threading.Thread(target=server.serve_forever)

@@ -62,6 +62,7 @@ def follow(lab: Lab, repository: GitRepository) -> None:
     """Write Flux into the stack file, but for its secrets."""
     lab.set("flux.url", repository.url)
     lab.set("flux.path", "./apps")
+    lab.set("flux.certificate", repository.certificate)
     lab.set("flux.chart_repository", str(CHARTS))
 
 

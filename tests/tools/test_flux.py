@@ -1,14 +1,13 @@
-"""The real chart takes our values, and the real kinds take our objects.
+"""The kinds of Flux take our objects: those of our stand-ins, and the real ones.
 
-Both are found in the folder that CASTLE_CHARTS names: ``flux-operator``, and the manifests of Flux
-that the operator brings along in ``flux-distribution``.
+The real ones are found in the folder that CASTLE_CHARTS names: ``flux-operator``, the chart, and
+the manifests of Flux that the operator brings along in ``flux-distribution``.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+from copy import deepcopy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,8 @@ import yaml
 
 from components import flux
 from components.chart import ChartSource
-
-HELM = shutil.which("helm")
-CHARTS = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent"))
-CHART, DISTRIBUTION = CHARTS / "flux-operator", CHARTS / "flux-distribution"
+from tests.e2e.rack.kubernetes import manifests
+from tests.tools.test_stand_ins import HELM, SOURCES, render
 
 ARGS = flux.FluxArgs(
     chart=ChartSource(name="flux-operator", version="0.49.0", repository="oci://nowhere"),
@@ -37,38 +34,64 @@ ARGS = flux.FluxArgs(
 
 
 @pytest.mark.skipif(HELM is None, reason="helm is not on PATH")
-@pytest.mark.skipif(not CHART.is_dir(), reason="CASTLE_CHARTS holds no flux-operator")
-def test_the_chart_renders_and_brings_the_kind_of_its_instance(tmp_path: Path) -> None:
-    metadata = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", SOURCES)
+def test_the_chart_brings_the_kind_of_its_instance(folder: Path, tmp_path: Path) -> None:
+    metadata = yaml.safe_load((folder / "flux-operator" / "Chart.yaml").read_text(encoding="utf-8"))
     assert metadata["version"] == ARGS.chart.version
-    file = tmp_path / "values.yaml"
-    file.write_text(yaml.safe_dump(flux.VALUES), encoding="utf-8")
-    done = subprocess.run(
-        [str(HELM), "template", "flux", CHART, "--kube-version", "1.36.3", "-f", file],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    documents = [it for it in yaml.safe_load_all(done.stdout) if it]
-    assert {"Deployment", "CustomResourceDefinition"} <= {it["kind"] for it in documents}
-    accepts(documents, "FluxInstance", "v1", flux.instance_spec())
+    documents = list(render(folder, "flux-operator", flux.VALUES, tmp_path).values())
+    refused = [("distribution.version", None), ("components", ["source"]), ("cluster.type", "bare")]
+    takes(documents, "FluxInstance", flux.instance_spec(), refused)
 
 
-@pytest.mark.skipif(not DISTRIBUTION.is_dir(), reason="CASTLE_CHARTS holds no flux-distribution")
+@pytest.mark.parametrize("folder", SOURCES)
 @pytest.mark.parametrize(
-    ("file", "kind", "spec"),
+    ("name", "kind", "spec", "refused"),
     [
-        ("source-controller.yaml", "GitRepository", flux.source_spec(ARGS)),
-        ("kustomize-controller.yaml", "Kustomization", flux.kustomization_spec(ARGS)),
+        (
+            "source-controller",
+            "GitRepository",
+            flux.source_spec(ARGS),
+            [("url", "git@github.com:me/x.git"), ("interval", "1 day"), ("secretRef.name", None)],
+        ),
+        (
+            "kustomize-controller",
+            "Kustomization",
+            flux.kustomization_spec(ARGS),
+            [
+                ("sourceRef.kind", "Git"),
+                ("deletionPolicy", "orphan"),
+                ("prune", None),
+                ("decryption.provider", "age"),
+            ],
+        ),
     ],
+    ids=["source", "Kustomization"],
 )
-def test_the_kinds_of_flux_take_our_objects(file: str, kind: str, spec: dict[str, Any]) -> None:
-    text = (DISTRIBUTION / file).read_text(encoding="utf-8")
-    documents = [it for it in yaml.safe_load_all(text) if it]
+def test_the_kinds_of_flux_take_our_objects(
+    name: str, kind: str, spec: dict[str, Any], refused: list[tuple[str, Any]], folder: Path
+) -> None:
+    documents = manifests.read_file(folder / "flux-distribution" / f"{name}.yaml")
+    takes(documents, kind, spec, refused)
+
+
+def takes(
+    documents: list[dict[str, Any]],
+    kind: str,
+    spec: dict[str, Any],
+    refused: list[tuple[str, Any]],
+) -> None:
+    """See that a kind takes a spec, and none with a change: at a path, a value or nothing."""
     accepts(documents, kind, "v1", spec)
-    with pytest.raises(jsonschema.ValidationError):
-        accepts(documents, kind, "v1", spec | {"intervall": "1m"})
+    for path, value in [*refused, ("intervall", "1m")]:
+        wrong = deepcopy(spec)
+        *places, last = path.split(".")
+        holder = reduce(dict.__getitem__, places, wrong)
+        if value is None:
+            del holder[last]
+        else:
+            holder[last] = value
+        with pytest.raises(jsonschema.ValidationError):
+            accepts(documents, kind, "v1", wrong)
 
 
 def accepts(documents: list[dict[str, Any]], kind: str, version: str, spec: dict[str, Any]) -> None:

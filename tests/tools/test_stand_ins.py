@@ -8,17 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from copy import deepcopy
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
-from components.chart import ChartSource
-from components.flux import FluxArgs, instance_spec, kustomization_spec, source_spec
 from tests.components.test_charts import all_values
 from tests.e2e.lab import STAND_INS
 from tests.e2e.rack.kubernetes import flux, manifests
@@ -55,19 +50,6 @@ def chart(name: str) -> str:
 
 FORMS = [(name, form) for name in NAMESPACES for form in range(len(all_values(chart(name))))]
 """Each chart with each form that our values for it take."""
-
-ARGS = FluxArgs(
-    chart=ChartSource(name="flux-operator", version="0.49.0", repository="."),
-    url="https://github.com/me/manifests.git",
-    branch="main",
-    path="./apps",
-    interval="1m",
-    credentials={"username": "git", "password": "hidden"},
-    age_key="hidden",
-    kubeconfig="",
-    after=[],
-)
-"""Flux with all that it can be given."""
 
 Objects = dict[tuple[str, str], dict[str, Any]]
 """Kubernetes objects by their kinds and names."""
@@ -202,70 +184,6 @@ def test_what_the_operator_installs_is_as_the_real_thing(name: str) -> None:
     assert {n for k, n in ours if k == "Deployment"} == {n for k, n in real if k == "Deployment"}
     for key, document in ours.items():
         assert traits(document) == traits(real[key]), key
-
-
-FLUX_KINDS: dict[str, tuple[str, str, dict[str, Any], list[tuple[str, Any]]]] = {
-    "an instance": (
-        "flux-operator",
-        "fluxinstances.fluxcd.controlplane.io",
-        instance_spec(),
-        [("distribution.version", None), ("components", ["source"]), ("cluster.type", "talos")],
-    ),
-    "a source": (
-        "source-controller",
-        "gitrepositories.source.toolkit.fluxcd.io",
-        source_spec(ARGS),
-        [("url", "git@github.com:me/x.git"), ("interval", "1 day"), ("secretRef.name", None)],
-    ),
-    "a Kustomization": (
-        "kustomize-controller",
-        "kustomizations.kustomize.toolkit.fluxcd.io",
-        kustomization_spec(ARGS),
-        [
-            ("sourceRef.kind", "Git"),
-            ("deletionPolicy", "orphan"),
-            ("prune", None),
-            ("decryption.provider", "age"),
-        ],
-    ),
-}
-"""Kinds that the castle has objects of: x, and what is refused of it."""
-
-
-@pytest.mark.parametrize("folder", SOURCES)
-@pytest.mark.parametrize("kind", FLUX_KINDS)
-def test_its_kinds_take_what_we_write_and_refuse_what_the_real_ones_refuse(
-    kind: str, folder: Path, tmp_path: Path
-) -> None:
-    file, name, spec, refused = FLUX_KINDS[kind]
-    if file == "flux-operator":
-        objects = render(folder, file, values_of(file, 0), tmp_path)
-    else:
-        read = manifests.read_file(folder / "flux-distribution" / f"{file}.yaml")
-        objects = {(it["kind"], it["metadata"]["name"]): it for it in read}
-    versions = objects["CustomResourceDefinition", name]["spec"]["versions"]
-    (schema,) = (v["schema"]["openAPIV3Schema"] for v in versions if v["storage"])
-    checker = jsonschema.Draft202012Validator(_closed(schema["properties"]["spec"]))
-    assert [error.message for error in checker.iter_errors(spec)] == []
-    for path, value in refused:
-        wrong = deepcopy(spec)
-        *places, last = path.split(".")
-        holder = reduce(dict.__getitem__, places, wrong)
-        if value is None:
-            del holder[last]
-        else:
-            holder[last] = value
-        assert not checker.is_valid(wrong), path
-
-
-def _closed(schema: Any) -> Any:
-    """A schema by which an unknown key is an error: the API would drop it without a word."""
-    if isinstance(schema, dict):
-        closed = {key: _closed(value) for key, value in schema.items()}
-        if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-            closed["additionalProperties"] = False
-        return closed
-    return schema
 
 
 def traits(document: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 Each lives while a pod of it runs. The operator installs the kinds and Deployments of Flux' own
 manifests, which lie beside the charts (``flux-distribution``). Repositories are fetched with git,
 manifests decrypted with sops and applied. Left out: kustomize itself (a folder is all its files),
-health checks, Helm, and any certificate's authority.
+health checks, and Helm.
 
 All put their finalizers on, and take them off. With the annotation ``rack.simulated/flux: stuck``
 on the namespace they never take one off: controllers that hang.
@@ -108,7 +108,7 @@ class FluxStandIn:
         self._next_look = time.monotonic() + LOOK
         spec, folder = source["spec"], self._directory / f"git-{source['metadata']['uid']}"
         try:
-            environment = await _git_environment(client, spec)
+            environment = await self._git_environment(client, spec)
             branch = spec["ref"]["branch"]
             listed = await manifests.run(
                 ["git", "ls-remote", "--exit-code", spec["url"], f"refs/heads/{branch}"],
@@ -134,6 +134,25 @@ class FluxStandIn:
         }
         message = f"stored artifact for revision '{revision}'"
         await _report(client, SOURCES, source, "True", message, artifact=artifact)
+
+    async def _git_environment(
+        self, client: KubernetesClient, spec: dict[str, Any]
+    ) -> dict[str, str]:
+        """How git reaches a repository: never by asking, and with the secret that is named."""
+        secret = await _secret(client, spec.get("secretRef"))
+        environment = {"GIT_TERMINAL_PROMPT": "0"}
+        if "password" in secret:
+            pair = base64.b64encode(f"{secret['username']}:{secret['password']}".encode()).decode()
+            environment |= {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "http.extraHeader",
+                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {pair}",
+            }
+        if "ca.crt" in secret:
+            authority = self._directory / "git-ca.crt"
+            authority.write_text(secret["ca.crt"], encoding="utf-8")
+            environment["GIT_SSL_CAINFO"] = str(authority)
+        return environment
 
     async def _apply(self, client: KubernetesClient, kustomization: dict[str, Any]) -> None:
         spec, status = kustomization["spec"], kustomization.get("status", {})
@@ -215,20 +234,6 @@ async def _secret(client: KubernetesClient, reference: dict[str, str] | None) ->
     if found is None:
         raise OSError(f'secrets "{reference["name"]}" not found')
     return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
-
-
-async def _git_environment(client: KubernetesClient, spec: dict[str, Any]) -> dict[str, str]:
-    """How git reaches a repository: never by asking, and with the secret that is named."""
-    secret = await _secret(client, spec.get("secretRef"))
-    environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSL_NO_VERIFY": "1"}
-    if "password" in secret:
-        pair = base64.b64encode(f"{secret['username']}:{secret['password']}".encode()).decode()
-        environment |= {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "http.extraHeader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {pair}",
-        }
-    return environment
 
 
 async def _age_key(client: KubernetesClient, spec: dict[str, Any]) -> str:

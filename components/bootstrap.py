@@ -14,7 +14,6 @@ could not be changed after.
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,11 @@ from pulumi import dynamic
 from components import talos_call, wire
 from components.mutual_tls import context_of, inputs_of
 from components.restore import SETTING, Restore, bootstrap_inputs
+from components.wait import NotYet, wait_until
 from upkeep.archive import Archive, ArchiveError
 
 LIMIT = 600
 """Seconds that a machine has to take up its config and listen."""
-INTERVAL = 2
-"""Seconds between two tries."""
 UPLOAD_SILENCE = 120
 """Seconds for which a machine may be silent while it takes a snapshot."""
 PROCEDURE = "/machine.MachineService/Bootstrap"
@@ -105,28 +103,28 @@ class BootstrapProvider(dynamic.ResourceProvider):
 def bootstrap(
     props: Mapping[str, Any], limit: float = LIMIT, snapshot: bytes | None = None
 ) -> None:
-    """Ask every ``INTERVAL`` seconds, for at most ``limit`` seconds.
+    """Ask again and again, for at most ``limit`` seconds.
 
     With a ``snapshot`` etcd begins with what is in it. Raises ``TimeoutError`` with the last thing
     that stood in the way.
     """
-    context = context_of(props)
-    until = time.monotonic() + limit
-    while True:
+    context, node = context_of(props), props["node"]
+
+    def look() -> None:
         try:
-            _once(props["node"], context, snapshot)
+            _once(node, context, snapshot)
         except talos_call.TalosCallError as refusal:
-            if refusal.status == talos_call.ALREADY_EXISTS:
-                return
-            if time.monotonic() >= until:
-                raise TimeoutError(
-                    f"{props['node']} was not bootstrapped in {limit:.0f} s: {refusal}. Look at it "
-                    f"with `talosctl --nodes {props['node']} dmesg` or on its console in Proxmox, "
-                    "then run `up` again: it goes on from here."
-                ) from None
-            time.sleep(INTERVAL)
-        else:
-            return
+            if refusal.status != talos_call.ALREADY_EXISTS:
+                raise NotYet(str(refusal)) from None
+
+    def told(missing: str) -> TimeoutError:
+        return TimeoutError(
+            f"{node} was not bootstrapped in {limit:.0f} s: {missing}. Look at it with `talosctl "
+            f"--nodes {node} dmesg` or on its console in Proxmox, then run `up` again: it goes on "
+            "from here."
+        )
+
+    wait_until(look, limit, told)
 
 
 def _once(node: str, context: ssl.SSLContext, snapshot: bytes | None) -> None:

@@ -10,7 +10,6 @@ could not be changed after.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pulumi
@@ -18,6 +17,7 @@ from pulumi import dynamic
 
 from components import flux_health
 from components.cluster_api import ApiError, ClusterApi
+from components.wait import NotYet, wait_until
 
 LIMITS = {"controllers": 600, "source": 300}
 """Seconds that each part has: controllers pull their images, a repository is fetched."""
@@ -25,8 +25,6 @@ CURES = {
     "controllers": "Look at the pods of the namespace flux-system",
     "source": "Check flux.url, flux.branch and the key or token that goes with them",
 }
-INTERVAL = 2
-"""Seconds between two looks."""
 
 
 class FluxReady(dynamic.Resource, module="castle", name="FluxReady"):
@@ -76,20 +74,21 @@ def _kept(props: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait(props: dict[str, Any]) -> None:
-    """Look every ``INTERVAL`` seconds; raises ``TimeoutError`` when the part's time is over."""
+    """Look again and again; raises ``TimeoutError`` when the part's time is over."""
     api, part = ClusterApi.of(props["kubeconfig"]), props["part"]
-    until = time.monotonic() + LIMITS[part]
-    while True:
+
+    def look() -> None:
         try:
             found = api.get(flux_health.PARTS[part])
-            if flux_health.is_ready(found):
-                return
-            said = flux_health.sentence(found)
         except ApiError as error:
-            said = str(error)
-        if time.monotonic() >= until:
-            raise TimeoutError(
-                f"{props['wanted']} after {LIMITS[part]} s: {said}. {CURES[part]}, then run `up` "
-                "again: it goes on from here."
-            )
-        time.sleep(INTERVAL)
+            raise NotYet(str(error)) from None
+        if not flux_health.is_ready(found):
+            raise NotYet(flux_health.sentence(found))
+
+    def told(missing: str) -> TimeoutError:
+        return TimeoutError(
+            f"{props['wanted']} after {LIMITS[part]} s: {missing}. {CURES[part]}, then run `up` "
+            "again: it goes on from here."
+        )
+
+    wait_until(look, LIMITS[part], told)

@@ -12,7 +12,6 @@ could not be changed after.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,14 +21,13 @@ from pulumi import dynamic
 from components import control_plane
 from components.cluster_api import ApiError, ClusterApi
 from components.mutual_tls import context_of, inputs_of
+from components.wait import NotYet, wait_until
 
 LIMIT = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
-INTERVAL = 3
-"""Seconds between two looks."""
 
 
-class NotReadyError(Exception):
+class NotReadyError(NotYet):
     """What a node still lacks, as a sentence."""
 
 
@@ -87,29 +85,27 @@ _COMPARED = ("node", "address", "control_plane", "endpoint")
 
 
 def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:
-    """Look at the node every ``INTERVAL`` seconds, for at most ``limit`` seconds.
+    """Look at the node again and again, for at most ``limit`` seconds.
 
     Raises ``TimeoutError`` with the last thing that was missing.
     """
     api = ClusterApi(props["endpoint"], context_of(props))
     pulse = Pulse() if props.get("restored") else None
-    until = time.monotonic() + limit
-    while True:
-        try:
-            node = _get(props, api)
-            check_node(node, props)
-            if pulse:
-                pulse.require(_renewal(props, api))
-        except NotReadyError as missing:
-            if time.monotonic() >= until:
-                raise TimeoutError(
-                    f"{props['node']} ({props['address']}) is not ready after {limit:.0f} s: "
-                    f"{missing}. Look at it with `talosctl --nodes {props['address']} dmesg` or on "
-                    "its console in Proxmox, then run `up` again: it goes on from here."
-                ) from None
-            time.sleep(INTERVAL)
-        else:
-            return
+
+    def look() -> None:
+        node = _get(props, api)
+        check_node(node, props)
+        if pulse:
+            pulse.require(_renewal(props, api))
+
+    def told(missing: str) -> TimeoutError:
+        return TimeoutError(
+            f"{props['node']} ({props['address']}) is not ready after {limit:.0f} s: {missing}. "
+            f"Look at it with `talosctl --nodes {props['address']} dmesg` or on its console in "
+            "Proxmox, then run `up` again: it goes on from here."
+        )
+
+    wait_until(look, limit, told)
 
 
 def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:

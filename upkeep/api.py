@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.cluster_api import ApiError, ClusterApi, Object
+from upkeep.wait import NotYet, wait_for
 
 PATIENCE = 120
 """Seconds that the API may be away: a lone control plane that reboots is away longer, and is
@@ -30,3 +31,18 @@ class PatientApi(ClusterApi):
                 if error.code not in _NOT_NOW or time.monotonic() >= until:
                     raise
             time.sleep(_PAUSE)
+
+
+def delete_in_time(api: ClusterApi, path: str, limit: float, what: str) -> None:
+    """Delete an object that the API, or a webhook, does not let go at once.
+
+    Raises ``UpkeepError`` after ``limit`` seconds: ``what`` is the sentence that says so.
+    """
+
+    def look() -> None:
+        try:
+            api.delete(path)
+        except ApiError as error:
+            raise NotYet(str(error)) from None
+
+    wait_for(look, limit, what)

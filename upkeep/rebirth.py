@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from components import maintenance, talos_call
-from components.cluster_api import ApiError, ClusterApi
 from components.mutual_tls import context_of
 from upkeep import snapshots, talosctl, volumes
-from upkeep.api import PatientApi
+from upkeep.api import PatientApi, delete_in_time
 from upkeep.etcd import Etcd
 from upkeep.lock import one_at_a_time
-from upkeep.wait import NotYet, wait_for
 
 BOOT_LIMIT = 120
 """Seconds that a machine has from power to an answer."""
@@ -59,7 +57,8 @@ def forget_former(props: Mapping[str, Any], *, with_disks: bool) -> None:
             talosctl.require(props["talos"])
             _leave_etcd(others, props)
         api = PatientApi.of(props["access"])
-        _delete_node(api, name, props["return_s"])
+        what = f"Kubernetes did not forget the former {name}"
+        delete_in_time(api, f"/api/v1/nodes/{name}", props["return_s"], what)
         if with_disks:
             volumes.forget_replicas(api, name)
             volumes.forget(api, name, props["drain_s"])
@@ -88,15 +87,3 @@ def _leave_etcd(others: list[str], props: Mapping[str, Any]) -> None:
         if not snapshots.is_fresh(props["cluster"]):
             snapshots.renew(props, others)
         etcd.leave(member, is_alive=False)
-
-
-def _delete_node(api: ClusterApi, name: str, limit: float) -> None:
-    """Delete a node; an API that is just beginning is waited for."""
-
-    def look() -> None:
-        try:
-            api.delete(f"/api/v1/nodes/{name}")
-        except ApiError as error:
-            raise NotYet(str(error)) from None
-
-    wait_for(look, limit, f"Kubernetes did not forget the former {name}")

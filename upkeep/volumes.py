@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.cluster_api import ApiError, ClusterApi, Object
+from components.cluster_api import ClusterApi, Object
+from upkeep.api import delete_in_time
 from upkeep.wait import NotYet, wait_for
 
 _ALL = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
@@ -68,14 +69,7 @@ def set_scheduling(api: ClusterApi, node: str, *, allowed: bool) -> bool:
 
 def forget(api: ClusterApi, node: str, limit: float) -> None:
     """Take a node that Kubernetes no longer has out of Longhorn; its webhook may want a moment."""
-
-    def look() -> None:
-        try:
-            api.delete(f"{_ALL}/nodes/{node}")
-        except ApiError as error:
-            raise NotYet(str(error)) from None
-
-    wait_for(look, limit, f"Longhorn did not forget {node}")
+    delete_in_time(api, f"{_ALL}/nodes/{node}", limit, f"Longhorn did not forget {node}")
 
 
 def forget_replicas(api: ClusterApi, node: str) -> None:

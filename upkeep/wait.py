@@ -1,21 +1,16 @@
-"""Waiting with an end, which says what was still missing."""
+"""Waiting as upkeep does: it ends with an ``UpkeepError`` that says what was still missing."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from components.wait import NotYet, wait_until
 from upkeep.errors import UpkeepError
 
-INTERVAL = 2
-"""Seconds between two looks."""
+__all__ = ["NotYet", "wait_for"]
 
 T = TypeVar("T")
-
-
-class NotYet(Exception):
-    """What is still missing, as half a sentence."""
 
 
 def wait_for(look: Callable[[], T], limit: float, what: str) -> T:
@@ -23,11 +18,8 @@ def wait_for(look: Callable[[], T], limit: float, what: str) -> T:
 
     Raises ``UpkeepError``: ``what`` is the sentence, which ends with what was missing last.
     """
-    until = time.monotonic() + limit
-    while True:
-        try:
-            return look()
-        except NotYet as missing:
-            if time.monotonic() >= until:
-                raise UpkeepError(f"{what} within {limit:.0f} s: {missing}.") from None
-        time.sleep(INTERVAL)
+
+    def told(missing: str) -> UpkeepError:
+        return UpkeepError(f"{what} within {limit:.0f} s: {missing}.")
+
+    return wait_until(look, limit, told)

@@ -10,7 +10,7 @@ import pulumi
 import pytest
 import trustme
 
-from components import flux, flux_health, flux_ready, flux_uninstall
+from components import flux, flux_health, flux_ready, flux_uninstall, wait
 from components.cluster_api import ApiError, ClusterApi
 from rehearsal.record import Castle
 from tests.components.test_charts import KEYS, _keys
@@ -171,7 +171,7 @@ def test_a_wait_ends_with_what_flux_said_last(monkeypatch: pytest.MonkeyPatch) -
             return found
 
     monkeypatch.setattr(ClusterApi, "of", lambda _: Api())
-    passing(monkeypatch, flux_ready, 140)
+    passing(monkeypatch, wait, 140)
     props = {"part": "source", "wanted": "Flux cannot read branch main of X", "kubeconfig": ""}
     with pytest.raises(TimeoutError) as raised:
         flux_ready.wait(props)

@@ -26,7 +26,8 @@ EXAMPLE = PROGRAM / "examples" / "manifests"
 TOKEN = "gitea-5eed1e55cafe4bad8bad"
 SYNC = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/flux-system"
 HELLO = "/api/v1/namespaces/hello"
-PATIENCE = 60
+PATIENCE = 120
+"""Seconds: Flux looks at a repository each minute."""
 
 
 def missing_for_flux() -> str:

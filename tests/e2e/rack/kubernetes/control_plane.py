@@ -48,12 +48,13 @@ class ControlPlane:
         self._config = config
         self._directory = directory
         self._snapshot = snapshot
-        self._host = str(url.hostname)
+        self.host = str(url.hostname)
+        """The address of the cluster's endpoint."""
         self._port = url.port or 443
         self._processes: dict[str, Process] = {}
         self.containers = Containers(directory)
         """What containers do with volumes."""
-        self.kubelets = KubeletPorts(self._host, _KWOK_PORT)
+        self.kubelets = KubeletPorts(self.host, _KWOK_PORT)
         """Where the API server finds the kubelets."""
 
     @property
@@ -85,8 +86,8 @@ class ControlPlane:
         await self._run("kube-controller-manager", manager, self._controller_manager())
         await self._run("kube-scheduler", self._programs.kube_scheduler, self._scheduler())
         self._write("kwok.yaml", _STAGES.read_bytes() + self._executions())
-        path = str(self.containers.programs)
-        await self._run("kwok", self._programs.kwok, self._kwok(), path)
+        environment = {"PATH": str(self.containers.programs)}
+        await self._run("kwok", self._programs.kwok, self._kwok(), environment)
 
     async def stop(self) -> None:
         """Stop all programs, last first: an API server without etcd hangs for minutes."""
@@ -105,11 +106,15 @@ class ControlPlane:
         return b"".join(b"---\n" + json.dumps(it).encode() for it in self.containers.write())
 
     async def _run(
-        self, name: str, program: str, flags: Mapping[str, object], path: str | None = None
+        self,
+        name: str,
+        program: str,
+        flags: Mapping[str, object],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         arguments = [f"--{flag}={value}" for flag, value in flags.items()]
         log = self._directory / f"{name}.log"
-        self._processes[name] = await Process.start(program, arguments, log, path)
+        self._processes[name] = await Process.start(program, arguments, log, environment)
 
     async def _restore(self) -> None:
         """Make etcd's data of the snapshot, as Talos does with the same library."""
@@ -140,7 +145,7 @@ class ControlPlane:
                 await asyncio.sleep(_POLL)
 
     def _etcd(self) -> Mapping[str, object]:
-        clients, peers = f"http://{self._host}:2379", f"http://{self._host}:2380"
+        clients, peers = f"http://{self.host}:2379", f"http://{self.host}:2380"
         return {
             "data-dir": self._directory / "etcd",
             "listen-client-urls": clients,
@@ -154,10 +159,10 @@ class ControlPlane:
 
     def _apiserver(self) -> Mapping[str, object]:
         return {
-            "advertise-address": self._host,
-            "bind-address": self._host,
+            "advertise-address": self.host,
+            "bind-address": self.host,
             "secure-port": self._port,
-            "etcd-servers": f"http://{self._host}:2379",
+            "etcd-servers": f"http://{self.host}:2379",
             "cert-dir": self._directory,
             "tls-cert-file": self._path("apiserver.crt"),
             "tls-private-key-file": self._path("apiserver.key"),
@@ -165,7 +170,7 @@ class ControlPlane:
             "service-account-issuer": self._config.endpoint,
             "service-account-key-file": self._path("service-account.key"),
             "service-account-signing-key-file": self._path("service-account.key"),
-            "service-cluster-ip-range": f"{_service_network(self._host)}.0.0/16",
+            "service-cluster-ip-range": f"{_service_network(self.host)}.0.0/16",
             "admission-control-config-file": self._path("admission.json"),
             "authorization-mode": "Node,RBAC",
             "allow-privileged": "true",
@@ -179,7 +184,7 @@ class ControlPlane:
     def _controller_manager(self) -> Mapping[str, object]:
         return {
             "kubeconfig": self._path("kube-controller-manager.conf"),
-            "bind-address": self._host,
+            "bind-address": self.host,
             "leader-elect": "false",
             "cluster-signing-cert-file": self._path("ca.crt"),
             "cluster-signing-key-file": self._path("ca.key"),
@@ -193,7 +198,7 @@ class ControlPlane:
     def _scheduler(self) -> Mapping[str, object]:
         return {
             "kubeconfig": self._path("kube-scheduler.conf"),
-            "bind-address": self._host,
+            "bind-address": self.host,
             "leader-elect": "false",
         }
 
@@ -203,7 +208,7 @@ class ControlPlane:
             "config": self._path("kwok.yaml"),
             "cidr": _POD_CIDR,
             "manage-nodes-with-annotation-selector": f"{ANNOTATION}={RUNNING}",
-            "server-address": f"{self._host}:{_KWOK_PORT}",
+            "server-address": f"{self.host}:{_KWOK_PORT}",
         }
 
     def _write_files(self) -> None:
@@ -214,7 +219,7 @@ class ControlPlane:
         self._write("service-account.key", self._config.service_account_key)
         self._write("admission.json", json.dumps(self._admission()).encode())
         self._write("encryption.json", json.dumps(self._encryption()).encode())
-        names = _server_names(self._host)
+        names = _server_names(self.host)
         server = authority.issue("kube-apiserver", hosts=names)
         self._write("apiserver.crt", server.certificate)
         self._write("apiserver.key", server.key)

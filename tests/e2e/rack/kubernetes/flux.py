@@ -1,9 +1,9 @@
 """A stand-in for Flux: its operator, its source-controller and its kustomize-controller.
 
-Each lives while a pod of it runs. The operator installs the kinds and Deployments of Flux' own
-manifests, which lie beside the charts (``flux-distribution``). Repositories are fetched with git,
-manifests decrypted with sops and applied. Left out: kustomize itself (a folder is all its files),
-health checks, and Helm.
+It is for where Flux itself is not there (flux_programs.py). Each lives while a pod of it runs. The
+operator installs the kinds and Deployments of Flux' own manifests, which lie beside the charts
+(``flux-distribution``). Repositories are fetched with git, manifests decrypted with sops and
+applied. Left out: kustomize itself (a folder is all its files), health checks, and Helm.
 
 All put their finalizers on, and take them off. With the annotation ``rack.simulated/flux: stuck``
 on the namespace they never take one off: controllers that hang.
@@ -25,8 +25,8 @@ from .client import KubernetesClient
 SPACE = "/api/v1/namespaces/flux-system"
 ANNOTATION = "rack.simulated/flux"
 STUCK = "stuck"
-STAND_INS = Path(__file__).parents[2] / "charts"
-DISTRIBUTION = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS) / "flux-distribution"
+CHARTS = Path(os.environ.get("CASTLE_CHARTS") or Path(__file__).parents[2] / "charts")
+DISTRIBUTION = CHARTS / "flux-distribution"
 FILES = (
     "source-controller",
     "kustomize-controller",
@@ -73,6 +73,9 @@ class FluxStandIn:
                 for it in await client.list(kind):
                     if await self._keeps(client, kind, it, FINALIZERS[name]):
                         await work(client, it)
+
+    async def stop(self) -> None:
+        """Nothing of it runs by itself."""
 
     async def _keeps(
         self, client: KubernetesClient, kind: str, it: dict[str, Any], finalizer: str

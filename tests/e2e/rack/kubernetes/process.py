@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _PATIENCE = 10
@@ -19,9 +19,13 @@ class Process:
 
     @classmethod
     async def start(
-        cls, program: str, arguments: Sequence[str], log: Path, path: str | None = None
+        cls,
+        program: str,
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start a program with an empty environment, but for a PATH that it may need.
+        """Start a program with an environment of its own, which is empty by default.
 
         With a proxy in its environment the API server calls webhooks through it
         (facts/charts.md 5).
@@ -30,7 +34,7 @@ class Process:
             process = await asyncio.create_subprocess_exec(
                 program,
                 *arguments,
-                env={"PATH": path} if path else {},
+                env=environment or {},
                 cwd=log.parent,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -47,6 +51,11 @@ class Process:
     async def end(self) -> None:
         """Wait until it has ended by itself."""
         await self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        if not self.ended:
+            self._process.send_signal(number)
 
     async def stop(self) -> None:
         """Ask it to end, and wait until it has."""

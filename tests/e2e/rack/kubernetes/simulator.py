@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ..talos.cluster import LiveCluster
 from ..talos.simulator import TalosSimulator
-from . import kubelets, load_balancer, replicas, static_pods, volumes
+from . import flux_programs, kubelets, load_balancer, replicas, static_pods, volumes
 from .control_plane import ControlPlane
 from .flux import FluxStandIn
+from .flux_programs import FluxPrograms
 from .programs import Programs
 from .webhook import MetallbWebhook
 
@@ -33,7 +34,7 @@ class KubernetesSimulator:
         self._directory = directory
         self._planes: dict[str, ControlPlane] = {}
         self._webhooks: dict[str, MetallbWebhook] = {}
-        self._flux: dict[str, FluxStandIn] = {}
+        self._flux: dict[str, FluxStandIn | FluxPrograms] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         talos.on_change = self._changed.set
@@ -92,13 +93,16 @@ class KubernetesSimulator:
             raise
         self._planes[cluster.id] = plane
         self._webhooks[cluster.id] = MetallbWebhook(folder, self.webhook_delay)
-        self._flux[cluster.id] = FluxStandIn(folder)
+        real = flux_programs.are_there()
+        self._flux[cluster.id] = FluxPrograms(folder, plane.host) if real else FluxStandIn(folder)
 
     async def _switch_off(self, cluster_id: str) -> None:
         # Forgotten only once it has stopped: a rack that is stopped meanwhile does the rest.
         await self._webhooks[cluster_id].stop()
+        await self._flux[cluster_id].stop()
         await self._planes[cluster_id].stop()
         del self._webhooks[cluster_id]
+        del self._flux[cluster_id]
         plane = self._planes.pop(cluster_id)
         if cluster_id not in self._talos.cluster_ids:
             plane.erase()

@@ -6,12 +6,11 @@ with "cannot re-use a name that is still in use", for ever (facts/end-to-end.md 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 from components.cluster_api import ApiError, ClusterApi
 from components.helm_release import Release, forget, knows
+from engine import state
 
 __all__ = ["PROVIDER", "Release", "api_of", "forget", "knows"]
 
@@ -26,9 +25,8 @@ def api_of(resources: list[dict[str, Any]]) -> ClusterApi | None:
     for resource in resources:
         raw = resource.get("inputs", {}).get("kubeconfig")
         if resource["type"] == PROVIDER and raw:
-            text = json.loads(raw["plaintext"]) if isinstance(raw, Mapping) else raw
             try:
-                api = ClusterApi.of(text)
+                api = ClusterApi.of(state.opened(raw))
                 api.get("/version")
             except ApiError:
                 return None

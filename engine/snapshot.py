@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.credentials import Authority
-from engine import castle
+from engine import castle, state
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from settings import SettingsError
 from upkeep import snapshots
@@ -57,15 +56,10 @@ def _credentials(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | 
     """The Talos credentials of a state whose secrets are open; none where there is no cluster."""
     for resource in resources:
         if resource["type"] == MACHINE_SECRETS and "outputs" in resource:
-            certificates = _opened(_opened(resource["outputs"]["machineSecrets"])["certs"])
-            pair = _opened(certificates["os"])
-            authority = Authority(_opened(pair["cert"]), _opened(pair["key"]))
+            certificates = state.opened(
+                state.opened(resource["outputs"]["machineSecrets"])["certs"]
+            )
+            pair = state.opened(certificates["os"])
+            authority = Authority(state.opened(pair["cert"]), state.opened(pair["key"]))
             return vars(authority.admin_of_talos(authority.life))
     return None
-
-
-def _opened(value: Any) -> Any:
-    """A value of the state, out of the envelope that says it is a secret."""
-    if isinstance(value, Mapping) and "plaintext" in value:
-        return json.loads(value["plaintext"])
-    return value

@@ -1,10 +1,11 @@
-"""Reads the engine's state of a stack with its secrets closed: no passphrase is asked for."""
+"""Reads the engine's state of a stack; closed, where no passphrase is to be asked for."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ _LIMIT = 60
 
 class NoStateError(Exception):
     """The state cannot be read; one sentence says why."""
+
+
+def opened(value: Any) -> Any:
+    """A value of a state whose secrets are open, out of the envelope that says it is one."""
+    if isinstance(value, Mapping) and "plaintext" in value:
+        return json.loads(value["plaintext"])
+    return value
 
 
 def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 from doctor.findings import CannotTellError
+from upkeep import keeper
 
 ODD = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What ``proxmox_api.caller`` raises; ``HTTPError`` is an ``OSError``."""
@@ -89,6 +90,11 @@ class Proxmox:
             and guest.get("status") == "running"
             and self._owner not in _tags(guest)
         ]
+
+    def keepers(self) -> set[str]:
+        """The names of the castle's keepers, one for each data disk that outlived its machine."""
+        tag = keeper.tag(self._owner)
+        return {guest["name"] for guest in self.guests() if tag in _tags(guest)}
 
     def own_machines(self) -> list[OwnMachine]:
         """The castle's own machines, as they are now."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor.context import Context
 from doctor.findings import Finding, failure, gib, ok, warning
+from upkeep.keeper import name_of
 
 GIB = 1024**3
 IMAGE_SIZE = GIB
@@ -113,6 +114,9 @@ def _growth(context: Context, storage: str, where: str | None) -> int:
         machine = own.get(node.vm_id)
         here = machine is not None and where in (None, machine.host)
         has = machine.disks.get(storage, 0) if machine and here else 0
+        if machine is None and name_of(node.name) in context.proxmox.keepers():
+            # Its data disk outlived it, and waits for it.
+            has += (node.data_disk_gib or 0) * GIB
         needed += max(0, wanted - has)
     return needed
 

@@ -154,12 +154,17 @@ class Keeper:
 
     @property
     def _name(self) -> str:
-        return f"{self.node[:_LONGEST]}-data"
+        return name_of(self.node)
 
     @property
     def _short(self) -> str:
         found = re.search(r"(control-plane|worker)-\d+$", self.node)
         return found[0] if found else self.node
+
+
+def name_of(node: str) -> str:
+    """The name of a node's keeper."""
+    return f"{node[:_LONGEST]}-data"
 
 
 def tag(owner: str) -> str:

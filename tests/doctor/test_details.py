@@ -35,6 +35,23 @@ async def test_a_storage_of_one_host_has_its_room_on_each(house: House) -> None:
     assert await house.troubles() == []
 
 
+async def test_a_disk_that_was_kept_needs_no_room_again(house: House) -> None:
+    async def growth() -> int:
+        (text,) = (it.text for it in await told(house, "storages") if "pve2 has" in it.text)
+        return int(text.rpartition("by ")[2].partition(" GiB")[0])
+
+    house.set("nodes.workers.keep_data_disk_on_destroy", True)
+    before = await growth()
+    settings = house.settings
+    node = next(it for it in settings.workers if it.host == "pve2")
+    house.rack.proxmox.cluster.add_foreign(
+        node.vm_id + 100_000,
+        node="pve2",
+        config={"name": f"{node.name}-data", "tags": f"{settings.owner}-data"},
+    )
+    assert await growth() == before - 43
+
+
 async def test_a_bridge_that_is_down_is_a_warning(house: House) -> None:
     host(house, bridges_active=False)
     ((check, finding),) = await house.troubles()

@@ -29,6 +29,7 @@ PLACEHOLDERS = {
         "deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
         "token": PLACEHOLDER,
     },
+    "s3": {"access_key": PLACEHOLDER, "secret_key": PLACEHOLDER},
     "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
 }
 """The secrets that stand among other keys of a group, and what stands for each."""

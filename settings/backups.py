@@ -17,9 +17,10 @@ from settings.group import Group
 from settings.values import Certificate, Like, Url, UserError, Whole
 
 S3_SCHEME = "s3://"
-_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#]*)")
-"""Buckets are named as Amazon has them (Bucket naming rules); most others take the same."""
-_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#]*")
+_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#$,]*)")
+"""Buckets are named as Amazon has them (Bucket naming rules); most others take the same. Longhorn
+refuses ``$`` and ``,`` (longhorn-manager v1.12.1 datastore checkBackupTargetURLFormat)."""
+_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#$,]*")
 _SHARE_OR_BUCKET = re.compile(rf"(?:{_NFS.pattern}|{_PLACE.pattern})")
 _FOLDER = re.compile(r"(?!\w+://)[^\s\x00]([^\x00\n]*[^\s\x00])?")
 _FOLDER_OR_BUCKET = re.compile(rf"(?:{_FOLDER.pattern}|{_PLACE.pattern})")

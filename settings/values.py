@@ -230,7 +230,8 @@ def _certificate(value: str) -> str:
         raise UserError(
             "is not a certificate in PEM", "paste all lines of it, from -----BEGIN CERTIFICATE on"
         ) from None
-    return value
+    # Longhorn refuses an account in which a value ends with a newline (longhorn#7159).
+    return value.strip()
 
 
 @dataclass(frozen=True)

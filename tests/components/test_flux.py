@@ -66,7 +66,7 @@ def test_a_server_that_signs_for_itself_is_trusted_by_its_certificate() -> None:
         castle = built(flux=settings)
         assert spec(castle, "flux-source")["secretRef"] == {"name": "castle-git"}
         data = sent(one(castle, "flux-castle-git"))["stringData"]
-        assert data.pop("ca.crt") == pem
+        assert data.pop("ca.crt") == pem.strip()
         assert data == ({"username": "git", "password": "5eed1e55"} if "token" in settings else {})
 
 

@@ -109,7 +109,7 @@ class Lab:
         self.prefix = f"127.0.{network}"
         """First three numbers of every address."""
         self.program = folder / stack
-        ignored = shutil.ignore_patterns(".git", ".venv", "tests", "docs", "__pycache__", ".*")
+        ignored = shutil.ignore_patterns(".git", ".venv", "tests", "docs", ".*")
         shutil.copytree(PROGRAM, self.program, ignore=ignored)
         (folder / "state").mkdir(exist_ok=True)
         (folder / "tmp").mkdir(exist_ok=True)

@@ -167,7 +167,7 @@ def test_certificates_and_volumes_go_to_buckets(make_lab: MakeLab, tmp_path: Pat
         up(lab)
         secret = lab.kubectl("/api/v1/namespaces/longhorn-system/secrets/castle-backup")["data"]
         assert base64.b64decode(secret["AWS_SECRET_ACCESS_KEY"]).decode() == TOKEN
-        assert base64.b64decode(secret["AWS_CERT"]).decode() == storage.certificate
+        assert base64.b64decode(secret["AWS_CERT"]).decode() == storage.certificate.strip()
         assert_no_diff(lab)
 
         content = {"production": acme_json("production", "tazlab.net")}

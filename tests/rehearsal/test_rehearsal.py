@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pulumi.runtime import settings as runtime
 
 from rehearsal import answers, kinds, rules, run, stack_file
@@ -40,6 +41,7 @@ BUCKET = {
         "endpoint": "https://192.168.1.5:9000",
         "access_key": "castle",
         "secret_key": {"secure": "v1:closed"},
+        "certificate": trustme.CA().cert_pem.bytes().decode(),
     },
     "longhorn.backup": {"target": "s3://castle@home/volumes"},
     "traefik.acme.backup": {"target": "s3://castle@home/certificates"},
@@ -136,7 +138,14 @@ def test_a_bucket_is_opened_before_longhorn_begins_and_its_key_is_a_secret(vary:
     opened = {key: base64.b64decode(text) for key, text in secret.plain("data").items()}
     assert opened["AWS_ENDPOINTS"] == b"https://192.168.1.5:9000"
     assert opened["AWS_ACCESS_KEY_ID"] == b"castle"
-    assert set(opened) == {"AWS_ENDPOINTS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert set(opened) == {
+        "AWS_ENDPOINTS",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_CERT",
+    }
+    # Longhorn refuses an account in which a value has space around it (longhorn#7159).
+    assert {key: text for key, text in opened.items() if text != text.strip()} == {}
 
 
 def test_there_are_no_backups_unless_asked_for(homelab: Rehearsal) -> None:

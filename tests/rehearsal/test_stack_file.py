@@ -12,7 +12,7 @@ from rehearsal import stack_file
 from rehearsal.run import PROGRAM
 from rehearsal.values import Secret, reveal
 from settings import SettingsError
-from settings.load import TOKEN
+from settings.load import GROUPS, TOKEN, model_of
 from settings.problems import Problem
 from tests.rehearsal.conftest import Vary
 
@@ -240,3 +240,10 @@ def test_a_patch_without_a_secret_can_be_read_in_a_preview(vary: Vary) -> None:
 def test_a_secret_elsewhere_in_the_nodes_is_none(vary: Vary) -> None:
     with pytest.raises(SettingsError, match="nodes = encrypted"):
         vary({"nodes.workers.count": {"secure": "v1:abc"}})
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS.keys() - {"proxmoxve", "traefik"}))
+def test_every_secret_of_a_group_has_something_that_stands_for_it(group: str) -> None:
+    fields = model_of(GROUPS[group]).model_fields.items()
+    secrets = {name for name, field in fields if "SecretStr" in str(field.annotation)}
+    assert secrets <= stack_file.PLACEHOLDERS.get(group, {}).keys()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engine import backup, castle, last_up, recover, remains
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
+from engine.state import MACHINE
 from settings import SettingsError
 
 MACHINES = ["refresh", "--target", "**VmLegacy**"]
@@ -62,7 +63,7 @@ def _remove_unknown_machines(session: Session, more: Sequence[str]) -> int:
         return 0
     try:
         resources = session.deployment().get("resources") or []
-        machines = [it for it in resources if it["type"] == recover.MACHINE]
+        machines = [it for it in resources if it["type"] == MACHINE]
         known = {int(it["outputs"]["vmId"]) for it in machines if "vmId" in it.get("outputs", {})}
         if not resources:
             return 0  # they are among what is left, which is looked for in a moment

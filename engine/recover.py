@@ -1,11 +1,12 @@
-"""Brings what a killed or failed run left to a clean state, without surgery on the state by hand.
+"""Brings what a killed or failed run left to a clean state, with no surgery on it by hand.
 
 It says what it found and what it will do, asks, and does it:
 
 1. what lies on this machine: providers that lost their engine, a lock, a half-written file;
-2. creates that nobody knows the outcome of, and machines that are not as the state has them: the
+2. disks that the state has lost: what was asked for is put there again (torn_disks.py);
+3. creates that nobody knows the outcome of, and machines that are not as the state has them: the
    engine looks at what is really there (its own ``refresh``);
-3. a pool and Helm releases that were made and never written down: the pool is empty then, and goes;
+4. a pool and Helm releases that were made and never written down: the pool is empty then, and goes;
    of a release Helm's record goes, so that the next ``up`` installs over it.
 
 Everything else the next ``up`` takes up by itself: machines and images of ours, objects in
@@ -21,13 +22,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.cluster_api import ApiError, ClusterApi
-from engine import castle, helm_records, last_up, leftovers, remains
+from engine import castle, helm_records, last_up, leftovers, remains, torn_disks
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
+from engine.state import MACHINE
 from settings import SettingsError
 
 HELM = "kubernetes:helm.sh/v3:Release"
-MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 OUTSIDE = ("**proxmoxve**",)
 """What can be looked at while the Kubernetes API is dead: all that Proxmox knows."""
@@ -43,6 +44,8 @@ class Aftermath:
     """Names of what was being made when it ended."""
     half_made: tuple[str, ...]
     """Names of machines that were made, and not to their end: a disk may have the wrong size."""
+    torn: tuple[str, ...]
+    """Names of machines of which the state has lost a disk."""
 
     @classmethod
     def of(cls, deployment: dict[str, Any]) -> Aftermath:
@@ -54,10 +57,11 @@ class Aftermath:
                 for resource in deployment.get("resources") or ()
                 if resource.get("initErrors") and resource["type"] == MACHINE
             ),
+            torn_disks.machines(deployment),
         )
 
     def __bool__(self) -> bool:
-        return bool(self.pending or self.half_made)
+        return bool(self.pending or self.half_made or self.torn)
 
     def sentences(self) -> Iterator[str]:
         """What was found, a line each."""
@@ -90,8 +94,11 @@ def recover(session: Session, more: Sequence[str]) -> int:
     try:
         deployment = session.deployment(secrets=True)
         resources = deployment.get("resources") or []
-        for sentence in Aftermath.of(deployment).sentences():
+        aftermath = Aftermath.of(deployment)
+        for sentence in aftermath.sentences():
             print(f"  - {sentence}")
+        if aftermath.torn and not _mend_disks(session, aftermath.torn, more):
+            return 1
         api = helm_records.api_of(resources)
         if code := _look_at_what_is_there(session, resources, api is not None, more):
             return code
@@ -123,6 +130,15 @@ def recover_if_needed(session: Session, more: Sequence[str]) -> int:
         return 0
     print("The last run did not come to its end: a look at what it left.", flush=True)
     return recover(session, answers(more))
+
+
+def _mend_disks(session: Session, names: Sequence[str], more: Sequence[str]) -> bool:
+    """Give machines their disks back in the state, after asking; tell whether it was done."""
+    what = f"the state has lost a disk of {', '.join(names)}: put there what was asked for"
+    if not confirmed([what], "Go on?", more):
+        return False
+    session.replace_state(torn_disks.mended(session.exported()))
+    return True
 
 
 def _look_at_what_is_there(

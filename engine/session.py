@@ -60,13 +60,26 @@ class Session:
 
         With ``secrets`` they are in plain text, for memory alone. Raises ``SessionError``.
         """
+        found: dict[str, Any] = self.exported(secrets=secrets).get("deployment") or {}
+        return found
+
+    def exported(self, *, secrets: bool = False) -> dict[str, Any]:
+        """The state as the CLI exports it. Raises ``SessionError``."""
         show = ["--show-secrets"] if secrets else []
         try:
-            exported = json.loads(self.read(["stack", "export", *show]))
+            exported: dict[str, Any] = json.loads(self.read(["stack", "export", *show]))
         except ValueError:
             raise SessionError("the CLI exports no state that can be read") from None
-        found: dict[str, Any] = exported.get("deployment") or {}
-        return found
+        return exported
+
+    def replace_state(self, exported: Mapping[str, Any]) -> None:
+        """Put an exported state, its secrets closed, in place of the stack's own.
+
+        Raises ``SessionError``; the backend keeps the one before.
+        """
+        file = self.temporary / "state.json"
+        file.write_text(json.dumps(exported), encoding="utf-8")
+        self.read(["stack", "import", "--file", str(file)])
 
     def _command(self, words: Sequence[str]) -> list[str]:
         return [str(self.pulumi), *words, "--stack", self.stack]

@@ -203,3 +203,18 @@ def test_remains_that_could_not_be_looked_for_are_no_success(
     fake.answers("config --json", "error: incorrect passphrase", code=1)
     assert engine.main(["down", "--", "--yes"]) == 1
     assert "Whether anything else is left was not seen" in capfd.readouterr().out
+
+
+def test_a_disk_that_the_state_has_lost_is_put_there_again(
+    fake: Cli, capfd: pytest.CaptureFixture[str]
+) -> None:
+    disks = {"inputs": {"disks": [{"interface": "scsi0"}]}, "outputs": {"disks": [{"size": 0}]}}
+    state(fake, VM | disks)
+    fake.answers("preview --json", {"steps": []})
+    assert engine.main(["recover"]) == 1  # nobody is there to ask
+    assert fake.words == []
+    assert engine.main(["up", "--", "--yes"]) == 0
+    imported, *rest = fake.words
+    assert imported.startswith("stack import --file ")
+    assert rest == [REFRESH, UP]
+    assert "has lost a disk of machines-a" in capfd.readouterr().out

@@ -215,8 +215,7 @@ def test_flux_can_be_removed_alone_alive_dead_and_stuck(
         api = kubernetes(lab)
         until(applied(api, repository.head))
         spoil(api, condition)
-        lab.forget("flux")
-        lab.forget("sops")
+        lab.forget("flux")  # the age key stays: certificates are kept with it too
         removed = lab.up()
         assert removed.code == 0, (condition, removed.output)
         assert set(removed.changes) == {"deleted"}

@@ -1,7 +1,8 @@
-"""A git repository behind https and a token, on loopback: ``git http-backend`` behind a door."""
+"""A git repository on loopback: behind https and a token, or behind SSH and a key."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import ssl
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import trustme
 
 IDENTITY = {
@@ -33,6 +36,8 @@ class GitRepository:
         """``https://127.0.0.1:PORT/manifests.git``."""
         self.certificate = ""
         """The authority that signed the server's own, as PEM; nobody else trusts it."""
+        self.known_hosts = ""
+        """The server's own key, as ``ssh-keyscan`` says it."""
         self.tree.mkdir(parents=True)
         self._git("init", "-q", "--bare", "--initial-branch=main", str(self.bare))
         self._git("init", "-q", "--initial-branch=main")
@@ -127,3 +132,66 @@ def served(repository: GitRepository) -> Iterator[GitRepository]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def served_over_ssh(repository: GitRepository, key: asyncssh.SSHKey) -> Iterator[GitRepository]:
+    """Serve a repository while the block runs, to who has the key and for fetching alone."""
+
+    async def fetch(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        command = f"git-upload-pack '/{repository.bare.name}'"
+        if process.command != command:
+            process.exit(1)
+            return
+        git = await asyncio.create_subprocess_exec(
+            "git",
+            "upload-pack",
+            str(repository.bare),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert git.stdin and git.stdout
+        asked = asyncio.create_task(_copy(process.stdin, git.stdin))
+        await _copy(git.stdout, process.stdout)
+        asked.cancel()
+        process.exit(await git.wait())
+
+    async def begin() -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[host_key],
+            authorized_client_keys=asyncssh.import_authorized_keys(_public(key)),
+            process_factory=fetch,
+            encoding=None,
+        )
+
+    async def end() -> None:
+        server.close()
+        await server.wait_closed()
+
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(begin(), loop).result()
+    port = server.get_port()
+    repository.url = f"ssh://git@127.0.0.1:{port}/{repository.bare.name}"
+    repository.known_hosts = f"[127.0.0.1]:{port} {_public(host_key)}"
+    try:
+        yield repository
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _copy(source: Any, to: Any) -> None:
+    while block := await source.read(1 << 16):
+        to.write(block)
+        await to.drain()
+
+
+def _public(key: asyncssh.SSHKey) -> str:
+    return key.export_public_key().decode()

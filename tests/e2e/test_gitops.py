@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 import yaml
 
 from components.cluster_api import ClusterApi
 from rehearsal.run import PROGRAM
 from tests.e2e.conftest import MakeLab
-from tests.e2e.git_server import GitRepository, served
+from tests.e2e.git_server import GitRepository, served, served_over_ssh
 from tests.e2e.lab import CHARTS, Lab, missing
 from tests.e2e.rack.kubernetes.flux import ANNOTATION, DISTRIBUTION, STUCK
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
@@ -32,7 +33,7 @@ PATIENCE = 120
 
 def missing_for_flux() -> str:
     """What is not there, in one line; empty where everything is."""
-    absent = [name for name in ("git", "sops") if shutil.which(name) is None]
+    absent = [name for name in ("git", "ssh", "sops") if shutil.which(name) is None]
     absent += [
         f"{folder.name} in CASTLE_CHARTS"
         for folder in (CHARTS / "flux-operator", DISTRIBUTION)
@@ -47,11 +48,16 @@ pytestmark = pytest.mark.skipif(bool(missing_for_flux()), reason=missing_for_flu
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[GitRepository]:
     """The example of a manifests' repository, pushed and served."""
-    found = GitRepository(tmp_path, TOKEN)
+    with served(pushed(tmp_path)) as found:
+        yield found
+
+
+def pushed(folder: Path) -> GitRepository:
+    """The example of a manifests' repository."""
+    found = GitRepository(folder, TOKEN)
     shutil.copytree(EXAMPLE, found.tree, dirs_exist_ok=True)
     found.push("The example")
-    with served(found):
-        yield found
+    return found
 
 
 def example_key() -> str:
@@ -63,7 +69,9 @@ def follow(lab: Lab, repository: GitRepository) -> None:
     """Write Flux into the stack file, but for its secrets."""
     lab.set("flux.url", repository.url)
     lab.set("flux.path", "./apps")
-    lab.set("flux.certificate", repository.certificate)
+    for setting in ("certificate", "known_hosts"):
+        if value := getattr(repository, setting):
+            lab.set(f"flux.{setting}", value)
     lab.set("flux.chart_repository", str(CHARTS))
 
 
@@ -201,6 +209,21 @@ def assert_no_secret_in_the_open(lab: Lab) -> None:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def test_a_repository_over_ssh_is_read_by_its_deploy_key(make_lab: MakeLab, tmp_path: Path) -> None:
+    lab = make_lab("pve1")
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    with served_over_ssh(pushed(tmp_path), key) as repository:
+        follow(lab, repository)
+        hide(lab, "flux.deploy_key", key.export_private_key("openssh").decode())
+        hide(lab, "sops.age_key", example_key())
+        assert_up(lab)
+        until(applied(kubernetes(lab), repository.head))
+        assert_no_diff(lab)
+    gone = lab.destroy()
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
 
 
 def test_flux_can_be_removed_alone_alive_dead_and_stuck(

@@ -151,6 +151,14 @@ class FluxStandIn:
                 "GIT_CONFIG_KEY_0": "http.extraHeader",
                 "GIT_CONFIG_VALUE_0": f"Authorization: Basic {pair}",
             }
+        if "identity" in secret:
+            identity, known = self._directory / "git-key", self._directory / "git-known-hosts"
+            identity.touch(mode=0o600)
+            identity.write_text(secret["identity"], encoding="utf-8")
+            known.write_text(secret["known_hosts"], encoding="utf-8")
+            environment["GIT_SSH_COMMAND"] = (
+                f"ssh -F none -i {identity} -o UserKnownHostsFile={known}"
+            )
         if "ca.crt" in secret:
             authority = self._directory / "git-ca.crt"
             authority.write_text(secret["ca.crt"], encoding="utf-8")

@@ -21,7 +21,9 @@ from pulumi import dynamic
 from settings import Node
 from settings.models import Endpoint
 from upkeep.errors import UpkeepError
-from upkeep.keeper import Keeper
+from upkeep.keeper import Keeper, name_of, tag
+
+__all__ = ["KeptDisk", "KeptDiskProvider", "name_of", "tag"]
 
 _FIXED = {
     "host": "proxmox host",

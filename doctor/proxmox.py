@@ -12,8 +12,8 @@ from ipaddress import AddressValueError, IPv4Address
 from threading import Lock
 from typing import Any
 
+from components import kept_disk
 from doctor.findings import CannotTellError
-from upkeep import keeper
 
 ODD = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What ``proxmox_api.caller`` raises; ``HTTPError`` is an ``OSError``."""
@@ -93,7 +93,7 @@ class Proxmox:
 
     def keepers(self) -> set[str]:
         """The names of the castle's keepers, one for each data disk that outlived its machine."""
-        tag = keeper.tag(self._owner)
+        tag = kept_disk.tag(self._owner)
         return {guest["name"] for guest in self.guests() if tag in _tags(guest)}
 
     def own_machines(self) -> list[OwnMachine]:

@@ -13,12 +13,13 @@ from tests.components.test_charts import all_values
 from tests.e2e.lab import STAND_INS
 from tests.recorder import settings_with
 
-NAMES = ["longhorn", "metallb", "traefik"]
+NAMES = ["flux-operator", "longhorn", "metallb", "traefik"]
+SETTINGS = settings_with(flux={"url": "https://github.com/me/manifests.git"})
 
 
 def pinned(name: str) -> str:
-    """The version of a chart that the reference homelab asks for."""
-    return str(getattr(settings_with(), name).chart_version)
+    """The version of a chart that the reference homelab asks for, with Flux."""
+    return str(getattr(SETTINGS, name.removesuffix("-operator")).chart_version)
 
 
 def test_every_chart_is_tried() -> None:
@@ -70,7 +71,7 @@ def test_a_key_that_it_does_not_know_is_found() -> None:
     assert unknown({"speaker": {"tolerationz": []}}, {"speaker": {}}) == ["speaker.tolerationz"]
 
 
-@pytest.mark.parametrize("name", ["metallb", "traefik"])
+@pytest.mark.parametrize("name", ["flux-operator", "metallb", "traefik"])
 def test_its_schema_accepts_our_values(name: str) -> None:
     schema = json.loads((STAND_INS / name / "values.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft7Validator.check_schema(schema)

@@ -17,7 +17,7 @@ import yaml
 from tests.components.test_charts import all_values
 from tests.e2e.lab import STAND_INS
 from tests.e2e.rack.kubernetes import flux, manifests
-from tests.recorder import settings_with
+from tests.rack.test_stand_in_charts import SETTINGS, pinned
 
 HELM = shutil.which("helm")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent"))
@@ -40,15 +40,9 @@ NAMESPACES = {
     "traefik": "traefik",
     "flux-operator": "flux-system",
 }
-SETTINGS = settings_with(flux={"url": "https://github.com/me/manifests.git"})
-
-
-def chart(name: str) -> str:
-    """A chart with the version that is pinned: ``longhorn-1.12.1``."""
-    return f"{name}-{getattr(SETTINGS, name.removesuffix('-operator')).chart_version}"
-
-
-FORMS = [(name, form) for name in NAMESPACES for form in range(len(all_values(chart(name))))]
+FORMS = [
+    (name, form) for name in NAMESPACES for form in range(len(all_values(f"{name}-{pinned(name)}")))
+]
 """Each chart with each form that our values for it take."""
 
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -56,7 +50,7 @@ Objects = dict[tuple[str, str], dict[str, Any]]
 
 
 def values_of(name: str, form: int) -> dict[str, Any]:
-    return all_values(chart(name))[form]
+    return all_values(f"{name}-{pinned(name)}")[form]
 
 
 def helm(

@@ -29,6 +29,8 @@ def keep(project: Path, stack: str, signed: Iterable[Signed]) -> None:
     """Add to what is known; of one name and server the newest counts. Raises ``OSError``."""
     known = {(it.server, it.certificate.name): it for it in load(project, stack)}
     known |= {(it.server, it.certificate.name): it for it in signed}
+    if not known:
+        return  # a record of nothing is only in the way
     rows = [
         {
             "server": it.server,

@@ -297,3 +297,8 @@ def test_what_is_in_memory_does_not_show_in_a_traceback() -> None:
     content = acme_json("production", "tazlab.net")
     found = backup.Found("production", content, read(content))
     assert [secret for secret in secrets_of(content) if secret in repr(found)] == []
+
+
+def test_of_nothing_signed_there_is_no_record(tmp_path: Path) -> None:
+    acme_record.keep(tmp_path, "homelab", [])
+    assert list(tmp_path.iterdir()) == []

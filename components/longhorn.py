@@ -17,7 +17,7 @@ from components.chart import ChartSource
 from components.namespace import make_namespace
 from components.secret import make_secret
 from settings import Settings
-from settings.backups import S3, S3_SCHEME, VolumeBackup
+from settings.backups import S3, VolumeBackup, bucket_of
 
 NAMESPACE = "longhorn-system"
 ACCOUNT_SECRET = "castle-backup"
@@ -51,8 +51,7 @@ class LonghornArgs:
     @property
     def account(self) -> S3 | None:
         """The account that backups need."""
-        in_bucket = self.backup is not None and self.backup.target.startswith(S3_SCHEME)
-        return self.s3 if in_bucket else None
+        return self.s3 if self.backup and bucket_of(self.backup.target) else None
 
 
 class Longhorn(pulumi.ComponentResource):

@@ -9,7 +9,7 @@ from pathlib import Path
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
-from settings.backups import S3, S3_SCHEME
+from settings.backups import S3, bucket_of, server_of
 
 NFS = 2049
 """Port of NFS version 4 (RFC 7530), which has no other."""
@@ -21,12 +21,11 @@ def check(context: Context) -> Iterator[Finding]:
     volumes, certificates = settings.longhorn.backup, settings.traefik.acme.backup.target
     if volumes is None:
         yield note("volumes", "are in no backup: they go with the castle", "set longhorn.backup")
-    elif not volumes.target.startswith(S3_SCHEME):
-        server = volumes.target.removeprefix("nfs://").partition(":")[0]
-        yield _answers(context, volumes.target, server, NFS)
+    elif bucket_of(volumes.target) is None:
+        yield _answers(context, volumes.target, server_of(volumes.target), NFS)
     if settings.sops.age_key is None:
         yield note("certificates", "are not kept: they go with the castle", "`make age-key`")
-    elif not certificates.startswith(S3_SCHEME):
+    elif bucket_of(certificates) is None:
         yield _folder(Path(certificates).expanduser())
     if settings.s3:
         yield _answers(context, settings.s3.endpoint, *_place(settings.s3))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine import backup, castle, last_up, recover, remains
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
-from engine.state import MACHINE
+from rehearsal.kinds import MACHINE
 from settings import SettingsError
 
 MACHINES = ["refresh", "--target", "**VmLegacy**"]

@@ -25,10 +25,9 @@ from components.cluster_api import ApiError, ClusterApi
 from engine import castle, helm_records, last_up, leftovers, remains, torn_disks
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
-from engine.state import MACHINE
+from rehearsal.kinds import MACHINE, RELEASE
 from settings import SettingsError
 
-HELM = "kubernetes:helm.sh/v3:Release"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 OUTSIDE = ("**proxmoxve**",)
 """What can be looked at while the Kubernetes API is dead: all that Proxmox knows."""
@@ -172,7 +171,7 @@ def _helm_records(wanted: list[dict[str, Any]], api: ClusterApi | None) -> Itera
     if api is None:
         return
     for state in wanted:
-        if state["type"] == HELM:
+        if state["type"] == RELEASE:
             inputs = state["inputs"]
             release = helm_records.Release(inputs["name"], inputs["namespace"])
             if helm_records.knows(api, release):

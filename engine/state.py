@@ -11,8 +11,6 @@ from typing import Any
 
 from engine import cli
 
-MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
-"""Type of a virtual machine."""
 _NO_SUCH_STACK = 6
 """The CLI's exit code (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
 _LIMIT = 60

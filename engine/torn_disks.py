@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from engine.state import MACHINE
+from rehearsal.kinds import MACHINE
 
 SHAPE = "__pulumi_raw_state_delta"
 """What the provider's bridge notes of the shape of the rest, and must fit it; it makes it anew

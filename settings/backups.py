@@ -16,7 +16,6 @@ from settings.chart_values import Credential
 from settings.group import Group
 from settings.values import Certificate, Like, Url, UserError, Whole
 
-S3_SCHEME = "s3://"
 _PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#$,]*)")
 """Buckets are named as Amazon has them (Bucket naming rules); most others take the same. Longhorn
 refuses ``$`` and ``,`` (longhorn-manager v1.12.1 datastore checkBackupTargetURLFormat)."""
@@ -47,6 +46,11 @@ def bucket_of(target: str) -> Bucket | None:
         return None
     name, region, prefix = found.groups()
     return Bucket(name, region, f"{prefix.strip('/')}/".lstrip("/"))
+
+
+def server_of(share: str) -> str:
+    """The server of an NFS share: a name or an address."""
+    return share.removeprefix("nfs://").partition(":")[0]
 
 
 def _share_or_bucket(value: str) -> str:

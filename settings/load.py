@@ -186,7 +186,9 @@ def _missing(path: str, model: type[BaseModel], key: str) -> Iterator[Problem]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield from _missing_group(path, annotation)
     else:
-        meaning = (fields[key].description or key).replace("``", "").split(". ")[0].rstrip(".")
+        # A sentence may end where its line ends.
+        text = " ".join((fields[key].description or key).replace("``", "").split())
+        meaning = text.split(". ")[0].rstrip(".")
         yield Problem(path, "missing", "is needed, and has no default", f"write it: {meaning}")
 
 

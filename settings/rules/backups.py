@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from settings.backups import S3, S3_SCHEME
+from settings.backups import S3, bucket_of, server_of
 from settings.charts import Longhorn, MetalLB, Sops, Traefik
 from settings.models import Cluster, Nodes, Proxmox
 from settings.plan import plan_nodes
@@ -41,9 +41,9 @@ def backups_leave_the_castle(
 
 def _servers(longhorn: Longhorn, s3: S3 | None) -> Iterator[tuple[str, str, str]]:
     """Path and value of each setting that names a server of backups, and that server."""
-    if longhorn.backup and not longhorn.backup.target.startswith(S3_SCHEME):
+    if longhorn.backup and bucket_of(longhorn.backup.target) is None:
         target = longhorn.backup.target
-        yield "longhorn.backup.target", target, target.removeprefix("nfs://").partition(":")[0]
+        yield "longhorn.backup.target", target, server_of(target)
     if s3:
         yield "s3.endpoint", s3.endpoint, str(urllib.parse.urlsplit(s3.endpoint).hostname)
 
@@ -56,7 +56,7 @@ def buckets_have_an_account(
     if longhorn.backup:
         targets["longhorn.backup.target"] = longhorn.backup.target
     for path, target in targets.items():
-        if s3 is None and target.startswith(S3_SCHEME):
+        if s3 is None and bucket_of(target):
             yield Problem(
                 path,
                 target,

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from engine import torn_disks
-from engine.state import MACHINE
+from rehearsal.kinds import MACHINE
 
 ASKED = [
     {"__defaults": ["aio"], "interface": "scsi0", "size": 34, "importFrom": "local:import/a.qcow2"},

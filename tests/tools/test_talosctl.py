@@ -69,7 +69,7 @@ def talosctl(*arguments: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_machine_config_is_valid_in_the_cloud_mode(layout: str, tmp_path: Path) -> None:
+async def test_every_machine_config_is_valid_in_the_cloud_mode(layout: str, tmp_path: Path) -> None:
     settings = settings_with(**LAYOUTS[layout])
     installer = f"factory.talos.dev/nocloud-installer/{'0' * 64}:{settings.cluster.talos}"
     args = TalosClusterArgs.of(settings, installer, {}, {}, None)

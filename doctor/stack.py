@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from rehearsal import stack_file
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.run import perform
-from settings import Problem, Settings, SettingsError, load
-from settings.load import TOKEN
+from settings import Problem, Settings, SettingsError
+from settings.load import TOKEN, joined
 from settings.models import PROJECT, Endpoint
 
 ENVIRONMENT = "PROXMOX_VE_API_TOKEN"
@@ -30,7 +30,8 @@ def read(
     file = stack_file.read(stack, folder)
     loaded: list[Settings] = []
     monitor = RecordingMonitor(PROJECT, stack, preview=True)
-    advice = perform(lambda: loaded.append(load(file.config, stack)), monitor, file)
+    # What SOPS keeps encrypted has placeholders in the file already.
+    advice = perform(lambda: loaded.append(joined(file.config, {}, stack)), monitor, file)
     (settings,) = loaded
     if TOKEN not in file.secret_keys:
         return settings, tuple(advice)

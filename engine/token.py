@@ -1,12 +1,13 @@
-"""Opens the API token that lies encrypted in a stack file; it stays in memory."""
+"""Opens the API token, which lies encrypted in a stack file or beside it; it stays in memory."""
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from settings import Problem, SettingsError
+from settings import Problem, SettingsError, encrypted
 from settings.load import TOKEN
 
 LIMIT = 60
@@ -14,10 +15,25 @@ LIMIT = 60
 
 
 def opened(stack: str, folder: Path, pulumi: Path | None, environment: Mapping[str, str]) -> str:
-    """The token, as the CLI decrypts it. Raises ``SettingsError`` where it does not."""
+    """The token, decrypted by the CLI, or by SOPS where it is among the settings that SOPS keeps.
+
+    Raises ``SettingsError`` where it cannot be opened.
+    """
     if pulumi is None:
         raise _closed(stack, "cannot be opened without the Pulumi CLI", "`make preview` gets it")
-    command = [str(pulumi), "config", "get", TOKEN, "--stack", stack, "--non-interactive"]
+
+    def read(words: Sequence[str]) -> str:
+        command = [str(pulumi), "config", *words, "--stack", stack, "--non-interactive"]
+        return _read(command, stack, folder, environment)
+
+    if TOKEN not in encrypted.names(stack, folder):
+        return read(["get", TOKEN]).strip()
+    config = json.loads(read(["--json", "--show-secrets"]))
+    values = {key: str(entry["value"]) for key, entry in config.items()}
+    return str(encrypted.opened(stack, values, folder)[TOKEN])
+
+
+def _read(command: list[str], stack: str, folder: Path, environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
             command,
@@ -40,7 +56,7 @@ def opened(stack: str, folder: Path, pulumi: Path | None, environment: Mapping[s
             f"cannot be opened: {said.removeprefix('error: ')}",
             "set PULUMI_CONFIG_PASSPHRASE to the passphrase; or put the token in anew: make token",
         )
-    return done.stdout.strip()
+    return done.stdout
 
 
 def _closed(stack: str, reason: str, cure: str) -> SettingsError:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from settings.models import PROJECT
 from settings.problems import Problem, SettingsError
 
@@ -27,13 +29,20 @@ def file_of(stack: str, folder: Path) -> Path:
     return folder / f"Pulumi.{stack}.sops.yaml"
 
 
-def opened(stack: str, config: Mapping[str, str]) -> dict[str, Any]:
+def names(stack: str, folder: Path) -> frozenset[str]:
+    """The fully qualified keys of a stack's encrypted settings; SOPS leaves names in the open."""
+    file = file_of(stack, folder)
+    if not file.exists():
+        return frozenset()
+    return frozenset(qualified(yaml.safe_load(file.read_text(encoding="utf-8"))))
+
+
+def opened(stack: str, config: Mapping[str, str], folder: Path = Path()) -> dict[str, Any]:
     """A stack's encrypted settings, open: fully qualified keys to values; empty without a file.
 
-    The file is looked for where the program runs. Raises ``SettingsError`` where it cannot be
-    opened.
+    ``folder`` is where the program runs. Raises ``SettingsError`` where the file cannot be opened.
     """
-    file = file_of(stack, Path())
+    file = file_of(stack, folder)
     if not file.exists():
         return {}
     environment = dict(os.environ)

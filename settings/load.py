@@ -65,8 +65,12 @@ def load(config: Mapping[str, str], stack: str) -> Settings:
     warnings: what is not wrong, but would surprise. Raises ``SettingsError`` with every problem
     found.
     """
+    return joined(config, encrypted.opened(stack, config), stack)
+
+
+def joined(config: Mapping[str, str], opened: Mapping[str, Any], stack: str) -> Settings:
+    """The same, of ``config`` and what SOPS' file was opened to: empty where nothing is to be."""
     problems: list[Problem] = []
-    opened = encrypted.opened(stack, config)
     config = encrypted.merged(config, opened, problems)
     raw = dict(_groups(config, problems))
     hidden = {key for key in config if key in opened or is_config_secret(key)}

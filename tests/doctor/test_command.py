@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import pyrage
 import pytest
 import yaml
 from rich.console import Console
@@ -180,6 +181,46 @@ async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
     assert [it for it in asked if it[0][0] == "config"] == [[words, "correct horse"]]
     out, err = capsys.readouterr()
     assert house.rack.api_token.partition("=")[2] not in out + err
+
+
+async def test_what_sops_keeps_is_opened_for_the_token_alone(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROXMOX_VE_API_TOKEN")
+    monkeypatch.chdir(folder)  # as `make` runs it
+    age_key = str(pyrage.x25519.Identity.generate())
+    house.set("sops.age_key", {"secure": "v1:abc"})
+    write(folder, house, token=None)
+    house.set("sops.age_key", age_key)
+    (folder / "Pulumi.homelab.sops.yaml").write_text(
+        f"{TOKEN}: ENC[AES256_GCM,data:x]\n"
+        "traefik: {acme: {dns: {provider: x, credentials: {X_KEY: 'ENC[AES256_GCM,data:y]'}}}}\n"
+        "sops: {}\n"
+    )
+    config = {"ephemeral-castle:sops": {"value": json.dumps({"age_key": age_key}), "secret": True}}
+    log = cli(folder, monkeypatch, f"print({json.dumps(config)!r})")
+    sops = folder / "sops"
+    answer = {TOKEN: house.rack.api_token}
+    sops.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys\n"
+        f"assert os.environ['SOPS_AGE_KEY'] == {age_key!r}\n"
+        f"print({json.dumps(answer)!r})\n"
+    )
+    sops.chmod(0o755)
+    opened: list[Settings] = []
+
+    def probes(settings: Settings, cli: Path | None) -> Probes:
+        opened.append(settings)
+        return house.probes()
+
+    monkeypatch.setattr(Probes, "of", probes)
+    assert await run() == 0
+    (settings,) = opened
+    assert settings.proxmoxve.api_token.get_secret_value() == house.rack.api_token
+    assert settings.traefik.acme.dns
+    asked = [json.loads(line)[0][:2] for line in log.read_text().splitlines()]
+    assert [it for it in asked if it[0] == "config"] == [["config", "--json"]]
 
 
 @pytest.mark.parametrize(

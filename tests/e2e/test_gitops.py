@@ -157,7 +157,13 @@ def test_a_push_is_applied_and_no_secret_is_in_the_open(
     recipient = made.output.split()[-1]
     assert recipient.startswith("age1") and "AGE-SECRET-KEY" not in made.output
     assert lab.make("age-key").output.split()[-1] == recipient
-    keep_encrypted(lab, recipient, {"ephemeral-castle:flux": {"token": TOKEN}})
+    tokens = {
+        "proxmoxve:apiToken": lab.endpoints["api_token"],
+        "ephemeral-castle:flux": {"token": TOKEN},
+    }
+    keep_encrypted(lab, recipient, tokens)
+    looked = lab.doctor()
+    assert looked.code == 0, looked.output
     encrypt(repository, recipient, "first")
     first = repository.push("For this castle's key")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,9 +22,13 @@ from .talos_client import Apply, Connect, Connection, talos_client
 @pytest.fixture(autouse=True)
 def _one_rack_at_a_time() -> Iterator[None]:
     """Two racks cannot have the same addresses, whichever process they are in."""
-    with (Path(tempfile.gettempdir()) / "ephemeral-castle-test-rack.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # The folder itself: a file for it would stay behind.
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -120,7 +120,7 @@ def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
             raise UpkeepError(
                 f"VM {int(news['vm_id'])} of {news['node']} is not on Proxmox any more, and the "
                 "engine does not know. Run `make recover`, then `make up` makes it again (or "
-                "`pulumi up --refresh`). Nothing has been touched."
+                "`make up ARGS=--refresh`). Nothing has been touched."
             )
         case "off":
             # Switched on in this very run, if at all; a reset may have switched it off.

@@ -39,16 +39,27 @@ def traefik(context: Context) -> Iterator[Finding]:
     return _of(context, "traefik", context.settings.traefik)
 
 
-def _of(context: Context, name: str, chart: Chart) -> Iterator[Finding]:
-    return _check(ChartSource.of(name, chart), context.probes.fetch, context.unreachable)
+def flux(context: Context) -> Iterator[Finding]:
+    """The Flux Operator's chart, where there is a group ``flux``."""
+    if context.settings.flux is not None:
+        yield from _of(context, "flux-operator", context.settings.flux, group="flux")
+
+
+def _of(context: Context, name: str, chart: Chart, group: str = "") -> Iterator[Finding]:
+    source = ChartSource.of(name, chart)
+    return _check(source, group or name, context.probes.fetch, context.unreachable)
 
 
 def _check(
-    chart: ChartSource, fetch: Fetch, unreachable: Callable[[str, str, str], Finding] = failure
+    chart: ChartSource,
+    group: str,
+    fetch: Fetch,
+    unreachable: Callable[[str, str, str], Finding] = failure,
 ) -> Iterator[Finding]:
+    """``group`` is the group of settings that names the chart."""
     subject = f"{chart.name} {chart.version}"
     if "://" not in chart.repository:
-        yield _in_folder(chart, subject)
+        yield _in_folder(chart, group, subject)
         return
     try:
         there = _in_registry(chart, fetch) if _is_oci(chart) else _in_index(chart, fetch)
@@ -56,13 +67,13 @@ def _check(
         yield unreachable(
             subject,
             f"cannot be looked up in {chart.repository}: {web.reason(error)}",
-            f"check {chart.name}.chart_repository, and this machine's way to the internet",
+            f"check {group}.chart_repository, and this machine's way to the internet",
         )
         return
     if there:
         yield ok(subject, f"is in {chart.repository}")
     else:
-        cure = f"choose a {chart.name}.chart_version that is there"
+        cure = f"choose a {group}.chart_version that is there"
         yield failure(subject, f"is not in {chart.repository}", cure)
 
 
@@ -70,7 +81,7 @@ def _is_oci(chart: ChartSource) -> bool:
     return chart.repository.startswith("oci://")
 
 
-def _in_folder(chart: ChartSource, subject: str) -> Finding:
+def _in_folder(chart: ChartSource, group: str, subject: str) -> Finding:
     """A folder's chart is taken as it is: Helm asks for no version there."""
     file = Path(chart.repository) / chart.name / "Chart.yaml"
     version = str(yaml.safe_load(file.read_text(encoding="utf-8")).get("version"))
@@ -79,7 +90,7 @@ def _in_folder(chart: ChartSource, subject: str) -> Finding:
     return warning(
         subject,
         f"is not what lies in {chart.repository}: that is {version}, and it would be installed",
-        f"put {chart.version} there, or set {chart.name}.chart_version to {version}",
+        f"put {chart.version} there, or set {group}.chart_version to {version}",
     )
 
 

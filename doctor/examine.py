@@ -47,6 +47,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("Downloads", "Longhorn", charts.longhorn),
     ("Downloads", "MetalLB", charts.metallb),
     ("Downloads", "Traefik", charts.traefik),
+    ("Downloads", "Flux", charts.flux),
     ("From the internet", "DNS", outside.names),
     ("From the internet", "ports", outside.ports),
 )

@@ -243,6 +243,13 @@ FAULTS = {
     "a chart's version is gone": Fault(
         lambda h: h.index["metallb"].pop(), "MetalLB", F, "is not in", "metallb.chart_version",
     ),
+    "Flux' chart is not there": Fault(
+        lambda h: h.set("flux", {
+            "url": "https://git.tazlab.net/me/manifests.git",
+            "chart_repository": h.config["ephemeral-castle:longhorn"]["chart_repository"],
+        }),
+        "Flux", F, "flux-operator 0.49.0 is not in", "flux.chart_version",
+    ),
     "the site's name is unknown": Fault(
         lambda h: h.names.clear(),
         "DNS", W, "tazlab.net has no address", "point to 20.30.40.50",

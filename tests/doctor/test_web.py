@@ -152,7 +152,7 @@ def test_a_chart_in_a_registry_is_found_with_anybodys_token() -> None:
 
 
 def test_a_chart_that_a_registry_has_not_is_missed() -> None:
-    (finding,) = _check(CHART, Registry("41.2.0").fetch)
+    (finding,) = _check(CHART, "traefik", Registry("41.2.0").fetch)
     assert finding.result is Result.FAILURE and "is not in oci://" in finding.text
 
 
@@ -160,14 +160,14 @@ def test_a_registry_that_refuses_is_a_failure() -> None:
     def refuse(url: str, headers: Any = None) -> bytes:
         raise Registry()._refusal(url, 403, {})
 
-    (finding,) = _check(CHART, refuse)
+    (finding,) = _check(CHART, "traefik", refuse)
     assert "it answers 403 no" in finding.text
 
 
 def test_an_index_that_is_none_is_a_failure() -> None:
     chart = ChartSource(name="traefik", version="41.3.0", repository="https://charts.test")
     for text in (b"<html>", b"{", b"entries: []", b"entries: {traefik: [{}]}"):
-        (finding,) = _check(chart, lambda url, headers=None, text=text: text)
+        (finding,) = _check(chart, "traefik", lambda url, headers=None, text=text: text)
         assert finding.result is Result.FAILURE and "cannot be looked up" in finding.text
 
 
@@ -178,5 +178,5 @@ def test_a_folder_holds_the_chart_that_is_pinned_or_another(
     (tmp_path / "traefik").mkdir()
     (tmp_path / "traefik" / "Chart.yaml").write_text(f"version: {version}")
     chart = ChartSource(name="traefik", version="41.3.0", repository=str(tmp_path))
-    (finding,) = _check(chart, web.fetch)
+    (finding,) = _check(chart, "traefik", web.fetch)
     assert finding.result is result

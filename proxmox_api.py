@@ -5,6 +5,7 @@ Who calls knows the paths, and what an answer means.
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import time
@@ -17,6 +18,8 @@ from settings.models import Endpoint
 
 ANSWER_LIMIT = 10
 """Seconds that Proxmox has to answer."""
+FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
+"""What a call may raise, an ``HTTPError`` among them."""
 _POLL = 1
 """Seconds between two looks at a task."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine import backup, castle, last_up, recover, remains
+from engine import backup, castle, last_up, recover, remains, unfinished
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from rehearsal.kinds import MACHINE
@@ -21,6 +21,8 @@ def down(session: Session, more: Sequence[str]) -> int:
     """Destroy all of the stack; ``more`` goes to the CLI. Returns an exit code."""
     if code := recover.clear_leftovers(session, more):
         return code
+    if not _is_a_part(more):
+        unfinished.wait(session)
     if "--preview-only" not in more and not backup.before_destroy(session, more):
         return 1
     _forget_lost_machines(session, more)
@@ -42,6 +44,10 @@ def down(session: Session, more: Sequence[str]) -> int:
         return 1
 
 
+def _is_a_part(more: Sequence[str]) -> bool:
+    return any(word.startswith(PARTIAL) for word in more)
+
+
 def _forget_lost_machines(session: Session, more: Sequence[str]) -> None:
     """Take machines that somebody deleted by hand out of the state: the provider stops at them.
 
@@ -59,7 +65,7 @@ def _remove_unknown_machines(session: Session, more: Sequence[str]) -> int:
     Where nobody can be asked, the destroy that follows says why; a part of the castle that is to go
     is not asked about.
     """
-    if any(word.startswith(PARTIAL) for word in more):
+    if _is_a_part(more):
         return 0
     try:
         resources = session.deployment().get("resources") or []

@@ -2,7 +2,8 @@
 
 It says what it found and what it will do, asks, and does it:
 
-1. what lies on this machine: providers that lost their engine, a lock, a half-written file;
+1. what lies on this machine: providers that lost their engine, a lock, a half-written file; what
+   Proxmox still does for them is waited for;
 2. disks that the state has lost: what was asked for is put there again (torn_disks.py);
 3. creates that nobody knows the outcome of, and machines that are not as the state has them: the
    engine looks at what is really there (its own ``refresh``);
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.cluster_api import ApiError, ClusterApi
-from engine import castle, helm_records, last_up, leftovers, remains, torn_disks
+from engine import castle, helm_records, last_up, leftovers, remains, torn_disks, unfinished
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from rehearsal.kinds import MACHINE, RELEASE
@@ -90,6 +91,7 @@ def recover(session: Session, more: Sequence[str]) -> int:
     """Bring the stack to a state that ``up`` and ``down`` can go on from; returns an exit code."""
     if code := clear_leftovers(session, more):
         return code
+    unfinished.wait(session)
     try:
         deployment = session.deployment(secrets=True)
         resources = deployment.get("resources") or []

@@ -7,7 +7,6 @@ machines, the comment of its pool, the beginning of its images' names.
 
 from __future__ import annotations
 
-import http.client
 import urllib.error
 import urllib.parse
 from collections.abc import Callable, Container, Iterator
@@ -21,8 +20,7 @@ from settings.models import Endpoint
 
 TASK_LIMIT = 300
 """Seconds that Proxmox may work at one thing."""
-FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
-"""What a call may raise, an ``HTTPError`` among them."""
+FAILURES = proxmox_api.FAILURES
 
 
 class RemainsError(Exception):

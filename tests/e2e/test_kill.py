@@ -89,6 +89,19 @@ def test_down_leaves_nothing(make_lab: MakeLab, resource: str) -> None:
     assert_empty(lab)
 
 
+def test_down_waits_for_a_disk_that_proxmox_still_imports(make_lab: MakeLab) -> None:
+    lab = make_lab("pve1")
+    lab.control("POST", "/tasks", {"import_s": 25})
+    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
+    while 8010 not in lab.guests():
+        assert process.poll() is None, "it was never made"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    gone = lab.make("down")
+    assert gone.code == 0, gone.output
+    assert_empty(lab)
+
+
 def test_every_resource_is_among_them(make_lab: MakeLab) -> None:
     lab = make_lab("pve1")
     lab.set("nodes.workers.count", 1)

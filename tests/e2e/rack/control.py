@@ -10,6 +10,7 @@ Plain HTTP on loopback; what is sent and answered is JSON.
 | ``DELETE /faults`` | forgets them all |
 | ``GET /machines`` | what happened on the machines: when, what and whose |
 | ``POST /machines`` | sets the fields of the machines' ``Hand`` that it names |
+| ``POST /tasks`` | sets ``import_s``: seconds that the disks of a new machine take |
 | ``POST /reset`` | goes back to empty hosts, without any request or fault |
 """
 
@@ -38,6 +39,7 @@ class Control:
         app.router.add_delete("/faults", self._forget_faults)
         app.router.add_get("/machines", self._read_diary)
         app.router.add_post("/machines", self._order)
+        app.router.add_post("/tasks", self._slow_down)
         app.router.add_post("/reset", self._reset)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
@@ -78,6 +80,10 @@ class Control:
         kinds = {field.name: type(getattr(hand, field.name)) for field in dataclasses.fields(hand)}
         for name, value in (await request.json()).items():
             setattr(hand, name, kinds[name](value))
+        return web.json_response(None)
+
+    async def _slow_down(self, request: web.Request) -> web.Response:
+        self._rack.proxmox.tasks.import_s = float((await request.json())["import_s"])
         return web.json_response(None)
 
     async def _reset(self, _: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ class ClusterRoutes:
         yield "GET", "/nodes", self.nodes
         yield "GET", "/cluster/nextid", self.next_id
         yield "GET", "/cluster/resources", self.resources
+        yield "GET", "/cluster/tasks", self.tasks
         yield "GET", "/nodes/{node}/tasks/{upid}/status", self.task_status
         yield "GET", "/nodes/{node}/tasks/{upid}/log", self.task_log
         yield "DELETE", "/nodes/{node}/tasks/{upid}", self.stop_task
@@ -64,6 +65,10 @@ class ClusterRoutes:
         return [
             item for kind, items in everything.items() if wanted in (None, kind) for item in items
         ]
+
+    async def tasks(self, _: Call) -> object:
+        """List the tasks, those at work too."""
+        return [task.summary() for task in self._tasks]
 
     async def task_status(self, call: Call) -> object:
         """Answer a poll."""

@@ -58,7 +58,12 @@ class VmRoutes:
         vms.check(node, call.parameters)
         if "pool" in call.parameters:
             self._cluster.pool(call.parameters["pool"])
-        return self._tasks.run(
+        run = self._tasks.run
+        if self._tasks.import_s:
+            # Its id is taken at once; name, tags and pool come with the disks.
+            self._cluster.vms[vmid] = Vm(vmid=vmid, node=node, config={}, lock="create")
+            run = self._tasks.begin
+        return run(
             node.name,
             "qmcreate",
             vmid,

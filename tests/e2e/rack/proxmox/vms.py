@@ -57,6 +57,7 @@ def create(cluster: Cluster, node: Node, parameters: Mapping[str, str]) -> None:
         configure(vm, parameters)
     except TaskError as error:
         _erase(vm)
+        cluster.vms.pop(vm.vmid, None)
         raise TaskError(f"unable to create VM {vm.vmid} - {error}") from None
     cluster.vms[vm.vmid] = vm
     if "pool" in parameters:

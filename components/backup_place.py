@@ -8,12 +8,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 OLDER = 4
 """How many backups before the newest are kept."""
+ANSWER_LIMIT = 30
+"""Seconds that a folder has to answer: a share whose server is off blocks for ever."""
+
+T = TypeVar("T")
 
 
 class BackupError(Exception):
@@ -38,6 +44,30 @@ def older(name: str, age: int) -> str:
     return f"{path.stem}.{age}{path.suffix}"
 
 
+def in_time(folder: Path, work: Callable[[], T]) -> T:
+    """Do what asks a folder, and wait no longer than it may take; raises ``BackupError`` then.
+
+    It is done in a thread of its own, which the end of the program does not wait for, either.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # raised again by who waits
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(ANSWER_LIMIT)
+    if failed:
+        raise failed[0]
+    if not done:
+        raise BackupError(f"{folder} does not answer within {ANSWER_LIMIT} s: is its server on?")
+    return done[0]
+
+
 class Folder:
     """Backups in a folder, readable by its owner alone."""
 
@@ -49,6 +79,13 @@ class Folder:
 
     def read(self, name: str) -> bytes | None:
         """The newest of a name, if there is one. Raises ``BackupError``."""
+        return in_time(self._path, lambda: self._read(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make this the newest, whole or not at all. Raises ``BackupError``."""
+        in_time(self._path, lambda: self._write(name, content))
+
+    def _read(self, name: str) -> bytes | None:
         try:
             return (self._path / name).read_bytes()
         except FileNotFoundError:
@@ -56,8 +93,7 @@ class Folder:
         except OSError as error:
             raise BackupError(f"{self._path / name} cannot be read: {error.strerror}") from None
 
-    def write(self, name: str, content: bytes) -> None:
-        """Make this the newest, whole or not at all. Raises ``BackupError``."""
+    def _write(self, name: str, content: bytes) -> None:
         file = self._path / name
         try:
             # Elsewhere only the folder itself: where a share is not mounted, its place may be

@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
+from components.backup_place import BackupError, in_time
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
@@ -51,7 +52,15 @@ def _answers(context: Context, subject: str, server: str, port: int) -> Finding:
 
 def _folder(path: Path) -> Finding:
     """A folder of our own is made when it is needed; one elsewhere may be a share."""
-    if path.is_absolute() and not path.is_dir():
+    try:
+        missing = path.is_absolute() and not in_time(path, path.is_dir)
+    except BackupError as error:
+        return warning(
+            str(path),
+            str(error).removeprefix(f"{path} "),
+            "see to it: certificates are neither kept nor found",
+        )
+    if missing:
         return warning(
             str(path),
             "is not there: certificates that are kept in it would not be found",

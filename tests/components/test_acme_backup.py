@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,26 @@ def test_a_share_that_is_not_mounted_is_not_made_up(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="cannot be written: No such file or directory"):
         keep(settings, "production", CONTENT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_share_whose_server_is_off_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks it is blocked until it is there again, and so the program could not end."""
+    monkeypatch.setattr("components.backup_place.ANSWER_LIMIT", 0.1)
+    is_there = threading.Event()
+    monkeypatch.setattr(Path, "read_bytes", lambda _: is_there.wait())
+    monkeypatch.setattr("os.fsync", lambda _: is_there.wait())
+    before = set(threading.enumerate())
+    with pytest.raises(BackupError, match=r"does not answer within 0\.1 s: is its server on\?"):
+        Folder(tmp_path).read("a.age")
+    with pytest.raises(BackupError, match=r"does not answer within 0\.1 s"):
+        Folder(tmp_path).write("a.age", b"new")
+    blocked = set(threading.enumerate()) - before
+    assert len(blocked) == 2 and all(thread.daemon for thread in blocked)
+    is_there.set()
+    for thread in blocked:
+        thread.join()
 
 
 def test_the_newest_and_four_older_are_kept(tmp_path: Path) -> None:

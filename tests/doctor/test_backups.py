@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,22 @@ async def test_a_share_and_a_server_that_answer_are_well(house: House) -> None:
         *(nas, ("s3.tazlab.net", 80)),
         *(nas, ("nas.home.arpa", 9000)),
     ]
+
+
+async def test_a_folder_that_blocks_whoever_asks_is_a_warning(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.backup_place.ANSWER_LIMIT", 0.1)
+    is_there, is_dir = threading.Event(), Path.is_dir
+    monkeypatch.setattr(
+        Path, "is_dir", lambda path: is_there.wait() if path == tmp_path else is_dir(path)
+    )
+    house.set("sops.age_key", KEY)
+    house.set("traefik.acme.backup", {"target": str(tmp_path)})
+    finding = (await told(house))[-1]
+    is_there.set()
+    assert finding.result is Result.WARNING
+    assert finding.text == "does not answer within 0.1 s: is its server on?"
 
 
 async def test_a_share_that_is_silent_is_a_warning(house: House) -> None:

@@ -1,23 +1,26 @@
 """What bears a castle's mark on Proxmox though the engine no longer knows it.
 
 A provider that outlived its engine, or an answer that was lost, makes what no state has: a
-``destroy`` cannot take it away, and says nothing. The mark is the castle's own: the tag of its
-machines, the comment of its pool, the beginning of its images' names.
+``destroy`` cannot take it away, and says nothing. The mark is the castle's own: the tag and the MAC
+address of its machines, the comment of its pool, the beginning of its images' names.
 """
 
 from __future__ import annotations
 
 import urllib.error
 import urllib.parse
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import proxmox_api
 import survey
+from components.machines import mac_address
 from settings.models import Endpoint
 
+ANSWER_LIMIT = 60
+"""Seconds that Proxmox has to answer: each storage that is dead makes it wait for ten."""
 TASK_LIMIT = 300
 """Seconds that Proxmox may work at one thing."""
 FAILURES = proxmox_api.FAILURES
@@ -40,9 +43,9 @@ class Remain:
 def look(proxmox: Endpoint, owner: str) -> list[Remain]:
     """Everything that bears ``owner``'s mark, in the order in which it can go.
 
-    Raises ``RemainsError``.
+    A storage that Proxmox does not reach is told, and not looked at. Raises ``RemainsError``.
     """
-    call = proxmox_api.caller(proxmox)
+    call = proxmox_api.caller(proxmox, ANSWER_LIMIT)
     with _told():
         return [*_machines(proxmox, call, owner), *_pools(call, owner), *_images(call, owner)]
 
@@ -53,13 +56,13 @@ def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[Remai
     Raises ``RemainsError``.
     """
     with _told():
-        return list(_machines(proxmox, proxmox_api.caller(proxmox), owner, known))
+        return list(_machines(proxmox, proxmox_api.caller(proxmox, ANSWER_LIMIT), owner, known))
 
 
 def pools(proxmox: Endpoint, owner: str) -> list[Remain]:
     """The pools that bear ``owner``'s mark. Raises ``RemainsError``."""
     with _told():
-        return list(_pools(proxmox_api.caller(proxmox), owner))
+        return list(_pools(proxmox_api.caller(proxmox, ANSWER_LIMIT), owner))
 
 
 @contextmanager
@@ -77,19 +80,32 @@ def _machines(
     proxmox: Endpoint, call: Callable[..., Any], owner: str, known: Container[int] = ()
 ) -> Iterator[Remain]:
     for guest in survey.list_guests(proxmox):
-        if owner in guest.tags and guest.kind == "qemu" and guest.vm_id not in known:
-            path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
-            yield Remain(
-                f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",
-                _remover(
-                    call,
-                    f"VM {guest.vm_id}",
-                    [
-                        ("POST", f"{path}/status/stop"),
-                        ("DELETE", f"{path}?purge=1&destroy-unreferenced-disks=1"),
-                    ],
-                ),
-            )
+        if owner not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
+            continue
+        path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
+        if not _is_ours(call(f"{path}/config"), owner, guest.vm_id):
+            continue
+        yield Remain(
+            f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",
+            _remover(
+                call,
+                f"VM {guest.vm_id}",
+                [
+                    ("POST", f"{path}/status/stop"),
+                    ("DELETE", f"{path}?purge=1&destroy-unreferenced-disks=1"),
+                ],
+            ),
+        )
+
+
+def _is_ours(config: Mapping[str, Any], owner: str, vm_id: int) -> bool:
+    """Whether a machine was made by the castle: a clone bears its tag, and not its address.
+
+    Nor does a backup that was restored to another id: the address is made of the id. Tag and
+    address are written together (proxmox/qemu-server src/PVE/API2/Qemu.pm ``$createfn``), so one
+    that is half-made has both or none.
+    """
+    return mac_address(owner, vm_id) in str(config.get("net0", "")).upper()
 
 
 def _pools(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
@@ -104,7 +120,11 @@ def _images(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
     for host in call("/nodes"):
         if host.get("status") != "online":
             continue
-        for storage in call(f"/nodes/{host['node']}/storage?content=import"):
+        for storage in call(f"/nodes/{host['node']}/storage?content=import&enabled=1"):
+            if not storage.get("active", 1):
+                where = f"the storage {storage['storage']} on {host['node']}"
+                print(f"Proxmox does not reach {where}: it was not looked at.", flush=True)
+                continue
             path = f"/nodes/{host['node']}/storage/{storage['storage']}/content"
             for file in call(f"{path}?content=import"):
                 volume = file["volid"]

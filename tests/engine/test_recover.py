@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from engine import __main__ as engine
 from engine import last_up, session
 from engine.recover import BUSY
 from tests.engine.conftest import Cli
+from engine.remains import Remain, RemainsError
 
 LOCK = "state/.pulumi/locks/organization/ephemeral-castle/homelab/uuid.json"
 VM = {
@@ -109,7 +111,7 @@ def test_after_a_castle_is_gone_its_failure_is_nobodys_matter(fake: Cli, tmp_pat
     assert fake.words == [QUIET, DESTROY, UP]
 
 
-@pytest.mark.parametrize("words", ["--target x", "-t x", "-x x", "--preview-only"])
+@pytest.mark.parametrize("words", ["--target x", "-t x", "-x x"])
 def test_where_a_part_goes_nobody_is_asked_for_unknown_machines(fake: Cli, words: str) -> None:
     state(fake, VM)
     assert engine.main(["down", "--", *words.split()]) == 0
@@ -119,6 +121,15 @@ def test_where_a_part_goes_nobody_is_asked_for_unknown_machines(fake: Cli, words
 
 def test_a_lock_is_told_and_taken_away_before_the_engine_begins(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_look_at_what_would_go_changes_nothing(fake: Cli, tmp_path: Path) -> None:
+    file = lock(tmp_path)
+    state(fake, VM)
+    fake.does("sys.exit(1 if '--expect-no-changes' in arguments else 0)")
+    assert engine.main(["down", "--", "--preview-only", "--yes"]) == 0
+    assert fake.words == ["destroy --stack homelab --preview-only --yes"]
+    assert file.exists()
+
+
 ) -> None:
     file = lock(tmp_path)
     state(fake)
@@ -170,11 +181,9 @@ def test_a_dead_cluster_is_not_looked_at(fake: Cli, capfd: pytest.CaptureFixture
     assert "does not answer: only Proxmox is looked at" in capfd.readouterr().out
 
 
-LOOK = "refresh --target **VmLegacy** --stack homelab"
-QUIET = (
-    "refresh --target **VmLegacy** --preview-only --expect-no-changes --stack homelab "
-    "--non-interactive"
-)
+PROXMOX = "refresh --target **VmLegacy** --target **download/file:File**"
+LOOK = f"{PROXMOX} --stack homelab"
+QUIET = f"{PROXMOX} --preview-only --expect-no-changes --stack homelab --non-interactive"
 DESTROY = "destroy --stack homelab --yes"
 
 
@@ -218,3 +227,32 @@ def test_a_disk_that_the_state_has_lost_is_put_there_again(
     assert imported.startswith("stack import --file ")
     assert rest == [REFRESH, UP]
     assert "has lost a disk of machines-a" in capfd.readouterr().out
+def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
+    fake: Cli, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a machine of ours that somebody has protected in Proxmox."""
+    removed: list[str] = []
+
+    def refuse() -> None:
+        raise RemainsError("VM 8001 is still there: can't remove VM 8001 - protection mode enabled")
+
+    found = [Remain("VM 8001", refuse), Remain("VM 8002", lambda: removed.append("VM 8002"))]
+    settings = SimpleNamespace(proxmoxve=None, owner="ephemeral-castle-homelab")
+    monkeypatch.setattr("engine.castle.settings", lambda session: settings)
+    monkeypatch.setattr("engine.unfinished.wait", lambda session: None)
+    monkeypatch.setattr("engine.remains.machines", lambda *_: found)
+    monkeypatch.setattr("engine.remains.look", lambda *_: found[:1])
+    state(fake, VM)
+    after = fake.folder / "after"
+    fake.does(f"arguments[0] == 'destroy' and pathlib.Path({str(after)!r}).touch()")
+    monkeypatch.setattr(
+        session.Session,
+        "deployment",
+        lambda *_, **__: {} if after.exists() else {"resources": [VM]},
+    )
+    assert engine.main(["down", "--", "--yes"]) == 1
+    assert fake.words == [QUIET, DESTROY]
+    assert removed == ["VM 8002"]
+    assert capfd.readouterr().out.count("VM 8001 is still there: can't remove") == 2
+
+

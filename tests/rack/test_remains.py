@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from engine.remains import Remain, RemainsError, look
+from components.machines import mac_address
+from engine.remains import Remain, RemainsError, look, machines
 from settings.models import Endpoint
 from tests.e2e.rack.faults import Fault, Kind
 from tests.e2e.rack.rack import Rack
@@ -16,6 +17,11 @@ from .proxmox_client import ProxmoxClient
 
 OWNER = "ephemeral-castle-homelab"
 IMAGE = f"{OWNER}-talos-v1.13.9-0123.qcow2"
+
+
+def network_device(vm_id: int) -> str:
+    """As the provider writes it."""
+    return f"model=virtio,bridge=vmbr0,macaddr={mac_address(OWNER, vm_id)}"
 
 
 def endpoint(rack: Rack) -> Endpoint:
@@ -31,7 +37,7 @@ async def _left(proxmox: ProxmoxClient) -> None:
     """One of each kind that is ours, beside one of each kind that is not."""
     await proxmox.call("POST", "/pools", poolid="castle", comment=f"Machines of {OWNER}")
     await proxmox.call("POST", "/pools", poolid="mine", comment="my own")
-    await proxmox.boot_machine(101, "127.77.3.11")
+    await proxmox.boot_machine(101, "127.77.3.11", net0=network_device(101))
     await proxmox.vm(101, "PUT", "config", tags=f"{OWNER};talos;worker")
     await proxmox.call("PUT", "/pools", poolid="castle", vms="101")
     await proxmox.boot_machine(102, "127.77.3.12")
@@ -56,6 +62,37 @@ async def test_what_is_ours_is_named_and_goes_and_what_is_not_stays(
     assert list(rack.proxmox.cluster.pools) == ["mine"]
     kept = await proxmox.call("GET", "/nodes/pve/storage/local/content")
     assert [file["volid"] for file in kept] == ["local:import/talos.qcow2"]
+
+
+async def test_a_clone_and_a_restored_backup_are_somebody_elses(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    """A clone has a MAC address of its own, a backup that of the machine it was made of."""
+    for vm_id, device in ((101, network_device(101)), (102, ""), (103, network_device(101))):
+        named = {"net0": device} if device else {}
+        await proxmox.boot_machine(vm_id, f"127.77.3.{vm_id}", **named)
+        await proxmox.vm(vm_id, "PUT", "config", tags=f"{OWNER};talos;worker")
+    [ours] = await found(rack)
+    assert "VM 101" in ours.sentence
+    [ours] = await asyncio.to_thread(machines, endpoint(rack), OWNER, ())
+    assert "VM 101" in ours.sentence
+
+
+@pytest.mark.usefixtures("_left")
+async def test_a_storage_that_is_away_keeps_nothing_else(
+    rack: Rack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for storage in rack.proxmox.cluster.nodes["pve"].storages:
+        storage.active = False
+    rack.faults.append(Fault(method="GET", path="/nodes/pve/storage/local/content", times=None))
+    things = await found(rack)
+    assert [thing.sentence.partition(" (")[0] for thing in things] == [
+        "the machine vm101",
+        "the pool castle",
+    ]
+    assert "does not reach the storage local on pve: it was not looked at" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("_left")

@@ -27,7 +27,7 @@ from engine import (
 )
 from engine.down import down
 from engine.private_folder import private_folder
-from engine.recover import recover, recover_if_needed
+from engine.recover import cancel, recover, recover_if_needed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from engine.snapshot import snapshot
 from rehearsal import stack_file
@@ -40,11 +40,12 @@ COMMANDS = {
     "refresh": ["refresh"],
     # Without a value the CLI asks for it, and does not show it.
     "token": ["config", "set", "--secret", TOKEN],
-    "cancel": ["cancel"],
 }
 """Our word for what the CLI does alone, and its own."""
-OWN = ("up", "down", "recover", "backup", "snapshot", "age-key")
+OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key")
 """Our words for what the CLI does a part of."""
+INTERRUPTED = 130
+"""Exit code, as shells have it for a program that Ctrl-C ends."""
 FILES = ("kubeconfig", "talosconfig")
 """What is written to a file of that name, which only its owner can read and git ignores."""
 
@@ -60,6 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     split = given.index("--") if "--" in given else len(given)
     options, more = parser.parse_args(given[:split]), given[split + 1 :]
+    try:
+        return _begin(options, more)
+    except (KeyboardInterrupt, EOFError):
+        # At a question of ours, or while the CLI is asked for something.
+        print("\nStopped.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _begin(options: argparse.Namespace, more: Sequence[str]) -> int:
+    """Find the stack and the CLI, and do it in a folder of its own."""
     try:
         # Selecting a stack makes it, and its file: a typo must not become a new stack.
         file = stack_file.find(options.stack, PROJECT_FOLDER)
@@ -90,6 +101,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return down(session, more)
         case "recover":
             return recover(session, more)
+        case "cancel":
+            return cancel(session, more)
         case "backup":
             return backup.make(session)
         case "age-key":
@@ -121,8 +134,6 @@ def _look_first(session: Session) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     if code:
         print(
             "Nothing has been changed. `make doctor` tells everything; `make up DOCTOR=no` goes on "

@@ -18,17 +18,22 @@ def answers(more: Sequence[str]) -> list[str]:
     return [word for word in more if word in YES | UNATTENDED]
 
 
-def confirmed(sentences: Iterable[str], question: str, more: Sequence[str]) -> bool:
+def confirmed(
+    sentences: Iterable[str],
+    question: str,
+    more: Sequence[str],
+    cure: str = "say yes with ARGS=--yes",
+) -> bool:
     """Say what will be done, and ask whether to do it.
 
     ``more`` are the words for the CLI: one of ``YES`` among them answers for the person. Without
-    it, and without a terminal, the answer is no.
+    it, and without a terminal, the answer is no, and ``cure`` says what to do.
     """
     for sentence in sentences:
         print(f"  - {sentence}")
     if YES & set(more):
         return True
     if not sys.stdin.isatty():
-        print(f"{question} Nobody is there to ask: say yes with ARGS=--yes.", flush=True)
+        print(f"{question} Nobody is there to ask: {cure}.", flush=True)
         return False
     return input(f"{question} (yes/no) ").strip().lower() in ("y", "yes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ import yaml
 from settings.models import PROJECT
 
 _PLUGINS = ("pulumi-resource-", "pulumi-language-")
+_NO_ENGINES = ("pulumi-resource", "pulumi-language", "pulumi-analyzer")
+"""How the names of processes begin that an engine starts; Linux cuts them at 15 characters."""
 _DYNAMIC = "pulumi.dynamic"
 """The module that runs dynamic resources: its process bears no other name of Pulumi's."""
 PATIENCE = 10
@@ -66,6 +69,11 @@ class Leftovers:
     def running(self) -> Lock | None:
         """A run that is still going on."""
         return next((lock for lock in self.locks if lock.is_alive), None)
+
+    @property
+    def elsewhere(self) -> tuple[Lock, ...]:
+        """Locks of other machines: whether their makers still run cannot be known here."""
+        return tuple(lock for lock in self.locks if not lock.is_here)
 
     def sentences(self) -> Iterator[str]:
         """What was found and what clearing it away means, a line each."""
@@ -135,8 +143,10 @@ def _has_engine(process: psutil.Process) -> bool:
 
 
 def _is_engine(pid: int) -> bool:
+    """Whether a process is the CLI, which is called ``.pulumi-wrapped`` on NixOS."""
     try:
-        return Path(psutil.Process(pid).name()).stem == "pulumi"
+        name = psutil.Process(pid).name().removeprefix(".")
+        return not name.startswith(_NO_ENGINES) and re.split("[-.]", name)[0] == "pulumi"
     except psutil.Error:
         return False
 

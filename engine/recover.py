@@ -74,17 +74,46 @@ class Aftermath:
 def clear_leftovers(session: Session, more: Sequence[str]) -> int:
     """Clear away what killed runs left on this machine, after asking; returns an exit code."""
     found = leftovers.look(PROJECT_FOLDER, session.stack)
-    if found.running:
-        lock = found.running
-        print(f"Another run is at work, process {lock.pid} of {lock.user} since {lock.since}.")
-        print("Wait for it, or stop it with Ctrl-C where it runs.")
-        return BUSY
+    if code := _keep_out(found):
+        return code
     if found:
         print("A run before this one was cut off. Found on this machine:")
-        if not confirmed(found.sentences(), "Clear it away?", more):
+        if not _may_clear(found, "Clear it away?", more):
             return 1
         found.clear()
     return 0
+
+
+def cancel(session: Session, more: Sequence[str]) -> int:
+    """Take away the lock of a run that is not at work any more; returns an exit code."""
+    found = leftovers.look(PROJECT_FOLDER, session.stack)
+    if code := _keep_out(found):
+        return code
+    if found.elsewhere and not _may_clear(found, "Take the lock away?", more):
+        return 1
+    return session.run(["cancel"], more)
+
+
+def _keep_out(found: leftovers.Leftovers) -> int:
+    """Say that another run is at work, if one is; an exit code."""
+    if not found.running:
+        return 0
+    lock = found.running
+    print(f"Another run is at work, process {lock.pid} of {lock.user} since {lock.since}.")
+    print("Wait for it, or stop it with Ctrl-C where it runs.")
+    return BUSY
+
+
+def _may_clear(found: leftovers.Leftovers, question: str, more: Sequence[str]) -> bool:
+    """Ask whether what was found may go: a ``--yes`` knows nothing of a run on another machine."""
+    if not found.elsewhere:
+        return confirmed(found.sentences(), question, more)
+    hosts = ", ".join(sorted({lock.host or "an unknown machine" for lock in found.elsewhere}))
+    cure = (
+        f"ARGS=--yes does not answer for a run on {hosts}. See that none is at work there, then "
+        f"remove {' '.join(str(lock.path) for lock in found.elsewhere)}"
+    )
+    return confirmed(found.sentences(), question, [], cure)
 
 
 def recover(session: Session, more: Sequence[str]) -> int:
@@ -156,7 +185,13 @@ def _look_at_what_is_there(
 
 def _take_up(session: Session, api: ClusterApi | None, more: Sequence[str]) -> bool:
     """Clear the way for what would be made a second time; tell whether nothing is in it."""
-    steps = json.loads(session.read(["preview", "--json"])).get("steps", [])
+    try:
+        steps = json.loads(session.read(["preview", "--json"])).get("steps", [])
+    except SessionError:
+        # Asked for JSON, it says why on its output; so a person gets to see what it says else.
+        print("What would be made cannot be told. A preview says why:", flush=True)
+        session.run(["preview"])
+        return False
     wanted = [step["newState"] for step in steps if step["op"] == "create"]
     in_the_way = [*_helm_records(wanted, api), *_pools(session, wanted)]
     if not in_the_way:

@@ -21,6 +21,8 @@ STARTS = (
     f"#!{sys.executable}\nimport pathlib, subprocess\n"
     "subprocess.run([pathlib.Path(__file__).with_name('pulumi-resource-test')])\n"
 )
+ENGINES = ("pulumi", ".pulumi-wrapped", "pulumi-language-test")
+"""The CLI, the CLI on NixOS, and what only looks like it."""
 
 
 @pytest.fixture
@@ -28,7 +30,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose state lies beside it."""
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state?metadata=skip'}")
-    for name, text in (("pulumi-resource-test", SLEEPS), ("pulumi", STARTS)):
+    engines = ((name, STARTS) for name in ENGINES)
+    for name, text in (("pulumi-resource-test", SLEEPS), *engines):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     return tmp_path
@@ -99,12 +102,21 @@ def test_a_provider_of_another_project_is_left_alone(
     assert not look(other, "homelab")
 
 
-def test_a_provider_of_a_living_engine_is_left_alone(project: Path) -> None:
-    with started(project, "pulumi") as engine:
+@pytest.mark.parametrize("name", ENGINES[:2])
+def test_a_provider_of_a_living_engine_is_left_alone(project: Path, name: str) -> None:
+    with started(project, name) as engine:
         assert not look(project, "homelab")
         path = lock(project, pid=engine.pid)
         running = look(project, "homelab").running
         assert running is not None and running.path == path
+
+
+def test_a_language_host_is_no_engine(project: Path) -> None:
+    with started(project, ENGINES[2]) as host:
+        lock(project, pid=host.pid)
+        found = look(project, "homelab")
+        assert found.running is None
+        assert {process.pid for process in found.providers} > {host.pid}
 
 
 def test_a_lock_of_a_dead_process_goes(project: Path) -> None:

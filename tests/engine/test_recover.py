@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from engine import __main__ as engine
 from engine import last_up, session
 from engine.recover import BUSY
-from tests.engine.conftest import Cli
 from engine.remains import Remain, RemainsError
+from tests.engine.conftest import Cli
 
 LOCK = "state/.pulumi/locks/organization/ephemeral-castle/homelab/uuid.json"
 VM = {
@@ -40,10 +41,11 @@ def state(fake: Cli, *resources: dict[str, Any], pending: tuple[dict[str, Any], 
     fake.answers("config --json", code=1)  # so nobody asks Proxmox what else there is
 
 
-def lock(tmp_path: Path) -> Path:
+def lock(tmp_path: Path, host: str = "") -> Path:
     file = tmp_path / LOCK
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"pid": 2**22 + 1, "hostname": "", "username": "me"}))
+    content = {"pid": 2**22 + 1, "hostname": host or socket.gethostname(), "username": "me"}
+    file.write_text(json.dumps(content))
     return file
 
 
@@ -119,8 +121,6 @@ def test_where_a_part_goes_nobody_is_asked_for_unknown_machines(fake: Cli, words
     assert not any(arguments[0] == "config" for arguments, _, _ in fake.calls)
 
 
-def test_a_lock_is_told_and_taken_away_before_the_engine_begins(
-    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 def test_a_look_at_what_would_go_changes_nothing(fake: Cli, tmp_path: Path) -> None:
     file = lock(tmp_path)
     state(fake, VM)
@@ -130,6 +130,8 @@ def test_a_look_at_what_would_go_changes_nothing(fake: Cli, tmp_path: Path) -> N
     assert file.exists()
 
 
+def test_a_lock_is_told_and_taken_away_before_the_engine_begins(
+    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = lock(tmp_path)
     state(fake)
@@ -158,10 +160,65 @@ def test_a_run_that_is_at_work_stops_all_three(
 ) -> None:
     lock(tmp_path)
     monkeypatch.setattr("engine.leftovers.Lock.is_alive", True)
-    for word in ("recover", "up", "down"):
+    for word in ("recover", "up", "down", "cancel"):
         assert engine.main([word, "--", "--yes"]) == BUSY
         assert "Another run is at work" in capfd.readouterr().out
     assert fake.words == []
+
+
+def test_a_yes_does_not_answer_for_a_run_on_another_machine(
+    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = lock(tmp_path, "laptop")
+    for word in ("recover", "up", "down", "cancel"):
+        assert engine.main([word, "--", "--yes"]) == 1
+        out = capfd.readouterr().out
+        assert "does not answer for a run on laptop. See that none is at work there, then" in out
+        assert str(file) in out
+    assert file.exists()
+    assert fake.words == []
+
+
+def test_a_person_may_answer_for_a_run_on_another_machine(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lock(tmp_path, "laptop")
+    state(fake)
+    fake.answers("preview --json", {"steps": []})
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    assert engine.main(["cancel", "--", "--yes"]) == 0
+    assert fake.words == ["cancel --stack homelab --yes"]
+    assert engine.main(["recover", "--", "--yes"]) == 0
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("stops", [KeyboardInterrupt, EOFError])
+def test_a_question_that_is_not_answered_ends_it_without_a_traceback(
+    fake: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    stops: type[BaseException],
+) -> None:
+    def stop(_: str) -> str:
+        raise stops
+
+    file = lock(tmp_path)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", stop)
+    assert engine.main(["recover"]) == 130
+    assert capfd.readouterr().err.endswith("Stopped.\n")
+    assert file.exists()
+
+
+def test_why_a_preview_fails_is_shown(fake: Cli, capfd: pytest.CaptureFixture[str]) -> None:
+    """Asked for JSON, the CLI says it on its output, and nothing beside it."""
+    state(fake, VM | {"initErrors": ["resize failed"]})
+    fake.answers("preview", "error: VM id 8000 is taken", code=255)
+    assert engine.main(["up", "--", "--yes"]) == 1
+    assert fake.words == [REFRESH, "preview --stack homelab"]
+    assert "A preview says why:\nerror: VM id 8000 is taken" in capfd.readouterr().out
 
 
 def test_a_refresh_that_fails_ends_it(fake: Cli) -> None:
@@ -200,33 +257,6 @@ def test_machines_that_are_gone_are_shown_and_forgotten_first(fake: Cli) -> None
     assert fake.words == [QUIET, f"{LOOK} --yes", DESTROY]
 
 
-def test_a_destroy_that_fails_is_handed_on(fake: Cli) -> None:
-    fake.answers("destroy", code=255)
-    assert engine.main(["down", "--", "--yes"]) == 255
-
-
-def test_remains_that_could_not_be_looked_for_are_no_success(
-    fake: Cli, capfd: pytest.CaptureFixture[str]
-) -> None:
-    state(fake)
-    fake.answers("config --json", "error: incorrect passphrase", code=1)
-    assert engine.main(["down", "--", "--yes"]) == 1
-    assert "Whether anything else is left was not seen" in capfd.readouterr().out
-
-
-def test_a_disk_that_the_state_has_lost_is_put_there_again(
-    fake: Cli, capfd: pytest.CaptureFixture[str]
-) -> None:
-    disks = {"inputs": {"disks": [{"interface": "scsi0"}]}, "outputs": {"disks": [{"size": 0}]}}
-    state(fake, VM | disks)
-    fake.answers("preview --json", {"steps": []})
-    assert engine.main(["recover"]) == 1  # nobody is there to ask
-    assert fake.words == []
-    assert engine.main(["up", "--", "--yes"]) == 0
-    imported, *rest = fake.words
-    assert imported.startswith("stack import --file ")
-    assert rest == [REFRESH, UP]
-    assert "has lost a disk of machines-a" in capfd.readouterr().out
 def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
     fake: Cli, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,3 +286,30 @@ def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
     assert capfd.readouterr().out.count("VM 8001 is still there: can't remove") == 2
 
 
+def test_a_destroy_that_fails_is_handed_on(fake: Cli) -> None:
+    fake.answers("destroy", code=255)
+    assert engine.main(["down", "--", "--yes"]) == 255
+
+
+def test_remains_that_could_not_be_looked_for_are_no_success(
+    fake: Cli, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state(fake)
+    fake.answers("config --json", "error: incorrect passphrase", code=1)
+    assert engine.main(["down", "--", "--yes"]) == 1
+    assert "Whether anything else is left was not seen" in capfd.readouterr().out
+
+
+def test_a_disk_that_the_state_has_lost_is_put_there_again(
+    fake: Cli, capfd: pytest.CaptureFixture[str]
+) -> None:
+    disks = {"inputs": {"disks": [{"interface": "scsi0"}]}, "outputs": {"disks": [{"size": 0}]}}
+    state(fake, VM | disks)
+    fake.answers("preview --json", {"steps": []})
+    assert engine.main(["recover"]) == 1  # nobody is there to ask
+    assert fake.words == []
+    assert engine.main(["up", "--", "--yes"]) == 0
+    imported, *rest = fake.words
+    assert imported.startswith("stack import --file ")
+    assert rest == [REFRESH, UP]
+    assert "has lost a disk of machines-a" in capfd.readouterr().out

@@ -25,7 +25,7 @@ def private_folder(base: Path | None = None) -> Iterator[Path]:
     Wipes what a killed run left behind first: its folder is the one that nobody holds the lock of.
     ``base`` is where the folders lie: memory rather than disk where the system offers it.
     """
-    base = base or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    base = base or _base()
     for left_behind in base.glob(f"{PREFIX}*"):
         _wipe_if_abandoned(left_behind)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
@@ -35,6 +35,14 @@ def private_folder(base: Path | None = None) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _base() -> Path:
+    """The user's folder in memory; it is gone, or another's, after a ``su`` or a logout."""
+    offered = os.environ.get("XDG_RUNTIME_DIR")
+    if offered and os.access(offered, os.W_OK | os.X_OK):
+        return Path(offered)
+    return Path(tempfile.gettempdir())
 
 
 def _wipe_if_abandoned(folder: Path) -> None:

@@ -52,13 +52,20 @@ def require(talos: str) -> None:
     command = shutil.which("talosctl")
     if command is None:
         raise TalosctlError(f"This change needs talosctl, which is not on PATH. {cure}")
-    done = subprocess.run(
-        [command, "version", "--client", "--short"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [command, "version", "--client", "--short"],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+    except OSError as error:
+        raise TalosctlError(f"{command} does not run: {error.strerror}. {cure}") from None
+    except subprocess.TimeoutExpired:
+        raise TalosctlError(
+            f"{command} does not tell its version within {LIMIT} s. {cure}"
+        ) from None
     found = re.search(r"v\d+\.\d+\.\d+\S*", done.stdout)
     if found is None or _minor(found[0]) < wanted:
         has = found[0] if found else "of an unknown version"
@@ -126,6 +133,8 @@ class Talosctl:
                 )
             except FileNotFoundError:
                 raise TalosctlError("talosctl is not on PATH") from None
+            except OSError as error:
+                raise TalosctlError(f"talosctl does not run: {error.strerror}") from None
             except subprocess.TimeoutExpired:
                 raise TalosctlError(
                     f"`talosctl {' '.join(command)}` on {address} did not end within {limit:.0f} s"

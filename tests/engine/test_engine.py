@@ -100,6 +100,22 @@ def test_the_folder_is_private_and_gone_afterwards(fake: Cli, tmp_path: Path) ->
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_runtime_folder_that_is_gone_or_closed_is_not_needed(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """As after a ``su``, or where cron runs without a login."""
+    offered, other = tmp_path / "runtime", tmp_path / "temporary"
+    other.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(other))
+    if gone:
+        offered.rmdir()
+    else:
+        monkeypatch.setattr("os.access", lambda path, _: Path(path) != offered)
+    assert engine.main(["preview"]) == 0
+    assert Path(fake.calls[-1][1]).parent == other
+
+
 def test_a_failure_is_handed_on_and_leaves_nothing(fake: Cli, tmp_path: Path) -> None:
     fake.does("sys.exit(0 if arguments[0] == 'stack' else 255)")
     assert engine.main(["preview"]) == 255

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -34,6 +35,27 @@ def test_an_old_talosctl_is_refused(command: Path, found: str, wanted: str) -> N
     write(command, f"print('Client:'); print('Talos {found}')")
     with pytest.raises(TalosctlError, match=f"is {found}, too old for Talos {wanted}"):
         require(wanted)
+
+
+def test_a_talosctl_of_another_kind_of_processor_is_told(command: Path) -> None:
+    command.write_bytes(b"\x7fELF for another")
+    command.chmod(0o700)
+    with pytest.raises(TalosctlError, match=r"talosctl does not run: Exec format error\. Put "):
+        require("v1.13.9")
+    with pytest.raises(TalosctlError, match="talosctl does not run: Exec format error"):
+        Talosctl(CREDENTIALS).run("10.0.0.1", "version")
+
+
+def test_a_talosctl_that_does_not_end_is_told(
+    command: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("talosctl", 60)
+
+    write(command, "")
+    monkeypatch.setattr("subprocess.run", run)
+    with pytest.raises(TalosctlError, match="does not tell its version within 60 s"):
+        require("v1.13.9")
 
 
 def test_a_newer_talosctl_is_taken(command: Path) -> None:

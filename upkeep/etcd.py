@@ -19,8 +19,18 @@ class Member:
 
     id: str
     name: str
+    """Empty for one that was added and never started."""
     address: str
     """Address of its node."""
+
+    @property
+    def who(self) -> str:
+        """What a person knows it by."""
+        return self.name or self.address
+
+    def is_of(self, name: str, address: str) -> bool:
+        """Whether it is the member of a node."""
+        return self.name == name if self.name else self.address == address
 
 
 class Etcd:
@@ -42,7 +52,7 @@ class Etcd:
 
     def sick(self, members: Iterable[Member]) -> dict[str, str]:
         """By name: what is wrong with a member, for those that are not well."""
-        return {member.name: why for member in members if (why := self._sickness(member))}
+        return {member.who: why for member in members if (why := self._sickness(member))}
 
     def require_health(self) -> list[Member]:
         """The members; raises ``UpkeepError`` unless all are well."""
@@ -55,15 +65,15 @@ class Etcd:
             )
         return members
 
-    def require_quorum_without(self, name: str, *, leaves: bool) -> Member | None:
-        """The member of that name; raises ``UpkeepError`` if etcd cannot do without it.
+    def require_quorum_without(self, name: str, address: str, *, leaves: bool) -> Member | None:
+        """The member of a node; raises ``UpkeepError`` if etcd cannot do without it.
 
         A member that ``leaves`` takes its vote along; one that only reboots does not. A lone
         member that reboots is let go: there is no other way.
         """
         members = self.members()
-        own = next((member for member in members if member.name == name), None)
-        others = [member for member in members if member.name != name]
+        own = next((member for member in members if member.is_of(name, address)), None)
+        others = [member for member in members if member != own]
         if own is None or (not others and not leaves):
             return own
         sick = self.sick(others)
@@ -77,11 +87,11 @@ class Etcd:
         return own
 
     def leave(self, member: Member, *, is_alive: bool) -> None:
-        """Take a member out: by itself if it lives, by another one if not."""
-        if is_alive:
+        """Take a member out: by itself if it lives and ever started, by another one if not."""
+        if is_alive and member.name:
             self._run(member.address, "etcd", "leave")
             return
-        other = next(m for m in self.members() if m.name != member.name)
+        other = next(m for m in self.members() if m.name and m.id != member.id)
         self._run(other.address, "etcd", "remove-member", member.id)
 
     def _sickness(self, member: Member) -> str:
@@ -99,9 +109,22 @@ class Etcd:
 
 
 def _rows(table: str) -> list[dict[str, str]]:
-    """The rows of one of talosctl's tables, by its headings; columns are three spaces apart."""
-    lines = [re.split(r" {3,}", line.rstrip()) for line in table.splitlines() if line.strip()]
-    return [dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
+    """The rows of one of talosctl's tables, by its headings.
+
+    Columns begin where their headings do, three spaces or more apart (siderolabs/talos v1.13.9
+    cmd/talosctl/cmd/talos/etcd.go); a cell may be empty.
+    """
+    lines = [line for line in table.splitlines() if line.strip()]
+    headings = list(re.finditer(r"\S+(?: {1,2}\S+)*", lines[0])) if lines else []
+    starts = [heading.start() for heading in headings]
+    ends = [*starts[1:], None]
+    return [
+        {
+            heading[0]: line[start:end].strip()
+            for heading, start, end in zip(headings, starts, ends, strict=True)
+        }
+        for line in lines[1:]
+    ]
 
 
 def _member(row: dict[str, str]) -> Member:

@@ -97,7 +97,9 @@ class Step:
     def require_safety(self) -> None:
         """Wait until the cluster can do without the node; raises ``UpkeepError`` if it cannot."""
         if self.is_control_plane:
-            self.cluster.etcd.require_quorum_without(self.node.name, leaves=False)
+            self.cluster.etcd.require_quorum_without(
+                self.node.name, self.node.address, leaves=False
+            )
             self.cluster.snapshot_if_stale()
         volumes.wait_until_spare(self.cluster.api, self.node.name, self.props["rebuild_s"])
 
@@ -184,7 +186,7 @@ def leave(props: Mapping[str, Any]) -> None:
         is_alive = node is not None and look_of(node).is_ready
         member: Member | None = None
         if props["control_plane"]:
-            member = cluster.etcd.require_quorum_without(name, leaves=True)
+            member = cluster.etcd.require_quorum_without(name, props["address"], leaves=True)
             if member:
                 cluster.snapshot_if_stale()
         _empty(api, props, is_alive=is_alive)

@@ -82,7 +82,7 @@ def _others_with_etcd(props: Mapping[str, Any]) -> list[str]:
 
 def _leave_etcd(others: list[str], props: Mapping[str, Any]) -> None:
     etcd = Etcd(talosctl.Talosctl(props), others)
-    member = etcd.require_quorum_without(props["node"], leaves=True)
+    member = etcd.require_quorum_without(props["node"], props["address"], leaves=True)
     if member:
         if not snapshots.is_fresh(props["cluster"]):
             snapshots.renew(props, others)

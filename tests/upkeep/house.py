@@ -58,8 +58,9 @@ def node(name: str) -> dict[str, Any]:
 
 
 def pod(name: str, namespace: str = "whoami", owner: str = "ReplicaSet") -> dict[str, Any]:
-    """A pod, by the path that lists have."""
-    metadata = {"name": name, "namespace": namespace, "ownerReferences": [{"kind": owner}]}
+    """A pod with a controller, by the path that lists have."""
+    owners = [{"kind": owner, "controller": True}]
+    metadata = {"name": name, "namespace": namespace, "ownerReferences": owners}
     return {f"/api/v1/pods/{name}": {"metadata": metadata, "status": {"phase": "Running"}}}
 
 
@@ -88,7 +89,11 @@ def volume(name: str, copies: int, *healthy: str, failed: tuple[str, ...] = ()) 
 class Members(Talosctl):
     """A talosctl that knows the members of etcd, and which of them do not answer."""
 
-    def __init__(self, *names: str, sick: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *names: str, sick: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()
+    ) -> None:
+        """``unstarted`` are the names of members that were added and have never run."""
+        self.unstarted = unstarted
         self.addresses = {name: f"10.0.0.{number}" for number, name in enumerate(names, start=1)}
         self.sick = [self.addresses[name] for name in sick]
         self.asked: list[tuple[str, ...]] = []
@@ -98,19 +103,32 @@ class Members(Talosctl):
         if address in self.sick:
             raise TalosctlError("etcdserver: no leader")
         if command[1] == "members":
+            heading = ["NODE", "ID", "HOSTNAME", "PEER URLS", "CLIENT URLS", "LEARNER"]
             rows = [
-                f"{address}   {number:016x}   {name}   https://{where}:2380   "
-                f"https://{where}:2379   false"
+                [
+                    *(address, f"{number:016x}", "" if name in self.unstarted else name),
+                    f"https://{where}:2380",
+                    *("" if name in self.unstarted else f"https://{where}:2379", "false"),
+                ]
                 for number, (name, where) in enumerate(self.addresses.items(), start=1)
             ]
-            heading = "NODE   ID   HOSTNAME   PEER URLS   CLIENT URLS   LEARNER"
-            return "\n".join([heading, *rows])
+            return _table(heading, *rows)
         if command[1] == "status":
-            return f"NODE   MEMBER   ERRORS\n{address}   {1:016x}   "
+            return _table(["NODE", "MEMBER", "ERRORS"], [address, f"{1:016x}", ""])
         return ""
 
 
-def etcd(*names: str, sick: tuple[str, ...] = ()) -> Etcd:
+def _table(*rows: list[str]) -> str:
+    """A table as talosctl prints it: Go's tabwriter, with a padding of three."""
+    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True))
+        + row[-1]
+        for row in rows
+    )
+
+
+def etcd(*names: str, sick: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()) -> Etcd:
     """An etcd of these members."""
-    talos = Members(*names, sick=sick)
+    talos = Members(*names, sick=sick, unstarted=unstarted)
     return Etcd(talos, talos.addresses.values())

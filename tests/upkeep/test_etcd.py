@@ -45,11 +45,28 @@ def test_no_member_goes_that_etcd_needs(
 ) -> None:
     found = etcd(*members, sick=sick)
     if allowed:
-        member = found.require_quorum_without("cp-3", leaves=leaves)
+        member = found.require_quorum_without("cp-3", "10.0.0.3", leaves=leaves)
         assert member is not None and member.name == "cp-3"
     else:
         with pytest.raises(UpkeepError, match="would lose its majority without cp-3"):
-            found.require_quorum_without("cp-3", leaves=leaves)
+            found.require_quorum_without("cp-3", "10.0.0.3", leaves=leaves)
+
+
+def test_a_member_that_never_started_is_known_by_its_address() -> None:
+    """As after a control plane that was deleted while it joined: it has no name yet."""
+    found = etcd(*THREE, sick=("cp-3",), unstarted=("cp-3",))
+    assert found.members()[2] == Member("0000000000000003", "", "10.0.0.3")
+    with pytest.raises(UpkeepError, match=r"not healthy \(10\.0\.0\.3: etcdserver: no leader\)"):
+        found.require_health()
+    member = found.require_quorum_without("cp-3", "10.0.0.3", leaves=True)
+    assert member == found.members()[2]
+
+
+def test_a_member_that_never_started_does_not_leave_by_itself() -> None:
+    talos = Members(*THREE, unstarted=("cp-1", "cp-3"))
+    found = Etcd(talos, talos.addresses.values())
+    found.leave(found.members()[2], is_alive=True)
+    assert talos.asked[-1] == ("10.0.0.2", "etcd", "remove-member", "0000000000000003")
 
 
 @pytest.mark.parametrize(

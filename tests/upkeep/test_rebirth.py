@@ -18,6 +18,7 @@ PROPS: dict[str, Any] = {
     "talos": "v1.13.9",
     "node": "cp-2",
     "control_plane": True,
+    "address": "10.0.0.2",
     "control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2,cp-3=10.0.0.3",
     "access": "a kubeconfig",
     "return_s": 1,

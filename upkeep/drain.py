@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.cluster_api import ApiError, ClusterApi, Object
+from upkeep.errors import UpkeepError
 from upkeep.wait import NotYet, wait_for
 
 MARK = "ephemeral-castle/cordoned"
@@ -31,17 +32,24 @@ def uncordon(api: ClusterApi, node: str) -> None:
 def drain(api: ClusterApi, node: str, limit: float) -> None:
     """Ask every pod that can be elsewhere to leave a cordoned node, and wait until they have.
 
-    Raises ``UpkeepError`` after ``limit`` seconds, with the pods that are still there and why.
+    Raises ``UpkeepError`` after ``limit`` seconds, with the pods that are still there and why; and
+    before the first has gone, where nothing would make one again elsewhere.
     """
 
+    def pods() -> list[Object]:
+        found = api.items(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")
+        return [pod for pod in found if _must_go(pod)]
+
     def look() -> None:
-        held = []
-        for pod in api.items(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"):
-            if _must_go(pod):
-                held.append(_evict(api, pod))
+        held = [_evict(api, pod) for pod in pods()]
         if held:
             raise NotYet("; ".join(held[:3]) + (" ..." if len(held) > 3 else ""))
 
+    if alone := [_name(pod) for pod in pods() if _is_alone(pod)]:
+        raise UpkeepError(
+            f"{node} could not be drained: nothing would make {', '.join(alone)} again. Delete "
+            "what is of no use any more, and let a controller (a Deployment, a Job) make the rest."
+        )
     wait_for(look, limit, f"{node} could not be drained")
 
 
@@ -58,11 +66,22 @@ def _must_go(pod: Object) -> bool:
     return not (ended or mirror or "DaemonSet" in owners or metadata["namespace"] == _LONGHORN)
 
 
+def _is_alone(pod: Object) -> bool:
+    """Whether a pod has no controller, as `kubectl drain` without ``--force`` sees it."""
+    metadata = pod["metadata"]
+    owners = metadata.get("ownerReferences", ())
+    return "deletionTimestamp" not in metadata and not any(it.get("controller") for it in owners)
+
+
+def _name(pod: Object) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
 def _evict(api: ClusterApi, pod: Object) -> str:
     """Ask one pod to leave; what holds it, as half a sentence."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
-        return f"{namespace}/{name} is still ending"
+        return f"{_name(pod)} is still ending"
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
@@ -72,7 +91,7 @@ def _evict(api: ClusterApi, pod: Object) -> str:
         api.post(f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", eviction)
     except ApiError as error:
         if error.code == 429:
-            return f"{namespace}/{name} may not leave ({error})"
+            return f"{_name(pod)} may not leave ({error})"
         if error.code != 404:
             raise
-    return f"{namespace}/{name} is still ending"
+    return f"{_name(pod)} is still ending"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from components.cluster_api import ApiError
@@ -30,6 +32,32 @@ def test_a_budget_that_holds_a_pod_is_named() -> None:
         "worker-1 could not be drained within 0 s: whoami/whoami-1 may not leave (it would violate "
         "the pod's disruption budget)."
     )
+
+
+def bare(name: str, namespace: str = "whoami", **changed: Any) -> dict[str, Any]:
+    """A pod that no controller made."""
+    found = pod(name, namespace)
+    (made,) = found.values()
+    made["metadata"]["ownerReferences"] = [{"kind": "Task", "controller": False}]
+    made["metadata"] |= changed
+    return found
+
+
+def test_a_pod_that_nothing_makes_again_is_refused_before_any_has_gone() -> None:
+    api = House(pod("whoami-1") | bare("debug") | bare("shell"))
+    with pytest.raises(UpkeepError, match="nothing would make whoami/debug, whoami/shell again"):
+        drain(api, "worker-1", limit=0)
+    assert api.posted == []
+
+
+def test_what_has_no_controller_and_goes_by_itself_or_stays_is_no_matter() -> None:
+    mirror = bare("kube-apiserver", annotations={"kubernetes.io/config.mirror": "x"})
+    ended, going = bare("ended"), bare("going", deletionTimestamp="2026-11-21T10:00:00Z")
+    ended["/api/v1/pods/ended"]["status"]["phase"] = "Succeeded"
+    api = House(mirror | ended | bare("restore", "longhorn-system"))
+    drain(api, "worker-1", limit=0)
+    with pytest.raises(UpkeepError, match="whoami/going is still ending"):
+        drain(House(going), "worker-1", limit=0)
 
 
 def test_a_node_that_we_cordoned_is_uncordoned() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from upkeep.errors import UpkeepError
 
 LIMIT = 600
 """Seconds that a machine has to shut down, before its power is cut."""
+_DEAF = "powerdown failed"
+"""What Proxmox says of a guest that does not shut down: by itself it never cuts the power
+(proxmox/qemu-server src/PVE/QemuServer.pm vm_reboot, _do_vm_stop)."""
 _ANSWER_LIMIT = 30
 _HARDWARE = ("cores", "memory", "sockets")
 
@@ -57,18 +61,39 @@ class Power:
     def cycle(self) -> None:
         """Shut the guest down and start it with what is configured now.
 
-        A machine that is off, because a run was stopped in between, is started.
+        From one that does not shut down in time the power is taken. A machine that is off, because
+        a run was stopped in between, is started.
         """
         if self._ask("GET", "status/current")["status"] == "running":
-            task = self._ask("POST", "status/reboot", {"timeout": str(LIMIT)})
-        else:
-            task = self._ask("POST", "status/start", {})
+            failure = self._do("reboot", {"timeout": str(LIMIT)})
+            if not failure:
+                return
+            if _DEAF not in failure:
+                raise self._failed("reboot", failure)
+            if failure := self._do("stop"):
+                raise self._failed("stop", failure)
+        if failure := self._do("start"):
+            raise self._failed("start", failure)
+
+    def _do(self, what: str, form: Mapping[str, str] | None = None) -> str:
+        """Have it done, and wait; what it failed of, empty where it went well."""
+        task = self._ask("POST", f"status/{what}", form or {})
         try:
-            failure = proxmox_api.wait_for(self._get_from, task, LIMIT + 60)
+            return proxmox_api.wait_for(self._get_from, task, LIMIT + 60)
         except TimeoutError:
-            raise UpkeepError(f"Proxmox did not reboot VM {self.vm_id} within {LIMIT} s.") from None
-        if failure:
-            raise UpkeepError(f"Proxmox could not reboot VM {self.vm_id}: {failure}.")
+            raise UpkeepError(f"Proxmox did not {what} VM {self.vm_id} within {LIMIT} s.") from None
+
+    def _failed(self, what: str, failure: str) -> UpkeepError:
+        return UpkeepError(f"Proxmox could not {what} VM {self.vm_id}: {failure}.")
+
+    def running(self, owner: str) -> frozenset[str]:
+        """The names of the machines that bear ``owner``'s tag and run; raises ``UpkeepError``."""
+        guests = self._get_from("/cluster/resources?type=vm")
+        return frozenset(
+            str(guest.get("name"))
+            for guest in guests
+            if owner in re.split("[;,]", guest.get("tags", "")) and guest["status"] == "running"
+        )
 
     def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
         return self._get_from(f"/nodes/{self.host}/qemu/{self.vm_id}/{path}", method, form)

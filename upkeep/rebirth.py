@@ -14,10 +14,13 @@ from typing import Any
 
 from components import maintenance, talos_call
 from components.mutual_tls import context_of
+from components.wait import NotYet, wait_until
 from upkeep import snapshots, talosctl, volumes
 from upkeep.api import PatientApi, delete_in_time
+from upkeep.errors import UpkeepError
 from upkeep.etcd import Etcd
 from upkeep.lock import one_at_a_time
+from upkeep.power import Power
 
 BOOT_LIMIT = 120
 """Seconds that a machine has from power to an answer."""
@@ -37,7 +40,7 @@ def wait_for_answer(address: str, limit: float) -> bool:
 
 def require_tools(props: Mapping[str, Any]) -> None:
     """Raise ``TalosctlError`` where a control plane is to be forgotten and talosctl is not here."""
-    if props["control_plane"] and _others_with_etcd(props):
+    if props["control_plane"] and _others(props)[0]:
         talosctl.require(props["talos"])
 
 
@@ -46,9 +49,10 @@ def forget_former(props: Mapping[str, Any], *, with_disks: bool) -> None:
 
     ``with_disks`` says that its data disk is gone too. Where no other control plane runs etcd (a
     first `up` that was cut off, a lone control plane) there is nothing that could forget. Raises
-    ``UpkeepError``; etcd must have its majority without the former machine.
+    ``UpkeepError``, also where a control plane runs and does not answer: what it knows is not
+    known. Etcd must have its majority without the former machine.
     """
-    others = _others_with_etcd(props)
+    others = _who_remembers(props)
     if not others:
         return
     with one_at_a_time(props["cluster"], props["return_s"]):
@@ -64,10 +68,34 @@ def forget_former(props: Mapping[str, Any], *, with_disks: bool) -> None:
             volumes.forget(api, name, props["drain_s"])
 
 
-def _others_with_etcd(props: Mapping[str, Any]) -> list[str]:
-    """The addresses of the other control planes whose etcd was begun, and runs."""
+def _who_remembers(props: Mapping[str, Any]) -> list[str]:
+    """The addresses of the other control planes whose etcd runs, once that is certain.
+
+    One that has no config, no power or no machine, or whose etcd does not run, remembers nobody.
+    One that runs and is silent may be booting, and is waited for: a birth that is taken for done
+    is never looked at again.
+    """
+
+    def look() -> list[str]:
+        found, silent = _others(props)
+        running = Power.of(props).running(props["cluster"]) if silent and not found else ()
+        if held := [name for name in silent if name in running]:
+            raise NotYet(", ".join(held))
+        return found
+
+    def told(silent: str) -> UpkeepError:
+        return UpkeepError(
+            f"{silent} does not answer: whether the former {props['node']} must be forgotten is "
+            "not known. See to it, then run `up` again."
+        )
+
+    return wait_until(look, props["return_s"], told)
+
+
+def _others(props: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Of the other control planes: addresses of those whose etcd runs, names of the silent ones."""
     context = context_of(props)
-    found = []
+    found, silent = [], []
     for entry in props["control_planes"].split(","):
         name, _, address = entry.partition("=")
         if name == props["node"]:
@@ -76,8 +104,9 @@ def _others_with_etcd(props: Mapping[str, Any]) -> list[str]:
             if _ETCD_RUNS in talos_call.call(address, context, _SERVICES):
                 found.append(address)
         except talos_call.TalosCallError:
-            continue
-    return found
+            if not maintenance.look(address):
+                silent.append(name)
+    return found, silent
 
 
 def _leave_etcd(others: list[str], props: Mapping[str, Any]) -> None:

@@ -7,21 +7,27 @@ from typing import Any
 
 import pytest
 
-from components import talos_call
+from components import maintenance, talos_call
 from tests.upkeep.house import LONGHORN, House, Members, node, volume
 from upkeep import rebirth, snapshots, talosctl
 from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
+from upkeep.power import Power
 
 PROPS: dict[str, Any] = {
     "cluster": "a-test",
     "talos": "v1.13.9",
     "node": "cp-2",
-    "control_plane": True,
     "address": "10.0.0.2",
+    "control_plane": True,
     "control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2,cp-3=10.0.0.3",
     "access": "a kubeconfig",
-    "return_s": 1,
+    "return_s": 0,
+    "proxmox_endpoint": "https://192.168.1.10:8006",
+    "proxmox_insecure": False,
+    "proxmox_token": "castle@pve!pulumi=11111111-2222-3333-4444-555555555555",
+    "host": "pve",
+    "vm_id": 8001,
     "drain_s": 1,
 }
 
@@ -90,6 +96,63 @@ def test_where_no_cluster_is_left_nobody_is_asked(
     rebirth.forget_former(props, with_disks=True)
     assert told.talos.asked == []
     assert "/api/v1/nodes/cp-2" in told.api.objects
+
+
+@pytest.fixture
+def silent(told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Control planes that do not answer as a configured one does; what they are is told."""
+    told.running, told.waits_for_config = frozenset({"cp-1"}), None
+
+    def call(*_: object) -> bytes:
+        raise talos_call.TalosCallError("Connection refused")
+
+    monkeypatch.setattr(talos_call, "call", call)
+    monkeypatch.setattr(maintenance, "look", lambda address: told.waits_for_config)
+    monkeypatch.setattr(Power, "running", lambda self, owner: told.running)
+    return told
+
+
+@pytest.mark.parametrize("with_certificate", [None, False])
+def test_a_control_plane_that_is_silent_proves_nothing(
+    silent: SimpleNamespace, with_certificate: bool | None
+) -> None:
+    """It may be booting: a birth that was taken for done would never be looked at again."""
+    silent.waits_for_config = with_certificate
+    with pytest.raises(UpkeepError) as raised:
+        rebirth.forget_former(PROPS | {"node": "worker-1"}, with_disks=True)
+    assert str(raised.value) == (
+        "cp-1 does not answer: whether the former worker-1 must be forgotten is not known. See to "
+        "it, then run `up` again."
+    )
+    rebirth.require_tools(PROPS)  # a preview waits for nobody
+
+
+def test_a_control_plane_that_boots_is_waited_for(
+    silent: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([None])
+
+    def call(address: str, *_: object) -> bytes:
+        for _nothing in answers:
+            raise talos_call.TalosCallError("Connection refused")
+        return WITH_ETCD
+
+    monkeypatch.setattr(talos_call, "call", call)
+    monkeypatch.setattr("components.wait.INTERVAL", 0)
+    rebirth.forget_former(
+        PROPS | {"control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2", "return_s": 60}, with_disks=False
+    )
+    assert "/api/v1/nodes/cp-2" not in silent.api.objects
+
+
+@pytest.mark.parametrize(("config", "running"), [(True, {"cp-1", "cp-3"}), (None, set())])
+def test_after_a_first_up_that_was_cut_off_nobody_is_waited_for(
+    silent: SimpleNamespace, config: bool | None, running: set[str]
+) -> None:
+    """They wait for their first config, or are off, or not made yet."""
+    silent.waits_for_config, silent.running = config, frozenset(running)
+    rebirth.forget_former(PROPS, with_disks=True)
+    assert silent.talos.asked == []
 
 
 def test_talosctl_is_asked_for_where_etcd_has_to_forget(

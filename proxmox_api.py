@@ -9,6 +9,7 @@ import http.client
 import json
 import ssl
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 """What a call may raise, an ``HTTPError`` among them."""
 _POLL = 1
 """Seconds between two looks at a task."""
+_TRIES = 3
+"""So many looks at a task that fail in a row are no accident."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -65,11 +68,24 @@ def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]
 def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:
     """Wait for a task, named by its UPID; what it failed of, empty where it went well.
 
+    The task goes on where a look at it fails, so that is borne ``_TRIES`` - 1 times in a row.
     Raises ``TimeoutError`` after ``limit`` seconds, and what ``call`` raises.
     """
     path = f"/nodes/{task.split(':')[1]}/tasks/{urllib.parse.quote(task, safe='')}/status"
     until = time.monotonic() + limit
-    while (status := call(path))["status"] != "stopped":
+    failures = 0
+    while True:
+        try:
+            status = call(path)
+            if status["status"] == "stopped":
+                break
+            failures = 0
+        except Exception as error:
+            failures += 1
+            if failures == _TRIES:
+                raise
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
         if time.monotonic() >= until:
             raise TimeoutError(f"Proxmox has not finished after {limit:.0f} s")
         time.sleep(_POLL)

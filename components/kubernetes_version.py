@@ -19,6 +19,7 @@ from pulumi import dynamic
 from components.mutual_tls import inputs_of
 from settings import compatibility
 from upkeep import kubernetes as upkeep
+from upkeep import talosctl
 from upkeep.errors import UpkeepError
 
 
@@ -66,7 +67,10 @@ class KubernetesVersionProvider(dynamic.ResourceProvider):
         """Tell whether the version changes; raises ``UpkeepError`` for a way there is not."""
         if refusal := compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]):
             raise UpkeepError(f"{refusal} Nothing has been touched.")
-        return dynamic.DiffResult(changes=olds["kubernetes"] != news["kubernetes"], replaces=[])
+        changes = olds["kubernetes"] != news["kubernetes"]
+        if changes:
+            talosctl.require(news["talos"])
+        return dynamic.DiffResult(changes=changes, replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         """Upgrade."""

@@ -48,6 +48,25 @@ def test_a_task_is_waited_for_where_it_runs(ended: dict[str, str], failure: str)
     }
 
 
+@pytest.mark.parametrize(("in_a_row", "borne"), [(2, True), (3, False)])
+def test_single_looks_that_fail_are_borne(in_a_row: int, borne: bool) -> None:
+    asked: list[str] = []
+    answers = told(asked, RUNNING, {"status": "stopped", "exitstatus": "OK"})
+
+    def call(path: str) -> Any:
+        if (len(asked) + 1) % (in_a_row + 1):
+            asked.append(path)
+            raise TimeoutError("timed out")
+        return answers(path)
+
+    if borne:
+        assert proxmox_api.wait_for(call, UPID, 60) == ""
+        assert len(asked) == 2 * in_a_row + 2
+    else:
+        with pytest.raises(TimeoutError, match="timed out"):
+            proxmox_api.wait_for(call, UPID, 60)
+
+
 def test_a_task_without_end_is_given_up() -> None:
     with pytest.raises(TimeoutError, match="has not finished after 0 s"):
         proxmox_api.wait_for(told([], RUNNING), UPID, 0)

@@ -98,3 +98,17 @@ def test_versions_are_a_change_of_their_own_resources_alone(done: list[bool]) ->
     assert EtcdSnapshotProvider().diff("", BORN, newer).changes
     assert KubernetesVersionProvider().diff("", BORN, newer).changes
     assert not KubernetesVersionProvider().diff("", BORN, BORN | {"talos": "v1.13.9"}).changes
+
+
+def test_an_upgrade_that_was_stopped_after_its_snapshot_asks_for_talosctl_in_a_preview(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The snapshot, which asks for it else, is up to date then."""
+
+    def missing(talos: str) -> None:
+        raise UpkeepError(f"This change needs talosctl {talos}")
+
+    monkeypatch.setattr("upkeep.talosctl.require", missing)
+    with pytest.raises(UpkeepError, match="needs talosctl v1.13.0"):
+        KubernetesVersionProvider().diff("", BORN, BORN | {"kubernetes": "v1.36.9"})
+    assert not KubernetesVersionProvider().diff("", BORN, BORN).changes

@@ -89,8 +89,8 @@ def test_a_share_whose_server_is_off_is_not_waited_for(
     """Whoever asks it is blocked until it is there again, and so the program could not end."""
     monkeypatch.setattr("components.backup_place.ANSWER_LIMIT", 0.1)
     is_there = threading.Event()
-    monkeypatch.setattr(Path, "read_bytes", lambda _: is_there.wait())
-    monkeypatch.setattr("os.fsync", lambda _: is_there.wait())
+    monkeypatch.setattr(Path, "read_bytes", lambda _: is_there.wait(60))
+    monkeypatch.setattr("os.fsync", lambda _: is_there.wait(60))
     before = set(threading.enumerate())
     with pytest.raises(BackupError, match=r"does not answer within 0\.1 s: is its server on\?"):
         Folder(tmp_path).read("a.age")

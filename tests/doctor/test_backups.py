@@ -61,7 +61,7 @@ async def test_a_folder_that_blocks_whoever_asks_is_a_warning(
     monkeypatch.setattr("components.backup_place.ANSWER_LIMIT", 0.1)
     is_there, is_dir = threading.Event(), Path.is_dir
     monkeypatch.setattr(
-        Path, "is_dir", lambda path: is_there.wait() if path == tmp_path else is_dir(path)
+        Path, "is_dir", lambda path: is_there.wait(60) if path == tmp_path else is_dir(path)
     )
     house.set("sops.age_key", KEY)
     house.set("traefik.acme.backup", {"target": str(tmp_path)})

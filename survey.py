@@ -10,6 +10,8 @@ machine config. What is seen is handed on (``components/node_birth.py``).
 
 A guest is ours when it bears our tag, or when the engine has it in its state: for a guest without
 the tag we leave a hook that refuses, and which the engine runs only for what is not in its state.
+So we do for one of ours that is another machine than the one that wants its id: it would be adopted
+under the new name, and destroyed under the old one.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ class Guest:
     tags: frozenset[str] = frozenset()
     is_running: bool = False
     uptime_s: int = 0
+    pool: str = ""
+    """The resource pool that it is in, if any."""
 
 
 class SurveyError(Exception):
@@ -89,21 +93,23 @@ def look(settings: Settings) -> Guard:
 
     Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
     ``pulumi.RunError`` before anything is made. A castle that has no machine yet may be restored
-    from a snapshot; raises ``SettingsError`` where it cannot be, and where a disk is to be kept
-    that goes with its machine.
+    from a snapshot; raises ``SettingsError`` where it cannot be, where a disk is to be kept that
+    goes with its machine, and where a pool is to go that machines are in.
     """
     try:
         guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
-        own = own_disks(settings, guests)
+        problems = [_cannot_keep(node) for node in own_disks(settings, guests)]
+        problems += [_cannot_leave(pool) for pool in pools_to_leave(settings, guests)]
     except SurveyError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
         return Guard(restore=plan(settings, living=True))
-    if own:
-        raise SettingsError(map(_cannot_keep, own), settings.stack)
+    if problems:
+        raise SettingsError(problems, settings.stack)
     _require_talosctl_to_leave(guests, settings)
     taken = strangers(guests, settings.machines, settings.owner)
+    _refuse_to_make_anew(taken, guests, settings)
     messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
     born = any(settings.owner in guest.tags for guest in guests)
     return Guard(
@@ -126,6 +132,21 @@ def _require_talosctl_to_leave(guests: Iterable[Guest], settings: Settings) -> N
             talosctl.require(settings.cluster.talos)
         except UpkeepError as error:
             raise pulumi.RunError(f"{', '.join(leaving)}: {error}") from None
+
+
+def _refuse_to_make_anew(
+    taken: Iterable[tuple[Node, Guest]], guests: Iterable[Guest], settings: Settings
+) -> None:
+    """Refuse where a machine that lives is to get an id that is taken.
+
+    Its hook would come too late without a preview: what is made anew is deleted first.
+    """
+    living = {guest.name for guest in guests if settings.owner in guest.tags}
+    refusals = [
+        refusal(node, guest, settings.owner) for node, guest in taken if node.name in living
+    ]
+    if refusals:
+        raise pulumi.RunError("\n".join(refusals))
 
 
 def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, Seen]:
@@ -234,6 +255,34 @@ def _cannot_keep(node: Node) -> Problem:
     )
 
 
+def pools_to_leave(settings: Settings, guests: Iterable[Guest]) -> list[str]:
+    """The castle's own pools that its machines are in, where the settings name none any more.
+
+    The provider leaves a machine in its pool then (bpg v0.111.1 proxmoxtf/resource/vm/vm.go,
+    ``pool_id``), so that the pool could never go. Raises ``SurveyError``.
+    """
+    pools = {guest.pool for guest in guests if settings.owner in guest.tags} - {""}
+    if settings.proxmox.pool is not None or not pools:
+        return []
+    try:
+        found = proxmox_api.caller(settings.proxmoxve)("/pools")
+        own = {it["poolid"] for it in found if it.get("comment") == f"Machines of {settings.owner}"}
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        raise SurveyError(
+            f"Proxmox does not tell its pools: {getattr(error, 'reason', error)}"
+        ) from None
+    return sorted(pools & own)
+
+
+def _cannot_leave(pool: str) -> Problem:
+    return Problem(
+        "proxmox.pool",
+        "none",
+        f"machines of this castle are in its pool {pool}, which cannot go while they are",
+        f"write pool: {pool}, or take the machines out of it in Proxmox first",
+    )
+
+
 def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:
     """Whether nobody in the whole cluster has an id, whatever the token may see."""
     try:
@@ -249,25 +298,45 @@ def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:
 def _guest(entry: dict[str, Any]) -> Guest:
     return Guest(
         vm_id=int(entry["vmid"]),
-        name=entry.get("name", ""),
+        name=entry.get("name") or "",
         host=entry["node"],
         kind=entry["type"],
         tags=frozenset(entry.get("tags", "").replace(",", ";").split(";")),
         is_running=entry.get("status") == "running",
         uptime_s=int(entry.get("uptime") or 0),
+        pool=entry.get("pool") or "",
     )
 
 
 def strangers(
     guests: Iterable[Guest], nodes: Sequence[Node], owner: str
 ) -> list[tuple[Node, Guest]]:
-    """The machines that we want whose id another guest has, with that guest."""
-    by_id = {guest.vm_id: guest for guest in guests if owner not in guest.tags}
-    return [(node, by_id[node.vm_id]) for node in nodes if node.vm_id in by_id]
+    """The machines that we want whose id another guest has, with that guest: a foreign one, or
+    another machine of ours."""
+    by_id = {guest.vm_id: guest for guest in guests}
+    found = [(node, by_id[node.vm_id]) for node in nodes if node.vm_id in by_id]
+    return [(node, it) for node, it in found if owner not in it.tags or _is_another(node, it)]
+
+
+def _is_another(node: Node, guest: Guest) -> bool:
+    """Whether a guest of ours has the name of another machine.
+
+    Proxmox writes name and tags at the same time (qemu-server, API2/Qemu.pm ``create_vm``), but
+    tells a name up to ten seconds later: none until then, or the one of a VM that has no name yet
+    (pve-manager, API2Tools.pm ``extract_vm_stats``; QemuServer.pm ``vmstatus``).
+    """
+    return guest.name not in ("", f"VM {guest.vm_id}", node.name)
 
 
 def refusal(node: Node, guest: Guest, owner: str) -> str:
     """Why a machine is not made, and what to do."""
+    if owner in guest.tags:
+        return (
+            f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is still "
+            f"this castle's {guest.name}. Set cluster.name, proxmox.first_vm_id or the vm_id in "
+            "nodes.overrides back, or `make down` first. (If somebody renamed it in Proxmox, name "
+            f"it {node.name} again.) Nothing has been touched."
+        )
     kind = {"lxc": "container", "qemu": "virtual machine"}.get(guest.kind, "guest")
     return (
         f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is the {kind} "

@@ -23,7 +23,15 @@ def check(context: Context) -> Iterator[Finding]:
         text, _, cure = survey.refusal(node, guest, settings.owner).partition(". ")
         text = f"is wanted for {node.name}, and taken: {text.partition(' is taken: ')[2]}"
         subject = f"VM id {node.vm_id}"
-        if guest.name == node.name:
+        if settings.owner in guest.tags:
+            yield warning(
+                subject,
+                f"is wanted for {node.name}, and this castle's {guest.name} has it: if that was "
+                "renamed by hand and is in the state all is well, or else it is refused before it "
+                "is touched",
+                cure.removesuffix(" Nothing has been touched."),
+            )
+        elif guest.name == node.name:
             yield warning(
                 subject,
                 f"belongs to a machine named {node.name} without this castle's tag: if it is in "

@@ -18,6 +18,7 @@ import proxmox_api
 import survey
 from components.image import TalosImageArgs
 from components.machines import MachinesArgs
+from settings import SettingsError
 from settings.models import Endpoint
 from survey import Guard, Guest, SurveyError, list_guests, strangers
 from tests.recorder import record, settings_with
@@ -37,7 +38,7 @@ GUESTS = [
         "type": "qemu",
         "tags": f"{OWNER};talos",
     },
-    {"vmid": 200, "name": "dns", "node": "pve2", "type": "lxc"},
+    {"vmid": 200, "name": "dns", "node": "pve2", "type": "lxc", "pool": "house"},
 ]
 
 
@@ -96,10 +97,10 @@ def proxmox() -> Iterator[Proxmox]:
 
 def test_one_request_lists_machines_and_containers_of_all_hosts(proxmox: Proxmox) -> None:
     guests = list_guests(proxmox.endpoint(), [8010, 200])
-    assert [(guest.vm_id, guest.name, guest.host) for guest in guests] == [
-        (8010, "precious-nas", "pve"),
-        (8011, "castle-worker-2", "pve"),
-        (200, "dns", "pve2"),
+    assert [(guest.vm_id, guest.name, guest.host, guest.pool) for guest in guests] == [
+        (8010, "precious-nas", "pve", ""),
+        (8011, "castle-worker-2", "pve", ""),
+        (200, "dns", "pve2", "house"),
     ]
     assert proxmox.asked == [("/api2/json/cluster/resources?type=vm", f"PVEAPIToken={TOKEN}")]
 
@@ -137,6 +138,61 @@ def test_what_bears_our_tag_or_has_another_id_is_no_stranger() -> None:
 def test_another_castles_machine_is_a_stranger() -> None:
     theirs = Guest(8000, "castle-control-plane-1", "pve", "qemu", frozenset({f"{OWNER}-two"}))
     assert len(strangers([theirs], settings_with().machines, OWNER)) == 1
+
+
+OURS = frozenset({OWNER, "talos"})
+
+
+def test_another_machine_of_ours_is_in_the_way_too() -> None:
+    former = Guest(8010, "keep-worker-1", "pve", "qemu", OURS)
+    ((node, guest),) = strangers([former], settings_with().machines, OWNER)
+    text = survey.refusal(node, guest, OWNER)
+    assert "VM id 8010, wanted for castle-worker-1, is taken" in text
+    assert "still this castle's keep-worker-1" in text
+    assert "Set cluster.name" in text and "`make down` first" in text
+    assert text.endswith("Nothing has been touched.")
+
+
+@pytest.mark.parametrize("name", ["castle-worker-1", "", "VM 8010"])
+def test_a_machine_of_ours_that_has_no_other_name_is_taken_up(name: str) -> None:
+    """A run was killed a moment ago, and Proxmox does not tell the name yet."""
+    made = Guest(8010, name, "pve", "qemu", OURS)
+    assert strangers([made], settings_with().machines, OWNER) == []
+
+
+def test_a_castle_that_is_renamed_is_refused_when_a_machine_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a hook: what was renamed by hand, and is in the state, is not made."""
+    guard = look(monkeypatch, [Guest(8010, "keep-worker-1", "pve", "qemu", OURS)])
+    assert guard.birth is None
+    assert set(guard.machines) == {"castle-worker-1"}
+    assert "still this castle's keep-worker-1" in refused(guard.machines["castle-worker-1"])
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_ids_that_are_swapped_or_moved_on_are_refused_before_anything(
+    monkeypatch: pytest.MonkeyPatch, preview: bool
+) -> None:
+    """A machine that is made anew is deleted first, and only then comes a hook."""
+    second = Guest(8010, "castle-worker-2", "pve", "qemu", OURS)
+    first = Guest(8011, "castle-worker-1", "pve", "qemu", OURS)
+    with pytest.raises(pulumi.RunError) as error:
+        look(monkeypatch, [second, first], preview)
+    assert "8010, wanted for castle-worker-1" in str(error.value)
+    assert "8011, wanted for castle-worker-2" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "other", [NAS, Guest(8010, "castle-worker-4", "pve", "qemu", OURS)], ids=lambda it: it.name
+)
+def test_a_machine_that_lives_gets_no_id_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch, other: Guest
+) -> None:
+    lives = Guest(8099, "castle-worker-1", "pve", "qemu", OURS)
+    monkeypatch.setattr(talosctl, "require", lambda talos: None)
+    with pytest.raises(pulumi.RunError, match=f"8010, wanted for castle-worker-1.*{other.name}"):
+        look(monkeypatch, [other, lives])
 
 
 def test_an_id_whose_guest_the_token_may_not_see_is_taken_too(proxmox: Proxmox) -> None:
@@ -259,7 +315,7 @@ def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ([], False),
         ([NAS], False),
-        ([Guest(8011, "worker-2", "pve", "qemu", frozenset({OWNER}))], True),
+        ([Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({OWNER}))], True),
         (SurveyError("no answer"), True),
     ],
 )
@@ -296,6 +352,35 @@ def test_a_living_machine_cannot_begin_to_keep_its_disk(
     assert [node.name for node in found] == (["castle-worker-1"] if refused else [])
     assert paths == ["/nodes/pve/qemu/8010/config"]
     assert survey.own_disks(settings, [NAS]) == []
+
+
+@pytest.mark.parametrize(
+    ("comment", "tags", "refused"),
+    [
+        (f"Machines of {OWNER}", OURS, ["castle"]),
+        ("Machines of somebody", OURS, []),
+        (None, OURS, []),
+        (f"Machines of {OWNER}", frozenset({"storage"}), []),
+    ],
+)
+def test_a_pool_that_machines_are_in_cannot_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, comment: str | None, tags: frozenset[str], refused: list[str]
+) -> None:
+    pools = [{"poolid": "castle"} | ({"comment": comment} if comment else {})]
+    monkeypatch.setattr(proxmox_api, "caller", lambda *_: lambda path: {"/pools": pools}[path])
+    guests = [Guest(8010, "castle-worker-1", "pve", "qemu", tags, pool="castle")]
+    assert survey.pools_to_leave(settings_with(proxmox={"pool": None}), guests) == refused
+    # One that is still wanted, or another name for it, is no business of ours.
+    assert survey.pools_to_leave(settings_with(proxmox={"pool": "other"}), guests) == []
+
+
+def test_who_takes_the_pool_out_is_told_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "pools_to_leave", lambda *_: ["castle"])
+    with pytest.raises(SettingsError) as error:
+        look(monkeypatch, [])
+    (problem,) = error.value.problems
+    assert problem.path == "proxmox.pool"
+    assert "write pool: castle, or take the machines out of it in Proxmox first" in problem.cure
 
 
 def test_machines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

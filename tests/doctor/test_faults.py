@@ -183,6 +183,14 @@ FAULTS = {
         ),
         "VM ids", W, "without this castle's tag", "give it the tag ephemeral-castle-homelab",
     ),
+    "another machine of ours has the VM id": Fault(
+        lambda h: h.rack.proxmox.cluster.add_foreign(
+            8010,
+            node="pve2",
+            config={"name": "keep-worker-1", "memory": "1", "tags": "ephemeral-castle-homelab"},
+        ),
+        "VM ids", W, "this castle's keep-worker-1 has it", "Set cluster.name",
+    ),
     "the pool is somebody else's": Fault(
         lambda h: h.rack.proxmox.cluster.pools.update(castle=Pool(poolid="castle", comment="old")),
         "VM ids", F, "pool castle exists", "choose another proxmox.pool",

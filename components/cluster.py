@@ -219,6 +219,7 @@ class TalosCluster(pulumi.ComponentResource):
                 f"{name}-{node.name}-life",
                 node=node,
                 upkeep=upkeep,
+                datastore=args.datastore,
                 installer=args.installer,
                 credentials=client,
                 after=[args.machines[node.name], before],

@@ -30,6 +30,8 @@ class TalosClusterArgs:
     """The nodes, control planes first."""
     machines: Mapping[str, pulumi.CustomResource]
     """The machine of each node, by name: a config is sent once its machine runs."""
+    datastore: str
+    """Storage of the machines' disks, which no machine that lives can change."""
     installer: pulumi.Input[str]
     """The install image, which an upgrade uses."""
     cidr: IPv4Network
@@ -68,6 +70,7 @@ class TalosClusterArgs:
             vip=settings.cluster.vip,
             nodes=settings.machines,
             machines=machines,
+            datastore=settings.proxmox.disk_datastore,
             installer=installer,
             cidr=settings.network.cidr,
             gateway=settings.network.gateway,

@@ -20,6 +20,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from components import node_limits
 from components.mutual_tls import inputs_of
 from settings import Node, Role, Settings, compatibility
 from upkeep import node as upkeep
@@ -85,6 +86,7 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
         *,
         node: Node,
         upkeep: Upkeep,
+        datastore: str,
         installer: pulumi.Input[str],
         credentials: pulumi.Output[Any],
         after: Sequence[pulumi.Resource],
@@ -93,8 +95,9 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
     ) -> None:
         """Look after ``node``, once ``after`` are done.
 
-        ``installer`` is the install image; ``credentials`` are a ``credentials.Client`` of Talos.
-        With the cluster's ``identity`` it goes unasked when the whole castle goes.
+        ``datastore`` has its disks, ``installer`` is the install image; ``credentials`` are a
+        ``credentials.Client`` of Talos. With the cluster's ``identity`` it goes unasked when the
+        whole castle goes.
         """
         super().__init__(
             NodeLifeProvider(),
@@ -110,6 +113,7 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
                 "memory_mib": node.memory_mib,
                 "os_disk_gib": node.os_disk_gib,
                 "data_disk_gib": node.data_disk_gib,
+                "datastore": datastore,
                 "installer": installer,
                 **inputs_of(credentials),
             },
@@ -124,8 +128,9 @@ DISKS = ("os_disk_gib", "data_disk_gib")
 internal/app/machined/pkg/controllers/block/volume_manager.go)."""
 HARDWARE = ("cores", "memory_mib", *DISKS)
 """Inputs whose change is a power-cycle."""
-_UNCOMPARED = ("__provider", "control_planes")
-"""One more control plane is no change for the others: it is only one more door."""
+_UNCOMPARED = ("__provider", "control_planes", "datastore")
+"""One more control plane is no change for the others: it is only one more door. And where a node's
+disks are never changes: it is written down at its birth, or with the next change."""
 
 
 class NodeLifeProvider(dynamic.ResourceProvider):
@@ -136,9 +141,12 @@ class NodeLifeProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(props["node"], _kept(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether anything changes; raises ``UpkeepError`` for a way that Talos cannot go."""
+        """Tell whether anything changes; raises ``UpkeepError`` for a way that Talos cannot go,
+        and for what a node that lives cannot become (``node_limits.py``)."""
         if refusal := compatibility.talos_step(olds["talos"], news["talos"]):
             raise UpkeepError(f"{refusal} Nothing has been touched.")
+        if refusal := node_limits.refusal(olds, news):
+            raise UpkeepError(refusal)
         changed = [key for key in _kept(news) if _differs(key, olds, news)]
         if _asked(changed, TALOS) or _asked(changed, HARDWARE):
             talosctl.require(news["talos"])

@@ -54,7 +54,6 @@ FORCED = {
     kinds.FILE: ("url", "fileName", "nodeName", "datastoreId"),
     kinds.MACHINE: ("vmId",),
     kinds.SCHEMATIC: ("schematic",),
-    kinds.APPLY: ("node",),
     kinds.CLAIM: ("spec",),
     "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
 }
@@ -133,7 +132,7 @@ def compare(old: Rehearsal, new: Rehearsal) -> Change:
             found[urn] = "create", ()
         elif told := _told(before[urn], resource, found, change.problems):
             found[urn] = told
-    change.problems += _shrinking(before, after)
+    change.problems += _taking_over(before, after)
     change.steps = _forward(change, found)
     change.steps += _backward(change)
     return change
@@ -205,21 +204,16 @@ def _renamed(old: Resource, new: Resource) -> bool:
     return new.in_kubernetes and old.id != new.id
 
 
-def _shrinking(
+def _taking_over(
     before: Mapping[str, Resource], after: Mapping[str, Resource]
 ) -> Iterator[rules.Finding]:
-    """Disks only grow: Proxmox has no way back (pve: qm resize)."""
-    for urn, machine in after.items():
-        if machine.type != kinds.MACHINE or urn not in before:
-            continue
-        sizes = {disk["interface"]: disk["size"] for disk in before[urn].plain("disks")}
-        for disk in machine.plain("disks"):
-            was = sizes.get(disk["interface"], 0)
-            if disk["size"] < was:
-                said = (
-                    f"a disk of {was} GiB cannot become one of {disk['size']} GiB: disks only grow"
-                )
-                yield rules.Finding("disks only grow", machine.name, said, "Proxmox VE: qm resize")
+    """A machine that gets the VM id of another one is refused (``survey.py``)."""
+    had = {it.plain("vmId"): it for it in before.values() if it.type == kinds.MACHINE}
+    for machine in after.values():
+        other = had.get(machine.plain("vmId")) if machine.type == kinds.MACHINE else None
+        if other is not None and other.plain("name") != machine.plain("name"):
+            said = f"VM id {machine.plain('vmId')} is still this castle's {other.plain('name')}"
+            yield rules.Finding("ids stay", machine.name, said, "facts/end-to-end.md 9")
 
 
 def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) -> list[Step]:

@@ -86,6 +86,90 @@ def test_a_way_that_is_none_is_refused_before_anything(
         other.diff("", BORN, BORN | change)
 
 
+LIVES = BORN | {
+    "vm_id": 8010.0,
+    "os_disk_gib": 34.0,
+    "data_disk_gib": 43.0,
+    "datastore": "local-lvm",
+}
+"""As the engine hands over what it has in its state: every number is a float."""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"data_disk_gib": None},
+            "the data disk of 43 GiB cannot be taken away from castle-worker-1",
+        ),
+        (
+            {"data_disk_gib": 30},
+            "the data disk of 43 GiB of castle-worker-1 cannot become one of 30 GiB",
+        ),
+        (
+            {"os_disk_gib": 33},
+            "the OS disk of 34 GiB of castle-worker-1 cannot become one of 33 GiB: disks only grow",
+        ),
+        (
+            {"address": "192.168.1.165"},
+            "castle-worker-1 lives at 192.168.1.155 and cannot move to 192.168.1.165",
+        ),
+        (
+            {"datastore": "ceph"},
+            "castle-worker-1 has its disks on local-lvm, and they cannot move to ceph",
+        ),
+    ],
+    ids=lambda it: ",".join(it) if isinstance(it, dict) else "",
+)
+def test_what_a_node_that_lives_cannot_become(
+    done: list[bool], change: dict[str, Any], words: str
+) -> None:
+    life, news = NodeLifeProvider(), LIVES | {"vm_id": 8010} | change
+    with pytest.raises(UpkeepError) as refused:
+        life.diff("", LIVES, news)
+    assert words in str(refused.value)
+    assert "et it back to" in str(refused.value)
+    assert str(refused.value).endswith(
+        "remove the node and add it again. Nothing has been touched."
+    )
+    # Another VM id is another machine, which is made as it is wanted.
+    assert life.diff("", LIVES, news | {"vm_id": 8020}).changes
+
+
+def test_all_that_a_node_cannot_become_is_said_at_once() -> None:
+    change = {"data_disk_gib": None, "os_disk_gib": 20, "address": "192.168.1.9", "datastore": "x"}
+    with pytest.raises(UpkeepError) as refused:
+        NodeLifeProvider().diff("", LIVES, LIVES | change)
+    text = str(refused.value)
+    keys = ("data_disk_gib: ", "os_disk_gib: ", "address: ", "proxmox.disk_datastore: ")
+    assert all(key in text for key in keys)
+    assert text.count("Nothing has been touched.") == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"data_disk_gib": 44}, {"os_disk_gib": 35}], ids=lambda it: next(iter(it))
+)
+def test_disks_grow(done: list[bool], change: dict[str, Any]) -> None:
+    life, news = NodeLifeProvider(), LIVES | change
+    assert life.diff("", LIVES, news).changes
+    life.update("", LIVES, news)
+    assert done == [True]
+
+
+def test_a_node_that_was_born_before_its_storage_was_written_down_is_left_alone() -> None:
+    old = {key: value for key, value in LIVES.items() if key != "datastore"}
+    assert not NodeLifeProvider().diff("", old, LIVES).changes
+    assert not NodeLifeProvider().diff("", old, LIVES | {"datastore": "ceph"}).changes
+
+
+def test_where_the_disks_are_is_written_down(done: list[bool]) -> None:
+    life = NodeLifeProvider()
+    assert (life.create(LIVES).outs or {})["datastore"] == "local-lvm"
+    old = {key: value for key, value in LIVES.items() if key != "datastore"}
+    outs = life.update("", old, LIVES | {"drain_s": 60}).outs
+    assert outs is not None and outs["datastore"] == "local-lvm"
+
+
 def test_talos_is_not_put_under_a_kubernetes_that_it_does_not_run(done: list[bool]) -> None:
     old = BORN | {"talos": "v1.12.7", "kubernetes": "v1.30.4"}
     news = {"talos": "v1.13.9", "kubernetes": "v1.31.2"}

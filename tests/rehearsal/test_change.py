@@ -188,10 +188,26 @@ def test_a_value_of_a_chart(between: Between) -> None:
         (
             {"nodes.workers.data_disk_gib": 50},
             {"nodes.workers.data_disk_gib": 43},
-            "a disk of 50 GiB cannot become one of 43 GiB",
+            "the data disk of 50 GiB of castle-worker-1 cannot become one of 43 GiB",
+        ),
+        (
+            {"nodes.control_planes.data_disk_gib": 43},
+            {"nodes.workers.data_disk_gib": None, "nodes.control_planes.data_disk_gib": 43}
+            | {"longhorn.replicas": 1},
+            "the data disk of 43 GiB cannot be taken away from castle-worker-1",
+        ),
+        (
+            {},
+            {"nodes.workers.first_address": "192.168.1.165"},
+            "castle-worker-1 lives at 192.168.1.155 and cannot move to 192.168.1.165",
+        ),
+        (
+            {},
+            {"proxmox.disk_datastore": "ceph"},
+            "castle-control-plane-1 has its disks on local-lvm",
         ),
     ],
-    ids=["downgrade", "skipped minor", "smaller disk"],
+    ids=["downgrade", "skipped minor", "smaller disk", "no disk", "address", "storage"],
 )
 def test_a_way_that_is_none_is_refused(
     between: Between, old: dict[str, Any], new: dict[str, Any], words: str
@@ -199,7 +215,35 @@ def test_a_way_that_is_none_is_refused(
     problems = [str(problem) for problem in between(old, new).problems]
     assert any(words in problem for problem in problems), problems
     told = [problem.partition(": ")[2] for problem in problems]
-    assert len(told) == len(set(told)) or "disk" in words
+    assert len(told) == len(set(told))
+
+
+def test_a_data_disk_for_who_had_none_is_a_change(between: Between) -> None:
+    change = between({}, {"nodes.control_planes.data_disk_gib": 43})
+    assert change.problems == []
+    assert turns(change) == ["castle-control-plane-1"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cluster.name": "keep"},
+        {"proxmox.first_vm_id": 8001},
+        {"nodes.overrides": {"worker-1": {"vm_id": 8011}, "worker-2": {"vm_id": 8010}}},
+    ],
+    ids=lambda it: next(iter(it)),
+)
+def test_no_machine_takes_over_the_vm_id_of_another(
+    between: Between, change: dict[str, Any]
+) -> None:
+    problems = [str(problem) for problem in between({}, change).problems]
+    assert any("VM id 8011 is still this castle's castle-worker-" in it for it in problems)
+
+
+def test_other_vm_ids_are_other_machines(between: Between) -> None:
+    change = between({}, {"proxmox.first_vm_id": 8100})
+    assert change.problems == []
+    assert set(names(change, "replace")) >= {f"machines-{node}" for node in [HA[0], *WORKERS]}
 
 
 def test_a_refusal_is_told_and_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ class TalosImageArgs:
     hosts: Sequence[str]
     """The Proxmox nodes that need the image."""
     datastore: str
-    """Storage on each host, with content type ``import``."""
+    """Storage on each host, with content type ``import``; hosts may share one."""
     owner: str
     """Identity of the castle; begins the file's name, so that two castles never share a file."""
     guard: pulumi.ResourceHookBinding | None = None
@@ -93,9 +93,8 @@ class TalosImage(pulumi.ComponentResource):
             args.factory, "/image/", schematic.id, "/", args.version, "/nocloud-amd64.qcow2"
         )
         # A new file for a new version or schematic: Pulumi creates it before it deletes the old.
-        file_name = pulumi.Output.concat(
-            args.owner, "-talos-", args.version, "-", schematic.id, ".qcow2"
-        )
+        # And one for each host: on a storage that hosts share they would be in each other's way.
+        file_name = pulumi.Output.concat(args.owner, "-talos-", args.version, "-", schematic.id)
         self.image_ids = {
             host: proxmoxve.download.File(
                 f"{name}-{host}",
@@ -103,7 +102,7 @@ class TalosImage(pulumi.ComponentResource):
                 datastore_id=args.datastore,
                 content_type="import",
                 url=url,
-                file_name=file_name,
+                file_name=pulumi.Output.concat(file_name, "-", host, ".qcow2"),
                 # A refresh does not ask the factory again, and a file that dropped out of the
                 # state is taken back instead of being in the way (facts/end-to-end.md 14).
                 overwrite=False,

@@ -83,8 +83,10 @@ def _room(
     on = f"on {where}" if where else "for all hosts"
     cure = f"make room, or choose another {purpose.setting}"
     if purpose.content == "import":
-        if free < IMAGE_SIZE and not _image_is_there(context, purpose.name, host):
-            text = f"{on} has {gib(free)} free, and the Talos image may take {gib(IMAGE_SIZE)}"
+        hosts = [where] if where else list(context.online_hosts())
+        needed = IMAGE_SIZE * _missing_images(context, purpose.name, hosts)
+        if free < needed:
+            text = f"{on} has {gib(free)} free, and Talos images may take {gib(needed)}"
             yield failure(purpose.name, text, cure)
         else:
             yield ok(purpose.name, f"{on} is for images, {gib(free)} free")
@@ -121,7 +123,12 @@ def _growth(context: Context, storage: str, where: str | None) -> int:
     return needed
 
 
-def _image_is_there(context: Context, storage: str, host: str) -> bool:
+def _missing_images(context: Context, storage: str, hosts: list[str]) -> int:
+    """How many of the hosts have no image yet; each has a file of its own, on a shared storage too.
+
+    Its name is that of ``components/image.py``.
+    """
     begin = f"{storage}:import/{context.settings.owner}-talos-{context.settings.cluster.talos}-"
-    content = context.proxmox.read(f"/nodes/{host}/storage/{storage}/content?content=import")
-    return any(str(volume["volid"]).startswith(begin) for volume in content)
+    content = context.proxmox.read(f"/nodes/{hosts[0]}/storage/{storage}/content?content=import")
+    names = [str(it["volid"]) for it in content if str(it["volid"]).startswith(begin)]
+    return sum(not any(name.endswith(f"-{host}.qcow2") for name in names) for host in hosts)

@@ -41,7 +41,14 @@ def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
         assert file["datastoreId"] == "local"
         assert file["contentType"] == "import"
         assert file["url"] == f"https://factory.talos.dev/image/{id_}/v1.13.8/nocloud-amd64.qcow2"
-        assert file["fileName"] == f"ephemeral-castle-homelab-talos-v1.13.8-{id_}.qcow2"
+        assert file["fileName"] == f"ephemeral-castle-homelab-talos-v1.13.8-{id_}-{host}.qcow2"
+
+
+def test_hosts_that_share_a_storage_share_no_file() -> None:
+    castle = castle_with(proxmox={"hosts": ["pve1", "pve2"], "image_datastore": "nas"})
+    files = [sent(one(castle, f"image-{host}")) for host in ("pve1", "pve2")]
+    assert len({file["fileName"] for file in files}) == 2
+    assert len({file["url"] for file in files}) == 1
 
 
 def test_a_file_is_taken_back_and_never_looked_up_again() -> None:

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from doctor import storages
 from doctor.findings import Finding, Result
 from doctor.presence import Presence
 from tests.doctor.house import House
@@ -28,6 +29,14 @@ async def test_a_shared_storage_has_its_room_only_once(house: House) -> None:
     assert check == "storages"
     assert finding.text.startswith("for all hosts has 200 GiB free")
     assert "may grow by 265 GiB" in finding.text
+
+
+async def test_on_a_shared_storage_each_host_has_an_image_of_its_own(house: House) -> None:
+    for name in ("pve1", "pve2"):
+        images = house.rack.proxmox.cluster.node(name).storage("local")
+        images.shared, images.total = True, storages.IMAGE_SIZE * 3 // 2
+    ((check, finding),) = await house.troubles()
+    assert check == "storages" and "and Talos images may take" in finding.text
 
 
 async def test_a_storage_of_one_host_has_its_room_on_each(house: House) -> None:

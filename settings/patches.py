@@ -42,18 +42,20 @@ pkg/machinery/config/types/v1alpha1, the old ones that it still reads included).
 KINDS = _words(
     "BondConfig BridgeConfig DHCPv4Config DHCPv6Config DummyLinkConfig EthernetConfig "
     "EventSinkConfig ExistingVolumeConfig ExtensionServiceConfig HCloudVIPConfig HostnameConfig "
-    "KmsgLogConfig KubeSpanEndpoints Layer2VIPConfig LinkAliasConfig LinkConfig "
+    "KmsgLogConfig KubeSpanEndpointsConfig Layer2VIPConfig LinkAliasConfig LinkConfig "
     "NetworkDefaultActionConfig NetworkRuleConfig OOMConfig PCIDriverRebindConfig RawVolumeConfig "
     "RegistryAuthConfig RegistryMirrorConfig RegistryTLSConfig ResolverConfig SideroLinkConfig "
     "StaticHostConfig SwapVolumeConfig TimeSyncConfig TrustedRootsConfig UserVolumeConfig "
     "VLANConfig VolumeConfig WatchdogTimerConfig WireguardConfig ZswapConfig"
 )
-"""Kinds of documents that Talos 1.12 knows, the oldest that the castle builds (its JSON schema)."""
+"""Kinds of documents that Talos 1.12 knows, the oldest that the castle builds (siderolabs/talos
+v1.12.0 pkg/machinery/config/types: what is registered there)."""
 
 KINDS_SINCE_1_13 = _words(
-    "BlackholeRouteConfig EnvironmentConfig ExternalVolumeConfig KubeSpanConfig RoutingRuleConfig "
-    "TCPProbeConfig VRFConfig"
+    "BlackholeRouteConfig EnvironmentConfig ExternalVolumeConfig ImageVerificationConfig "
+    "KubeSpanConfig RoutingRuleConfig TCPProbeConfig VRFConfig"
 )
+"""What came with Talos 1.13 (the same place, v1.13.0 to v1.13.9)."""
 
 _SIZE = "the castle finds disks by their size", "set os_disk_gib or data_disk_gib"
 _NETWORK = (

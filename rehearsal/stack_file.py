@@ -152,6 +152,8 @@ def _not_opened(file: Path) -> dict[str, Any]:
 def _closed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _closed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_closed(inner) for inner in value]
     return {"secure": value} if str(value).startswith("ENC[") else value
 
 
@@ -187,11 +189,18 @@ def _opened_patches(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: [_opened(patch) if isinstance(patch, dict) else patch for patch in inner]
+        key: [_opened(patch) for patch in inner if not _is_any(patch)]
         if key == "patches" and isinstance(inner, list)
         else _opened_patches(inner)
         for key, inner in value.items()
     }
+
+
+def _is_any(patch: Any) -> bool:
+    """Whether nobody can tell what document a patch is: SOPS encrypts that too."""
+    return _is_secret(patch) or (
+        isinstance(patch, dict) and any(map(_is_secret, map(patch.get, ("apiVersion", "kind"))))
+    )
 
 
 def _opened(value: Any) -> Any:

@@ -196,6 +196,9 @@ def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
     assert (problem.path, problem.value) == ("flux", "encrypted")
 
 
+NODES = "config:\n  ephemeral-castle:nodes: {workers: {count: 3}}\n"
+
+
 def test_what_sops_has_encrypted_has_placeholders_too(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.test.sops.yaml").write_text(
         "proxmoxve:apiToken: ENC[AES256_GCM,data:x]\n"
@@ -206,6 +209,24 @@ def test_what_sops_has_encrypted_has_placeholders_too(tmp_path: Path) -> None:
     assert found.config[TOKEN] == stack_file.PLACEHOLDER_TOKEN
     assert json.loads(found.config["ephemeral-castle:flux"])["token"] == "rehearsal"
     assert TOKEN in found.secret_keys
+
+
+def test_patches_that_sops_has_encrypted_whole_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.sops.yaml").write_text(
+        "ephemeral-castle:nodes:\n"
+        "  workers:\n"
+        "    patches:\n"
+        "      - {apiVersion: 'ENC[x]', kind: 'ENC[x]', name: 'ENC[x]', password: 'ENC[x]'}\n"
+        "      - {machine: {sysctls: {a: 'ENC[x]'}, certSANs: ['ENC[x]']}}\n"
+        "sops: {version: 3.13.3}\n"
+    )
+    found = read(tmp_path, NODES)
+    workers = json.loads(found.config["ephemeral-castle:nodes"])["workers"]
+    assert workers["patches"] == [
+        {"machine": {"sysctls": {"a": "rehearsal"}, "certSANs": ["rehearsal"]}}
+    ]
+    assert workers["count"] == 3
+    assert "ephemeral-castle:nodes" in found.secret_keys
 
 
 def test_an_encrypted_file_is_no_stack_of_its_own(tmp_path: Path) -> None:

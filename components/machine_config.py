@@ -86,7 +86,7 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
                 "name": "longhorn",
                 "provisioning": {
                     "diskSelector": {"match": data_disk_selector(node.data_disk_gib)},
-                    "minSize": f"{max(1, node.data_disk_gib - 1)}GiB",
+                    "minSize": f"{node.data_disk_gib - 1}GiB",
                     "grow": True,
                 },
                 "filesystem": {"type": "xfs"},

@@ -25,6 +25,16 @@ _FOLDER = re.compile(r"(?!\w+://)[^\s\x00]([^\x00\n]*[^\s\x00])?")
 _FOLDER_OR_BUCKET = re.compile(rf"(?:{_FOLDER.pattern}|{_PLACE.pattern})")
 _FIELD = r"[0-9*][0-9*/,-]*"
 _SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
+_FIELDS = {
+    "minute": (0, 59),
+    "hour": (0, 23),
+    "day": (1, 31),
+    "month": (1, 12),
+    "weekday": (0, 6),
+}
+"""The fields and their bounds, as Longhorn and Kubernetes read them (robfig/cron v3 parser.go
+``ParseStandard``)."""
+_PART = re.compile(r"(\*|(?P<begin>\d{1,2})(-(?P<end>\d{1,2}))?)(/(?P<step>\d{1,3}))?")
 _ACCESS_KEY = re.compile(r"\S+")
 _LIKE_S3 = "s3://BUCKET@REGION/PREFIX"
 
@@ -72,12 +82,31 @@ def _folder_or_bucket(value: str) -> str:
 
 
 def _schedule(value: str) -> str:
-    if _SCHEDULE.fullmatch(value):
-        return value
-    raise UserError(
-        "is not a schedule of five fields (crontab(5))",
-        'write minute, hour, day, month and weekday, as in "0 3 * * *"',
-    )
+    if not _SCHEDULE.fullmatch(value):
+        raise UserError(
+            "is not a schedule of five fields (crontab(5))",
+            'write minute, hour, day, month and weekday, as in "0 3 * * *"',
+        )
+    for text, (name, (first, last)) in zip(value.split(), _FIELDS.items(), strict=True):
+        if not all(_is_part(part, first, last) for part in text.split(",")):
+            sunday = "; Sunday is 0" if name == "weekday" else ""
+            raise UserError(
+                f"has a {name} that is none: {text}",
+                f"write *, numbers from {first} to {last}, or ranges of them that go up; a step "
+                f"behind a slash is 1 or more{sunday}",
+            )
+    return value
+
+
+def _is_part(text: str, first: int, last: int) -> bool:
+    """Whether ``*``, ``3``, ``1-5`` or one of them with ``/2`` stays within its bounds."""
+    found = _PART.fullmatch(text)
+    if not found or (found["step"] and int(found["step"]) == 0):
+        return False
+    if found["begin"] is None:
+        return True
+    begin = int(found["begin"])
+    return first <= begin <= int(found["end"] or begin) <= last
 
 
 def _access_key(value: str) -> str:

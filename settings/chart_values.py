@@ -14,7 +14,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from settings.values import DNS_LABEL, SECRET, Like, UserError, host_name
+from settings.values import DNS_LABEL, SECRET, Like, UserError, host_name, port_is_one
 
 _CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -57,7 +57,7 @@ def _git_url(value: str) -> str:
             "names a user or a password", "leave it out: flux.username and flux.token are for that"
         )
     if _GIT_URL.fullmatch(value):
-        return value
+        return port_is_one(value)
     raise UserError(
         "is not the address of a git repository that Flux reads",
         "write ssh://git@HOST/PATH.git, or https://HOST/PATH.git",

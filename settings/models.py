@@ -51,6 +51,10 @@ from settings.values import (
 PROJECT = "ephemeral-castle"
 """The project's name: the namespace of its settings in a stack file."""
 
+DataDisk = Annotated[Whole, Field(ge=2)]
+"""Size of a data disk in GiB: its volume takes one at least, beside the partition table
+(``components/machine_config.py``)."""
+
 
 class Network(Group):
     """The home network that the castle stands in."""
@@ -113,7 +117,7 @@ class ControlPlanes(Machine):
     """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=CONTROL_PLANE_MIB, le=MOST_MIB)] = 4096
     """Memory in MiB; a little above the least that Talos' health check lets pass."""
-    data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
+    data_disk_gib: DataDisk | None = None
     """Size of the data disk in GiB; none by default: control planes store nothing."""
 
 
@@ -128,7 +132,7 @@ class Workers(Machine):
     """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] = 8192
     """Memory in MiB; a little above the least that Talos' health check lets pass."""
-    data_disk_gib: Annotated[Whole, Field(ge=1)] | None = 43
+    data_disk_gib: DataDisk | None = 43
     """Size of the data disk in GiB; ``null`` for workers that store nothing."""
 
 
@@ -147,7 +151,7 @@ class Override(Group):
     """Memory in MiB."""
     os_disk_gib: Annotated[Whole, Field(ge=10)] | None = None
     """Size of the OS disk in GiB."""
-    data_disk_gib: Annotated[Whole, Field(ge=1)] | None = None
+    data_disk_gib: DataDisk | None = None
     """Size of the data disk in GiB; ``null`` for none."""
     keep_data_disk_on_destroy: StrictBool | None = None
     """Whether its data disk outlives it."""

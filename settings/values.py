@@ -129,9 +129,17 @@ def host_name(value: str) -> str:
     )
 
 
+def port_is_one(value: str) -> str:
+    """An address, if a port that it names exists; raises ``UserError``."""
+    port = re.match(r"[a-z]+://[^/]*:(\d+)(/|$)", value)
+    if port and not 1 <= int(port[1]) <= 65535:
+        raise UserError("names a port that is none", "choose one from 1 to 65535")
+    return value
+
+
 def _url(value: str) -> str:
     if _URL.fullmatch(value):
-        return value.rstrip("/")
+        return port_is_one(value.rstrip("/"))
     raise UserError("is not a web address", "begin with https:// and a host name")
 
 

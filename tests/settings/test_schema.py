@@ -17,6 +17,8 @@ NOT_IN_A_SCHEMA = {
     "missing-token": "it may come from the environment",
     "namespace-misspelt": "a namespace of somebody else is not ours to judge",
     "network-with-host-bits": "which bits are the host's is arithmetic",
+    "port-that-is-none": "which ports there are is arithmetic",
+    "backup-schedule-out-of-bounds": "which hours there are is arithmetic",
     "token-bad": "it stands in the file encrypted",
     "flux-key-has-a-passphrase": "it stands in the file encrypted",
     "flux-key-is-public": "it stands in the file encrypted",

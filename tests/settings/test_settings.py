@@ -7,8 +7,10 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from settings import Settings, load, rules
+from settings.backups import VolumeBackup
 from settings.charts import Traefik
 from settings.models import Cluster, Nodes, Proxmox
 from settings.problems import Problem, SettingsError, did_you_mean
@@ -224,3 +226,35 @@ def test_a_near_miss_names_the_nearest_word_and_others_all() -> None:
     assert did_you_mean("worker", ["workers", "control_planes"]) == "did you mean workers?"
     assert did_you_mean("xyz", ["b", "a"]) == "known here: a, b"
     assert did_you_mean("xyz", []) == "remove it"
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["0 3 * * *", "*/15 0-23/2 1,15 1-12 0", "59 23 31 12 6", "0 3 * * 1-5", "5/10 3 */2 * 0,6"],
+)
+def test_what_longhorn_reads_is_a_schedule(schedule: str) -> None:
+    assert VolumeBackup(target="nfs://192.168.1.5:/backups", schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field"),
+    [
+        ("60 3 * * *", "minute"),
+        ("0 24 * * *", "hour"),
+        ("0 3 0 * *", "day"),
+        ("0 3 32 * *", "day"),
+        ("0 3 * 0 *", "month"),
+        ("0 3 * 13 *", "month"),
+        ("0 3 * * 7", "weekday"),
+        ("0 3 * * 5-1", "weekday"),
+        ("0 20-4 * * *", "hour"),
+        ("*/0 3 * * *", "minute"),
+        ("0 3,99 * * *", "hour"),
+        ("0 3 1, * *", "day"),
+        ("0 1-2-3 * * *", "hour"),
+        ("1/2/3 3 * * *", "minute"),
+    ],
+)
+def test_what_longhorn_refuses_is_none(schedule: str, field: str) -> None:
+    with pytest.raises(ValidationError, match=f"has a {field} that is none"):
+        VolumeBackup(target="nfs://192.168.1.5:/backups", schedule=schedule)

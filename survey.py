@@ -26,6 +26,7 @@ from typing import Any
 import pulumi
 
 import proxmox_api
+from components import node_limits
 from components.node_birth import Seen
 from components.restore import Restore, plan
 from settings import Node, Problem, Role, Settings, SettingsError
@@ -76,7 +77,8 @@ class Guard:
     birth: pulumi.ResourceHookBinding | None = None
     """For what a castle begins with: refuses a new castle as long as one place is taken."""
     machines: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
-    """By node name: refuses the machine whose place is taken."""
+    """By node name: refuses the machine whose place is taken, and what a living one cannot become.
+    """
     restore: Restore | None = None
     """What a castle is restored from, if it is."""
     seen: Mapping[str, Seen] = field(default_factory=dict)
@@ -114,7 +116,7 @@ def look(settings: Settings) -> Guard:
     born = any(settings.owner in guest.tags for guest in guests)
     return Guard(
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
-        machines={name: _refuse(name, message) for name, message in messages.items()},
+        machines=_of_machines(messages, settings.machines if born else ()),
         restore=plan(settings, living=born),
         seen=look_at_machines(guests, settings.machines),
     )
@@ -178,6 +180,26 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
     ):
         pulumi.log.warn(NO_CONTROL_PLANE)
     return dict(zip((node.name for node in nodes), found, strict=True))
+
+
+def _of_machines(
+    messages: Mapping[str, str], living: Sequence[Node]
+) -> dict[str, pulumi.ResourceHookBinding]:
+    """By node name: the hooks of its machine; those of a new castle ask only for its place."""
+    hooks = {name: _refuse(name, message) for name, message in messages.items()}
+    if living:
+        options = pulumi.ResourceHookOptions(on_dry_run=True)
+        stays = pulumi.ResourceHook("machine-stays-what-it-is", _refuse_change, options)
+        for node in living:
+            hooks.setdefault(node.name, pulumi.ResourceHookBinding()).before_update = [stays]
+    return hooks
+
+
+def _refuse_change(args: pulumi.ResourceHookArgs) -> None:
+    """Refuse what a machine that lives cannot become, before it is touched."""
+    refusal = node_limits.refusal_of_machine(args.old_inputs or {}, args.new_inputs or {})
+    if refusal:
+        raise RuntimeError(refusal)
 
 
 def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:

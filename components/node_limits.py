@@ -2,9 +2,9 @@
 
 The provider would try all the same: it pulls a data disk out of every running machine at once,
 before anybody has asked Longhorn; it cannot move a disk of a machine that runs; and a machine
-config that is sent to a new address finds nobody there. So a node's life says no, in the preview
-that each ``up`` begins with: later its turn comes after its machine's, so that ``--skip-preview``
-goes past it. Leaves out what is refused of a whole castle (``survey.py``), and of a kept disk.
+config that is sent to a new address finds nobody there. So a node's life says no, in a rehearsal
+too; and before it, as its turn comes after its machine's, a hook of the machine (``survey.py``).
+Leaves out what is refused of a whole castle, and of a kept disk.
 """
 
 from __future__ import annotations
@@ -24,6 +24,27 @@ def refusal(olds: Mapping[str, Any], news: Mapping[str, Any]) -> str | None:
         return None
     found = [*_smaller_disks(olds, news), *_another_place(olds, news)]
     return f"{' '.join(found)} Nothing has been touched." if found else None
+
+
+def refusal_of_machine(olds: Mapping[str, Any], news: Mapping[str, Any]) -> str | None:
+    """The same, of the inputs of a node's machine as the engine has them."""
+    return refusal(_as_node(olds), _as_node(news))
+
+
+def _as_node(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What a machine's inputs say of its node; a refresh may have left something out."""
+    disks = {disk.get("interface"): disk for disk in machine.get("disks") or ()}
+    os_disk, data_disk = (disks.get(key, {}) for key in ("scsi0", "scsi1"))
+    configs = (machine.get("initialization") or {}).get("ipConfigs") or [{}]
+    address = (configs[0].get("ipv4") or {}).get("address")
+    return {
+        "node": machine.get("name"),
+        "vm_id": machine.get("vmId"),
+        "address": address and address.partition("/")[0],
+        "os_disk_gib": os_disk.get("size"),
+        "data_disk_gib": data_disk.get("size"),
+        "datastore": os_disk.get("datastoreId"),
+    }
 
 
 def _smaller_disks(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Iterator[str]:
@@ -48,12 +69,13 @@ def _another_place(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Iterator
     """Its address is that of its machine config, which would be sent to the new one; and its disks
     are in use (bpg v0.111.1, the same file: "move the Cloud-Init drive")."""
     name = news["node"]
-    if olds["address"] != news["address"]:
+    if olds["address"] not in (None, news["address"]):
         yield (
             f"address: {name} lives at {olds['address']} and cannot move to {news['address']}: "
             f"set it back to {olds['address']}, or remove the node and add it again."
         )
-    # The life of a node that was born before this was written down knows no storage.
+    # The life of a node that was born before this was written down knows no storage; its machine
+    # does.
     has = olds.get("datastore")
     if has is not None and has != news["datastore"]:
         yield (

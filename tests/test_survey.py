@@ -17,11 +17,11 @@ from pydantic import SecretStr
 import proxmox_api
 import survey
 from components.image import TalosImageArgs
-from components.machines import MachinesArgs
+from components.machines import Machines, MachinesArgs
 from settings import SettingsError
 from settings.models import Endpoint
 from survey import Guard, Guest, SurveyError, list_guests, strangers
-from tests.recorder import record, settings_with
+from tests.recorder import one, record, sent, settings_with
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
 
@@ -166,7 +166,7 @@ def test_a_castle_that_is_renamed_is_refused_when_a_machine_is_made(
     """By a hook: what was renamed by hand, and is in the state, is not made."""
     guard = look(monkeypatch, [Guest(8010, "keep-worker-1", "pve", "qemu", OURS)])
     assert guard.birth is None
-    assert set(guard.machines) == {"castle-worker-1"}
+    assert [name for name, it in guard.machines.items() if it.before_create] == ["castle-worker-1"]
     assert "still this castle's keep-worker-1" in refused(guard.machines["castle-worker-1"])
 
 
@@ -299,7 +299,63 @@ def test_a_living_castle_may_change_its_image_all_the_same(monkeypatch: pytest.M
     lost_its_tag = Guest(8010, "castle-worker-1", "pve", "qemu", frozenset({"talos"}))
     guard = look(monkeypatch, [ours, lost_its_tag])
     assert guard.birth is None
-    assert set(guard.machines) == {"castle-worker-1"}
+    assert [name for name, it in guard.machines.items() if it.before_create] == ["castle-worker-1"]
+
+
+def machine_of(name: str, **changes: Any) -> dict[str, Any]:
+    """The inputs of a machine, as the engine hands them to a hook."""
+    machines: list[Machines] = []
+    settings = settings_with(**changes)
+    hosts = dict.fromkeys(settings.proxmox.hosts, "local:import/talos.qcow2")
+    args = MachinesArgs.of(settings, {}, hosts)
+    castle = record(lambda: machines.append(Machines("machines", args)))
+    return sent(one(castle, f"machines-{name}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"nodes": {"workers": {"memory_mib": 9216, "os_disk_gib": 38}}}, ""),
+        ({"nodes": {"workers": {"data_disk_gib": 50}}}, ""),
+        ({"network": {"cidr": "192.168.0.0/23"}}, ""),
+        ({"nodes": {"overrides": {"worker-1": {"data_disk_gib": None}}}}, "taken away from"),
+        ({"nodes": {"workers": {"data_disk_gib": 30, "os_disk_gib": 35}}}, "one of 30 GiB"),
+        ({"nodes": {"workers": {"first_address": "192.168.1.165"}}}, "lives at 192.168.1.155 and"),
+        ({"proxmox": {"disk_datastore": "ceph"}}, "has its disks on local-lvm, and they cannot"),
+    ],
+)
+def test_a_machine_that_lives_is_not_touched_for_what_it_cannot_become(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    """Before it is touched, also without a preview: the life of its node is asked after it."""
+    guard = look(monkeypatch, [Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
+    assert set(guard.machines) == set(NAMES)
+    (hook,) = guard.machines["castle-worker-1"].before_update or []
+    assert isinstance(hook, Hook) and hook.opts.on_dry_run is True
+    olds, news = machine_of("castle-worker-1"), machine_of("castle-worker-1", **change)
+    args = pulumi.ResourceHookArgs(
+        urn="", id="", name="", type="", old_inputs=olds, new_inputs=news
+    )
+    if words:
+        with pytest.raises(RuntimeError, match=f"{words}.*Nothing has been touched"):
+            hook.callback(args)
+    else:
+        hook.callback(args)
+
+
+def test_what_a_refresh_has_lost_of_a_machine_is_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard = look(monkeypatch, [Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
+    (hook,) = guard.machines["castle-worker-1"].before_update or []
+    assert isinstance(hook, Hook)
+    news = machine_of("castle-worker-1")
+    for lost in ({"disks": [{"size": 8}]}, {"disks": None}, {"initialization": None}):
+        args = pulumi.ResourceHookArgs(
+            urn="", id="", name="", type="", old_inputs=news | lost, new_inputs=news
+        )
+        hook.callback(args)
 
 
 def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None:

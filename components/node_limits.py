@@ -22,7 +22,7 @@ def refusal(olds: Mapping[str, Any], news: Mapping[str, Any]) -> str | None:
     """
     if olds.get("vm_id") != news.get("vm_id"):
         return None
-    found = [*_smaller_disks(olds, news), *_another_place(olds, news)]
+    found = [*_smaller_disks(olds, news), *_all_at_once(olds, news), *_another_place(olds, news)]
     return f"{' '.join(found)} Nothing has been touched." if found else None
 
 
@@ -40,6 +40,8 @@ def _as_node(machine: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "node": machine.get("name"),
         "vm_id": machine.get("vmId"),
+        "cores": (machine.get("cpu") or {}).get("cores"),
+        "memory_mib": (machine.get("memory") or {}).get("dedicated"),
         "address": address and address.partition("/")[0],
         "os_disk_gib": os_disk.get("size"),
         "data_disk_gib": data_disk.get("size"),
@@ -62,6 +64,18 @@ def _smaller_disks(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Iterator
         yield (
             f"{key}: the {what} of {has:g} GiB {change}: disks only grow. Set it back to {has:g}, "
             "or remove the node and add it again."
+        )
+
+
+def _all_at_once(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Iterator[str]:
+    """A disk does not grow as long as new cores or memory wait for a power-cycle (the same file,
+    "resize disks")."""
+    changed = [key for key in ("cores", "memory_mib") if olds.get(key) not in (None, news.get(key))]
+    grown = [key for key in _DISKS if (news.get(key) or 0) > (olds.get(key) or 0) > 0]
+    if changed and grown:
+        yield (
+            f"{grown[0]}: no disk of {news['node']} can grow in the same `up` that changes "
+            f"{' and '.join(changed)}: set one of them back, `make up`, and then change it."
         )
 
 

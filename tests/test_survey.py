@@ -316,7 +316,8 @@ def machine_of(name: str, **changes: Any) -> dict[str, Any]:
     ("change", "words"),
     [
         ({}, ""),
-        ({"nodes": {"workers": {"memory_mib": 9216, "os_disk_gib": 38}}}, ""),
+        ({"nodes": {"workers": {"memory_mib": 9216, "cores": 8}}}, ""),
+        ({"nodes": {"workers": {"memory_mib": 9216, "os_disk_gib": 38}}}, "no disk of castle-wor"),
         ({"nodes": {"workers": {"data_disk_gib": 50}}}, ""),
         ({"network": {"cidr": "192.168.0.0/23"}}, ""),
         ({"nodes": {"overrides": {"worker-1": {"data_disk_gib": None}}}}, "taken away from"),

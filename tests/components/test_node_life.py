@@ -136,6 +136,19 @@ def test_what_a_node_that_lives_cannot_become(
     assert life.diff("", LIVES, news | {"vm_id": 8020}).changes
 
 
+@pytest.mark.parametrize(("key", "value"), [("cores", 8), ("memory_mib", 9216)])
+def test_disks_and_the_rest_grow_one_after_the_other(
+    done: list[bool], key: str, value: int
+) -> None:
+    life = NodeLifeProvider()
+    for disk in ({"os_disk_gib": 38}, {"data_disk_gib": 50}):
+        with pytest.raises(UpkeepError, match=f"no disk of castle-worker-1 can grow.*{key}: set"):
+            life.diff("", LIVES, LIVES | {key: value} | disk)
+    # A disk that is new is none that grows.
+    without = LIVES | {"data_disk_gib": None}
+    assert life.diff("", without, without | {key: value, "data_disk_gib": 50}).changes
+
+
 def test_all_that_a_node_cannot_become_is_said_at_once() -> None:
     change = {"data_disk_gib": None, "os_disk_gib": 20, "address": "192.168.1.9", "datastore": "x"}
     with pytest.raises(UpkeepError) as refused:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from typing import Any
 import yaml
 
 from rehearsal.run import PROGRAM
+from tests.e2e.rack.kubernetes.webhook import PORT
 from tests.e2e.sweep import files_with, forms, secrets_in
 from tests.e2e.tools.build import FOLDER as BUILT
 
@@ -39,6 +41,8 @@ ENGINE = (
     "pulumi-resource-talos",
     "pulumi-resource-kubernetes",
 )
+CHANGES = "talosctl"
+"""What the program needs beside, to change a castle that lives."""
 RESTORES = "etcdutl"
 """What the rack needs beside, for a castle that begins with a snapshot."""
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
@@ -51,13 +55,32 @@ LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""
 
 
+def without(*more: str) -> str:
+    """Why a test that needs ``more`` than the others cannot run; empty where it can."""
+    absent = [name for name in more if shutil.which(name, path=SEARCHED) is None]
+    return missing() or (f"not found: {', '.join(absent)}" if absent else "")
+
+
 def missing() -> str:
     """What is not there, in one line; empty where everything is."""
     absent = [name for name in ENGINE if shutil.which(name) is None]
     absent += [name for name in CLUSTER if shutil.which(name, path=SEARCHED) is None]
     if not CHARTS.is_dir():
         absent.append(f"the folder {CHARTS} (CASTLE_CHARTS)")
-    return f"not found: {', '.join(absent)}" if absent else ""
+    return f"not found: {', '.join(absent)}" if absent else may_not_listen()
+
+
+def may_not_listen() -> str:
+    """Why this user may not listen where MetalLB's webhook does; empty where it may."""
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", PORT))
+        except PermissionError:
+            first = f"net.ipv4.ip_unprivileged_port_start={PORT}"
+            return f"this user may not listen on port {PORT}: sudo sysctl -w {first}"
+        except OSError:
+            pass  # somebody else listens there; the webhook has an address of its own
+    return ""
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,18 @@ node, and somebody watches that no two machines are down together and that the A
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 
 import pytest
 import yaml
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_day_two import NEW, start, three
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes, diary, order, rebooted, watched
 
-ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl")
+ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 FILE = {"machine": {"files": [{"path": "/var/etc/castle", "op": "create", "content": "one\n"}]}}

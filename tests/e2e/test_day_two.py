@@ -7,17 +7,16 @@ together, that no volume loses its last healthy replica, and that the API answer
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes, assert_one_at_a_time, diary, order, rebooted, watched
 
-ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl")
+ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 OLD, NEW = "v1.13.0", "v1.13.9"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 
-ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl")
+ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 KEEPERS = {108010: "pve2", 108012: "pve2"}

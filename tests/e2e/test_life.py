@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, missing, without
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+changes = pytest.mark.skipif(bool(without(CHANGES)), reason=without(CHANGES))
 
 
 def assert_no_diff(lab: Lab) -> None:
@@ -84,6 +85,7 @@ def assert_state_from_outside(lab: Lab) -> None:
         assert labels["pod-security.kubernetes.io/enforce"] == level
 
 
+@changes
 def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
     lab = make_lab("pve1", "pve2")
     lab.set("nodes.control_planes.first_address", f"{lab.prefix}.251")
@@ -109,6 +111,7 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
     assert_no_diff(lab)
 
 
+@changes
 def test_growth_and_new_images_make_no_machine_anew(make_lab: MakeLab) -> None:
     lab = make_lab("pve1")
     lab.set("cluster.talos", "v1.13.0")

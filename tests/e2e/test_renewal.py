@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +14,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes
 
-ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl")
+ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 SECRETS = "talos:machine/secrets:Secrets"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_day_two import three
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes, watched
 
-ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl")
+ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 

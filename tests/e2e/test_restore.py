@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -12,13 +11,11 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import RESTORES, SEARCHED, Lab, missing
+from tests.e2e.lab import RESTORES, Lab, without
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes
 
-ABSENT = missing() or (
-    "" if shutil.which(RESTORES, path=SEARCHED) else f"not found: {RESTORES} (make e2e-tools)"
-)
+ABSENT = without(RESTORES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 MAPS, SECRETS = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_day_two import NEW, OLD, three
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes, diary, rebooted, watched
 
-ABSENT = missing() or ("" if shutil.which("talosctl") else "not found: talosctl")
+ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 

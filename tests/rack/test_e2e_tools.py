@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import lab
 from tests.e2e.lab import CLUSTER, RESTORES
 from tests.e2e.tools import build
 from tests.recorder import settings_with
@@ -69,3 +70,11 @@ def test_without_go_it_says_so(go: Path, capsys: pytest.CaptureFixture[str]) -> 
     go.unlink()
     assert build.main() == 1
     assert "Go is needed" in capsys.readouterr().err
+
+
+def test_what_a_test_needs_beside_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "missing", lambda: "")
+    assert lab.without("sh") == ""
+    assert lab.without("sh", "no-such-program") == "not found: no-such-program"
+    monkeypatch.setattr(lab, "missing", lambda: "not found: etcd")
+    assert lab.without("sh") == "not found: etcd"

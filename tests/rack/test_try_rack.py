@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import try_rack
-from tests.e2e.lab import CLUSTER, ENGINE
+from tests.e2e.lab import CLUSTER, ENGINE, may_not_listen
 from tests.e2e.leftovers import Trial
 
 
@@ -22,6 +22,7 @@ def test_without_its_tools_it_says_which_are_missing(
     assert not try_rack.STACK_FILE.exists()
 
 
+@pytest.mark.skipif(bool(may_not_listen()), reason=may_not_listen())
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_shows_its_page_and_leaves_nothing_behind(
     number: signal.Signals, tmp_path: Path

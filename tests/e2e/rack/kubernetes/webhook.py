@@ -27,6 +27,8 @@ _ENDPOINTS_PATH = (
     f"?labelSelector=kubernetes.io/service-name%3D{_SERVICE}"
 )
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+PORT = 443
+"""Of the Service, in MetalLB's chart."""
 
 
 class MetallbWebhook:
@@ -76,9 +78,14 @@ class MetallbWebhook:
         context.load_cert_chain(chain)
         app = web.Application()
         app.router.add_post("/{path:.*}", _review)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, address, 443, ssl_context=context).start()
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, address, PORT, ssl_context=context).start()
+        except OSError:
+            await runner.cleanup()
+            raise  # tried again
+        self._runner = runner
 
     async def _inject(self, client: KubernetesClient) -> None:
         """Write our certificate authority into the configuration, as the controller does."""

@@ -50,6 +50,8 @@ STAND_INS = Path(__file__).with_name("charts")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS)
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), str(BUILT)])
 """The folders where programs are looked for."""
+HOME = "castle.home.arpa"
+"""A name of a site that is known at home only: nobody asks a DNS for it (RFC 8375)."""
 PASSPHRASE = "a passphrase of the tests"
 LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""

@@ -37,6 +37,7 @@ class Trial:
             **environment,
             "TMPDIR": str(self.temporary),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
         self._before = set(self.program.rglob("*"))
         self._folder = folder

@@ -7,23 +7,29 @@ import json
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import Lab, missing
+from tests.e2e.lab import HOME, Lab, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def troubles(lab: Lab) -> list[tuple[str, str]]:
-    """What the doctor warns of, less the DNS, which a namespace without a way out has not."""
+    """What the doctor warns of."""
     told = json.loads(lab.doctor().output)
     return [
         (it["check"], it["subject"])
         for it in told["findings"]
-        if it["result"] in ("warning", "failure") and it["check"] != "DNS"
+        if it["result"] in ("warning", "failure")
     ]
 
 
+def at_home(lab: Lab) -> Lab:
+    """Give the site a name that the doctor does not ask the DNS for."""
+    lab.set("whoami.host", HOME)
+    return lab
+
+
 def test_an_up_is_looked_at_first_and_a_castle_that_stands_is_sound(make_lab: MakeLab) -> None:
-    lab = make_lab("pve1", "pve2")
+    lab = at_home(make_lab("pve1", "pve2"))
     lab.set("traefik.acme", {"email": "me@tazlab.net"})
     assert troubles(lab) == []
     lab.set("network.bridge", "vmbr9")
@@ -48,7 +54,7 @@ def test_an_up_is_looked_at_first_and_a_castle_that_stands_is_sound(make_lab: Ma
 
 
 def test_the_token_is_opened_with_the_engines_own_passphrase(make_lab: MakeLab) -> None:
-    lab = make_lab("pve1")
+    lab = at_home(make_lab("pve1"))
     user = lab.endpoints["api_token"].partition("=")[0]
     wrong = f"{user}=00000000-0000-0000-0000-000000000000"
     key = "proxmoxve:apiToken"

@@ -15,7 +15,7 @@ import yaml
 
 from engine import last_up
 from rehearsal.run import PROGRAM
-from tests.e2e.lab import missing, on_rack, rack
+from tests.e2e.lab import HOME, missing, on_rack, rack
 
 STACK_FILE = PROGRAM / "Pulumi.rack.yaml"
 NETWORK = 30
@@ -47,6 +47,7 @@ def main() -> int:
             tempfile.TemporaryDirectory(prefix="castle-rack-") as folder,
         ):
             config = on_rack(endpoints, f"127.0.{NETWORK}", ["pve1", "pve2"])
+            config["ephemeral-castle:whoami"]["host"] = HOME
             STACK_FILE.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
             print(_GUIDE.format(folder=folder, **endpoints), flush=True)
             signal.pause()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.conftest import MakeLab
@@ -153,13 +155,18 @@ def test_from_one_exposure_to_the_other_and_back_keeps_the_certificates(make_lab
 
 def test_a_foreign_machine_is_refused_and_never_touched(make_lab: MakeLab) -> None:
     lab = make_lab("pve1")
-    lab.proxmox("POST", "/nodes/pve1/qemu", vmid=8011, name="precious-nas", memory=512, cores=1)
-    before = lab.guests()
+    nas = {"vmid": 8011, "name": "precious-nas", "scsi0": "local-lvm:4"}
+    lab.proxmox("POST", "/nodes/pve1/qemu", **nas)
+    lab.proxmox("POST", "/nodes/pve1/qemu/8011/status/start", timeout=1)
+    before, begin = standing(lab), len(lab.control("GET", "/requests"))
+    assert [guest["status"] for guest in before.values()] == ["running"]
+    disks = lab.proxmox("GET", "/nodes/pve1/storage/local-lvm/content")
+    assert [disk["volid"] for disk in disks] == ["local-lvm:vm-8011-disk-0"]
     for done in (lab.preview(), lab.up(), lab.up("--skip-preview")):
         assert done.code != 0
         assert "VM id 8011, wanted for castle-worker-2, is taken" in done.output
         assert "'precious-nas'" in done.output
-    assert lab.guests() == before
+    assert standing(lab) == before
     assert lab.proxmox("GET", "/nodes/pve1/storage/local/content") == []
     lab.set("nodes.overrides", {"worker-2": {"vm_id": 8099}})
     assert_up(lab)
@@ -167,7 +174,18 @@ def test_a_foreign_machine_is_refused_and_never_touched(make_lab: MakeLab) -> No
     lab.proxmox("PUT", "/nodes/pve1/qemu/8010/config", tags="talos")
     assert_up(lab)
     assert lab.destroy().code == 0
-    assert lab.guests() == before
+    assert standing(lab) == before
+    assert lab.proxmox("GET", "/nodes/pve1/storage/local-lvm/content") == disks
+    asked = [it for it in lab.control("GET", "/requests")[begin:] if "/qemu/8011" in it["path"]]
+    assert [it for it in asked if it["method"] != "GET"] == []
+
+
+def standing(lab: Lab) -> dict[int, dict[str, Any]]:
+    """Every guest by its id, without what passes as it stands."""
+    return {
+        id_: {key: value for key, value in guest.items() if key != "uptime"}
+        for id_, guest in lab.guests().items()
+    }
 
 
 def test_three_hosts_and_a_destroy_with_a_dead_cluster(make_lab: MakeLab) -> None:

@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -232,7 +233,7 @@ class Lab:
 
     def pulumi(self, *arguments: str) -> Run:
         """Run a command of the engine to its end."""
-        return self._finish(self.start(*arguments))
+        return self.finish(self.start(*arguments))
 
     def make(self, word: str, *more: str, doctor: bool = False) -> Run:
         """Run one of our own words as ``make`` does, and say yes to it.
@@ -243,19 +244,41 @@ class Lab:
             self.learn_secrets()
         command = [sys.executable, "-m", "engine", word, "--stack", self.stack]
         command += [] if doctor else ["--skip-doctor"]
-        return self._finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
+        return self.finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
 
     def doctor(self) -> Run:
         """Let the doctor look, as ``make doctor`` does; its output is JSON."""
         command = [sys.executable, "-m", "doctor", "--stack", self.stack, "--json"]
-        return self._finish(self._start(command))
+        return self.finish(self._start(command))
 
-    def _finish(self, process: subprocess.Popen[str]) -> Run:
-        try:
-            output, _ = process.communicate(timeout=LIMIT)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+    def up_until(self, line: str) -> subprocess.Popen[str]:
+        """Begin an ``up``; returns its process, still at work, once it says ``line``."""
+        process = self.start("up", "--yes", "--skip-preview", "--stack", self.stack)
+        assert process.stdout is not None
+        said = []
+        with _limited(process):
+            for one in process.stdout:
+                said.append(one)
+                if line in one:
+                    break
+            else:
+                process.wait()
+        self._said.append("".join(said))
+        assert process.returncode is None, "".join(said)
+        return process
+
+    def kill_at(self, line: str) -> None:
+        """Begin an ``up``, and kill the engine (kill -9) once it says ``line``."""
+        process = self.up_until(line)
+        os.killpg(process.pid, signal.SIGKILL)
+        self.finish(process)
+
+    def finish(self, process: subprocess.Popen[str]) -> Run:
+        """Wait for a command of the engine, and remember what it still says."""
+        assert process.stdout is not None
+        with _limited(process), process.stdout:
+            output = process.stdout.read()
+            process.wait()
         self._said.append(output)
         return Run(process.returncode, output, _changes(output), [])
 
@@ -351,6 +374,18 @@ class Lab:
         url = cluster["server"] + path
         with urllib.request.urlopen(url, timeout=30, context=context) as answer:
             return json.load(answer)
+
+
+@contextmanager
+def _limited(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a command of the engine that is not done within ``LIMIT``, and say so."""
+    limit = threading.Timer(LIMIT, os.killpg, (process.pid, signal.SIGKILL))
+    limit.start()
+    try:
+        yield
+        assert not limit.finished.is_set(), f"{process.args!r} took more than {LIMIT} s"
+    finally:
+        limit.cancel()
 
 
 _WORDS = ("created", "updated", "replaced", "deleted", "unchanged", "errored")

@@ -6,9 +6,6 @@ node, and somebody watches that no two machines are down together and that the A
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 import yaml
 
@@ -39,21 +36,6 @@ def planned(lab: Lab, part: str) -> list[str]:
     ]
 
 
-def killed_at(lab: Lab, words: str) -> None:
-    """Begin an ``up``, and kill it where it says ``words``."""
-    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if words in line:
-            break
-    assert words in said[-1], "".join(said)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert lab.pulumi("cancel", "--yes", "--stack", lab.stack).code == 0
-
-
 ALL = ["control-plane-1", "control-plane-2", "control-plane-3", "worker-1", "worker-2"]
 
 
@@ -72,7 +54,8 @@ def test_at_once_or_one_node_at_a_time(make_lab: MakeLab) -> None:
     lab.set("nodes.workers.patches", [FILE])
     assert planned(lab, "rollout") == ALL
     with watched(lab):
-        killed_at(lab, "cluster-castle-control-plane-2-rollout updating")
+        lab.kill_at("cluster-castle-control-plane-2-rollout updating")
+        assert lab.pulumi("cancel", "--yes", "--stack", lab.stack).code == 0
         assert_up(lab)
     turns = [address.rpartition(".")[2] for address in rebooted(diary(lab)[begin:])]
     assert turns == ["251", "252", "253", "155", "156"]

@@ -59,11 +59,7 @@ def lab_with_a_killed_engine(make_lab: MakeLab, resource: str) -> Lab:
     lab = make_lab("pve1")
     lab.set("nodes.workers.count", 1)
     lab.set("longhorn.replicas", 1)
-    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    assert process.stdout is not None
-    assert any(f" {resource} creating" in line for line in process.stdout), "it is never made"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    lab.kill_at(f" {resource} creating")
     return lab
 
 
@@ -114,13 +110,16 @@ def test_every_resource_is_among_them(make_lab: MakeLab) -> None:
 
 def test_a_run_that_is_at_work_is_left_alone(make_lab: MakeLab) -> None:
     lab = make_lab("pve1")
-    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    assert process.stdout is not None
-    assert any("machines-castle-worker-1 creating" in line for line in process.stdout)
-    for word in ("recover", "up", "down"):
-        refused = lab.make(word)
-        assert refused.code != 0
-        assert f"Another run is at work, process {process.pid} of" in refused.output
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    process = lab.up_until("machines-castle-worker-1 creating")
+    # Held, so that it is at work for as long as the three words take.
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        for word in ("recover", "up", "down"):
+            refused = lab.make(word)
+            assert refused.code != 0
+            assert f"Another run is at work, process {process.pid} of" in refused.output
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    done = lab.finish(process)
+    assert done.code == 0, done.output
     assert_no_diff(lab)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -102,13 +100,7 @@ def test_a_restore_that_is_killed_goes_on(make_lab: MakeLab, at: str) -> None:
     sealed = snapshot(lab)
     assert lab.make("down").code == 0
     lab.set("cluster.restore_from", str(sealed))
-    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if f"{at} creating" in line:
-            break
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    lab.kill_at(f"{at} creating")
     done = lab.make("up")
     assert done.code == 0, done.output
     assert Kubernetes(lab).call("GET", f"{MAPS}/mine")["data"] == {"kept": "yes"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,6 @@ ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 
-def kill_at(lab: Lab, line: str) -> None:
-    """Start an `up`, and kill its engine once it says a line."""
-    process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    assert process.stdout is not None
-    assert any(line in said for said in process.stdout), "it never came to that"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
 def make_up(lab: Lab) -> None:
     """What a person does after a power cut."""
     done = lab.make("up")
@@ -40,7 +30,7 @@ def test_a_killed_upgrade_and_a_killed_removal_go_on(make_lab: MakeLab) -> None:
     lab.set("cluster.talos", NEW)
     begin = len(diary(lab))
     with watched(lab):
-        kill_at(lab, "cluster-castle-control-plane-3-life updating")
+        lab.kill_at("cluster-castle-control-plane-3-life updating")
         make_up(lab)
     assert set(kubernetes.versions().values()) == {f"Talos ({NEW})"}
     turns = [address.rpartition(".")[2] for address in rebooted(diary(lab)[begin:])]
@@ -50,7 +40,7 @@ def test_a_killed_upgrade_and_a_killed_removal_go_on(make_lab: MakeLab) -> None:
     lab.set("nodes.control_planes.count", 1)
     removed = [f"{lab.prefix}.{last}" for last in ("252", "253")]
     with watched(lab, removed=removed):
-        kill_at(lab, "-life deleting")
+        lab.kill_at("-life deleting")
         make_up(lab)
     assert len(kubernetes.nodes()) == 3
     assert kubernetes.cordoned() == []

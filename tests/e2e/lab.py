@@ -56,6 +56,8 @@ HOME = "castle.home.arpa"
 PASSPHRASE = "a passphrase of the tests"
 LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""
+RACK_LIMIT = 180
+"""Seconds that a rack may take to end: ten for each of its programs, on a machine that is busy."""
 
 
 def without(*more: str) -> str:
@@ -406,11 +408,16 @@ def _changes(output: str) -> Counter[str]:
 
 @contextmanager
 def rack(*hosts: str) -> Iterator[dict[str, str]]:
-    """A simulated rack with these hosts, in a process of its own; yields where it answers."""
+    """A simulated rack with these hosts, in a process of its own; yields where it answers.
+
+    It ends with us, however we do: we hold the other end of its input.
+    """
     flags = [flag for host in hosts for flag in ("--host", host)]
+    flags += ["--kubernetes", SEARCHED, "--until-closed"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.rack", *flags, "--kubernetes", SEARCHED],
+        [sys.executable, "-m", "tests.e2e.rack", *flags],
         cwd=PROGRAM,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -420,4 +427,9 @@ def rack(*hosts: str) -> Iterator[dict[str, str]]:
         yield endpoints
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        try:
+            process.communicate(timeout=RACK_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="where etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok are;"
         " several as in PATH",
     )
+    parser.add_argument(
+        "--until-closed",
+        action="store_true",
+        help="end, too, when the standard input does: with whoever holds its other end",
+    )
     parser.add_argument("--verbose", action="store_true", help="log what goes wrong in between")
     options = parser.parse_args(arguments)
     programs = None
@@ -42,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
     # First of all: whoever ends it while it starts must find nothing left behind either.
-    interrupted = asyncio.Event()
+    interrupted, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+        loop.add_signal_handler(number, interrupted.set)
+    if options.until_closed:
+        loop.add_reader(sys.stdin.fileno(), _heed_end_of_input, interrupted)
     rack = Rack(
         options.host or ["pve"],
         address=options.address,
@@ -66,6 +74,12 @@ async def _run(options: argparse.Namespace, programs: Programs | None) -> None:
         sys.stdout.flush()
         await interrupted.wait()
         await control.stop()
+
+
+def _heed_end_of_input(ended: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 1):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        ended.set()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def assert_empty(lab: Lab) -> None:
     assert lab.guests() == {}
     assert lab.proxmox("GET", "/pools") == []
     for host in lab.config["ephemeral-castle:proxmox"]["hosts"]:
-        assert lab.proxmox("GET", f"/nodes/{host}/storage/local/content") == []
+        for storage in ("local", "local-lvm"):
+            assert lab.proxmox("GET", f"/nodes/{host}/storage/{storage}/content") == []
 
 
 def assert_up(lab: Lab) -> None:

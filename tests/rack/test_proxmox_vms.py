@@ -53,9 +53,21 @@ async def test_a_removed_disk_stays_on_its_storage_until_the_vm_is_deleted(
     await proxmox.vm(101, "PUT", "config", delete="scsi1")
     config = await proxmox.vm(101, "GET", "config")
     assert config["unused0"] == "local-lvm:vm-101-disk-1"
-    await proxmox.call("DELETE", "/nodes/pve/qemu/101/", purge=1)
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101/")
     volumes = rack.proxmox.cluster.node("pve").storage("local-lvm").volumes
     assert volumes == {}
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_a_disk_that_no_configuration_names_goes_on_request_only(
+    rack: Rack, proxmox: ProxmoxClient, asked: int
+) -> None:
+    await proxmox.create_vm(101, ADDRESS)
+    del rack.vms[101].config["scsi1"]
+    query = {"purge": 1, "destroy-unreferenced-disks": asked}
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101/", **query)
+    volumes = rack.proxmox.cluster.node("pve").storage("local-lvm").volumes
+    assert list(volumes) == ([] if asked else ["local-lvm:vm-101-disk-1"])
 
 
 async def test_start_stop_and_delete(proxmox: ProxmoxClient) -> None:
@@ -113,7 +125,7 @@ async def test_a_pool_is_found_by_its_members(proxmox: ProxmoxClient) -> None:
     assert [member["vmid"] for member in pool["members"]] == [101]
     with pytest.raises(RefusedError, match="is not empty"):
         await proxmox.call("DELETE", "/pools", poolid="castle")
-    await proxmox.call("DELETE", "/nodes/pve/qemu/101", purge=1)
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101")
     await proxmox.call("DELETE", "/pools", poolid="castle")
     assert await proxmox.call("GET", "/pools") == []
 

@@ -162,13 +162,13 @@ class VmRoutes:
         if vm.config.get("protection") == "1":
             raise ProxmoxError(f"can't remove VM {vm.vmid} - protection mode enabled")
         await self._guests.discard(vm.vmid)
-        purge = call.parameters.get("purge") == "1"
+        unreferenced = call.parameters.get("destroy-unreferenced-disks") == "1"
         return self._tasks.run(
             vm.node.name,
             "qmdestroy",
             vm.vmid,
             call.user,
-            lambda: vms.destroy(self._cluster, vm, purge=purge),
+            lambda: vms.destroy(self._cluster, vm, unreferenced=unreferenced),
         )
 
     def _list(self, call: Call, kind: str) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from . import drives, errors
 from .drives import Drive
@@ -56,7 +56,7 @@ def create(cluster: Cluster, node: Node, parameters: Mapping[str, str]) -> None:
     try:
         configure(vm, parameters)
     except TaskError as error:
-        _erase(vm)
+        _free(vm, vm.volumes())
         cluster.vms.pop(vm.vmid, None)
         raise TaskError(f"unable to create VM {vm.vmid} - {error}") from None
     cluster.vms[vm.vmid] = vm
@@ -90,18 +90,22 @@ def resize(vm: Vm, key: str, size: str) -> None:
     drives.resize(vm, key, int(size))
 
 
-def destroy(cluster: Cluster, vm: Vm, *, purge: bool) -> None:
-    """Remove a VM with its disks, and on request from the pools."""
-    _erase(vm)
+def destroy(cluster: Cluster, vm: Vm, *, unreferenced: bool) -> None:
+    """Remove a VM with its disks, those that its configuration does not name only on request.
+
+    It leaves its pool however it is asked: ``purge`` is about jobs (``destroy_vm`` of
+    qemu-server, ``remove_vm_access`` of pve-access-control).
+    """
+    named = {options.get("file", "") for _, options in vm.drives()}
+    _free(vm, (volid for volid in vm.volumes() if unreferenced or volid in named))
     del cluster.vms[vm.vmid]
-    if purge and (pool := cluster.pool_of(vm)):
+    if pool := cluster.pool_of(vm):
         pool.vmids.discard(vm.vmid)
 
 
-def _erase(vm: Vm) -> None:
-    for storage in vm.node.storages:
-        for volid in vm.volumes():
-            storage.volumes.pop(volid, None)
+def _free(vm: Vm, volids: Iterable[str]) -> None:
+    for volid in volids:
+        del vm.node.storage(volid.partition(":")[0]).volumes[volid]
 
 
 def _replace_drive(vm: Vm, drive: Drive) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -61,8 +61,22 @@ class MakeLab:
         return lab
 
 
+_PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a scenario passed, for what comes after it."""
+    report = yield
+    if call.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
-def make_lab(worker_id: str) -> Iterator[MakeLab]:
+def make_lab(worker_id: str, request: pytest.FixtureRequest) -> Iterator[MakeLab]:
     """Make a lab."""
     number = 40 + int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 40
     with ExitStack() as stack:
@@ -71,3 +85,5 @@ def make_lab(worker_id: str) -> Iterator[MakeLab]:
         make = MakeLab(folder, number, stack)
         yield make
         assert [leak for lab in make.labs for leak in lab.leaks()] == []
+        if request.node.stash.get(_PASSED, False):
+            assert [process for lab in make.labs for process in lab.left_behind()] == []

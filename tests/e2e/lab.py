@@ -21,12 +21,13 @@ import threading
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from rehearsal.run import PROGRAM
@@ -56,6 +57,8 @@ HOME = "castle.home.arpa"
 PASSPHRASE = "a passphrase of the tests"
 LIMIT = 300
 """Seconds that one command of the engine may take before the test ends."""
+GRACE = 10
+"""Seconds in which the providers of an engine that has ended must end, too."""
 RACK_LIMIT = 180
 """Seconds that a rack may take to end: ten for each of its programs, on a machine that is busy."""
 
@@ -132,6 +135,7 @@ class Lab:
         self.stack = stack
         self.endpoints = endpoints
         self._sessions: set[int] = set()
+        self._killed: set[int] = set()
         self._said: list[str] = []
         self._hidden: set[str] = {endpoints["api_token"], PASSPHRASE}
         self.prefix = f"127.0.{network}"
@@ -224,14 +228,16 @@ class Lab:
 
     def providers(self) -> list[int]:
         """Every process that the engine started and that is still there."""
+        return _processes(self._sessions)
+
+    def left_behind(self) -> list[str]:
+        """What is still there of engines that came to their end, by its command lines."""
         found = []
-        for entry in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                # After the name, which is in brackets: state, parent, group, session.
-                state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
-                if int(session) in self._sessions and state != "Z":
-                    found.append(int(entry.parent.name))
-        return found
+        for process in _processes(self._sessions - self._killed):
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(process))
+        _, alive = psutil.wait_procs(found, timeout=GRACE)
+        return [" ".join(process.cmdline()) for process in alive]
 
     def pulumi(self, *arguments: str) -> Run:
         """Run a command of the engine to its end."""
@@ -272,6 +278,7 @@ class Lab:
     def kill_at(self, line: str) -> None:
         """Begin an ``up``, and kill the engine (kill -9) once it says ``line``."""
         process = self.up_until(line)
+        self._killed.add(process.pid)
         os.killpg(process.pid, signal.SIGKILL)
         self.finish(process)
 
@@ -376,6 +383,18 @@ class Lab:
         url = cluster["server"] + path
         with urllib.request.urlopen(url, timeout=30, context=context) as answer:
             return json.load(answer)
+
+
+def _processes(sessions: Set[int]) -> list[int]:
+    """The processes of these sessions that are still there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # After the name, which is in brackets: state, parent, group, session.
+            state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+            if int(session) in sessions and state != "Z":
+                found.append(int(entry.parent.name))
+    return found
 
 
 @contextmanager

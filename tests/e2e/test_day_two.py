@@ -175,6 +175,27 @@ def test_more_memory_one_machine_at_a_time(small: Lab) -> None:
     assert again.code == 0 and not again.changes
 
 
+def test_a_volume_that_is_not_rebuilt_keeps_the_next_machine_up(small: Lab) -> None:
+    lab, begin = small, len(diary(small))
+    order(lab, rebuilds=False)
+    lab.set("upkeep.rebuild_s", 10)
+    lab.set("nodes.workers.memory_mib", 9216)
+    with watched(lab):
+        stopped = lab.up("--skip-preview")
+        assert stopped.code != 0
+        said = " ".join(stopped.output.split())
+        assert "Longhorn's volumes were not safe without castle-worker-2" in said
+        assert (
+            "castle-worker-2 has the only healthy replica of traefik/traefik-certificates" in said
+        )
+        assert rebooted(diary(lab)[begin:]) == [f"{lab.prefix}.155"]
+        order(lab, rebuilds=True)
+        assert_up(lab)
+    assert rebooted(diary(lab)[begin:]) == [f"{lab.prefix}.{last}" for last in (155, 156, 157)]
+    assert Kubernetes(lab).cordoned() == []
+    assert_no_diff(lab)
+
+
 def test_a_drain_that_cannot_finish_and_a_machine_that_stays_away(small: Lab) -> None:
     lab, kubernetes = small, Kubernetes(small)
     budgets = "/apis/policy/v1/namespaces/whoami/poddisruptionbudgets"

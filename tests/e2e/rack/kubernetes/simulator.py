@@ -73,7 +73,7 @@ class KubernetesSimulator:
             plane = self._planes[cluster.id]
             plane.check()
             await kubelets.report(plane.client, cluster.machines)
-            await static_pods.mirror(plane.client, cluster.machines)
+            await static_pods.mirror(plane.client, cluster.machines, self._talos.hand)
             await load_balancer.assign_addresses(plane.client)
             await volumes.provision(plane.client)
             await plane.kubelets.follow(cluster.machines)

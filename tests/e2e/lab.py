@@ -276,8 +276,11 @@ class Lab:
         return process
 
     def kill_at(self, line: str) -> None:
-        """Begin an ``up``, and kill the engine (kill -9) once it says ``line``."""
-        process = self.up_until(line)
+        """Begin an ``up``, and kill the engine once it says ``line``."""
+        self.kill(self.up_until(line))
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """Kill an engine (kill -9); its providers go on."""
         self._killed.add(process.pid)
         os.killpg(process.pid, signal.SIGKILL)
         self.finish(process)

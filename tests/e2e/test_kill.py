@@ -91,8 +91,7 @@ def test_down_waits_for_a_disk_that_proxmox_still_imports(make_lab: MakeLab) -> 
     process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
     while 8010 not in lab.guests():
         assert process.poll() is None, "it was never made"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    lab.kill(process)
     gone = lab.make("down")
     assert gone.code == 0, gone.output
     assert_empty(lab)

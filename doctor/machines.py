@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import survey
 from doctor.context import Context
 from doctor.findings import CannotTellError, Finding, failure, ok, warning
+from guests import SurveyError, list_guests, refusal, strangers
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -15,12 +15,12 @@ def check(context: Context) -> Iterator[Finding]:
     proxmox.guests()
     wanted = [node.vm_id for node in settings.machines]
     try:
-        guests = survey.list_guests(settings.proxmoxve, wanted)
-    except survey.SurveyError as error:
+        guests = list_guests(settings.proxmoxve, wanted)
+    except SurveyError as error:
         raise CannotTellError(str(error)) from None
-    taken = survey.strangers(guests, settings.machines, settings.owner)
+    taken = strangers(guests, settings.machines, settings.owner)
     for node, guest in taken:
-        text, _, cure = survey.refusal(node, guest, settings.owner).partition(". ")
+        text, _, cure = refusal(node, guest, settings.owner).partition(". ")
         text = f"is wanted for {node.name}, and taken: {text.partition(' is taken: ')[2]}"
         subject = f"VM id {node.vm_id}"
         if settings.owner in guest.tags:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import proxmox_api
-import survey
 from components.machines import mac_address
+from guests import SurveyError, list_guests
 from settings.models import Endpoint
 
 ANSWER_LIMIT = 60
@@ -70,7 +70,7 @@ def _told() -> Iterator[None]:
     """Say in a sentence why Proxmox could not be asked."""
     try:
         yield
-    except survey.SurveyError as error:
+    except SurveyError as error:
         raise RemainsError(str(error)) from None
     except FAILURES as error:
         raise RemainsError(f"Proxmox does not say what it has: {_reason(error)}") from None
@@ -79,7 +79,7 @@ def _told() -> Iterator[None]:
 def _machines(
     proxmox: Endpoint, call: Callable[..., Any], owner: str, known: Container[int] = ()
 ) -> Iterator[Remain]:
-    for guest in survey.list_guests(proxmox):
+    for guest in list_guests(proxmox):
         if owner not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
             continue
         path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
@@ -117,6 +117,7 @@ def _pools(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
 
 
 def _images(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
+    shared: set[str] = set()
     for host in call("/nodes"):
         if host.get("status") != "online":
             continue
@@ -128,6 +129,10 @@ def _images(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
             path = f"/nodes/{host['node']}/storage/{storage['storage']}/content"
             for file in call(f"{path}?content=import"):
                 volume = file["volid"]
+                if volume in shared:
+                    continue  # seen on another host
+                if storage.get("shared"):
+                    shared.add(volume)
                 if volume.partition(":")[2].startswith(f"import/{owner}-talos-"):
                     yield Remain(
                         f"the image {volume} on {host['node']}",

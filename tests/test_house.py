@@ -14,6 +14,7 @@ PARTS = {
     "components",
     "doctor",
     "engine",
+    "guests",
     "proxmox_api",
     "rehearsal",
     "report",
@@ -77,9 +78,10 @@ def test_upkeep_knows_neither_the_engine_nor_who_calls_it(file: Path) -> None:
 
 
 def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
-    for name in ("__main__.py", "survey.py", "proxmox_api.py"):
+    for name in ("__main__.py", "guests.py", "survey.py", "proxmox_api.py"):
         assert parts(PROGRAM / name) <= {
             "components",
+            "guests",
             "proxmox_api",
             "settings",
             "survey",
@@ -90,7 +92,7 @@ def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
 @pytest.mark.parametrize("file", files("doctor"), ids=lambda file: file.name)
 def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
     commands = {"engine"} if file.name == "__main__.py" else set()
-    known = {"components", "doctor", "proxmox_api", "rehearsal", "settings", "survey"}
+    known = {"components", "doctor", "guests", "proxmox_api", "rehearsal", "settings"}
     assert parts(file) <= known | commands
 
 

@@ -18,9 +18,10 @@ import proxmox_api
 import survey
 from components.image import TalosImageArgs
 from components.machines import Machines, MachinesArgs
+from guests import Guest, SurveyError, list_guests, refusal, strangers
 from settings import SettingsError
 from settings.models import Endpoint
-from survey import Guard, Guest, SurveyError, list_guests, strangers
+from survey import Guard
 from tests.recorder import one, record, sent, settings_with
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
@@ -146,7 +147,7 @@ OURS = frozenset({OWNER, "talos"})
 def test_another_machine_of_ours_is_in_the_way_too() -> None:
     former = Guest(8010, "keep-worker-1", "pve", "qemu", OURS)
     ((node, guest),) = strangers([former], settings_with().machines, OWNER)
-    text = survey.refusal(node, guest, OWNER)
+    text = refusal(node, guest, OWNER)
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
     assert "still this castle's keep-worker-1" in text
     assert "Set cluster.name" in text and "`make down` first" in text
@@ -200,7 +201,7 @@ def test_an_id_whose_guest_the_token_may_not_see_is_taken_too(proxmox: Proxmox) 
     guests = list_guests(proxmox.endpoint(), [8010, 8012, 8013])
     assert [guest.vm_id for guest in guests] == [8010, 8011, 200, 8012]
     ((node, guest),) = strangers([guests[-1]], settings_with().machines, OWNER)
-    text = survey.refusal(node, guest, OWNER)
+    text = refusal(node, guest, OWNER)
     assert "VM id 8012" in text and "the guest 'one that the token may not see'" in text
 
 

@@ -44,6 +44,12 @@ def test_what_a_living_machine_cannot_become_is_refused_untouched(make_lab: Make
             "no disk of castle-worker-1 can grow in the same `up` that changes memory_mib",
         ),
         (
+            "proxmox.pool",
+            None,
+            "castle",
+            "machines of this castle are in its pool castle, which cannot go while they are",
+        ),
+        (
             "cluster.name",
             "keep",
             "castle",

@@ -114,3 +114,30 @@ async def test_a_proxmox_that_does_not_say_what_it_has_is_told(rack: Rack, path:
     rack.faults.append(Fault(method="GET", path=path))
     with pytest.raises(RemainsError, match="answers 500 simulated fault"):
         await found(rack)
+
+
+def test_an_image_on_a_storage_that_hosts_share_is_named_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = f"import/{OWNER}-talos-v1.13.9-0123-pve.qcow2"
+    answers: dict[str, object] = {
+        "/pools": [],
+        "/nodes": [{"node": name, "status": "online"} for name in ("pve", "pve2")],
+    }
+    for host in ("pve", "pve2"):
+        storages = f"/nodes/{host}/storage"
+        answers[f"{storages}?content=import&enabled=1"] = [
+            {"storage": "nas", "active": 1, "shared": 1},
+            {"storage": "local", "active": 1, "shared": 0},
+        ]
+        for name in ("nas", "local"):
+            volume = {"volid": f"{name}:{image}"}
+            answers[f"{storages}/{name}/content?content=import"] = [volume]
+    monkeypatch.setattr("engine.remains.list_guests", lambda _: [])
+    monkeypatch.setattr("proxmox_api.caller", lambda *_: answers.__getitem__)
+    nowhere = Endpoint(endpoint="https://127.0.0.1:8006", apiToken=SecretStr("a@pve!b=c"))
+    assert [thing.sentence for thing in look(nowhere, OWNER)] == [
+        f"the image nas:{image} on pve",
+        f"the image local:{image} on pve",
+        f"the image local:{image} on pve2",
+    ]

@@ -52,7 +52,7 @@ class ClusterRoutes:
         """List VMs and containers, nodes, storages."""
         wanted = call.parameters.get("type")
         everything = {
-            "vm": [_vm_resource(vm) for vm in self._cluster.vms.values()],
+            "vm": [self._vm_resource(vm) for vm in self._cluster.vms.values()],
             "node": [node.summary() for node in self._cluster.nodes.values()],
             "storage": [
                 storage.summary()
@@ -90,7 +90,7 @@ class ClusterRoutes:
                 {"poolid": p.poolid, "comment": p.comment} for p in self._cluster.pools.values()
             ]
         pool = self._cluster.pool(call.parameters["poolid"])
-        members = [_vm_resource(self._cluster.vms[vmid]) for vmid in sorted(pool.vmids)]
+        members = [self._vm_resource(self._cluster.vms[vmid]) for vmid in sorted(pool.vmids)]
         return [{"poolid": pool.poolid, "comment": pool.comment, "members": members}]
 
     async def create_pool(self, call: Call) -> object:
@@ -121,11 +121,15 @@ class ClusterRoutes:
         del self._cluster.pools[pool.poolid]
         return None
 
-
-def _vm_resource(vm: Vm) -> dict[str, object]:
-    return vm.summary() | {
-        "type": vm.kind,
-        "id": f"{vm.kind}/{vm.vmid}",
-        "node": vm.node.name,
-        "maxcpu": int(vm.config.get("cores", "1")) * int(vm.config.get("sockets", "1")),
-    }
+    def _vm_resource(self, vm: Vm) -> dict[str, object]:
+        pool = self._cluster.pool_of(vm)
+        return (
+            vm.summary()
+            | {
+                "type": vm.kind,
+                "id": f"{vm.kind}/{vm.vmid}",
+                "node": vm.node.name,
+                "maxcpu": int(vm.config.get("cores", "1")) * int(vm.config.get("sockets", "1")),
+            }
+            | ({"pool": pool.poolid} if pool else {})
+        )

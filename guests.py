@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import urllib.error
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
         raise SurveyError(
             f"Proxmox at {base} answers {error.code} {error.reason}. {cure}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+    except proxmox_api.FAILURES as error:
         reason = getattr(error, "reason", error)
         raise SurveyError(
             f"Proxmox at {base} (proxmoxve:endpoint) does not answer as it should: {reason}. Check "
@@ -123,7 +122,7 @@ def _guest(entry: dict[str, Any]) -> Guest:
         name=entry.get("name") or "",
         host=entry["node"],
         kind=entry["type"],
-        tags=frozenset(entry.get("tags", "").replace(",", ";").split(";")),
+        tags=proxmox_api.tags_of(entry),
         is_running=entry.get("status") == "running",
         uptime_s=int(entry.get("uptime") or 0),
         pool=entry.get("pool") or "",

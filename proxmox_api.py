@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -63,6 +64,11 @@ def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]
             return json.load(answer)["data"]
 
     return call
+
+
+def tags_of(guest: Mapping[str, Any]) -> frozenset[str]:
+    """The tags of a guest, as an entry of Proxmox' lists has them."""
+    return frozenset(re.split("[;,]", str(guest.get("tags", ""))))
 
 
 def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:

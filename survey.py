@@ -16,7 +16,6 @@ under the new name, and destroyed under the old one.
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import pulumi
 
 import proxmox_api
 from components import node_limits
+from components.machines import pool_comment
 from components.node_birth import Seen
 from components.restore import Restore, plan
 from guests import Guest, SurveyError, list_guests, refusal, strangers
@@ -38,6 +38,8 @@ NO_CONTROL_PLANE = (
     "that Kubernetes knew. An `up` would begin an empty cluster: rather `make down` and `make up`, "
     "with cluster.restore_from where there is a snapshot."
 )
+
+IN_PREVIEWS_TOO = pulumi.ResourceHookOptions(on_dry_run=True)
 
 
 def access(settings: Settings) -> dict[str, Any]:
@@ -167,8 +169,7 @@ def _of_machines(
     """By node name: the hooks of its machine; those of a new castle ask only for its place."""
     hooks = {name: _refuse(name, message) for name, message in messages.items()}
     if living:
-        options = pulumi.ResourceHookOptions(on_dry_run=True)
-        stays = pulumi.ResourceHook("machine-stays-what-it-is", _refuse_change, options)
+        stays = pulumi.ResourceHook("machine-stays-what-it-is", _refuse_change, IN_PREVIEWS_TOO)
         for node in living:
             hooks.setdefault(node.name, pulumi.ResourceHookBinding()).before_update = [stays]
     return hooks
@@ -176,9 +177,8 @@ def _of_machines(
 
 def _refuse_change(args: pulumi.ResourceHookArgs) -> None:
     """Refuse what a machine that lives cannot become, before it is touched."""
-    refusal = node_limits.refusal_of_machine(args.old_inputs or {}, args.new_inputs or {})
-    if refusal:
-        raise RuntimeError(refusal)
+    if why := node_limits.refusal_of_machine(args.old_inputs or {}, args.new_inputs or {}):
+        raise RuntimeError(why)
 
 
 def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
@@ -186,8 +186,7 @@ def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
         """Refuse what is about to be made."""
         raise RuntimeError(message)
 
-    options = pulumi.ResourceHookOptions(on_dry_run=True)
-    hook = pulumi.ResourceHook(f"vm-id-is-free-{name}", refuse, options)
+    hook = pulumi.ResourceHook(f"vm-id-is-free-{name}", refuse, IN_PREVIEWS_TOO)
     return pulumi.ResourceHookBinding(before_create=[hook])
 
 
@@ -204,7 +203,7 @@ def own_disks(settings: Settings, guests: Iterable[Guest]) -> list[Node]:
             continue
         try:
             disk = get(f"/nodes/{living[node.vm_id]}/qemu/{node.vm_id}/config").get("scsi1", "")
-        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        except proxmox_api.FAILURES as error:
             raise SurveyError(
                 f"Proxmox does not tell the disks of {node.name}: {getattr(error, 'reason', error)}"
             ) from None
@@ -233,8 +232,9 @@ def pools_to_leave(settings: Settings, guests: Iterable[Guest]) -> list[str]:
         return []
     try:
         found = proxmox_api.caller(settings.proxmoxve)("/pools")
-        own = {it["poolid"] for it in found if it.get("comment") == f"Machines of {settings.owner}"}
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        mark = pool_comment(settings.owner)
+        own = {it["poolid"] for it in found if it.get("comment") == mark}
+    except proxmox_api.FAILURES as error:
         raise SurveyError(
             f"Proxmox does not tell its pools: {getattr(error, 'reason', error)}"
         ) from None

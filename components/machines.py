@@ -89,7 +89,7 @@ class Machines(pulumi.ComponentResource):
             pool_id = proxmoxve.PoolLegacy(
                 f"{name}-pool",
                 pool_id=args.pool,
-                comment=f"Machines of {args.owner}",
+                comment=pool_comment(args.owner),
                 opts=pulumi.ResourceOptions(parent=self),
             ).pool_id
         self.machines = {
@@ -213,6 +213,11 @@ def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:
         "discard": "on",
         "ssd": True,
     }
+
+
+def pool_comment(owner: str) -> str:
+    """What the castle's own pool is known by."""
+    return f"Machines of {owner}"
 
 
 def mac_address(owner: str, vm_id: int) -> str:

@@ -6,10 +6,10 @@ import urllib.error
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import proxmox_api
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, count, failure, note, ok, warning
-from doctor.proxmox import ODD
 
 SOON = timedelta(days=14)
 """A certificate that ends within this time should have been renewed by now."""
@@ -42,7 +42,7 @@ def check(context: Context) -> Iterator[Finding]:
         if error.code == 401:
             cure = "check the token, its end and its realm; put it in again with `make token`"
         yield failure(server.endpoint, f"refuses: {error.code} {error.reason}", cure)
-    except ODD as error:
+    except proxmox_api.FAILURES as error:
         yield failure(
             server.endpoint,
             f"does not answer as Proxmox does: {web.reason(error)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from components.machines import pool_comment
 from doctor.context import Context
 from doctor.findings import CannotTellError, Finding, failure, ok, warning
 from guests import SurveyError, list_guests, refusal, strangers
@@ -55,11 +56,12 @@ def _pool(context: Context) -> Iterator[Finding]:
     comments = {entry["poolid"]: entry.get("comment") for entry in context.proxmox.read("/pools")}
     if name not in comments:
         yield ok(f"pool {name}", "is free")
-    elif comments[name] == f"Machines of {settings.owner}":
+    elif comments[name] == pool_comment(settings.owner):
         yield ok(f"pool {name}", "is ours")
     else:
         yield failure(
             f"pool {name}",
             "exists, and does not say that it is this castle's: it would be in the way",
-            f"choose another proxmox.pool; if it is ours, comment it: Machines of {settings.owner}",
+            "choose another proxmox.pool; if it is ours, comment it: "
+            f"{pool_comment(settings.owner)}",
         )

@@ -133,7 +133,7 @@ class _Granted:
 def check(context: Context) -> Iterator[Finding]:
     """Every privilege on every path; what is missing with the commands that grant it."""
     settings = context.settings
-    user = settings.proxmoxve.api_token.get_secret_value().partition("=")[0]
+    user = settings.proxmoxve.token_id
     owner, _, token = user.partition("!")
     granted = _Granted(context.proxmox)
     if not any(granted.listed.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import urllib.error
 from collections.abc import Callable
@@ -12,11 +11,10 @@ from ipaddress import AddressValueError, IPv4Address
 from threading import Lock
 from typing import Any
 
+import proxmox_api
 from components import kept_disk
 from doctor.findings import CannotTellError
 
-ODD = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
-"""What ``proxmox_api.caller`` raises; ``HTTPError`` is an ``OSError``."""
 _READERS = 8
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(scsi|virtio|sata|ide|efidisk|tpmstate|unused)\d+")
@@ -60,7 +58,7 @@ class Proxmox:
         """The ``data`` behind a path of the API."""
         try:
             self.version()
-        except ODD:
+        except proxmox_api.FAILURES:
             raise CannotTellError("Proxmox cannot be asked", said_elsewhere=True) from None
         try:
             return self._once(path)
@@ -69,7 +67,7 @@ class Proxmox:
                 reason = f"the token may not read {path}"
                 raise CannotTellError(reason, said_elsewhere=True) from None
             raise CannotTellError(f"Proxmox answers {path} with {error.reason}") from None
-        except ODD as error:
+        except proxmox_api.FAILURES as error:
             raise CannotTellError(f"Proxmox does not answer {path}: {error}") from None
 
     def online(self) -> dict[str, bool]:
@@ -88,17 +86,17 @@ class Proxmox:
             for guest in self.guests()
             if guest["node"] == host
             and guest.get("status") == "running"
-            and self._owner not in _tags(guest)
+            and self._owner not in proxmox_api.tags_of(guest)
         ]
 
     def keepers(self) -> set[str]:
         """The names of the castle's keepers, one for each data disk that outlived its machine."""
         tag = kept_disk.tag(self._owner)
-        return {guest["name"] for guest in self.guests() if tag in _tags(guest)}
+        return {guest["name"] for guest in self.guests() if tag in proxmox_api.tags_of(guest)}
 
     def own_machines(self) -> list[OwnMachine]:
         """The castle's own machines, as they are now."""
-        ours = [guest for guest in self.guests() if self._owner in _tags(guest)]
+        ours = [guest for guest in self.guests() if self._owner in proxmox_api.tags_of(guest)]
         with ThreadPoolExecutor(_READERS) as readers:
             return list(readers.map(self._own, ours))
 
@@ -130,10 +128,6 @@ class Proxmox:
                     error.close()  # what it says stays, the connection need not
                 answer.set_exception(error)
         return answer.result()
-
-
-def _tags(guest: dict[str, Any]) -> list[str]:
-    return str(guest.get("tags", "")).replace(",", ";").split(";")
 
 
 def _address(ipconfig: str) -> IPv4Address | None:

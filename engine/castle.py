@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pulumi
@@ -10,14 +11,29 @@ from engine.session import Session, SessionError
 from settings import Settings
 from settings.load import load
 
+CONFIG = ("config", "--json", "--show-secrets")
+"""The CLI's words for all that a stack is configured with."""
 
+
+@functools.cache
 def settings(session: Session) -> Settings:
-    """Read them by the CLI; raises ``SessionError``, or ``SettingsError`` where they are wrong."""
+    """Read them by the CLI, once in a session; no word of ours changes them and asks again.
+
+    Raises ``SessionError``, or ``SettingsError`` where they are wrong.
+    """
     try:
-        config = json.loads(session.read(["config", "--json", "--show-secrets"]))
+        values, secret = values_of(session.read(CONFIG))
     except ValueError:
         raise SessionError("the CLI tells no settings that can be read") from None
-    values = {key: str(entry["value"]) for key, entry in config.items()}
-    secret = [key for key, entry in config.items() if entry["secret"]]
     pulumi.runtime.set_all_config(values, secret)
     return load(values, session.stack)
+
+
+def values_of(said: str | bytes) -> tuple[dict[str, str], list[str]]:
+    """What the CLI said to ``CONFIG``, as the program gets it, and the keys that are encrypted.
+
+    Raises ``ValueError``.
+    """
+    config = json.loads(said)
+    values = {key: str(entry["value"]) for key, entry in config.items()}
+    return values, [key for key, entry in config.items() if entry["secret"]]

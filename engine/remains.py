@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import proxmox_api
-from components.machines import mac_address
+from components.machines import mac_address, pool_comment
 from guests import SurveyError, list_guests
 from settings.models import Endpoint
 
@@ -23,7 +23,6 @@ ANSWER_LIMIT = 60
 """Seconds that Proxmox has to answer: each storage that is dead makes it wait for ten."""
 TASK_LIMIT = 300
 """Seconds that Proxmox may work at one thing."""
-FAILURES = proxmox_api.FAILURES
 
 
 class RemainsError(Exception):
@@ -72,7 +71,7 @@ def _told() -> Iterator[None]:
         yield
     except SurveyError as error:
         raise RemainsError(str(error)) from None
-    except FAILURES as error:
+    except proxmox_api.FAILURES as error:
         raise RemainsError(f"Proxmox does not say what it has: {_reason(error)}") from None
 
 
@@ -110,7 +109,7 @@ def _is_ours(config: Mapping[str, Any], owner: str, vm_id: int) -> bool:
 
 def _pools(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
     for pool in call("/pools"):
-        if pool.get("comment") == f"Machines of {owner}":
+        if pool.get("comment") == pool_comment(owner):
             name = pool["poolid"]
             path = f"/pools?{urllib.parse.urlencode({'poolid': name})}"
             yield Remain(f"the pool {name}", _remover(call, f"pool {name}", [("DELETE", path)]))
@@ -151,7 +150,7 @@ def _remover(
         for method, path in steps:
             try:
                 _finish(call, call(path, method))
-            except FAILURES as error:
+            except proxmox_api.FAILURES as error:
                 raise RemainsError(f"{subject} is still there: {_reason(error)}") from None
 
     return remove

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine import castle
 from settings import Problem, SettingsError, encrypted
 from settings.load import TOKEN
 
@@ -23,13 +23,12 @@ def opened(stack: str, folder: Path, pulumi: Path | None, environment: Mapping[s
         raise _closed(stack, "cannot be opened without the Pulumi CLI", "`make preview` gets it")
 
     def read(words: Sequence[str]) -> str:
-        command = [str(pulumi), "config", *words, "--stack", stack, "--non-interactive"]
+        command = [str(pulumi), *words, "--stack", stack, "--non-interactive"]
         return _read(command, stack, folder, environment)
 
     if TOKEN not in encrypted.names(stack, folder):
-        return read(["get", TOKEN]).strip()
-    config = json.loads(read(["--json", "--show-secrets"]))
-    values = {key: str(entry["value"]) for key, entry in config.items()}
+        return read(["config", "get", TOKEN]).strip()
+    values, _ = castle.values_of(read(castle.CONFIG))
     return str(encrypted.opened(stack, values, folder)[TOKEN])
 
 

@@ -31,9 +31,8 @@ def wait(session: Session) -> None:
 def wait_for(endpoint: Endpoint) -> None:
     """The same, of the token of an ``endpoint``."""
     call = proxmox_api.caller(endpoint)
-    token = endpoint.api_token.get_secret_value().partition("=")[0]
     try:
-        for task, what in _running(call("/cluster/tasks"), token):
+        for task, what in _running(call("/cluster/tasks"), endpoint.token_id):
             print(f"Proxmox is still at {what}: waiting for it.", flush=True)
             proxmox_api.wait_for(call, task, LIMIT)
     except proxmox_api.FAILURES:

@@ -223,6 +223,11 @@ class Endpoint(Group):
     insecure: StrictBool = False
     """Accept Proxmox' self-signed certificate."""
 
+    @property
+    def token_id(self) -> str:
+        """``USER@REALM!NAME``: the half of the token that is no secret."""
+        return self.api_token.get_secret_value().partition("=")[0]
+
 
 class Settings(Group):
     """All settings of one stack."""

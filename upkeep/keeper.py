@@ -65,7 +65,7 @@ class Keeper:
     def _find(self) -> dict[str, Any] | None:
         """The keeper among all guests, if there is one."""
         for guest in self._ask("/cluster/resources?type=vm"):
-            tags = re.split("[;,]", guest.get("tags", ""))
+            tags = proxmox_api.tags_of(guest)
             if guest.get("name") == self._name and tag(self.owner) in tags:
                 return dict(guest)
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,7 +91,7 @@ class Power:
         return frozenset(
             str(guest.get("name"))
             for guest in guests
-            if owner in re.split("[;,]", guest.get("tags", "")) and guest["status"] == "running"
+            if owner in proxmox_api.tags_of(guest) and guest["status"] == "running"
         )
 
     def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:

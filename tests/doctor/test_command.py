@@ -159,20 +159,30 @@ def cli(folder: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> Path:
     return log
 
 
+@pytest.fixture
+def opened(house: House, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that the doctor looks with."""
+    found: list[Settings] = []
+
+    def probes(settings: Settings, cli: Path | None) -> Probes:
+        found.append(settings)
+        return house.probes()
+
+    monkeypatch.setattr(Probes, "of", probes)
+    return found
+
+
 async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
-    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    house: House,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    opened: list[Settings],
 ) -> None:
     monkeypatch.delenv("PROXMOX_VE_API_TOKEN")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")
     log = cli(folder, monkeypatch, f"print({house.rack.api_token!r})")
     write(folder, house, token={"secure": "v1:abc"})
-    opened: list[Settings] = []
-
-    def probes(settings: Settings, cli: Path | None) -> Probes:
-        opened.append(settings)
-        return house.probes()
-
-    monkeypatch.setattr(Probes, "of", probes)
     assert await run() == 0
     (settings,) = opened
     assert settings.proxmoxve.api_token.get_secret_value() == house.rack.api_token
@@ -184,7 +194,7 @@ async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
 
 
 async def test_what_sops_keeps_is_opened_for_the_token_alone(
-    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Settings]
 ) -> None:
     monkeypatch.delenv("PROXMOX_VE_API_TOKEN")
     monkeypatch.chdir(folder)  # as `make` runs it
@@ -208,13 +218,6 @@ async def test_what_sops_keeps_is_opened_for_the_token_alone(
         f"print({json.dumps(answer)!r})\n"
     )
     sops.chmod(0o755)
-    opened: list[Settings] = []
-
-    def probes(settings: Settings, cli: Path | None) -> Probes:
-        opened.append(settings)
-        return house.probes()
-
-    monkeypatch.setattr(Probes, "of", probes)
     assert await run() == 0
     (settings,) = opened
     assert settings.proxmoxve.api_token.get_secret_value() == house.rack.api_token

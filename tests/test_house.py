@@ -11,10 +11,12 @@ from rehearsal.run import PROGRAM
 from settings.compatibility import PACKAGES
 
 PARTS = {
+    "clients",
     "components",
     "doctor",
     "engine",
     "guests",
+    "lifecycle",
     "proxmox_api",
     "rehearsal",
     "report",
@@ -69,7 +71,7 @@ def test_a_component_imports_no_other_component(file: Path) -> None:
     }
     others = {f"components.{name}" for name in components - {file.stem}}
     assert not imported(file) & others
-    assert parts(file) <= {"components", "settings", "upkeep"}
+    assert parts(file) <= {"clients", "components", "lifecycle", "settings", "upkeep"}
 
 
 @pytest.mark.parametrize("file", files("upkeep"), ids=lambda file: file.name)
@@ -77,11 +79,22 @@ def test_upkeep_knows_neither_the_engine_nor_who_calls_it(file: Path) -> None:
     assert parts(file) <= {"components", "proxmox_api", "settings", "upkeep"}
 
 
+@pytest.mark.parametrize("file", files("clients"), ids=lambda file: file.name)
+def test_a_client_imports_settings_and_clients_alone(file: Path) -> None:
+    assert parts(file) <= {"clients", "settings"}
+
+
+@pytest.mark.parametrize("file", files("lifecycle"), ids=lambda file: file.name)
+def test_dynamic_resources_know_neither_the_engine_nor_the_rehearsal(file: Path) -> None:
+    assert parts(file) <= {"clients", "components", "lifecycle", "settings", "upkeep"}
+
+
 def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
     for name in ("__main__.py", "guests.py", "survey.py", "proxmox_api.py"):
         assert parts(PROGRAM / name) <= {
             "components",
             "guests",
+            "lifecycle",
             "proxmox_api",
             "settings",
             "survey",
@@ -92,7 +105,16 @@ def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
 @pytest.mark.parametrize("file", files("doctor"), ids=lambda file: file.name)
 def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
     commands = {"engine"} if file.name == "__main__.py" else set()
-    known = {"components", "doctor", "guests", "proxmox_api", "rehearsal", "settings"}
+    known = {
+        "clients",
+        "components",
+        "doctor",
+        "guests",
+        "lifecycle",
+        "proxmox_api",
+        "rehearsal",
+        "settings",
+    }
     assert parts(file) <= known | commands
 
 

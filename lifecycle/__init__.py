@@ -1,0 +1,1 @@
+"""Our own resources: what is looked after, changed or removed with care on a running cluster."""

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from clients.kubernetes.longhorn import DATA_PATH, NAMESPACE, STORAGE_CLASS
 from components import control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from components.secret import make_secret
 from settings import Settings
 from settings.backups import S3, VolumeBackup, bucket_of
+from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
 
-NAMESPACE = "longhorn-system"
 ACCOUNT_SECRET = "castle-backup"
-STORAGE_CLASS = "longhorn"
-"""Longhorn's manager makes it after the release is deployed: what claims a volume waits for it."""
+RECLAIM_POLICIES = {"retain": "Retain", "delete": "Delete"}
+"""Our word for what happens to the data of a deleted claim, and Kubernetes' own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,9 @@ class LonghornArgs:
     chart: ChartSource
     """The Helm chart."""
     replicas: int
-    """Copies of each volume; at most the number of nodes with a data disk."""
+    """Copies of each new volume; at most the number of nodes with a data disk."""
+    reclaim_policy: Literal["retain", "delete"]
+    """What happens to the data of a claim that is deleted."""
     backup: VolumeBackup | None
     """Where backups go, when, and how many are kept; none without."""
     s3: S3 | None
@@ -44,6 +47,7 @@ class LonghornArgs:
         return cls(
             chart=ChartSource.of("longhorn", settings.longhorn),
             replicas=settings.replicas,
+            reclaim_policy=settings.longhorn.reclaim_policy,
             backup=settings.longhorn.backup,
             s3=settings.s3,
         )
@@ -127,9 +131,24 @@ class Longhorn(pulumi.ComponentResource):
 def values(args: LonghornArgs) -> dict[str, Any]:
     """Values of the chart. It has no schema: an unknown key is silently nothing."""
     settings: dict[str, Any] = {
-        "defaultDataPath": "/var/lib/longhorn",
-        # Only where Talos labelled the node, which it does where a data disk is.
+        "defaultDataPath": DATA_PATH,
+        # Only on nodes with a label that the machine config sets on nodes with a data disk.
         "createDefaultDiskLabeledNodes": True,
+        # The disk serves Longhorn alone. The defaults, 30 and 25, are meant for a disk that is
+        # shared with the operating system (longhorn.io, Best Practices: Minimal Available Storage).
+        "storageReservedPercentageForDefaultDisk": RESERVED_PERCENT,
+        "storageMinimalAvailablePercentage": MINIMAL_AVAILABLE_PERCENT,
+        # Copies go to different zones, which are the Proxmox hosts, if there is room. If a host was
+        # away and both copies are on the other one, Longhorn moves one back (harvester#2323).
+        "replicaAutoBalance": "least-effort",
+        # Without it a pod with a volume stays on a dead node until somebody deletes it
+        # (harvester#5830).
+        "nodeDownPodDeletionPolicy": "delete-both-statefulset-and-deployment-pod",
+        # Without it the backup job skips every volume that no pod uses (longhorn#1509).
+        "allowRecurringJobWhileVolumeDetached": True,
+        # Without it volumes keep the engine of the Longhorn that made them, and a later minor
+        # version refuses to start (longhorn-manager v1.12.1 upgrade/util checkEngineUpgradePath).
+        "concurrentAutomaticEngineUpgradePerNodeLimit": 1,
         "defaultReplicaCount": json.dumps({"v1": str(args.replicas), "v2": str(args.replicas)}),
         # Without it the uninstall job fails, and its namespace never goes (longhorn#5187).
         "deletingConfirmationFlag": True,
@@ -143,7 +162,11 @@ def values(args: LonghornArgs) -> dict[str, Any]:
             "backupTargetCredentialSecret": ACCOUNT_SECRET if args.account else "",
         },
         # The one that matters: replicas of the storage class.
-        "persistence": {"defaultClass": True, "defaultClassReplicaCount": args.replicas},
+        "persistence": {
+            "defaultClass": True,
+            "defaultClassReplicaCount": args.replicas,
+            "reclaimPolicy": RECLAIM_POLICIES[args.reclaim_policy],
+        },
         "defaultSettings": settings,
         "longhornUI": {"replicas": 1},
         # On by default since 1.12.1; blocks iSCSI from the host where policies are enforced.

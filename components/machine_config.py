@@ -14,8 +14,9 @@ import yaml
 from components.cluster_args import TalosClusterArgs
 from settings import Node, Role
 
-LONGHORN_PATH = "/var/lib/longhorn"
-"""Where Longhorn keeps its data inside of a node."""
+ZONE = "topology.kubernetes.io/zone"
+"""Label of a node's failure domain. Here it is the Proxmox host: Longhorn spreads the copies of a
+volume over zones, and a kubelet may set this label on its own node (NodeRestriction admits it)."""
 
 
 def node_patches(node: Node, args: TalosClusterArgs) -> list[pulumi.Input[str]]:
@@ -57,19 +58,10 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
             "interfaces": [interface],
             "nameservers": [str(server) for server in args.nameservers],
         },
-        # Never the VIP, which stands on the same device.
-        "kubelet": {
-            "nodeIP": {"validSubnets": [f"{node.address}/32"]},
-            # On every node: a volume may be used where none is stored.
-            "extraMounts": [
-                {
-                    "destination": LONGHORN_PATH,
-                    "type": "bind",
-                    "source": LONGHORN_PATH if node.data_disk_gib is None else "/var/mnt/longhorn",
-                    "options": ["bind", "rshared", "rw"],
-                }
-            ],
-        },
+        # Never the VIP, which is on the same network device. No extraMounts for Longhorn: pods see
+        # paths of the host, and Talos hands user volumes to the kubelet itself (docs/storage.md).
+        "kubelet": {"nodeIP": {"validSubnets": [f"{node.address}/32"]}},
+        "nodeLabels": {ZONE: node.host},
     }
     documents: list[dict[str, Any]] = [
         {"machine": machine},
@@ -78,7 +70,7 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
         {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": node.name},
     ]
     if node.data_disk_gib is not None:
-        machine["nodeLabels"] = {"node.longhorn.io/create-default-disk": "true"}
+        machine["nodeLabels"]["node.longhorn.io/create-default-disk"] = "true"
         documents.append(
             {
                 "apiVersion": "v1alpha1",

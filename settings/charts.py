@@ -42,7 +42,10 @@ class Longhorn(Chart):
     """Storage on the data disks."""
 
     replicas: Annotated[Whole, Field(ge=1, le=20)] | None = None
-    """Copies of each volume; by default 2, or 1 where only one node carries a data disk."""
+    """Copies of each volume; by default 2, or 1 if only one node has a data disk."""
+    reclaim_policy: Literal["retain", "delete"] = "retain"
+    """What happens to the data of a claim that is deleted, by hand or by Flux: ``retain`` keeps the
+    volume until somebody deletes it, ``delete`` deletes it at once. New volumes only."""
     backup: VolumeBackup | None = None
     """Regular backups to outside of the castle; none by default."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io

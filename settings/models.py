@@ -21,7 +21,8 @@ from pydantic import (
 from settings.backups import S3
 from settings.charts import Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
 from settings.group import Group
-from settings.plan import Node, Role, plan_nodes
+from settings.plan import Node, Role, default_replicas, plan_nodes
+from settings.storage import LEAST_DATA_DISK_GIB
 from settings.values import (
     CONTROL_PLANE_CORES,
     CONTROL_PLANE_MIB,
@@ -51,9 +52,8 @@ from settings.values import (
 PROJECT = "ephemeral-castle"
 """The project's name: the namespace of its settings in a stack file."""
 
-DataDisk = Annotated[Whole, Field(ge=2)]
-"""Size of a data disk in GiB: its volume takes one at least, beside the partition table
-(``components/machine_config.py``)."""
+DataDisk = Annotated[Whole, Field(ge=LEAST_DATA_DISK_GIB)]
+"""Size of a data disk in GiB."""
 
 
 class Network(Group):
@@ -288,8 +288,7 @@ class Settings(Group):
     @property
     def replicas(self) -> int:
         """Copies of each Longhorn volume."""
-        carriers = sum(node.data_disk_gib is not None for node in self.machines)
-        return self.longhorn.replicas or min(2, carriers)
+        return self.longhorn.replicas or default_replicas(self.machines)
 
     @property
     def ingress_address(self) -> IPv4Address:

@@ -92,6 +92,10 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
         "the castle tells Longhorn where its disks are",
         "set data_disk_gib",
     ),
+    ("machine", "nodeLabels", "topology.kubernetes.io/zone"): (
+        "the zone of a node is its Proxmox host: Longhorn spreads copies over zones",
+        "set nodes.overrides.NAME.host",
+    ),
     ("cluster", "clusterName"): _NAME,
     ("cluster", "controlPlane", "endpoint"): (
         "the castle's API is at its VIP",
@@ -117,9 +121,6 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
     },
 }
 """Places of the document without a kind that are the castle's, with reason and cure."""
-
-LONGHORN_FOLDER = "/var/lib/longhorn"
-"""The one mount of the kubelet that is the castle's."""
 
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
@@ -208,9 +209,19 @@ def _fights(patch: Mapping[str, Any]) -> Iterator[Found]:
             yield ".".join(place), "takes away what the castle sets there", "name single keys"
     mounts = _group(patch, "machine", "kubelet").get("extraMounts")
     for number, mount in enumerate(mounts if isinstance(mounts, list) else ()):
-        if isinstance(mount, dict) and mount.get("destination") == LONGHORN_FOLDER:
+        if isinstance(mount, dict) and _is_of_longhorn(str(mount.get("destination", ""))):
             inner = f"machine.kubelet.extraMounts[{number}]"
-            yield inner, "the castle mounts Longhorn's folder", "set data_disk_gib"
+            yield (
+                inner,
+                "belongs to the kubelet alone: Longhorn's pods do not see it, and before Talos "
+                "1.13.3 it leaks to the host (siderolabs/talos#13069)",
+                "leave it out: data_disk_gib mounts the data disk at /var/mnt/longhorn",
+            )
+
+
+def _is_of_longhorn(path: str) -> bool:
+    """Whether a path is Longhorn's data path: ours, or its own default."""
+    return path.rstrip("/") in ("/var/lib/longhorn", "/var/mnt/longhorn")
 
 
 def _touched(patch: Any, owned: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ worker, or a third control plane, moves nothing that exists.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -82,6 +83,11 @@ def _group(
         name = f"{cluster.name}-{short_name}"
         planned.append(Node(name=name, short_name=short_name, role=role, **values))
     return planned
+
+
+def default_replicas(nodes: Sequence[Node]) -> int:
+    """Copies of each volume if ``longhorn.replicas`` is not set: 2, or 1 with one data disk."""
+    return min(2, sum(node.data_disk_gib is not None for node in nodes))
 
 
 def plan_nodes(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> tuple[Node, ...]:

@@ -22,6 +22,25 @@ def longhorn_can_be_uninstalled(castle: Castle) -> Iterator[tuple[str, str]]:
             yield release.name, "its timeout is shorter than the uninstall job's 900 s"
 
 
+@rule("docs/storage.md: pods see paths of the host, and not the kubelet's own mounts")
+def longhorn_stores_on_its_user_volume(castle: Castle) -> Iterator[tuple[str, str]]:
+    """Longhorn's data path is the mount of the user volume, and the kubelet binds nothing there."""
+    paths = {
+        release.plain("values", {}).get("defaultSettings", {}).get("defaultDataPath", "")
+        for release in releases_of(castle, "longhorn")
+    }
+    for apply, documents in configs(castle):
+        volumes = machine_config.of_kind(documents, "UserVolumeConfig")
+        mounts = {f"/var/mnt/{volume['name']}" for volume in volumes}
+        if mounts and not paths <= mounts:
+            missing = ", ".join(sorted(paths - mounts))
+            yield apply.name, f"Longhorn's data path {missing} is not the mount of a user volume"
+        kubelet = machine_config.main(documents)["machine"].get("kubelet", {})
+        for mount in kubelet.get("extraMounts", ()):
+            if mount["destination"] in paths:
+                yield apply.name, f"the kubelet must not bind {mount['destination']}"
+
+
 @rule("longhorn: hard anti-affinity of replicas")
 def longhorn_can_place_its_replicas(castle: Castle) -> Iterator[tuple[str, str]]:
     """As many nodes with a labelled data disk as there are replicas."""

@@ -162,21 +162,6 @@ def _selects(match: str, size_gib: int) -> bool:
     return bool(low and high and int(low[1]) <= size_gib < int(high[1]))
 
 
-@rule("facts/charts.md 4: mountPropagation Bidirectional")
-def longhorn_has_its_mount(castle: Castle) -> Iterator[tuple[str, str]]:
-    """Where a data disk is, the kubelet binds it to Longhorn's folder, shared."""
-    for apply, documents in configs(castle):
-        kubelet = machine_config.main(documents)["machine"].get("kubelet", {})
-        mounts = {mount["destination"]: mount for mount in kubelet.get("extraMounts", ())}
-        mount = mounts.get("/var/lib/longhorn")
-        if machine_config.of_kind(documents, "UserVolumeConfig") and (
-            mount is None
-            or mount.get("source") != "/var/mnt/longhorn"
-            or set(mount.get("options", ())) != {"bind", "rshared", "rw"}
-        ):
-            yield apply.name, "needs /var/mnt/longhorn at /var/lib/longhorn, bind, rshared, rw"
-
-
 @rule("design: declared, never discovered")
 def one_name_and_address_each(castle: Castle) -> Iterator[tuple[str, str]]:
     """A machine, its config and its Kubernetes node have one name and one address."""

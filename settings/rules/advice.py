@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from settings.charts import Traefik
+from settings.charts import Longhorn, Traefik
 from settings.models import Nodes
-from settings.plan import Role, plan_nodes
+from settings.plan import Node, Role, default_replicas, plan_nodes
 from settings.rules.services import not_public
 
 
@@ -36,6 +36,7 @@ def advice(groups: Mapping[str, Any]) -> Iterator[str]:
             f"{len(homes)} control planes share {len(set(homes))} of the hosts: "
             "etcd loses its majority when the wrong one goes down."
         )
+    yield from _copies(groups["longhorn"], machines)
     traefik: Traefik = groups["traefik"]
     if traefik.exposure == "host-network" and traefik.address is not None:
         yield (
@@ -47,4 +48,16 @@ def advice(groups: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"traefik.acme.email {email} is an example's address: Let's Encrypt will not make an "
             "account for it. Write your own before certificates matter."
+        )
+
+
+def _copies(longhorn: Longhorn, machines: Sequence[Node]) -> Iterator[str]:
+    """Say if the copies of a volume cannot be on different Proxmox hosts."""
+    hosts = {node.host for node in machines if node.data_disk_gib is not None}
+    copies = longhorn.replicas or default_replicas(machines)
+    if copies > 1 and len(hosts) == 1:
+        yield (
+            f"All {copies} copies of each Longhorn volume are on the Proxmox host {hosts.pop()}, "
+            "the only one whose nodes have a data disk: volumes survive the loss of a node, but "
+            "not of this host."
         )

@@ -7,7 +7,7 @@ import os
 import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -54,9 +54,13 @@ def traefik_values(
     )
 
 
-def longhorn_values(backup: VolumeBackup | None = None) -> dict[str, Any]:
+def longhorn_values(
+    backup: VolumeBackup | None = None, reclaim_policy: Literal["retain", "delete"] = "retain"
+) -> dict[str, Any]:
     return longhorn.values(
-        longhorn.LonghornArgs(chart=CHART, replicas=2, backup=backup, s3=ACCOUNT)
+        longhorn.LonghornArgs(
+            chart=CHART, replicas=2, reclaim_policy=reclaim_policy, backup=backup, s3=ACCOUNT
+        )
     )
 
 
@@ -160,6 +164,29 @@ def test_longhorn_keeps_as_many_copies_as_asked_and_can_be_uninstalled() -> None
     assert json.loads(values["defaultSettings"]["defaultReplicaCount"]) == {"v1": "2", "v2": "2"}
     assert values["defaultSettings"]["deletingConfirmationFlag"] is True
     assert values["defaultSettings"]["createDefaultDiskLabeledNodes"] is True
+
+
+def test_longhorn_uses_all_but_a_tenth_of_a_disk_that_serves_it_alone() -> None:
+    settings = longhorn_values()["defaultSettings"]
+    assert settings["storageReservedPercentageForDefaultDisk"] == 0
+    assert settings["storageMinimalAvailablePercentage"] == 10
+
+
+def test_longhorn_lets_go_of_dead_nodes_spreads_copies_and_keeps_engines_and_backups_current() -> (
+    None
+):
+    settings = longhorn_values()["defaultSettings"]
+    assert settings["nodeDownPodDeletionPolicy"] == "delete-both-statefulset-and-deployment-pod"
+    assert settings["replicaAutoBalance"] == "least-effort"
+    assert settings["allowRecurringJobWhileVolumeDetached"] is True
+    assert settings["concurrentAutomaticEngineUpgradePerNodeLimit"] == 1
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("retain", "Retain"), ("delete", "Delete")])
+def test_the_storage_class_keeps_or_deletes_the_data_of_a_deleted_claim(
+    ours: Literal["retain", "delete"], theirs: str
+) -> None:
+    assert longhorn_values(reclaim_policy=ours)["persistence"]["reclaimPolicy"] == theirs
 
 
 def test_longhorn_tolerates_control_planes_from_birth() -> None:

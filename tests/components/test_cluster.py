@@ -76,15 +76,29 @@ def test_a_worker_has_its_data_disk_for_longhorn() -> None:
     assert volume["filesystem"] == {"type": "xfs"}
     match = volume["provisioning"]["diskSelector"]["match"]
     assert match == "!system_disk && disk.size >= 43u * GiB && disk.size < 44u * GiB"
-    assert machine(WORKER)["kubelet"]["extraMounts"] == [
-        {
-            "destination": "/var/lib/longhorn",
-            "type": "bind",
-            "source": "/var/mnt/longhorn",
-            "options": ["bind", "rshared", "rw"],
-        }
-    ]
-    assert "node.longhorn.io/create-default-disk" in machine(WORKER)["nodeLabels"]
+    assert machine(WORKER)["nodeLabels"]["node.longhorn.io/create-default-disk"] == "true"
+
+
+def test_longhorn_stores_where_talos_mounts_the_data_disk(castle: Castle) -> None:
+    """Pods see the host's mounts, not the kubelet's: a bind of ours hides where the data lies."""
+    values = sent(one(castle, "longhorn-release"))["values"]
+    (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
+    assert values["defaultSettings"]["defaultDataPath"] == f"/var/mnt/{volume['name']}"
+    for name in (WORKER, CONTROL_PLANE):
+        assert "extraMounts" not in machine(name)["kubelet"]
+
+
+def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
+    castle = rehearse("ha").castle
+    hosts = {vm.plain("name"): vm.plain("nodeName") for vm in castle.of_type(kinds.MACHINE)}
+    zones = {}
+    for apply, documents_ in configs(castle):
+        (hostname,) = machine_config.of_kind(documents_, "HostnameConfig")
+        labels = machine_config.main(documents_)["machine"]["nodeLabels"]
+        zones[hostname["hostname"]] = labels["topology.kubernetes.io/zone"]
+        assert apply.plain("node")
+    assert zones == hosts
+    assert len(set(zones.values())) == 3
 
 
 def test_a_control_plane_without_a_data_disk_stores_nothing() -> None:
@@ -187,11 +201,6 @@ def test_without_workers_control_planes_do_the_work() -> None:
     patch = role_patch("installer", alone.machines)
     assert patch["cluster"] == {"allowSchedulingOnControlPlanes": True}
     assert "cluster" not in role_patch("installer", settings_with().machines)
-
-
-def test_a_volume_can_be_used_where_none_is_stored() -> None:
-    (mount,) = machine(CONTROL_PLANE)["kubelet"]["extraMounts"]
-    assert mount["source"] == mount["destination"] == "/var/lib/longhorn"
 
 
 def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:

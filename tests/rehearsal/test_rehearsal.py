@@ -183,9 +183,10 @@ def test_wrong_settings_end_a_rehearsal(vary: Vary) -> None:
 
 
 def test_the_programs_warnings_are_told(vary: Vary) -> None:
-    (note,) = vary({"traefik.acme.email": "me@example.org"}).notes
+    hosts = {"proxmox.hosts": ["pve1", "pve2"]}
+    (note,) = vary({"traefik.acme.email": "me@example.org"} | hosts).notes
     assert note.startswith("traefik.acme.email me@example.org is an example's address")
-    assert vary({"traefik.acme.email": "me@tazlab.net"}).notes == []
+    assert vary({"traefik.acme.email": "me@tazlab.net"} | hosts).notes == []
 
 
 # What is asked for --------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ LIFE = "cluster-castle-worker-1-life"
 ROLLOUT = "cluster-castle-worker-1-rollout"
 BIRTH = "cluster-castle-worker-1-birth"
 GET_CONFIGURATION = "talos:machine/getConfiguration:getConfiguration"
+LONGHORN = "longhorn-release"
 VIP = "192.168.1.250"
 
 
@@ -446,25 +447,20 @@ def _select(match: str) -> Callable[[dict[str, Any]], object]:
     return lambda volume: volume["provisioning"]["diskSelector"].update(match=match)
 
 
-@case("longhorn_has_its_mount", WORKER, "needs /var/mnt/longhorn at /var/lib/longhorn")
-def a_worker_has_no_mount(castle: Castle) -> None:
-    edit_config(castle, WORKER, lambda it: it["machine"]["kubelet"].pop("extraMounts"))
+@case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/lib/longhorn is not")
+def longhorn_stores_on_the_os_disk(castle: Castle) -> None:
+    put(one(castle, LONGHORN), "values.defaultSettings.defaultDataPath", "/var/lib/longhorn")
 
 
-@case("longhorn_has_its_mount", WORKER, "bind, rshared, rw")
-def a_mount_is_not_shared(castle: Castle) -> None:
-    def change(document: dict[str, Any]) -> None:
-        document["machine"]["kubelet"]["extraMounts"][0]["options"] = ["bind", "rw"]
-
-    edit_config(castle, WORKER, change)
+@case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/mnt/longhorn is not")
+def a_user_volume_has_another_name(castle: Castle) -> None:
+    edit_document(castle, WORKER, "UserVolumeConfig", lambda it: it.update(name="other"))
 
 
-@case("longhorn_has_its_mount", WORKER, "needs /var/mnt/longhorn")
-def a_mount_is_of_the_system_disk(castle: Castle) -> None:
-    def change(document: dict[str, Any]) -> None:
-        document["machine"]["kubelet"]["extraMounts"][0]["source"] = "/var/lib/longhorn"
-
-    edit_config(castle, WORKER, change)
+@case("longhorn_stores_on_its_user_volume", WORKER, "the kubelet must not bind /var/mnt/longhorn")
+def a_kubelet_binds_the_data_path(castle: Castle) -> None:
+    mount = {"destination": "/var/mnt/longhorn", "source": "/var/mnt/longhorn", "type": "bind"}
+    edit_config(castle, WORKER, lambda it: it["machine"]["kubelet"].update(extraMounts=[mount]))
 
 
 @case("one_name_and_address_each", WORKER, "declares 192.168.1.99/24")

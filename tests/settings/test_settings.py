@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from settings import Settings, load, rules
 from settings.backups import VolumeBackup
-from settings.charts import Traefik
+from settings.charts import Longhorn, Traefik
 from settings.models import Cluster, Nodes, Proxmox
 from settings.problems import Problem, SettingsError, did_you_mean
 
@@ -36,6 +37,7 @@ def settings_of(stack: str = "test", **groups: Any) -> Settings:
         "network": NETWORK,
         "cluster": {"vip": "192.168.1.250"},
         "nodes": {"control_planes": CONTROL_PLANES, "workers": WORKERS},
+        "proxmox": {"hosts": ["pve1", "pve2"]},
         "metallb": {"pool": "192.168.1.240-192.168.1.245"},
         "traefik": {"acme": ACME},
         "whoami": {"host": "whoami.tazlab.net"},
@@ -115,6 +117,8 @@ def _advice(
     control_planes: dict[str, Any] | None = None,
     traefik: dict[str, Any] | None = None,
     email: str = "me@tazlab.net",
+    replicas: int = 1,
+    hosts: Sequence[str] = ("pve",),
 ) -> list[str]:
     nodes = {
         "control_planes": control_planes or CONTROL_PLANES,
@@ -124,7 +128,8 @@ def _advice(
     groups = {
         "nodes": Nodes.model_validate(nodes),
         "cluster": Cluster.model_validate({"vip": "192.168.1.250"}),
-        "proxmox": Proxmox(),
+        "proxmox": Proxmox(hosts=tuple(hosts)),
+        "longhorn": Longhorn(replicas=replicas),
         "traefik": Traefik.model_validate({"acme": {"email": email}} | (traefik or {})),
     }
     return list(rules.advice(groups))
@@ -151,6 +156,21 @@ def test_control_planes_that_share_a_host_are_said() -> None:
     many = {"count": 3, "first_address": "192.168.1.231"}
     (sentence,) = _advice(control_planes=many)
     assert sentence.startswith("3 control planes share 1 of the hosts")
+
+
+def test_copies_that_all_lie_on_one_host_are_said() -> None:
+    (sentence,) = _advice(replicas=2)
+    assert sentence == (
+        "All 2 copies of each Longhorn volume are on the Proxmox host pve, the only one whose "
+        "nodes have a data disk: volumes survive the loss of a node, but not of this host."
+    )
+    none = {name: {"data_disk_gib": None} for name in ("worker-1", "worker-3")}
+    (sentence,) = _advice(replicas=2, hosts=("pve1", "pve2"), overrides=none)
+    assert "on the Proxmox host pve1, the only one whose nodes have a data disk" in sentence
+
+
+def test_copies_on_two_hosts_need_no_advice() -> None:
+    assert _advice(replicas=2, hosts=("pve1", "pve2")) == []
 
 
 def test_an_address_that_does_not_count_is_said() -> None:

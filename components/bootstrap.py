@@ -6,9 +6,6 @@ a castle that no ``up`` can go on with, and nothing can import the resource (fac
 Here it is what was wanted: only the machines of this cluster accept the certificate that asks.
 
 etcd begins empty, or with the snapshot that the castle is restored from (``restore.py``).
-
-The state names ``BootstrapProvider`` by this module: a castle that was built before a move of it
-could not be changed after.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from components import talos_call, wire
 from components.mutual_tls import context_of, inputs_of
 from components.restore import SETTING, Restore, bootstrap_inputs
 from components.wait import NotYet, wait_until
+from lifecycle.provider import MODULE, Provider
 from upkeep.archive import Archive, ArchiveError
 
 LIMIT = 600
@@ -41,7 +39,7 @@ _BYTES = 2
 """Where a message of a stream has its bytes: common.Data."""
 
 
-class Bootstrap(dynamic.Resource, module="castle", name="Bootstrap"):
+class Bootstrap(dynamic.Resource, module=MODULE, name="Bootstrap"):
     """The etcd of a cluster, begun on its first control plane."""
 
     def __init__(
@@ -73,23 +71,22 @@ class RestoreRefusedError(Exception):
     """A castle is not restored: the setting, why, and the cure."""
 
 
-class BootstrapProvider(dynamic.ResourceProvider):
-    """Bootstraps on create, and never again: a cluster has one beginning, wherever it moves."""
+class BootstrapProvider(Provider):
+    """Bootstraps on create, and never again, whatever changes: a cluster is bootstrapped once."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Bootstrap, or find it done; raises with the last thing that stood in the way."""
+    name = "Bootstrap"
+    id_input = "node"
+    compared = ()
+    kept = ("node",)
+
+    def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
+        """Bootstrap etcd; raises the last error if it does not succeed in time."""
         origin = props.get("restore_from")
         bootstrap(props, snapshot=_snapshot(props) if origin else None)
-        outputs = {"node": props["node"]}
-        return dynamic.CreateResult(
-            props["node"], outputs | {"restored_from": origin} if origin else outputs
-        )
+        return {"restored_from": origin} if origin else {}
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """A second beginning would be a second cluster, so no change is one.
-
-        Raises ``RestoreRefusedError`` where another beginning is asked for.
-        """
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise ``RestoreRefusedError`` if a running cluster is to be restored from a snapshot."""
         wanted = news.get("restore_from")
         if wanted and wanted != olds.get("restored_from"):
             raise RestoreRefusedError(
@@ -97,7 +94,6 @@ class BootstrapProvider(dynamic.ResourceProvider):
                 "etcd. Nothing has been touched. Take the setting out; or, to go back to the "
                 "snapshot, `make snapshot` first, then `make down` and `make up`."
             )
-        return dynamic.DiffResult(changes=False)
 
 
 def bootstrap(

@@ -7,9 +7,6 @@ restarts a control plane's own programs, goes from node to node. A new node does
 born with its config.
 
 Leaves out how it is done (``upkeep/rollout.py``).
-
-The state names ``ConfigRolloutProvider`` by this module: a castle that was built before a move of
-it could not be changed after.
 """
 
 from __future__ import annotations
@@ -22,11 +19,12 @@ from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
 from components.node_life import Upkeep
+from lifecycle.provider import MODULE, Provider
 from settings import Node, Role
 from upkeep import config_change, rollout, talosctl
 
 
-class ConfigRollout(dynamic.Resource, module="castle", name="ConfigRollout"):
+class ConfigRollout(dynamic.Resource, module=MODULE, name="ConfigRollout"):
     """A node's machine config, as far as the node goes down for it."""
 
     def __init__(
@@ -67,25 +65,20 @@ class ConfigRollout(dynamic.Resource, module="castle", name="ConfigRollout"):
         )
 
 
-class ConfigRolloutProvider(dynamic.ResourceProvider):
+class ConfigRolloutProvider(Provider):
     """Does nothing on create, and takes the node's turn on update."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Write down how the node is born."""
-        return dynamic.CreateResult(props["node"], _kept(props))
+    name = "ConfigRollout"
+    id_input = "node"
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether the node would go down for the change."""
-        changes = config_change.takes_down(olds, news)
-        if changes:
-            talosctl.require(news["talos"])
-        return dynamic.DiffResult(changes=changes, replaces=[])
+    def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+        """The config, if the node or a program of Kubernetes on it goes down for the change."""
+        return ["configuration"] if config_change.takes_down(olds, news) else []
 
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+    def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
+        """Raise ``TalosctlError`` if talosctl is missing or too old."""
+        talosctl.require(news["talos"])
+
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Take the node's turn."""
         rollout.roll_out(olds, news)
-        return dynamic.UpdateResult(_kept(news))
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in props.items() if key != "__provider"}

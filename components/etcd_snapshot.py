@@ -6,19 +6,18 @@ Kubernetes cannot go. A new castle has nothing to keep yet.
 
 Leaves out restoring (``restore.py``), and the snapshot before one control plane is power-cycled or
 removed (``upkeep/node.py``).
-
-The state names ``EtcdSnapshotProvider`` by this module: a castle that was built before a move of
-it could not be changed after.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
+from lifecycle.provider import MODULE, Provider
 from settings import compatibility
 from upkeep import talosctl
 from upkeep.cluster import Cluster
@@ -26,7 +25,7 @@ from upkeep.errors import UpkeepError
 from upkeep.lock import one_at_a_time
 
 
-class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
+class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
     """The newest snapshot before an upgrade; it lies in ``.state/etcd``."""
 
     def __init__(
@@ -65,15 +64,15 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
         )
 
 
-class EtcdSnapshotProvider(dynamic.ResourceProvider):
-    """Checks the way in each diff, and keeps a snapshot on update."""
+class EtcdSnapshotProvider(Provider):
+    """Refuses impossible versions in each diff, and takes a snapshot on update."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """There is nothing to keep yet."""
-        return dynamic.CreateResult(props["cluster"], _kept(props))
+    name = "EtcdSnapshot"
+    id_input = "cluster"
+    compared = ("talos", "kubernetes", "installer")
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether a change is coming; raises ``UpkeepError`` where there is no way."""
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise ``UpkeepError`` for a version that the cluster cannot be brought to."""
         refusals = [
             compatibility.talos_step(olds["talos"], news["talos"]),
             compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]),
@@ -81,19 +80,14 @@ class EtcdSnapshotProvider(dynamic.ResourceProvider):
         ]
         if told := [refusal for refusal in refusals if refusal]:
             raise UpkeepError(f"{' '.join(told)} Nothing has been touched.")
-        changes = any(olds[key] != news[key] for key in ("talos", "kubernetes", "installer"))
-        if changes:
-            talosctl.require(news["talos"])
-        return dynamic.DiffResult(changes=changes, replaces=[])
 
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        """Refuse if etcd is not well, else keep a snapshot."""
+    def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
+        """Raise ``TalosctlError`` if talosctl is missing or too old."""
+        talosctl.require(news["talos"])
+
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Take a snapshot if etcd is healthy; raises ``UpkeepError`` if it is not."""
         with one_at_a_time(news["cluster"], news["return_s"]):
             cluster = Cluster(news)
             cluster.etcd.require_health()
             cluster.snapshot()
-        return dynamic.UpdateResult(_kept(news))
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in props.items() if key != "__provider"}

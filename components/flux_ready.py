@@ -3,9 +3,6 @@
 The engine's own wait for a condition ends with "timed out" and no reason; this one ends with what
 Flux said last, which is where a wrong key or branch shows. It waits when it is made and when what
 it waits for changes, and never stands in the way of a preview or a removal.
-
-The state names ``FluxReadyProvider`` by this module: a castle that was built before a move of it
-could not be changed after.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from pulumi import dynamic
 from components import flux_health
 from components.cluster_api import ApiError, ClusterApi
 from components.wait import NotYet, wait_until
+from lifecycle.provider import MODULE, Provider
 
 LIMITS = {"controllers": 600, "source": 300}
 """Seconds that each part has: controllers pull their images, a repository is fetched."""
@@ -27,7 +25,7 @@ CURES = {
 }
 
 
-class FluxReady(dynamic.Resource, module="castle", name="FluxReady"):
+class FluxReady(dynamic.Resource, module=MODULE, name="FluxReady"):
     """A part of Flux that is ready."""
 
     def __init__(
@@ -51,26 +49,21 @@ class FluxReady(dynamic.Resource, module="castle", name="FluxReady"):
         )
 
 
-class FluxReadyProvider(dynamic.ResourceProvider):
-    """Waits on create and update, and has nothing to do at any other time."""
+class FluxReadyProvider(Provider):
+    """Waits on create and on update. A renewed kubeconfig is not a change."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Wait until the part is ready; raises with the last that it said."""
+    name = "FluxReady"
+    id_input = "part"
+    compared = ("part", "wanted")
+    kept = ("part", "wanted")
+
+    def on_create(self, props: dict[str, Any]) -> None:
+        """Wait until the part is ready; raises the last thing that it said."""
         wait(props)
-        return dynamic.CreateResult(props["part"], _kept(props))
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Something else is to be ready; a renewed kubeconfig is nothing."""
-        return dynamic.DiffResult(changes=_kept(olds) != _kept(news))
-
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Wait again."""
         wait(news)
-        return dynamic.UpdateResult(_kept(news))
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: props.get(key) for key in ("part", "wanted")}
 
 
 def wait(props: dict[str, Any]) -> None:

@@ -8,9 +8,6 @@ finalizers off, delete the kinds. It is the same whether the controllers live, a
 What Flux applied stays as it is.
 
 Making it does nothing, and a destroy of the whole castle does not ask it: it goes with the cluster.
-
-The state names ``FluxUninstallProvider`` by this module: a castle that was built before a move of
-it could not be changed after.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ import pulumi
 from pulumi import dynamic
 
 from components.cluster_api import ClusterApi
+from lifecycle.provider import MODULE, Provider
 
 GRACE = 30
 """Seconds that pods have to end by themselves; a Helm upgrade may be under way."""
@@ -41,7 +39,7 @@ OWNED = "labelSelector=fluxcd.controlplane.io%2Fname%3Dflux"
 """What the operator made: its label, and the name of the FluxInstance."""
 
 
-class FluxUninstall(dynamic.Resource, module="castle", name="FluxUninstall"):
+class FluxUninstall(dynamic.Resource, module=MODULE, name="FluxUninstall"):
     """Nothing while it is there; when it goes, Flux lets go of everything."""
 
     def __init__(
@@ -61,28 +59,15 @@ class FluxUninstall(dynamic.Resource, module="castle", name="FluxUninstall"):
         )
 
 
-class FluxUninstallProvider(dynamic.ResourceProvider):
-    """Keeps what a removal needs, and removes."""
+class FluxUninstallProvider(Provider):
+    """Keeps the kubeconfig that a removal needs, also a renewed one, and removes Flux on delete."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Keep how the cluster is reached."""
-        return dynamic.CreateResult(props["namespace"], _kept(props))
+    name = "FluxUninstall"
+    id_input = "namespace"
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """A renewed kubeconfig is kept; it is no other resource."""
-        return dynamic.DiffResult(changes=_kept(olds) != _kept(news))
-
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        """Keep the renewed kubeconfig."""
-        return dynamic.UpdateResult(_kept(news))
-
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
-        """Take Flux out of a living cluster; raises with what would not go."""
+    def on_delete(self, props: dict[str, Any]) -> None:
+        """Remove Flux from a running cluster; raises an error that names what is left."""
         uninstall(ClusterApi.of(props["kubeconfig"]), props["namespace"])
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: props.get(key) for key in ("kubeconfig", "namespace")}
 
 
 def uninstall(api: ClusterApi, namespace: str) -> None:

@@ -5,9 +5,6 @@ forgets it, and nothing of ours deletes it. The next castle finds it again.
 
 Leaves out what is on it: Talos finds its partition by its label, and formats nothing that is
 formatted (siderolabs/talos v1.13.9 internal/app/machined/pkg/controllers/block/internal/volumes).
-
-The state names ``KeptDiskProvider`` by this module: a castle that was built before a move of it
-could not be changed after.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from lifecycle.provider import MODULE, Provider
 from settings import Node
 from settings.models import Endpoint
 from upkeep.errors import UpkeepError
@@ -33,7 +31,7 @@ _FIXED = {
 """What a kept disk has from its birth on, and what that is for a person."""
 
 
-class KeptDisk(dynamic.Resource, module="castle", name="KeptDisk"):
+class KeptDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
     """A data disk that belongs to a keeper."""
 
     path: pulumi.Output[str]
@@ -69,32 +67,27 @@ class KeptDisk(dynamic.Resource, module="castle", name="KeptDisk"):
         )
 
 
-class KeptDiskProvider(dynamic.ResourceProvider):
-    """Finds or makes the disk, and never deletes it."""
+class KeptDiskProvider(Provider):
+    """Finds or creates the disk, and never deletes it."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Find the disk, or make it; raises ``UpkeepError``."""
-        kept = {key: props[key] for key in ("node", *_FIXED)}
-        return dynamic.CreateResult(props["node"], kept | {"path": _keeper(props).disk()})
+    name = "RetainedDisk"
+    id_input = "node"
+    compared = ()
+    kept = ("node", *_FIXED)
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Nothing about it changes; raises ``UpkeepError`` where something is to."""
+    def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
+        """Find the disk, or create it; raises ``UpkeepError``."""
+        return {"path": _keeper(props).disk()}
+
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise ``UpkeepError`` if a property of the disk is to change."""
         for key, what in _FIXED.items():
-            if olds[key] != news[key]:
-                has, wanted = _shown(olds[key]), _shown(news[key])
+            has, wanted = olds[key], news[key]
+            if has != wanted:
                 raise UpkeepError(
                     f"{what}: the kept data disk of {news['node']} has {has}, and cannot become "
                     f"{wanted} while it is kept. Nothing has been touched. Set it back to {has}."
                 )
-        return dynamic.DiffResult(changes=False)
-
-    def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Leave it where it is."""
-
-
-def _shown(value: Any) -> str:
-    """A value as the stack file has it: the engine makes every number a float."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _keeper(props: Mapping[str, Any]) -> Keeper:

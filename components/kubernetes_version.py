@@ -3,9 +3,6 @@
 ``talosctl upgrade-k8s`` goes from node to node and changes the machine configs as it goes. The
 configs that are sent afterwards name the same version, so that they change nothing on a node; sent
 first they would reach all nodes at once.
-
-The state names ``KubernetesVersionProvider`` by this module: a castle that was built before a move
-of it could not be changed after.
 """
 
 from __future__ import annotations
@@ -17,13 +14,14 @@ import pulumi
 from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
+from lifecycle.provider import MODULE, Provider
 from settings import compatibility
 from upkeep import kubernetes as upkeep
 from upkeep import talosctl
 from upkeep.errors import UpkeepError
 
 
-class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersion"):
+class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion"):
     """The version of Kubernetes that a cluster runs."""
 
     def __init__(
@@ -56,27 +54,22 @@ class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersi
         )
 
 
-class KubernetesVersionProvider(dynamic.ResourceProvider):
-    """A new castle is born with its version; a change of it is an upgrade."""
+class KubernetesVersionProvider(Provider):
+    """Does nothing on create; upgrades Kubernetes if its version changes."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Write down what the cluster is born with."""
-        return dynamic.CreateResult(props["cluster"], _kept(props))
+    name = "KubernetesVersion"
+    id_input = "cluster"
+    compared = ("kubernetes",)
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether the version changes; raises ``UpkeepError`` for a way there is not."""
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise ``UpkeepError`` for a version that Kubernetes cannot be upgraded to."""
         if refusal := compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]):
             raise UpkeepError(f"{refusal} Nothing has been touched.")
-        changes = olds["kubernetes"] != news["kubernetes"]
-        if changes:
-            talosctl.require(news["talos"])
-        return dynamic.DiffResult(changes=changes, replaces=[])
 
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+    def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
+        """Raise ``TalosctlError`` if talosctl is missing or too old."""
+        talosctl.require(news["talos"])
+
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Upgrade."""
         upkeep.upgrade(news)
-        return dynamic.UpdateResult(_kept(news))
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in props.items() if key != "__provider"}

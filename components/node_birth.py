@@ -5,9 +5,6 @@ reset is not looked at. So every run looks itself (``survey.py``), and this reso
 birth is an update, which a preview shows; it takes away what the cluster still has of the former
 machine, above all its member of etcd, which would keep the new one out. What a machine is given
 once (its config, its gate) is made anew for each birth.
-
-The state names ``NodeBirthProvider`` by this module: a castle that was built before a move of it
-could not be changed after.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
 from components.node_life import Upkeep
+from lifecycle.provider import MODULE, Provider
 from settings import Node, Role
 from upkeep import rebirth
 from upkeep.errors import UpkeepError
@@ -28,7 +26,7 @@ Seen: TypeAlias = Literal["gone", "off", "blank", ""]
 """What a run saw of a machine: it is not on Proxmox, has no power, has no config; or nothing."""
 
 
-class NodeBirth(dynamic.Resource, module="castle", name="NodeBirth"):
+class NodeBirth(dynamic.Resource, module=MODULE, name="NodeBirth"):
     """A node, by the machine that it is now."""
 
     births: pulumi.Output[int]
@@ -71,12 +69,17 @@ class NodeBirth(dynamic.Resource, module="castle", name="NodeBirth"):
         )
 
 
-class NodeBirthProvider(dynamic.ResourceProvider):
+class NodeBirthProvider(Provider):
     """Counts; and makes room in the cluster for who is born again.
 
     Who counts is ``check``, which the engine asks in each preview and `up` and never in a refresh:
     the count is an input like any other then, and what was seen once is not kept.
     """
+
+    name = "NodeBirth"
+    id_input = "node"
+    compared = ("births",)
+    kept = ("node", "births")
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
         """Put a count in the place of what was seen.
@@ -93,18 +96,9 @@ class NodeBirthProvider(dynamic.ResourceProvider):
         inputs["lost_disk"] = again and _has_lost_disk(news)
         return dynamic.CheckResult(inputs, [])
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Nothing is to be done for the first birth."""
-        return dynamic.CreateResult(props["node"], _kept(props))
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Only a birth is a change."""
-        return dynamic.DiffResult(changes=olds["births"] != news["births"], replaces=[])
-
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Let the cluster forget the former machine."""
         rebirth.forget_former(news, with_disks=news["lost_disk"])
-        return dynamic.UpdateResult(_kept(news))
 
 
 def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
@@ -133,8 +127,3 @@ def is_born_again(olds: dict[str, Any], news: dict[str, Any]) -> bool:
 def _has_lost_disk(props: dict[str, Any]) -> bool:
     """Whether its data disk went with the former machine: a reset leaves it, and so does a wish."""
     return props["seen"] not in ("blank", "off") and not props["keeps_disk"]
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    """What others need, and no secret."""
-    return {"node": props["node"], "births": int(props["births"])}

@@ -6,9 +6,6 @@ the node's machine config: a config may hold what only the new Talos understands
 cluster through Talos alone, so nothing of it waits for the health gate.
 
 Leaves out how it is done (``upkeep``), Kubernetes' version, and the machine itself.
-
-The state names ``NodeLifeProvider`` by this module: a castle that was built before a move of it
-could not be changed after.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from pulumi import dynamic
 
 from components import node_limits
 from components.mutual_tls import inputs_of
+from lifecycle.provider import MODULE, Provider
 from settings import Node, Role, Settings, compatibility
 from upkeep import node as upkeep
 from upkeep import talosctl
@@ -77,7 +75,7 @@ class Upkeep:
         )
 
 
-class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
+class NodeLife(dynamic.Resource, module=MODULE, name="NodeLife"):
     """A node that is upgraded, power-cycled and let go with care."""
 
     def __init__(
@@ -128,49 +126,40 @@ DISKS = ("os_disk_gib", "data_disk_gib")
 internal/app/machined/pkg/controllers/block/volume_manager.go)."""
 HARDWARE = ("cores", "memory_mib", *DISKS)
 """Inputs whose change is a power-cycle."""
-_UNCOMPARED = ("__provider", "control_planes", "datastore")
-"""One more control plane is no change for the others: it is only one more door. And where a node's
-disks are never changes: it is written down at its birth, or with the next change."""
 
 
-class NodeLifeProvider(dynamic.ResourceProvider):
+class NodeLifeProvider(Provider):
     """Does nothing on create, everything on update, and takes leave on delete."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Write down how the node is born."""
-        return dynamic.CreateResult(props["node"], _kept(props))
+    name = "NodeLife"
+    id_input = "node"
+    # One more control plane is no change for the others. And where a node's disks are never
+    # changes: it is written down on create, or with the next change.
+    ignored = ("control_planes", "datastore")
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether anything changes; raises ``UpkeepError`` for a way that Talos cannot go,
-        and for what a node that lives cannot become (``node_limits.py``)."""
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise ``UpkeepError`` for a version that Talos cannot be upgraded to, and for what a
+        running node cannot become (``node_limits.py``)."""
         if refusal := compatibility.talos_step(olds["talos"], news["talos"]):
             raise UpkeepError(f"{refusal} Nothing has been touched.")
         if refusal := node_limits.refusal(olds, news):
             raise UpkeepError(refusal)
-        changed = [key for key in _kept(news) if _differs(key, olds, news)]
+
+    def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
+        """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
         if _asked(changed, TALOS) or _asked(changed, HARDWARE):
             talosctl.require(news["talos"])
-        return dynamic.DiffResult(changes=bool(changed), replaces=[])
 
-    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Drain, upgrade, power-cycle, await: as far as the changes ask for it."""
-        changed = [key for key in _kept(news) if _differs(key, olds, news)]
+        changed = self.changed(olds, news)
         if _asked(changed, TALOS) or _asked(changed, HARDWARE):
             upkeep.tend(news, grows=_asked(changed, DISKS))
-        return dynamic.UpdateResult(_kept(news))
 
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
+    def on_delete(self, props: dict[str, Any]) -> None:
         """Let the node leave its cluster; never asked when the whole castle goes."""
         upkeep.leave(props)
 
 
-def _asked(changed: list[str], keys: Sequence[str]) -> bool:
+def _asked(changed: Sequence[str], keys: Sequence[str]) -> bool:
     return any(key in keys for key in changed)
-
-
-def _differs(key: str, olds: dict[str, Any], news: dict[str, Any]) -> bool:
-    return key not in _UNCOMPARED and olds.get(key) != news.get(key)
-
-
-def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in props.items() if key != "__provider"}

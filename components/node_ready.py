@@ -5,9 +5,6 @@ is named. It waits when it is created and never again: it cannot block a preview
 destroy. What needs the cluster depends on all of them, through the Kubernetes provider.
 
 Leaves out what runs on the node: the components wait for that themselves.
-
-The state names ``NodeReadyProvider`` by this module: a castle that was built before a move of it
-could not be changed after.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from components import control_plane
 from components.cluster_api import ApiError, ClusterApi
 from components.mutual_tls import context_of, inputs_of
 from components.wait import NotYet, wait_until
+from lifecycle.provider import MODULE, Provider
 
 LIMIT = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
@@ -31,7 +29,7 @@ class NotReadyError(NotYet):
     """What a node still lacks, as a sentence."""
 
 
-class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
+class NodeReady(dynamic.Resource, module=MODULE, name="NodeReady"):
     """A node of the cluster that is ready, under its declared name and at its declared address."""
 
     def __init__(
@@ -67,21 +65,22 @@ class NodeReady(dynamic.Resource, module="castle", name="NodeReady"):
         )
 
 
-class NodeReadyProvider(dynamic.ResourceProvider):
+class NodeReadyProvider(Provider):
     """Waits on create, and has nothing to do at any other time."""
 
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+    name = "NodeReady"
+    id_input = "node"
+    compared = ("node", "address", "control_plane", "endpoint")
+    kept = compared
+
+    def on_create(self, props: dict[str, Any]) -> None:
         """Wait until the node is ready; raises with the last thing that was missing."""
         wait_until_ready(props)
-        return dynamic.CreateResult(props["node"], {key: props[key] for key in _COMPARED})
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
         """Another node is another gate; renewed credentials are not."""
-        changed = [key for key in _COMPARED if olds.get(key) != news.get(key)]
+        changed = self.changed(olds, news)
         return dynamic.DiffResult(changes=bool(changed), replaces=changed)
-
-
-_COMPARED = ("node", "address", "control_plane", "endpoint")
 
 
 def wait_until_ready(props: Mapping[str, Any], limit: float = LIMIT) -> None:

@@ -93,21 +93,24 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "proxmoxve:download/file:File": _file,
     "proxmoxve:index/poolLegacy:PoolLegacy": _named("poolId"),
     "proxmoxve:index/vmLegacy:VmLegacy": _machine,
-    "pulumi-python:dynamic/castle:KeptDisk": lambda name, inputs: (
+    "pulumi-python:dynamic/ephemeral-castle:RetainedDisk": lambda name, inputs: (
         str(inputs["node"]),
         {"path": f"vm-{int(inputs['vm_id']) + 100_000}-disk-0"},
     ),
     "talos:machine/secrets:Secrets": _secrets,
     "talos:machine/configurationApply:ConfigurationApply": _named("node"),
-    "pulumi-python:dynamic/castle:Bootstrap": _named("node"),
-    "pulumi-python:dynamic/castle:ConfigRollout": _named("node"),
-    "pulumi-python:dynamic/castle:EtcdSnapshot": _named("cluster"),
-    "pulumi-python:dynamic/castle:KubernetesVersion": _named("cluster"),
-    "pulumi-python:dynamic/castle:NodeBirth": lambda _, inputs: (inputs["node"], {"births": 1}),
-    "pulumi-python:dynamic/castle:NodeLife": _named("node"),
-    "pulumi-python:dynamic/castle:NodeReady": _named("node"),
-    "pulumi-python:dynamic/castle:FluxReady": _named("part"),
-    "pulumi-python:dynamic/castle:FluxUninstall": _named("namespace"),
+    "pulumi-python:dynamic/ephemeral-castle:Bootstrap": _named("node"),
+    "pulumi-python:dynamic/ephemeral-castle:ConfigRollout": _named("node"),
+    "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot": _named("cluster"),
+    "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion": _named("cluster"),
+    "pulumi-python:dynamic/ephemeral-castle:NodeBirth": lambda _, inputs: (
+        inputs["node"],
+        {"births": 1},
+    ),
+    "pulumi-python:dynamic/ephemeral-castle:NodeLife": _named("node"),
+    "pulumi-python:dynamic/ephemeral-castle:NodeReady": _named("node"),
+    "pulumi-python:dynamic/ephemeral-castle:FluxReady": _named("part"),
+    "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _named("namespace"),
 }
 
 

@@ -11,7 +11,7 @@ from rehearsal.record import Castle, Resource
 from rehearsal.values import reveal
 from upkeep import config_change
 
-KEPT_DISK = "pulumi-python:dynamic/castle:KeptDisk"
+KEPT_DISK = "pulumi-python:dynamic/ephemeral-castle:RetainedDisk"
 DRAIN, INSTALL, BOOT = 30, 60, 90
 """Seconds for which pods leave a node, an installer is written, a machine boots and gets ready."""
 MOVE = 60

@@ -10,8 +10,8 @@ _SECONDS = {
     "proxmoxve:index/poolLegacy:PoolLegacy": 1,
     "proxmoxve:index/vmLegacy:VmLegacy": 40,
     "talos:machine/configurationApply:ConfigurationApply": 20,
-    "pulumi-python:dynamic/castle:Bootstrap": 15,
-    "pulumi-python:dynamic/castle:NodeReady": 120,
+    "pulumi-python:dynamic/ephemeral-castle:Bootstrap": 15,
+    "pulumi-python:dynamic/ephemeral-castle:NodeReady": 120,
     "kubernetes:core/v1:Namespace": 1,
     "kubernetes:core/v1:PersistentVolumeClaim": 20,
     "kubernetes:core/v1:Service": 10,
@@ -20,7 +20,7 @@ _SECONDS = {
     "kubernetes:metallb.io/v1beta1:L2Advertisement": 2,
     "kubernetes:longhorn.io/v1beta2:RecurringJob": 2,
     "kubernetes:traefik.io/v1alpha1:IngressRoute": 2,
-    "pulumi-python:dynamic/castle:FluxReady": 20,
+    "pulumi-python:dynamic/ephemeral-castle:FluxReady": 20,
 }
 _RELEASE_SECONDS = {"longhorn": 180, "metallb": 60, "traefik": 45}
 

@@ -1,0 +1,154 @@
+"""The base of our dynamic providers, and the address under which the engine's state names them.
+
+The engine's state holds each dynamic provider pickled. A pickle names a module and an object in it,
+so a provider that moves to another file could not be loaded again, and nothing of its resource
+could be changed or deleted. All our providers are therefore pickled as the same call: the function
+``load`` of this module, with a short name from ``PROVIDERS``. This module, ``load`` and the short
+names must never change. What a short name refers to may move freely.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from pulumi import dynamic
+
+PROVIDERS: dict[str, str] = {
+    "Bootstrap": "components.bootstrap:BootstrapProvider",
+    "ConfigRollout": "components.config_rollout:ConfigRolloutProvider",
+    "EtcdSnapshot": "components.etcd_snapshot:EtcdSnapshotProvider",
+    "FluxReady": "components.flux_ready:FluxReadyProvider",
+    "FluxUninstall": "components.flux_uninstall:FluxUninstallProvider",
+    "KubernetesVersion": "components.kubernetes_version:KubernetesVersionProvider",
+    "NodeBirth": "components.node_birth:NodeBirthProvider",
+    "NodeLife": "components.node_life:NodeLifeProvider",
+    "NodeReady": "components.node_ready:NodeReadyProvider",
+    "RetainedDisk": "components.kept_disk:KeptDiskProvider",
+}
+"""By short name, which is frozen: the module and class of a provider, imported when needed."""
+
+MODULE = "ephemeral-castle"
+"""The module in the type tokens of our dynamic resources; frozen, too."""
+
+
+def load(name: str) -> Provider:
+    """Make the provider with a short name. The engine's state calls this function."""
+    module, _, class_name = PROVIDERS[name].partition(":")
+    provider: Provider = getattr(importlib.import_module(module), class_name)()
+    return provider
+
+
+class Provider(dynamic.ResourceProvider):
+    """A dynamic provider that says which inputs it compares, and what it does when they change.
+
+    A subclass overrides ``on_create``, ``on_update`` and ``on_delete``; by default these do
+    nothing. Numbers reach these methods as the program wrote them: the engine turns every number
+    into a float, and this class turns whole numbers back.
+    """
+
+    serialize_as_secret_always = False
+    """The pickled provider holds only its short name."""
+
+    name: ClassVar[str]
+    """Short name in ``PROVIDERS``."""
+    id_input: ClassVar[str]
+    """The input whose value becomes the id of the resource."""
+    compared: ClassVar[Sequence[str] | None] = None
+    """The inputs whose change is a change of the resource; ``None`` compares all inputs."""
+    ignored: ClassVar[Sequence[str]] = ()
+    """Inputs that are not compared. ``group.key`` names one entry of a group."""
+    kept: ClassVar[Sequence[str] | None] = None
+    """The inputs that become outputs, which ``diff``, ``update`` and ``delete`` get as the old
+    values; ``None`` keeps all inputs."""
+
+    def __reduce__(self) -> tuple[Callable[[str], Provider], tuple[str]]:
+        """Pickle as a call of ``load``."""
+        return load, (self.name,)
+
+    # What a subclass overrides ----------------------------------------------------------------
+
+    def on_create(self, props: dict[str, Any]) -> Mapping[str, Any] | None:
+        """Create the resource; returns outputs beside the kept inputs."""
+
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Apply the change."""
+
+    def on_delete(self, props: dict[str, Any]) -> None:
+        """Delete the resource."""
+
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise an error if the change is impossible. Previews call this, too."""
+
+    def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
+        """Raise an error if something that ``on_update`` needs is missing on this computer."""
+
+    def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+        """The names of the compared inputs that differ; groups are compared entry by entry."""
+        left, right = (self._comparable(props) for props in (olds, news))
+        # The engine drops inputs that are null: a missing input equals one that is None.
+        return [key for key in {**left, **right} if left.get(key) != right.get(key)]
+
+    # What the engine calls --------------------------------------------------------------------
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Create the resource."""
+        props = plain(props)
+        more = self.on_create(props)
+        return dynamic.CreateResult(
+            str(props[self.id_input]), {**self._outputs(props), **(more or {})}
+        )
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Tell whether a compared input changes; never replaces the resource."""
+        olds, news = plain(olds), plain(news)
+        self.refuse(olds, news)
+        changed = self.changed(olds, news)
+        if changed:
+            self.require(news, changed)
+        return dynamic.DiffResult(changes=bool(changed), replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Apply the change."""
+        olds, news = plain(olds), plain(news)
+        self.on_update(olds, news)
+        return dynamic.UpdateResult(self._outputs(news))
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        """Delete the resource."""
+        self.on_delete(plain(props))
+
+    def _outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in props.items() if self.kept is None or key in self.kept}
+
+    def _comparable(self, props: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in props.items():
+            if self.compared is not None and key not in self.compared:
+                continue
+            entries = (
+                {f"{key}.{name}": entry for name, entry in value.items()}
+                if isinstance(value, dict)
+                else {key: value}
+            )
+            found |= {name: it for name, it in entries.items() if not self._ignores(key, name)}
+        return found
+
+    def _ignores(self, *names: str) -> bool:
+        return any(name in self.ignored for name in names)
+
+
+def plain(props: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs without ``__provider``, and with whole numbers as integers."""
+    return {key: _plain(value) for key, value in props.items() if key != "__provider"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return value

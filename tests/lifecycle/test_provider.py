@@ -1,0 +1,193 @@
+"""The address of our dynamic providers in the engine's state, and what all of them share."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dill  # type: ignore[import-untyped]
+import pytest
+from pulumi import dynamic
+from pulumi.dynamic.dynamic import serialize_provider
+
+from lifecycle import provider
+from lifecycle.provider import PROVIDERS, Provider, plain
+from rehearsal.run import PROGRAM
+
+FROZEN = {
+    "Bootstrap": "pulumi-python:dynamic/ephemeral-castle:Bootstrap",
+    "ConfigRollout": "pulumi-python:dynamic/ephemeral-castle:ConfigRollout",
+    "EtcdSnapshot": "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot",
+    "FluxReady": "pulumi-python:dynamic/ephemeral-castle:FluxReady",
+    "FluxUninstall": "pulumi-python:dynamic/ephemeral-castle:FluxUninstall",
+    "KubernetesVersion": "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion",
+    "NodeBirth": "pulumi-python:dynamic/ephemeral-castle:NodeBirth",
+    "NodeLife": "pulumi-python:dynamic/ephemeral-castle:NodeLife",
+    "NodeReady": "pulumi-python:dynamic/ephemeral-castle:NodeReady",
+    "RetainedDisk": "pulumi-python:dynamic/ephemeral-castle:RetainedDisk",
+}
+"""By short name, the type token. The state of every stack holds both: neither may ever change, and
+no entry may ever go."""
+PICKLE = (
+    b"\x80\x04\x95/\x00\x00\x00\x00\x00\x00\x00\x8c\x12lifecycle.provider\x94\x8c\x04load\x94"
+    b"\x93\x94\x8c\tBootstrap\x94\x85\x94R\x94."
+)
+"""The provider of ``Bootstrap`` as the state of every stack holds it."""
+
+
+def classes(base: type[Any]) -> set[type[Any]]:
+    """All classes of this program that derive from a class of the SDK, or from ``Provider``."""
+    for folder in ("components", "lifecycle"):
+        for file in (PROGRAM / folder).rglob("*.py"):
+            importlib.import_module(".".join(file.relative_to(PROGRAM).with_suffix("").parts))
+    found: set[type[Any]] = set()
+    queue: list[type[Any]] = [base]
+    while queue:
+        for one in queue.pop().__subclasses__():
+            queue.append(one)
+            if not one.__module__.startswith(("pulumi.", "tests.")):
+                found.add(one)
+    return found
+
+
+def test_every_address_is_what_it_was_in_the_first_release() -> None:
+    assert provider.load.__module__ == "lifecycle.provider"
+    assert provider.load.__qualname__ == "load"
+    assert PROVIDERS.keys() == FROZEN.keys()
+    tokens = {f"pulumi-python:{it._resource_type_name}" for it in classes(dynamic.Resource)}
+    assert tokens == set(FROZEN.values())
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_is_pickled_as_its_address_and_nothing_else(name: str) -> None:
+    one = provider.load(name)
+    assert one.name == name
+    pickled = base64.b64decode(serialize_provider(one))
+    # Byte 3 is the length of the pickle; the name follows its own length.
+    length = len(PICKLE) - len("Bootstrap") + len(name)
+    expected = PICKLE.replace(b"\tBootstrap", bytes([len(name)]) + name.encode())
+    assert pickled == expected[:3] + bytes([length - 11]) + expected[4:]
+    assert type(dill.loads(pickled)) is type(one)
+
+
+def test_every_provider_of_the_program_has_an_address() -> None:
+    known = {type(provider.load(name)) for name in PROVIDERS}
+    assert classes(dynamic.ResourceProvider) == known | {Provider}
+
+
+def test_a_provider_that_was_pickled_before_a_move_still_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert type(dill.loads(PICKLE)).__name__ == "BootstrapProvider"
+    moved = ModuleType("another_folder.another_file")
+
+    class Renamed(Provider):
+        name = "Bootstrap"
+
+    moved.Renamed = Renamed  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, moved.__name__, moved)
+    monkeypatch.setitem(PROVIDERS, "Bootstrap", "another_folder.another_file:Renamed")
+    assert type(dill.loads(PICKLE)) is Renamed
+
+
+def test_nothing_is_imported_before_it_is_loaded() -> None:
+    text = Path(provider.__file__).read_text(encoding="utf-8")
+    assert "from components" not in text
+
+
+class Example(Provider):
+    """A provider that records what it is asked to do."""
+
+    name = "Example"
+    id_input = "node"
+    ignored = ("cluster.endpoints", "note")
+    kept = ("node", "cluster", "size")
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, Any]] = []
+
+    def on_create(self, props: dict[str, Any]) -> dict[str, Any]:
+        """Record it."""
+        self.done.append(("create", props))
+        return {"path": "somewhere"}
+
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Record it."""
+        self.done.append(("update", self.changed(olds, news)))
+
+    def on_delete(self, props: dict[str, Any]) -> None:
+        """Record it."""
+        self.done.append(("delete", props))
+
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Refuse a smaller size."""
+        if news["size"] < olds["size"]:
+            raise ValueError("smaller")
+
+    def require(self, news: dict[str, Any], changed: Any) -> None:
+        """Record it."""
+        self.done.append(("require", list(changed)))
+
+
+PROPS = {"node": "n1", "cluster": {"name": "c", "endpoints": ["a"]}, "size": 4.0, "note": "x"}
+"""As the engine passes it: every number is a float."""
+
+
+def test_create_keeps_some_inputs_and_what_it_made() -> None:
+    example = Example()
+    made = example.create({**PROPS, "__provider": "pickled"})
+    assert made.id == "n1"
+    assert made.outs == {
+        "node": "n1",
+        "cluster": {"name": "c", "endpoints": ["a"]},
+        "size": 4,
+        "path": "somewhere",
+    }
+    assert example.done == [("create", {**PROPS, "size": 4})]
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ({}, []),
+        ({"size": 4}, []),
+        ({"note": "y", "__provider": "another"}, []),
+        ({"cluster": {"name": "c", "endpoints": ["a", "b"]}}, []),
+        ({"cluster": {"name": "d", "endpoints": ["a"]}}, ["cluster.name"]),
+        ({"cluster": {"endpoints": ["a"]}}, ["cluster.name"]),
+        ({"size": 5}, ["size"]),
+        ({"new": 1}, ["new"]),
+        ({"new": None}, []),  # the engine drops what is null
+    ],
+)
+def test_what_is_compared(change: dict[str, Any], changed: list[str]) -> None:
+    example = Example()
+    found = example.diff("n1", {**PROPS, "__provider": "pickled"}, PROPS | change)
+    assert found.changes is bool(changed)
+    assert found.replaces == []
+    assert example.done == ([("require", changed)] if changed else [])
+
+
+def test_a_change_is_refused_updated_and_deleted() -> None:
+    example = Example()
+    with pytest.raises(ValueError, match="smaller"):
+        example.diff("n1", PROPS, PROPS | {"size": 3.0})
+    assert example.update("n1", PROPS, PROPS | {"size": 5.0}).outs == {
+        "node": "n1",
+        "cluster": PROPS["cluster"],
+        "size": 5,
+    }
+    example.delete("n1", {**PROPS, "__provider": "pickled"})
+    assert example.done == [("update", ["size"]), ("delete", {**PROPS, "size": 4})]
+
+
+def test_whole_numbers_are_integers_again_and_others_stay() -> None:
+    assert plain({"a": 1.0, "b": [2.0, {"c": 2.5}], "__provider": ""}) == {
+        "a": 1,
+        "b": [2, {"c": 2.5}],
+    }
+    assert isinstance(plain({"a": 1.0})["a"], int)

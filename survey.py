@@ -6,7 +6,7 @@ we look ourselves, with one request for all guests, in every preview and every `
 never asks.
 
 The same list tells which of our machines are gone; those that run are asked whether they wait for a
-machine config. What is seen is handed on (``components/node_birth.py``).
+machine config. What is seen is handed on (``lifecycle/node.py``).
 
 A guest is ours when it bears our tag, or when the engine has it in its state: for a guest without
 the tag we leave a hook that refuses, and which the engine runs only for what is not in its state.
@@ -26,9 +26,9 @@ import pulumi
 import proxmox_api
 from components import node_limits
 from components.machines import pool_comment
-from components.node_birth import Seen
 from components.restore import Restore, plan
 from guests import Guest, SurveyError, list_guests, refusal, strangers
+from lifecycle.node import MachineState
 from settings import Node, Problem, Role, Settings, SettingsError
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
@@ -62,13 +62,14 @@ class Guard:
     """
     restore: Restore | None = None
     """What a castle is restored from, if it is."""
-    seen: Mapping[str, Seen] = field(default_factory=dict)
-    """By node name: what is not as it should be with its machine (``components/node_birth.py``)."""
+    machine_states: dict[str, MachineState] = field(default_factory=dict)
+    """By node name: the state of its machine. A hook sets it to ``created`` if the engine creates
+    the machine in this run."""
 
     @property
     def cluster(self) -> dict[str, Any]:
         """What the cluster's arguments take of it."""
-        return {"seen": self.seen, "restore": self.restore}
+        return {"machine_states": self.machine_states, "restore": self.restore}
 
 
 def look(settings: Settings) -> Guard:
@@ -95,11 +96,12 @@ def look(settings: Settings) -> Guard:
     _refuse_to_make_anew(taken, guests, settings)
     messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
     born = any(settings.owner in guest.tags for guest in guests)
+    states = look_at_machines(guests, settings.machines)
     return Guard(
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
-        machines=_of_machines(messages, settings.machines if born else ()),
+        machines=_of_machines(messages, settings.machines if born else (), states),
         restore=plan(settings, living=born),
-        seen=look_at_machines(guests, settings.machines),
+        machine_states=states,
     )
 
 
@@ -132,7 +134,7 @@ def _refuse_to_make_anew(
         raise pulumi.RunError("\n".join(refusals))
 
 
-def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, Seen]:
+def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
     """By node: what is not as it should be with its machine; on the first day all are ``gone``.
 
     All are asked at the same time. One that is silent costs two seconds, and one that was switched
@@ -140,7 +142,7 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
     """
     by_id = {guest.vm_id: guest for guest in guests}
 
-    def seen(node: Node) -> Seen:
+    def seen(node: Node) -> MachineState:
         guest = by_id.get(node.vm_id)
         if guest is None:
             return "gone"
@@ -164,15 +166,30 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
 
 
 def _of_machines(
-    messages: Mapping[str, str], living: Sequence[Node]
+    messages: Mapping[str, str], living: Sequence[Node], states: dict[str, MachineState]
 ) -> dict[str, pulumi.ResourceHookBinding]:
     """By node name: the hooks of its machine; those of a new castle ask only for its place."""
     hooks = {name: _refuse(name, message) for name, message in messages.items()}
     if living:
         stays = pulumi.ResourceHook("machine-stays-what-it-is", _refuse_change, IN_PREVIEWS_TOO)
+        created = _remember_creation(states)
         for node in living:
-            hooks.setdefault(node.name, pulumi.ResourceHookBinding()).before_update = [stays]
+            binding = hooks.setdefault(node.name, pulumi.ResourceHookBinding())
+            binding.before_update = [stays]
+            binding.after_create = [created]
     return hooks
+
+
+def _remember_creation(states: dict[str, MachineState]) -> pulumi.ResourceHook:
+    """A hook that notes that the engine has created a machine in this run.
+
+    A machine that is replaced has the VM id of the one before: nothing else tells them apart.
+    """
+
+    def remember(args: pulumi.ResourceHookArgs) -> None:
+        states[(args.new_inputs or {})["name"]] = "created"
+
+    return pulumi.ResourceHook("machine-is-created", remember)
 
 
 def _refuse_change(args: pulumi.ResourceHookArgs) -> None:

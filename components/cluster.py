@@ -1,8 +1,9 @@
-"""Talos: secrets, upkeep, machine configs, bootstrap, the health gate, kubeconfig and talosconfig.
+"""Talos: secrets, nodes, machine configs, bootstrap, readiness, kubeconfig and talosconfig.
 
-Leaves out everything that runs on Kubernetes, and how upkeep is done (``upkeep``). One
+A node has three resources: its VM, its ``NodeLifecycle`` and its ``ConfigurationApply``. One
 configuration is rendered for each role; what differs between nodes are patches of the node's own
-``ConfigurationApply``, so that a node costs no invoke.
+``ConfigurationApply``, so that a node needs no invoke. Leaves out everything that runs on
+Kubernetes, and the operations on running nodes (``lifecycle``, ``upkeep``).
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ import yaml
 from components import credentials
 from components.bootstrap import Bootstrap
 from components.cluster_args import TalosClusterArgs
-from components.config_rollout import ConfigRollout
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
 from components.machine_config import node_patches, role_patch
-from components.node_birth import NodeBirth
-from components.node_life import NodeLife
-from components.node_ready import NodeReady
+from lifecycle.node import MachineState, NodeLifecycle, NodeLifecycleArgs
+from lifecycle.readiness import ClusterReadiness, ClusterReadinessArgs
 from settings import Node, Role
 
 __all__ = ["TalosCluster", "TalosClusterArgs"]
@@ -45,8 +44,8 @@ class TalosCluster(pulumi.ComponentResource):
     identity: talos.machine.Secrets
     """What the cluster is: it goes only when the whole castle goes. All that lives in the cluster
     is ``deleted_with`` it, so that a dying cluster is never asked for permission."""
-    ready: Sequence[NodeReady]
-    """The health gate: one resource a node, there once the node is ready in Kubernetes."""
+    ready: ClusterReadiness
+    """Exists once all nodes are ready in Kubernetes."""
 
     def __init__(
         self, name: str, args: TalosClusterArgs, opts: pulumi.ResourceOptions | None = None
@@ -64,52 +63,46 @@ class TalosCluster(pulumi.ComponentResource):
                 import_=args.restore.import_id() if args.restore else None,
             ),
         )
-        self._client = pulumi.Output.secret(
-            secrets.machine_secrets.apply(lambda it: credentials.own(it.certs))
+        issued = secrets.machine_secrets.apply(
+            lambda it: (
+                credentials.own(it.certs),
+                credentials.given(it.certs, args.cluster_name, self.endpoint),
+            )
         )
-        given = secrets.machine_secrets.apply(
-            lambda it: credentials.given(it.certs, args.cluster_name, self.endpoint)
-        )
+        given = issued.apply(lambda it: it[1])
+        self._client = pulumi.Output.secret(issued.apply(lambda it: it[0]))
         configurations = {
             role: self._configuration(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
         }
-        births = {
-            node.name: NodeBirth(
-                f"{name}-{node.name}-birth",
-                node=node,
-                upkeep=args.upkeep,
-                seen=args.seen.get(node.name, ""),
-                machine=args.machines[node.name],
-                credentials=self._client,
-                access=given.access,
-                parent=self,
+        patches = {node.name: node_patches(node, args) for node in args.nodes}
+        nodes, upgraded = self._nodes(name, args, configurations, patches, issued)
+        client = self._client.apply(lambda it: talos.machine.ClientConfigurationArgs(**vars(it)))
+        applied = {
+            node.name: talos.machine.ConfigurationApply(
+                f"{name}-{node.name}-config",
+                node=str(node.address),
+                endpoint=str(node.address),
+                client_configuration=client,
+                machine_configuration_input=configurations[node.role],
+                config_patches=patches[node.name],
+                # All nodes get theirs at once: what needs a reboot has been rolled out before.
+                apply_mode="no_reboot",
+                timeouts=_TIMEOUTS,
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[args.machines[node.name], nodes[node.name], upgraded],
+                    # A new machine gets its config again, and the config goes with its machine.
+                    deleted_with=args.machines[node.name],
+                    replacement_trigger=nodes[node.name].generation,
+                    replace_with=[args.machines[node.name]],
+                ),
             )
             for node in args.nodes
         }
-        changed: pulumi.Resource = self._upkeep(name, args, secrets)
-        applied = {}
-        for node in args.nodes:
-            configuration, patches = configurations[node.role], node_patches(node, args)
-            birth, machine = births[node.name], args.machines[node.name]
-            changed = ConfigRollout(
-                f"{name}-{node.name}-rollout",
-                node=node,
-                upkeep=args.upkeep,
-                configuration=configuration,
-                patches=patches,
-                credentials=self._client,
-                opts=_of_birth(self, birth, machine, [changed]),
-            )
-            applied[node.name] = self._apply(
-                f"{name}-{node.name}-config",
-                node,
-                configuration,
-                patches,
-                _of_birth(self, birth, machine, [changed]),
-            )
         control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
         first = control_planes[0]
+        is_lone = len(control_planes) == 1
         bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
@@ -119,28 +112,23 @@ class TalosCluster(pulumi.ComponentResource):
                 parent=self,
                 depends_on=[applied[first.name]],
                 # A lone control plane takes etcd with it; any other joins the etcd of the rest.
-                replace_with=[] if len(control_planes) > 1 else [args.machines[first.name]],
-                replacement_trigger=None if len(control_planes) > 1 else births[first.name].births,
+                replace_with=[args.machines[first.name]] if is_lone else [],
+                replacement_trigger=nodes[first.name].generation if is_lone else None,
             ),
         )
-        self.ready = [
-            NodeReady(
-                f"{name}-{node.name}-ready",
-                node=node.name,
-                address=str(node.address),
-                control_plane=node.role is Role.CONTROL_PLANE,
+        self.ready = ClusterReadiness(
+            f"{name}-readiness",
+            ClusterReadinessArgs(
+                nodes=args.nodes,
+                generations={node: it.generation for node, it in nodes.items()},
                 endpoint=self.endpoint,
                 restored=args.restore is not None,
-                credentials=given.kubernetes,
-                opts=_of_birth(
-                    self,
-                    births[node.name],
-                    args.machines[node.name],
-                    [applied[node.name], bootstrap],
-                ),
-            )
-            for node in args.nodes
-        ]
+                credentials=pulumi.Output.secret(issued.apply(lambda it: vars(it[1].kubernetes))),
+            ),
+            pulumi.ResourceOptions(
+                parent=self, depends_on=[*applied.values(), bootstrap], deleted_with=secrets
+            ),
+        )
         self.kubeconfig = pulumi.Output.secret(given.kubeconfig)
         self.access = pulumi.Output.secret(given.access)
         self.talosconfig = pulumi.Output.secret(
@@ -162,11 +150,11 @@ class TalosCluster(pulumi.ComponentResource):
     def gate(self) -> pulumi.ResourceOptions:
         """Options of the Kubernetes provider: nothing uses it before every node is ready.
 
-        It waits for ``ready`` and takes the kubeconfig beside it: through the gate the kubeconfig
-        would go unknown with every new node, and all behind it would preview as changed.
+        It depends on ``ready``, but the kubeconfig does not pass through it: the kubeconfig would
+        become unknown with every new node, and everything in the cluster would preview as changed.
         """
         return pulumi.ResourceOptions(
-            depends_on=self.ready,
+            depends_on=[self.ready],
             deleted_with=self.identity,
             # Of its birth: it must not matter whether a restored castle keeps the setting.
             ignore_changes=["enablePatchForce"],
@@ -195,49 +183,71 @@ class TalosCluster(pulumi.ComponentResource):
             transformations=[restore.over_old_releases(self.kubeconfig)] if restore else None,
         )
 
-    def _upkeep(
-        self, name: str, args: TalosClusterArgs, secrets: talos.machine.Secrets
-    ) -> KubernetesVersion:
-        """What a living cluster goes through, in this order: a snapshot of etcd, the nodes one
-        by one, control planes first, and Kubernetes. The configs come after it."""
-        upkeep, client = args.upkeep, self._client
+    def _nodes(
+        self,
+        name: str,
+        args: TalosClusterArgs,
+        configurations: Mapping[Role, pulumi.Output[str]],
+        patches: Mapping[str, Sequence[pulumi.Input[str]]],
+        issued: pulumi.Output[Any],
+    ) -> tuple[dict[str, NodeLifecycle], KubernetesVersion]:
+        """What a running cluster goes through, in this order: a snapshot of etcd, the nodes one by
+        one, control planes first, and the upgrade of Kubernetes."""
+        context = args.context
+        token = args.proxmox_token
+        node_credentials: pulumi.Output[Mapping[str, str]] = issued.apply(
+            lambda it: pulumi.Output.secret(
+                {**vars(it[0]), "access": it[1].access, "proxmox_token": token}
+            )
+        )
         before: pulumi.Resource = EtcdSnapshot(
             f"{name}-etcd-snapshot",
-            cluster=upkeep.cluster,
+            cluster=context.cluster,
             talos=args.talos_version,
             kubernetes=args.kubernetes_version,
             installer=args.installer,
-            control_planes=upkeep.control_planes,
-            age_recipient=upkeep.age_recipient,
-            return_s=upkeep.return_s,
-            credentials=client,
-            identity=secrets,
+            control_planes=context.control_planes,
+            age_recipient=context.age_recipient,
+            return_s=context.return_s,
+            credentials=self._client,
+            identity=self.identity,
             parent=self,
         )
+        found = {}
         for node in args.nodes:
-            before = NodeLife(
-                f"{name}-{node.name}-life",
-                node=node,
-                upkeep=upkeep,
-                datastore=args.datastore,
-                installer=args.installer,
-                credentials=client,
-                after=[args.machines[node.name], before],
-                identity=secrets,
-                parent=self,
+            before = found[node.name] = NodeLifecycle(
+                f"{name}-{node.name}",
+                NodeLifecycleArgs(
+                    node=node,
+                    datastore=args.datastore,
+                    context=context,
+                    installer=args.installer,
+                    configuration=configurations[node.role],
+                    patches=patches[node.name],
+                    machine_state=_state_of(node, args),
+                    credentials=node_credentials,
+                ),
+                # Not deleted_with its machine: a node that leaves is removed from the cluster, and
+                # a replaced machine must not start its generations again.
+                pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[args.machines[node.name], before],
+                    deleted_with=self.identity,
+                ),
             )
-        return KubernetesVersion(
+        upgraded = KubernetesVersion(
             f"{name}-kubernetes",
-            cluster=upkeep.cluster,
+            cluster=context.cluster,
             talos=args.talos_version,
             kubernetes=args.kubernetes_version,
-            control_planes=upkeep.control_planes,
-            return_s=upkeep.return_s,
-            credentials=client,
+            control_planes=context.control_planes,
+            return_s=context.return_s,
+            credentials=self._client,
             after=[before],
-            identity=secrets,
+            identity=self.identity,
             parent=self,
         )
+        return found, upgraded
 
     def _configuration(
         self, role: Role, args: TalosClusterArgs, secrets: talos.machine.Secrets
@@ -260,48 +270,21 @@ class TalosCluster(pulumi.ComponentResource):
         )
         return pulumi.Output.secret(configuration.machine_configuration)
 
-    def _apply(
-        self,
-        name: str,
-        node: Node,
-        configuration: pulumi.Output[str],
-        patches: Sequence[pulumi.Input[str]],
-        opts: pulumi.ResourceOptions,
-    ) -> talos.machine.ConfigurationApply:
-        """Send a node its config.
 
-        Never with a reboot: all nodes get theirs at once. What needs one has been rolled out.
-        """
-        return talos.machine.ConfigurationApply(
-            name,
-            node=str(node.address),
-            endpoint=str(node.address),
-            client_configuration=self._client.apply(
-                lambda it: talos.machine.ClientConfigurationArgs(**vars(it))
-            ),
-            machine_configuration_input=configuration,
-            config_patches=patches,
-            apply_mode="no_reboot",
-            # Every field: a part of them makes the bridge fail after the call (pulumi-talos#252).
-            timeouts=talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m"),
-            opts=opts,
-        )
+_TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
+"""Every field: with a part of them the bridge fails after the call (pulumi-talos#252)."""
 
 
-def _of_birth(
-    parent: pulumi.Resource,
-    birth: NodeBirth,
-    machine: pulumi.Resource,
-    after: Sequence[pulumi.Resource],
-) -> pulumi.ResourceOptions:
-    """Options of what a node is given once: made anew for each birth, it goes with the machine."""
-    return pulumi.ResourceOptions(
-        parent=parent,
-        depends_on=[machine, birth, *after],
-        deleted_with=machine,
-        replacement_trigger=birth.births,
-        replace_with=[machine],
+def _state_of(node: Node, args: TalosClusterArgs) -> pulumi.Output[MachineState]:
+    """The state of a node's machine, once the engine has created or updated it in this run.
+
+    Creating a machine changes ``args.machine_states`` (``survey.py``). In a preview of that the
+    machine's id is unknown, and so is its state.
+    """
+    found: pulumi.Output[MachineState] = args.machines[node.name].id.apply(
+        lambda _: args.machine_states.get(node.name, "")
     )
+    return found
 
 
 def _typed_secrets(secrets: Any) -> talos.machine.MachineSecretsArgs:

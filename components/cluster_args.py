@@ -8,9 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pulumi
 
-from components.node_birth import Seen
-from components.node_life import Upkeep
 from components.restore import Restore
+from lifecycle.node import MachineState, OperationContext
 from settings import Node, Settings
 
 
@@ -48,10 +47,12 @@ class TalosClusterArgs:
     """By registry: where its images are looked for first."""
     secret_patches: bool
     """Whether the nodes' own patches hold something that is encrypted in the stack file."""
-    seen: Mapping[str, Seen]
-    """By node: what is not as it should be with its machine; see ``node_birth.py``."""
-    upkeep: Upkeep
-    """What it takes to change nodes that live."""
+    machine_states: Mapping[str, MachineState]
+    """By node: the state of its machine. It changes while the engine creates machines."""
+    context: OperationContext
+    """What operations on running nodes need to know of the cluster."""
+    proxmox_token: str
+    """Proxmox' API token (secret)."""
 
     @classmethod
     def of(
@@ -59,7 +60,7 @@ class TalosClusterArgs:
         settings: Settings,
         installer: pulumi.Input[str],
         machines: Mapping[str, pulumi.CustomResource],
-        seen: Mapping[str, Seen],
+        machine_states: Mapping[str, MachineState],
         restore: Restore | None,
     ) -> TalosClusterArgs:
         """The cluster that a stack asks for."""
@@ -79,6 +80,7 @@ class TalosClusterArgs:
             ntp=settings.cluster.ntp,
             registry_mirrors=settings.cluster.registry_mirrors,
             secret_patches="nodes" in settings.encrypted,
-            seen=seen,
-            upkeep=Upkeep.of(settings),
+            machine_states=machine_states,
+            context=OperationContext.from_settings(settings),
+            proxmox_token=settings.proxmoxve.api_token.get_secret_value(),
         )

@@ -17,14 +17,12 @@ from pulumi import dynamic
 
 PROVIDERS: dict[str, str] = {
     "Bootstrap": "components.bootstrap:BootstrapProvider",
-    "ConfigRollout": "components.config_rollout:ConfigRolloutProvider",
+    "ClusterReadiness": "lifecycle.readiness:ClusterReadinessProvider",
     "EtcdSnapshot": "components.etcd_snapshot:EtcdSnapshotProvider",
     "FluxReady": "components.flux_ready:FluxReadyProvider",
     "FluxUninstall": "components.flux_uninstall:FluxUninstallProvider",
     "KubernetesVersion": "components.kubernetes_version:KubernetesVersionProvider",
-    "NodeBirth": "components.node_birth:NodeBirthProvider",
-    "NodeLife": "components.node_life:NodeLifeProvider",
-    "NodeReady": "components.node_ready:NodeReadyProvider",
+    "NodeLifecycle": "lifecycle.node:NodeLifecycleProvider",
     "RetainedDisk": "components.kept_disk:KeptDiskProvider",
 }
 """By short name, which is frozen: the module and class of a provider, imported when needed."""
@@ -53,7 +51,7 @@ class Provider(dynamic.ResourceProvider):
 
     name: ClassVar[str]
     """Short name in ``PROVIDERS``."""
-    id_input: ClassVar[str]
+    id_input: ClassVar[str] = ""
     """The input whose value becomes the id of the resource."""
     compared: ClassVar[Sequence[str] | None] = None
     """The inputs whose change is a change of the resource; ``None`` compares all inputs."""
@@ -69,11 +67,15 @@ class Provider(dynamic.ResourceProvider):
 
     # What a subclass overrides ----------------------------------------------------------------
 
+    def id_of(self, props: Mapping[str, Any]) -> str:
+        """The id of the resource."""
+        return str(props[self.id_input])
+
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any] | None:
         """Create the resource; returns outputs beside the kept inputs."""
 
-    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Apply the change."""
+    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
+        """Apply the change; returns outputs that differ from the kept inputs."""
 
     def on_delete(self, props: dict[str, Any]) -> None:
         """Delete the resource."""
@@ -96,9 +98,7 @@ class Provider(dynamic.ResourceProvider):
         """Create the resource."""
         props = plain(props)
         more = self.on_create(props)
-        return dynamic.CreateResult(
-            str(props[self.id_input]), {**self._outputs(props), **(more or {})}
-        )
+        return dynamic.CreateResult(self.id_of(props), {**self._outputs(props), **(more or {})})
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
         """Tell whether a compared input changes; never replaces the resource."""
@@ -112,8 +112,8 @@ class Provider(dynamic.ResourceProvider):
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         """Apply the change."""
         olds, news = plain(olds), plain(news)
-        self.on_update(olds, news)
-        return dynamic.UpdateResult(self._outputs(news))
+        more = self.on_update(olds, news)
+        return dynamic.UpdateResult({**self._outputs(news), **(more or {})})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Delete the resource."""

@@ -100,15 +100,13 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "talos:machine/secrets:Secrets": _secrets,
     "talos:machine/configurationApply:ConfigurationApply": _named("node"),
     "pulumi-python:dynamic/ephemeral-castle:Bootstrap": _named("node"),
-    "pulumi-python:dynamic/ephemeral-castle:ConfigRollout": _named("node"),
     "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot": _named("cluster"),
     "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion": _named("cluster"),
-    "pulumi-python:dynamic/ephemeral-castle:NodeBirth": lambda _, inputs: (
-        inputs["node"],
-        {"births": 1},
+    "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness": _named("endpoint"),
+    "pulumi-python:dynamic/ephemeral-castle:NodeLifecycle": lambda _, inputs: (
+        str(inputs["node"]["name"]),
+        {"generation": 1},
     ),
-    "pulumi-python:dynamic/ephemeral-castle:NodeLife": _named("node"),
-    "pulumi-python:dynamic/ephemeral-castle:NodeReady": _named("node"),
     "pulumi-python:dynamic/ephemeral-castle:FluxReady": _named("part"),
     "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _named("namespace"),
 }

@@ -19,14 +19,13 @@ from unittest import mock
 from pulumi import dynamic
 
 from components.bootstrap import BootstrapProvider
-from components.config_rollout import ConfigRolloutProvider
 from components.etcd_snapshot import EtcdSnapshotProvider
 from components.flux_ready import FluxReadyProvider
 from components.flux_uninstall import FluxUninstallProvider
 from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
-from components.node_life import NodeLifeProvider
-from components.node_ready import NodeReadyProvider
+from lifecycle.node import NodeLifecycleProvider
+from lifecycle.readiness import ClusterReadinessProvider
 from rehearsal import deeds, kinds, rules
 from rehearsal.record import Resource, needs
 from rehearsal.run import PROGRAM, Rehearsal, offline, rehearse
@@ -39,14 +38,13 @@ What = Literal["create", "update", "replace", "delete"]
 
 DYNAMIC: dict[str, dynamic.ResourceProvider] = {
     kinds.BOOTSTRAP: BootstrapProvider(),
-    kinds.ROLLOUT: ConfigRolloutProvider(),
     kinds.SNAPSHOT: EtcdSnapshotProvider(),
     kinds.FLUX_READY: FluxReadyProvider(),
     kinds.UNINSTALL: FluxUninstallProvider(),
     deeds.KEPT_DISK: KeptDiskProvider(),
     kinds.KUBERNETES_VERSION: KubernetesVersionProvider(),
-    kinds.LIFE: NodeLifeProvider(),
-    kinds.READY: NodeReadyProvider(),
+    kinds.NODE: NodeLifecycleProvider(),
+    kinds.READY: ClusterReadinessProvider(),
 }
 """Who tells whether a dynamic resource changes."""
 
@@ -148,9 +146,6 @@ def _told(
     inputs = _differing(old, new)
     if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
         return "replace", inputs
-    if new.type == kinds.BIRTH:
-        # It asks Proxmox what is there, which nobody does here: only another machine counts.
-        return ("update", inputs) if "machine" in inputs else None
     if new.type in DYNAMIC:
         return _asked(old, new, inputs, problems)
     if not inputs:
@@ -166,16 +161,31 @@ def _asked(
     # No tool is needed here: whether talosctl is on PATH is the preview's to say.
     with mock.patch("upkeep.talosctl.require"), offline():
         try:
-            said = DYNAMIC[new.type].diff(new.id, reveal(old.inputs), reveal(new.inputs))
+            olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
+            said = DYNAMIC[new.type].diff(new.id, olds, news)
         except UpkeepError as refusal:
             text = str(refusal).removesuffix(" Nothing has been touched.")
-            # A node's life says again what the snapshot before it has said for all.
+            # A node says again what the snapshot before it has said for all.
             if not any(text in it.message for it in problems):
                 problems.append(rules.Finding("steps there are", new.name, text, ""))
             return None
     if not said.changes:
         return None
     return ("replace" if said.replaces else "update"), inputs
+
+
+def _with_generations(
+    olds: dict[str, Any], news: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inputs of a node with the generation that its ``check`` would count.
+
+    It asks Proxmox what is there, and a rehearsal asks nobody: only another VM counts here.
+    """
+    if "machine_state" not in news:
+        return olds, news
+    replaced = deeds.is_another_vm(olds, news)
+    state = "created" if replaced else ""
+    return olds | {"generation": 1}, news | {"generation": 1 + replaced, "machine_state": state}
 
 
 def _differing(old: Resource, new: Resource) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from components.node_life import DISKS, HARDWARE, TALOS
+from lifecycle.node import HARDWARE, UPGRADE
 from rehearsal import kinds, timeline
 from rehearsal.record import Castle, Resource
 from rehearsal.values import reveal
@@ -20,7 +21,12 @@ RESTART = 20
 """Seconds for which a program of a control plane begins anew."""
 _SNAPSHOT, _LEAVE, _KUBERNETES, _WRITE, _REMOVE = 10, 120, 40, 3, 10
 
-_UNITS = {"memory_mib": "MiB memory", "cores": "cores"} | dict.fromkeys(DISKS, "GiB disk")
+_UNITS = {
+    "memory_mib": "MiB memory",
+    "cores": "cores",
+    "os_disk_gib": "GiB disk",
+    "data_disk_gib": "GiB disk",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,55 +51,73 @@ def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Deed:
         return Deed(says="is forgotten, and stays where it is")
     if what == "delete":
         return (
-            _leave(new) if new.type == kinds.LIFE else Deed(says="is taken away", seconds=_REMOVE)
+            _leave(new) if new.type == kinds.NODE else Deed(says="is taken away", seconds=_REMOVE)
         )
     words = {"create": "is made", "replace": "is made anew", "update": "is changed in place"}
     return Deed(says=words[what], seconds=timeline.seconds(new), node=_node(new))
 
 
+def is_another_vm(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
+    """Whether a node gets another VM: nothing else replaces one between two stack files."""
+    return bool(olds["node"]["vm_id"] != news["node"]["vm_id"])
+
+
 def _node(resource: Resource) -> str:
-    named = resource.plain("node") or resource.plain("name") or ""
-    return str(named) if resource.type in (kinds.MACHINE, kinds.LIFE, kinds.ROLLOUT) else ""
+    if resource.type == kinds.NODE:
+        return str(resource.plain("node")["name"])
+    return str(resource.plain("name") or "") if resource.type == kinds.MACHINE else ""
 
 
-def _life(old: Resource, new: Resource, castle: Castle) -> Deed:
-    node = _node(new)
-    upgraded = any(old.plain(key) != new.plain(key) for key in TALOS)
-    grown = [key for key in HARDWARE if old.plain(key) != new.plain(key)]
-    if not upgraded and not grown:
-        return Deed(says="is written down", node=node)
+def _update_node(old: Resource, new: Resource, castle: Castle) -> Deed:
+    node, (olds, news) = _node(new), (reveal(dict(it.inputs)) for it in (old, new))
+    if is_another_vm(olds, news):
+        return Deed(says="the cluster forgets the machine that it was", node=node)
+    upgraded = any(_entry(olds, key) != _entry(news, key) for key in UPGRADE)
+    grown = [key for key in HARDWARE if _entry(olds, key) != _entry(news, key)]
+    sides = olds["patches"], news["patches"]
+    reconfigured = config_change.needs_reboot(*sides)
+    programs = config_change.restarted(*sides, control_plane=news["node"]["control_plane"])
+    if not upgraded and not grown and not reconfigured:
+        return _restart(node, programs)
     turn = ["drained"]
     if upgraded:
-        was, to = old.plain("talos"), new.plain("talos")
+        was, to = olds["cluster"]["talos"], news["cluster"]["talos"]
         turn.append(f"upgraded from Talos {was} to {to}" if was != to else "given the new image")
-        turn.append("rebooted")
+    if reconfigured or programs:
+        turn.append("given its new machine config")
     if grown:
-        sizes = (f"{old.plain(key)} → {new.plain(key)} {_UNITS[key]}" for key in grown)
+        sizes = (
+            f"{_entry(olds, key)} → {_entry(news, key)} {_UNITS[key.partition('.')[2]]}"
+            for key in grown
+        )
         turn.append(f"power-cycled ({', '.join(sizes)})")
-    away = BOOT * (upgraded + bool(grown))
+    else:
+        turn.append("rebooted")
     return Deed(
         says=f"is {', '.join(turn)}, awaited",
-        seconds=DRAIN + INSTALL * upgraded + away,
+        seconds=DRAIN + INSTALL * upgraded + BOOT,
         node=node,
         drains=True,
-        away_s=away,
+        away_s=BOOT,
     )
 
 
-def _rollout(old: Resource, new: Resource, castle: Castle) -> Deed:
-    node, sides = _node(new), [reveal(dict(it.inputs)) for it in (old, new)]
-    if config_change.needs_reboot(*sides):
-        return Deed(
-            says="is drained, rebooted with its new machine config, awaited",
-            seconds=DRAIN + BOOT,
-            node=node,
-            drains=True,
-            away_s=BOOT,
-        )
-    programs = ", ".join(config_change.restarted(*sides))
-    says = f"restarts {programs}, awaited"
+def _restart(node: str, programs: Sequence[str]) -> Deed:
+    if not programs:
+        return Deed(says="is written down", node=node)
+    says = f"restarts {', '.join(programs)}, awaited"
     api = RESTART if "kube-apiserver" in programs else 0
     return Deed(says=says, seconds=RESTART, node=node, away_s=api)
+
+
+def _entry(props: Mapping[str, Any], key: str) -> Any:
+    """An input by its name; ``group.key`` names one entry of a group."""
+    group, _, name = key.partition(".")
+    return props[group].get(name) if name else props.get(group)
+
+
+def _readiness(old: Resource, new: Resource, castle: Castle) -> Deed:
+    return Deed(says="new nodes are awaited", seconds=timeline.seconds(new))
 
 
 def _snapshot(old: Resource, new: Resource, castle: Castle) -> Deed:
@@ -103,7 +127,7 @@ def _snapshot(old: Resource, new: Resource, castle: Castle) -> Deed:
 def _kubernetes(old: Resource, new: Resource, castle: Castle) -> Deed:
     was, to = old.plain("kubernetes"), new.plain("kubernetes")
     says = f"Kubernetes goes from {was} to {to}, node by node"
-    return Deed(says=says, seconds=_KUBERNETES * len(list(castle.of_type(kinds.LIFE))))
+    return Deed(says=says, seconds=_KUBERNETES * len(list(castle.of_type(kinds.NODE))))
 
 
 def _config(old: Resource, new: Resource, castle: Castle) -> Deed:
@@ -119,7 +143,7 @@ def _machine(old: Resource, new: Resource, castle: Castle) -> Deed:
 
 def _leave(life: Resource) -> Deed:
     turn = ["pods leave it", "Longhorn moves its replicas away"]
-    if life.plain("control_plane"):
+    if life.plain("node")["control_plane"]:
         turn.append("it leaves etcd")
     return Deed(
         says=f"{', '.join(turn)}, it leaves Kubernetes",
@@ -130,8 +154,8 @@ def _leave(life: Resource) -> Deed:
 
 
 _UPDATES: dict[str, Callable[[Resource, Resource, Castle], Deed]] = {
-    kinds.LIFE: _life,
-    kinds.ROLLOUT: _rollout,
+    kinds.NODE: _update_node,
+    kinds.READY: _readiness,
     kinds.SNAPSHOT: _snapshot,
     kinds.KUBERNETES_VERSION: _kubernetes,
     kinds.APPLY: _config,

@@ -11,7 +11,7 @@ _SECONDS = {
     "proxmoxve:index/vmLegacy:VmLegacy": 40,
     "talos:machine/configurationApply:ConfigurationApply": 20,
     "pulumi-python:dynamic/ephemeral-castle:Bootstrap": 15,
-    "pulumi-python:dynamic/ephemeral-castle:NodeReady": 120,
+    "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness": 120,
     "kubernetes:core/v1:Namespace": 1,
     "kubernetes:core/v1:PersistentVolumeClaim": 20,
     "kubernetes:core/v1:Service": 10,

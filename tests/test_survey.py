@@ -227,7 +227,7 @@ def test_an_answer_that_is_cut_off_is_an_error(proxmox: Proxmox) -> None:
 class Hook:
     """A resource hook, without the engine that it is registered with."""
 
-    def __init__(self, name: str, callback: Any, opts: Any) -> None:
+    def __init__(self, name: str, callback: Any, opts: Any = None) -> None:
         self.name, self.callback, self.opts = name, callback, opts
 
 
@@ -266,7 +266,7 @@ def refused(binding: pulumi.ResourceHookBinding | None) -> str:
 def test_with_nothing_in_the_way_nothing_is_hooked(
     monkeypatch: pytest.MonkeyPatch, preview: bool
 ) -> None:
-    assert look(monkeypatch, [], preview) == Guard(seen=dict.fromkeys(NAMES, "gone"))
+    assert look(monkeypatch, [], preview) == Guard(machine_states=dict.fromkeys(NAMES, "gone"))
 
 
 def test_a_preview_goes_on_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +344,22 @@ def test_a_machine_that_lives_is_not_touched_for_what_it_cannot_become(
             hook.callback(args)
     else:
         hook.callback(args)
+
+
+def test_a_machine_that_the_engine_creates_in_this_run_is_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is replaced has the same VM id: only the engine knows that it is another machine."""
+    guard = look(monkeypatch, [Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
+    (hook,) = guard.machines["castle-worker-1"].after_create or []
+    assert isinstance(hook, Hook) and not (hook.opts and hook.opts.on_dry_run)
+    assert guard.machine_states["castle-worker-1"] == "off"
+    hook.callback(
+        pulumi.ResourceHookArgs(
+            urn="", id="", name="", type="", new_inputs=machine_of("castle-worker-1")
+        )
+    )
+    assert guard.machine_states["castle-worker-1"] == "created"
 
 
 def test_what_a_refresh_has_lost_of_a_machine_is_in_nobodys_way(
@@ -457,7 +473,7 @@ def test_machines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         Guest(8010, NAMES[1], "pve", "qemu", is_running=True, uptime_s=100),
         Guest(8011, NAMES[2], "pve", "qemu", ours),
     ]
-    found = look(monkeypatch, guests).seen
+    found = look(monkeypatch, guests).machine_states
     assert found == dict(zip(NAMES, ("", "blank", "off", "gone"), strict=True))
     assert sorted(limits) == [-380, 20]
 

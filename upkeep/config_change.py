@@ -5,7 +5,7 @@ It is told from the texts alone, for a preview; what is done in the end, Talos s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -34,23 +34,22 @@ PROGRAMS = {
 """Keys of ``cluster`` by the program of a control plane that they restart."""
 
 
-def takes_down(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
-    """Whether a node, or Kubernetes' programs on it, goes down for a change of its config.
+def takes_down(olds: Sequence[str], news: Sequence[str], *, control_plane: bool) -> bool:
+    """Whether a node, or a program of Kubernetes on it, goes down for a change of its config.
 
-    Both have a role's ``configuration`` and the node's ``patches``, as texts. A configuration that
-    is not known yet counts as the old one.
+    Both sides are texts: patches, or whole configs.
     """
-    return needs_reboot(olds, news) or bool(restarted(olds, news))
+    return needs_reboot(olds, news) or bool(restarted(olds, news, control_plane=control_plane))
 
 
-def needs_reboot(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
+def needs_reboot(olds: Sequence[str], news: Sequence[str]) -> bool:
     """Whether Talos takes the change up by a reboot only."""
     return _parts(olds, news, _of_a_boot)
 
 
-def restarted(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
-    """Kubernetes' programs on a control plane that begin anew; a worker has none."""
-    if not news.get("control_plane"):
+def restarted(olds: Sequence[str], news: Sequence[str], *, control_plane: bool) -> list[str]:
+    """The programs of Kubernetes on a control plane that restart; a worker has none."""
+    if not control_plane:
         return []
     return [
         program
@@ -59,19 +58,13 @@ def restarted(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _parts(olds: Mapping[str, Any], news: Mapping[str, Any], part: Any) -> bool:
+def _parts(olds: Sequence[str], news: Sequence[str], part: Any) -> bool:
     """Whether a part of the config differs."""
-    known = isinstance(news.get("configuration"), str)
     sides = [
-        [found for text in _texts(props, known) for it in _documents(text) if (found := part(it))]
-        for props in (olds, news)
+        [found for text in texts for it in _documents(text) if (found := part(it))]
+        for texts in (olds, news)
     ]
     return sides[0] != sides[1]
-
-
-def _texts(props: Mapping[str, Any], known: bool) -> list[str]:
-    patches = [text for text in props.get("patches") or () if isinstance(text, str)]
-    return [props["configuration"], *patches] if known else patches
 
 
 def _documents(text: str) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from components import talos_call, wire
 from components.mutual_tls import context_of
 from upkeep.archive import Archive, ArchiveError, check, secrets_of
 from upkeep.errors import UpkeepError
+from upkeep.live_config import machine_config
 
 FOLDER = Path(__file__).resolve().parent.parent / ".state" / "etcd"
 """Where snapshots lie: git ignores it."""
@@ -34,13 +35,6 @@ FRESH = 3600
 SILENCE = 120
 """Seconds for which a machine may be silent while it makes a snapshot."""
 _SNAPSHOT = "/machine.MachineService/EtcdSnapshot"
-_GET = "/cosi.resource.State/Get"
-_CONFIG = ("config", "MachineConfigs.config.talos.dev", "v1alpha1")
-"""Namespace, type and id of the machine config (siderolabs/talos v1.13.9
-pkg/machinery/resources/config/machine_config.go)."""
-_YAML = (1, 2, 1, 1)
-"""Where its text is in the answer: resource, spec, proto_spec, yaml_marshalled (facts/providers.md
-C2)."""
 _BYTES = 2
 """Where a part of a stream has its bytes: common.Data."""
 
@@ -98,9 +92,7 @@ def _taken(credentials: Mapping[str, Any], address: str) -> Archive:
     parts = talos_call.stream(address, context_of(credentials), _SNAPSHOT, limit=SILENCE)
     snapshot = b"".join(wire.find(part, _BYTES) for part in parts)
     check(snapshot)
-    question = b"".join(wire.field(n, part.encode()) for n, part in enumerate(_CONFIG, start=1))
-    answer = talos_call.call(address, context_of(credentials), _GET, question)
-    config = next(yaml.safe_load_all(wire.find(answer, *_YAML)))
+    config = next(yaml.safe_load_all(machine_config(credentials, address)))
     image: str = config["cluster"]["apiServer"]["image"]
     return Archive(etcd=snapshot, secrets=secrets_of(config), kubernetes=image.rpartition(":")[2])
 

@@ -8,14 +8,12 @@ from itertools import pairwise
 
 from rehearsal.kinds import (
     APPLY,
-    BIRTH,
     FLUX_READY,
     KUBERNETES_VERSION,
-    LIFE,
     MACHINE,
+    NODE,
     PROVIDER,
     READY,
-    ROLLOUT,
     SECRET,
     SNAPSHOT,
     UNINSTALL,
@@ -48,13 +46,11 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
     wanted = {
         APPLY: ("machineConfigurationInput",),
         PROVIDER: ("kubeconfig",),
-        READY: ("client_key",),
+        READY: ("credentials",),
         UNINSTALL: ("kubeconfig",),
         FLUX_READY: ("kubeconfig",),
         SECRET: ("data", "stringData"),
-        LIFE: ("client_key", "proxmox_token"),
-        ROLLOUT: ("client_key", "configuration"),
-        BIRTH: ("access", "client_key", "proxmox_token"),
+        NODE: ("credentials", "configuration"),
         SNAPSHOT: ("client_key",),
         KUBERNETES_VERSION: ("client_key",),
         "pulumi:providers:proxmoxve": ("apiToken",),
@@ -72,20 +68,15 @@ def secrets_are_secret(castle: Castle) -> Iterator[tuple[str, str]]:
 def nodes_are_changed_one_at_a_time(castle: Castle) -> Iterator[tuple[str, str]]:
     """The engine takes in parallel what nothing orders, and two nodes down together may be etcd's
     end. A config that came before the upgrades would reach all nodes at once."""
-    lives = list(castle.of_type(LIFE))
-    for earlier, later in pairwise([*lives, *castle.of_type(ROLLOUT)]):
+    nodes = list(castle.of_type(NODE))
+    for earlier, later in pairwise(nodes):
         if earlier.urn not in castle.before(later):
             yield later.name, f"nothing orders it after {earlier.name}: both would go down together"
+    known = {node.plain("node")["address"] for node in nodes}
     for apply in castle.of_type(APPLY):
         if apply.plain("applyMode") != "no_reboot":
             yield apply.name, "the config would reboot its node together with the others"
-        if apply.plain("node") not in {
-            rollout.plain("address")
-            for rollout in castle.of_type(ROLLOUT)
-            if rollout.urn in castle.before(apply)
-        }:
-            yield apply.name, "the config would reach its node before its turn"
-        if not {life.urn for life in lives} <= castle.before(apply):
+        if apply.plain("node") not in known or not {it.urn for it in nodes} <= castle.before(apply):
             yield apply.name, "the config would reach its node before all nodes are upgraded"
     for machine in castle.of_type(MACHINE):
         if machine.plain("rebootAfterUpdate") is not False:

@@ -9,6 +9,7 @@ from rehearsal.kinds import (
     APPLY,
     BOOTSTRAP,
     FLUX_READY,
+    MACHINE,
     NAMESPACE,
     PROVIDER,
     READY,
@@ -27,11 +28,11 @@ def the_api_waits_for_every_node(castle: Castle) -> Iterator[tuple[str, str]]:
     applied = {apply.urn for apply in castle.of_type(APPLY, BOOTSTRAP)}
     for provider in castle.of_type(PROVIDER):
         if not gates <= set(provider.dependencies):
-            yield provider.name, "must depend on the gate of every node"
+            yield provider.name, "must depend on the readiness of the nodes"
         if provider.property_dependencies.get("kubeconfig") and gates & set(
             provider.property_dependencies["kubeconfig"]
         ):
-            yield provider.name, "its kubeconfig comes through the gate: it would go unknown"
+            yield provider.name, "its kubeconfig comes through the readiness: it would go unknown"
         if not provider.plain("upsertExistingObjects"):
             yield (
                 provider.name,
@@ -39,6 +40,9 @@ def the_api_waits_for_every_node(castle: Castle) -> Iterator[tuple[str, str]]:
             )
         if not provider.plain("clusterIdentifier"):
             yield provider.name, "needs cluster_identifier, or a renewed kubeconfig replaces it"
+        known = {name for gate in castle.of_type(READY) for name in gate.plain("nodes")}
+        if known != {machine.plain("name") for machine in castle.of_type(MACHINE)}:
+            yield provider.name, "is not kept waiting for every node"
         if not applied <= castle.before(provider):
             yield provider.name, "does not wait for every config and the bootstrap"
 

@@ -166,7 +166,11 @@ def _selects(match: str, size_gib: int) -> bool:
 def one_name_and_address_each(castle: Castle) -> Iterator[tuple[str, str]]:
     """A machine, its config and its Kubernetes node have one name and one address."""
     machines = {_address(machine): machine.plain("name") for machine in castle.of_type(MACHINE)}
-    gates = {gate.plain("address"): gate.plain("node") for gate in castle.of_type(READY)}
+    gates = {
+        node["address"]: name
+        for gate in castle.of_type(READY)
+        for name, node in gate.plain("nodes").items()
+    }
     for apply, documents in configs(castle):
         address = apply.plain("node")
         hostname = machine_config.of_kind(documents, "HostnameConfig")[0].get("hostname")

@@ -117,48 +117,54 @@ def test_timeouts_have_every_field(castle: Castle) -> None:
     assert set(apply["timeouts"]) == {"create", "update", "delete"}
 
 
-def test_what_belongs_to_a_machine_comes_and_goes_with_it(castle: Castle) -> None:
+def test_a_node_has_three_resources(castle: Castle) -> None:
+    own = [it.name for it in castle.resources if "castle-worker-2" in it.name]
+    assert sorted(own) == [
+        "cluster-castle-worker-2",
+        "cluster-castle-worker-2-config",
+        "machines-castle-worker-2",
+    ]
+
+
+def test_a_config_comes_and_goes_with_its_machine(castle: Castle) -> None:
     vm = one(castle, "machines-castle-worker-2").urn
-    for kind in ("config", "ready", "rollout"):
-        part = one(castle, f"cluster-castle-worker-2-{kind}")
-        assert part.deleted_with == vm
-        assert part.replace_with == (vm,)
-        assert vm in part.dependencies
+    config = one(castle, "cluster-castle-worker-2-config")
+    assert config.deleted_with == vm
+    assert config.replace_with == (vm,)
+    assert vm in config.dependencies
 
 
-def test_upkeep_takes_one_node_at_a_time_control_planes_first() -> None:
+def test_the_engine_takes_one_node_at_a_time_control_planes_first() -> None:
     castle = rehearse("ha").castle
-    lives = list(castle.of_type(kinds.LIFE))
-    assert [life.plain("control_plane") for life in lives] == [True] * 3 + [False] * (
-        len(lives) - 3
-    )
+    nodes = list(castle.of_type(kinds.NODE))
+    roles = [node.plain("node")["control_plane"] for node in nodes]
+    assert roles == [True] * 3 + [False] * (len(nodes) - 3)
     (snapshot,), (version,) = (
         castle.of_type(kinds.SNAPSHOT),
         castle.of_type(kinds.KUBERNETES_VERSION),
     )
-    rollouts = list(castle.of_type(kinds.ROLLOUT))
-    chain = [snapshot, *lives, version, *rollouts]
-    for earlier, later in pairwise(chain):
+    for earlier, later in pairwise([snapshot, *nodes, version]):
         assert earlier.urn in later.dependencies
-    for rollout, apply in zip(rollouts, castle.of_type(kinds.APPLY), strict=True):
-        assert rollout.plain("address") == apply.plain("node")
-        assert rollout.urn in apply.dependencies
+    by_address = {node.plain("node")["address"]: node for node in nodes}
+    for apply in castle.of_type(kinds.APPLY):
+        node = by_address.pop(apply.plain("node"))
+        assert {node.urn, version.urn} <= set(apply.dependencies)
+    assert not by_address
 
 
-def test_upkeep_waits_for_no_gate_and_goes_with_the_castle(castle: Castle) -> None:
+def test_operations_do_not_wait_for_readiness_and_go_with_the_stack(castle: Castle) -> None:
     """A dead cluster must not stand in the way of its own repair, or of a destroy."""
     gates = {gate.urn for gate in castle.of_type(kinds.READY, kinds.BOOTSTRAP)}
-    parts = (kinds.SNAPSHOT, kinds.LIFE, kinds.KUBERNETES_VERSION)
-    for rollout in castle.of_type(kinds.ROLLOUT):
-        assert not castle.before(rollout) & gates
-    for part in castle.of_type(*parts):
+    for part in castle.of_type(kinds.SNAPSHOT, kinds.NODE, kinds.KUBERNETES_VERSION):
         assert not castle.before(part) & gates
         assert part.deleted_with == one(castle, "cluster-secrets").urn
+    (readiness,) = castle.of_type(kinds.READY)
+    assert readiness.deleted_with == one(castle, "cluster-secrets").urn
 
 
 def test_a_node_leaves_before_its_machine_goes(castle: Castle) -> None:
-    life = one(castle, "cluster-castle-worker-2-life")
-    assert one(castle, "machines-castle-worker-2").urn in life.dependencies
+    node = one(castle, "cluster-castle-worker-2")
+    assert one(castle, "machines-castle-worker-2").urn in node.dependencies
 
 
 def test_the_bootstrap_waits_for_no_worker(castle: Castle) -> None:
@@ -169,20 +175,19 @@ def test_the_bootstrap_waits_for_no_worker(castle: Castle) -> None:
 
 def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(castle: Castle) -> None:
     provider = one(castle, "kubernetes")
-    gates = {gate.urn for gate in castle.of_type(kinds.READY)}
-    assert len(gates) == 4
-    assert gates <= set(provider.dependencies)
-    assert not gates & set(provider.property_dependencies["kubeconfig"])
+    (readiness,) = castle.of_type(kinds.READY)
+    assert len(readiness.plain("nodes")) == 4
+    assert readiness.urn in provider.dependencies
+    assert readiness.urn not in provider.property_dependencies["kubeconfig"]
     assert provider.plain("clusterIdentifier") == "ephemeral-castle-homelab"
 
 
 def test_secrets_are_secret_on_the_way_and_in_the_outputs(castle: Castle) -> None:
     assert one(castle, "cluster-castle-worker-1-config").is_secret("machineConfigurationInput")
     assert one(castle, "kubernetes").is_secret("kubeconfig")
-    for name in ("ca_certificate", "client_certificate", "client_key"):
-        assert one(castle, "cluster-castle-worker-1-ready").is_secret(name)
-        assert one(castle, "cluster-castle-worker-1-life").is_secret(name)
-        assert one(castle, "cluster-castle-worker-1-rollout").is_secret(name)
+    assert one(castle, "cluster-readiness").is_secret("credentials")
+    assert one(castle, "cluster-castle-worker-1").is_secret("credentials")
+    assert one(castle, "cluster-castle-worker-1").is_secret("configuration")
     assert repr(castle.outputs["kubeconfig"]) == "[secret]"
     assert repr(castle.outputs["talosconfig"]) == "[secret]"
 
@@ -209,13 +214,16 @@ def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:
 
     def build() -> None:
         machines = {node.name: machine(node.name, node_name="pve") for node in settings.machines}
-        args = TalosClusterArgs.of(settings, "installer:v1.13.9", machines, seen={}, restore=None)
+        args = TalosClusterArgs.of(
+            settings, "installer:v1.13.9", machines, machine_states={}, restore=None
+        )
         TalosCluster("cluster", args)
 
     takers = [
         sent(resource)
         for resource in record(build).resources
-        if resource.type.rpartition(":")[2] in ("EtcdSnapshot", "NodeLife", "ConfigRollout")
+        if resource.type.rpartition(":")[2] in ("EtcdSnapshot", "NodeLifecycle")
     ]
-    assert len(takers) == 1 + 2 * len(settings.machines)
-    assert {inputs["age_recipient"] for inputs in takers} == {RECIPIENT}
+    assert len(takers) == 1 + len(settings.machines)
+    found = [it["cluster"] if isinstance(it["cluster"], dict) else it for it in takers]
+    assert {it["age_recipient"] for it in found} == {RECIPIENT}

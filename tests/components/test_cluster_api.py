@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.cluster_api import ApiError, ClusterApi
-from tests.components.test_node_ready import Api, api
+from tests.lifecycle.test_readiness import Api, api
 
 __all__ = ["api"]  # the server, which wants a client certificate
 
@@ -36,12 +36,15 @@ def asked(api: Api) -> list[tuple[str, str, str | None, Any]]:
 @pytest.fixture
 def cluster(api: Api) -> Iterator[ClusterApi]:
     """A client made of a kubeconfig, as Talos writes one."""
-    props = api.props
+    props = api.props["credentials"]
     user = {
         "client-certificate-data": props["client_certificate"],
         "client-key-data": props["client_key"],
     }
-    authority = {"server": props["endpoint"], "certificate-authority-data": props["ca_certificate"]}
+    authority = {
+        "server": api.props["endpoint"],
+        "certificate-authority-data": props["ca_certificate"],
+    }
     yield ClusterApi.of(
         yaml.safe_dump({"clusters": [{"cluster": authority}], "users": [{"user": user}]})
     )

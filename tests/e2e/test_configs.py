@@ -11,7 +11,7 @@ import yaml
 
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import CHANGES, Lab, without
-from tests.e2e.test_day_two import NEW, start, three
+from tests.e2e.test_day_two import NEW, OLD, nodes_to_update, start, three
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes, diary, order, rebooted, watched
 
@@ -24,16 +24,16 @@ ARGUMENTS = {"cluster": {"apiServer": {"extraArgs": {"event-ttl": "2h0m0s"}}}}
 """A patch that restarts the API of a control plane."""
 
 
-def planned(lab: Lab, part: str) -> list[str]:
-    """The nodes whose ``part`` a preview would update, by their short names, in order."""
+def planned(lab: Lab, *, configs: bool = False) -> list[str]:
+    """The nodes that a preview would restart or reboot, by their short names, in order; or those
+    whose ``configs`` it would send."""
     found = lab.preview()
     assert found.code == 0, found.output
     assert {op for op, _ in found.steps} == {"update"}, found.steps
-    return [
-        name.removeprefix("cluster-castle-").removesuffix(f"-{part}")
-        for _, name in found.steps
-        if name.endswith(f"-{part}")
-    ]
+    if not configs:
+        return nodes_to_update(found)
+    names = [name for _, name in found.steps if name.endswith("-config")]
+    return [name.removeprefix("cluster-castle-").removesuffix("-config") for name in names]
 
 
 ALL = ["control-plane-1", "control-plane-2", "control-plane-3", "worker-1", "worker-2"]
@@ -44,17 +44,17 @@ def test_at_once_or_one_node_at_a_time(make_lab: MakeLab) -> None:
     kubernetes, begin = Kubernetes(lab), len(diary(lab))
     lab.set("cluster.ntp", [f"{lab.prefix}.1"])
     lab.set("cluster.registry_mirrors", {"docker.io": ["https://mirror.tazlab.net:5000"]})
-    assert planned(lab, "rollout") == []
-    assert planned(lab, "config") == ALL
+    assert planned(lab) == []
+    assert planned(lab, configs=True) == ALL
     with watched(lab):
         assert_up(lab)
     assert diary(lab)[begin:] == []
     assert_no_diff(lab)
     lab.set("nodes.control_planes.patches", [FILE])
     lab.set("nodes.workers.patches", [FILE])
-    assert planned(lab, "rollout") == ALL
+    assert planned(lab) == ALL
     with watched(lab):
-        lab.kill_at("cluster-castle-control-plane-2-rollout updating")
+        lab.kill_at("cluster-castle-control-plane-2 updating")
         assert lab.pulumi("cancel", "--yes", "--stack", lab.stack).code == 0
         assert_up(lab)
     turns = [address.rpartition(".")[2] for address in rebooted(diary(lab)[begin:])]
@@ -63,7 +63,7 @@ def test_at_once_or_one_node_at_a_time(make_lab: MakeLab) -> None:
     assert_no_diff(lab)
     begin = len(diary(lab))
     lab.set("nodes.control_planes.patches", [FILE, ARGUMENTS])
-    assert planned(lab, "rollout") == ALL[:3]
+    assert planned(lab) == ALL[:3]
     # Longer than all else takes: without a wait the next one would stop before this one runs.
     order(lab, restart_s=10)
     with watched(lab):
@@ -75,6 +75,29 @@ def test_at_once_or_one_node_at_a_time(make_lab: MakeLab) -> None:
     gone = lab.destroy()
     assert gone.code == 0, gone.output
     assert_empty(lab)
+
+
+def test_a_version_a_config_and_memory_cost_one_reboot(make_lab: MakeLab) -> None:
+    lab = three(make_lab, OLD, "v1.36.3")
+    kubernetes, begin = Kubernetes(lab), len(diary(lab))
+    lab.set("cluster.talos", NEW)
+    lab.set("cluster.kubernetes", "v1.36.4")
+    lab.set("nodes.control_planes.patches", [FILE, ARGUMENTS])
+    lab.set("nodes.workers.patches", [FILE])
+    lab.set("nodes.workers.memory_mib", 9216)
+    assert nodes_to_update(lab.preview()) == ALL
+    with watched(lab):
+        assert_up(lab)
+    # None waits for the VIP to move: each node reboots once, in the order of the chain.
+    turns = [address.rpartition(".")[2] for address in rebooted(diary(lab)[begin:])]
+    assert turns == ["251", "252", "253", "155", "156"]
+    assert set(kubernetes.versions().values()) == {f"Talos ({NEW})"}
+    for name, node in kubernetes.nodes().items():
+        assert node["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.4"
+        if "worker" in name:
+            assert node["status"]["capacity"]["memory"] == "9Gi"
+    assert kubernetes.cordoned() == []
+    assert_no_diff(lab)
 
 
 def test_a_node_that_does_not_come_back_with_its_new_config(make_lab: MakeLab) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import CHANGES, Lab, without
+from tests.e2e.lab import CHANGES, Lab, Run, without
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.watch import Kubernetes, assert_one_at_a_time, diary, order, rebooted, watched
 
@@ -38,13 +38,21 @@ def living(make_lab: MakeLab) -> Lab:
     return three(make_lab, OLD, "v1.36.3")
 
 
+def nodes_to_update(planned: Run) -> list[str]:
+    """The nodes that a preview would upgrade, power-cycle or reboot, by their short names."""
+    return [
+        name.removeprefix("cluster-castle-")
+        for op, name in planned.steps
+        if op == "update" and name.startswith("cluster-castle-") and not name.endswith("-config")
+    ]
+
+
 def test_a_new_talos_one_node_at_a_time(living: Lab) -> None:
     lab, kubernetes = living, Kubernetes(living)
     lab.set("cluster.talos", NEW)
     planned = lab.preview()
     assert planned.code == 0, planned.output
-    lives = [name for op, name in planned.steps if op == "update" and name.endswith("-life")]
-    assert len(lives) == 5
+    assert len(nodes_to_update(planned)) == 5
     assert ("update", "cluster-etcd-snapshot") in planned.steps
     begin = len(diary(lab))
     with watched(lab):
@@ -163,7 +171,7 @@ def test_more_memory_one_machine_at_a_time(small: Lab) -> None:
     lab.set("nodes.workers.memory_mib", 9216)
     begin = len(diary(lab))
     with watched(lab):
-        lab.kill_at("cluster-castle-worker-2-life updating")
+        lab.kill_at("cluster-castle-worker-2 updating")
         assert lab.pulumi("cancel", "--yes", "--stack", lab.stack).code == 0
         assert_up(lab)
     assert rebooted(diary(lab)[begin:]) == [f"{lab.prefix}.{last}" for last in (155, 156, 157)]

@@ -20,14 +20,12 @@ from rehearsal.run import PROGRAM
 
 FROZEN = {
     "Bootstrap": "pulumi-python:dynamic/ephemeral-castle:Bootstrap",
-    "ConfigRollout": "pulumi-python:dynamic/ephemeral-castle:ConfigRollout",
+    "ClusterReadiness": "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness",
     "EtcdSnapshot": "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot",
     "FluxReady": "pulumi-python:dynamic/ephemeral-castle:FluxReady",
     "FluxUninstall": "pulumi-python:dynamic/ephemeral-castle:FluxUninstall",
     "KubernetesVersion": "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion",
-    "NodeBirth": "pulumi-python:dynamic/ephemeral-castle:NodeBirth",
-    "NodeLife": "pulumi-python:dynamic/ephemeral-castle:NodeLife",
-    "NodeReady": "pulumi-python:dynamic/ephemeral-castle:NodeReady",
+    "NodeLifecycle": "pulumi-python:dynamic/ephemeral-castle:NodeLifecycle",
     "RetainedDisk": "pulumi-python:dynamic/ephemeral-castle:RetainedDisk",
 }
 """By short name, the type token. The state of every stack holds both: neither may ever change, and

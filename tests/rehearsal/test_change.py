@@ -59,7 +59,7 @@ def turns(change: Change) -> list[str]:
 
 def test_every_dynamic_resource_is_asked_itself() -> None:
     known = {type_ for type_ in answers._RESOURCES if type_.startswith("pulumi-python:")}
-    assert known - {kinds.BIRTH} == DYNAMIC.keys()
+    assert known == DYNAMIC.keys()
 
 
 def test_nothing_changed(between: Between) -> None:
@@ -76,10 +76,10 @@ def test_a_new_talos_and_kubernetes_with_one_control_plane(between: Between) -> 
     assert turns(change) == ["castle-control-plane-1", *WORKERS]
     updates = names(change, "update")
     assert updates[0] == "cluster-etcd-snapshot"
-    assert updates.index("cluster-castle-worker-3-life") < updates.index("cluster-kubernetes")
+    assert updates.index("cluster-castle-worker-3") < updates.index("cluster-kubernetes")
     assert updates[-4:] == [f"cluster-{node}-config" for node in [HA[0], *WORKERS]]
-    life = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1-life")
-    assert "upgraded from Talos v1.13.0 to v1.13.9" in life.deed.says
+    node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
+    assert "upgraded from Talos v1.13.0 to v1.13.9" in node.deed.says
     assert away(change)["Kubernetes API"] > 0
     assert 0 < away(change)["Traefik"] < away(change)["whoami"]
     assert away(change)["Longhorn volumes"] == 0
@@ -99,28 +99,28 @@ def test_another_extension_is_a_rolling_upgrade_too(between: Between) -> None:
 
 def test_a_fourth_worker(between: Between) -> None:
     change = between({}, {"nodes.workers.count": 4})
-    assert {step.what for step in change.steps} == {"create"}
+    assert {step.what for step in change.steps} == {"create", "update"}
     assert set(names(change, "create")) == {
         "machines-castle-worker-4",
-        *(
-            f"cluster-castle-worker-4-{kind}"
-            for kind in ("birth", "life", "rollout", "config", "ready")
-        ),
+        "cluster-castle-worker-4",
+        "cluster-castle-worker-4-config",
     }
+    assert names(change, "update") == ["cluster-readiness"]
     assert set(away(change).values()) == {0}
 
 
 def test_from_four_workers_to_two(between: Between) -> None:
     change = between({"nodes.workers.count": 4}, {"nodes.workers.count": 2})
-    assert {step.what for step in change.steps} == {"delete"}
+    assert {step.what for step in change.steps} == {"delete", "update"}
+    assert names(change, "update") == ["cluster-readiness"]
     gone = names(change, "delete")
     for number in (3, 4):
-        life, machine = f"cluster-castle-worker-{number}-life", f"machines-castle-worker-{number}"
-        assert gone.index(life) < gone.index(machine)
-    lives = [step for step in change.steps if step.resource.name.endswith("-life")]
-    assert [it.deed.node for it in lives] == ["castle-worker-4", "castle-worker-3"]
-    assert lives[0].end <= lives[1].start
-    assert "Longhorn moves its replicas away" in lives[0].deed.says
+        node, machine = f"cluster-castle-worker-{number}", f"machines-castle-worker-{number}"
+        assert gone.index(node) < gone.index(machine)
+    nodes = [step for step in change.steps if step.resource.type == kinds.NODE]
+    assert [it.deed.node for it in nodes] == ["castle-worker-4", "castle-worker-3"]
+    assert nodes[0].end <= nodes[1].start
+    assert "Longhorn moves its replicas away" in nodes[0].deed.says
     assert away(change)["Traefik"] > 0
     assert away(change)["Kubernetes API"] == 0
 
@@ -129,8 +129,8 @@ def test_more_memory_node_by_node(between: Between) -> None:
     change = between({}, {"nodes.workers.memory_mib": 9216})
     assert turns(change) == WORKERS
     assert names(change, "update")[:3] == [f"machines-{node}" for node in WORKERS]
-    life = next(step for step in change.steps if step.deed.drains)
-    assert "power-cycled (8192 → 9216 MiB memory)" in life.deed.says
+    node = next(step for step in change.steps if step.deed.drains)
+    assert "power-cycled (8192 → 9216 MiB memory)" in node.deed.says
     assert away(change)["Kubernetes API"] == 0
 
 
@@ -153,7 +153,17 @@ def test_a_patch_that_reboots_and_one_that_does_not(between: Between) -> None:
     file = {"machine": {"files": [{"path": "/var/etc/a", "op": "create", "content": "a"}]}}
     reboots = between({}, {"nodes.workers.patches": [file]})
     assert turns(reboots) == WORKERS
-    assert names(reboots, "update")[0] == "cluster-castle-worker-1-rollout"
+    assert names(reboots, "update")[0] == "cluster-castle-worker-1"
+
+
+def test_a_version_a_patch_and_memory_cost_one_reboot(between: Between) -> None:
+    file = {"machine": {"files": [{"path": "/var/etc/a", "op": "create", "content": "a"}]}}
+    new = {"nodes.workers.patches": [file], "nodes.workers.memory_mib": 9216}
+    change = between({"cluster.talos": "v1.13.0"}, new)
+    assert turns(change) == [HA[0], *WORKERS]
+    node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
+    for words in ("upgraded from", "given its new machine config", "power-cycled"):
+        assert words in node.deed.says
 
 
 def test_a_patch_that_is_taken_up_at_once(between: Between) -> None:
@@ -244,6 +254,8 @@ def test_other_vm_ids_are_other_machines(between: Between) -> None:
     change = between({}, {"proxmox.first_vm_id": 8100})
     assert change.problems == []
     assert set(names(change, "replace")) >= {f"machines-{node}" for node in [HA[0], *WORKERS]}
+    node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
+    assert "forgets the machine that it was" in node.deed.says
 
 
 def test_a_refusal_is_told_and_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,11 +272,11 @@ def test_a_change_is_told_to_people_and_to_programs(
     old = str(tmp_path / "Pulumi.homelab.yaml")
     assert command.main(["--from", old]) == 0
     told = capsys.readouterr().out
-    assert "6 removed" in told
+    assert "3 removed" in told
     assert "Downtime to expect" in told
     assert command.main(["--from", old, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {step["what"] for step in document["steps"]} == {"delete"}
+    assert {step["what"] for step in document["steps"]} == {"delete", "update"}
     assert {it["service"] for it in document["downtime"]} >= {"Kubernetes API", "Traefik"}
 
 

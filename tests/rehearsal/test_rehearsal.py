@@ -104,8 +104,10 @@ def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary)
     found = vary(changes)
     assert found.problems == []
     machines = len(found.settings.machines)
-    for type_ in (kinds.MACHINE, kinds.APPLY, kinds.READY):
+    for type_ in (kinds.MACHINE, kinds.APPLY, kinds.NODE):
         assert len(list(found.castle.of_type(type_))) == machines
+    (readiness,) = found.castle.of_type(kinds.READY)
+    assert len(readiness.plain("nodes")) == machines
 
 
 def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
@@ -228,17 +230,16 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
     assert three.keys() <= four.keys()
     assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
         (kinds.MACHINE, "machines-castle-worker-4"),
-        (kinds.BIRTH, "cluster-castle-worker-4-birth"),
-        (kinds.LIFE, "cluster-castle-worker-4-life"),
-        (kinds.ROLLOUT, "cluster-castle-worker-4-rollout"),
+        (kinds.NODE, "cluster-castle-worker-4"),
         (kinds.APPLY, "cluster-castle-worker-4-config"),
-        (kinds.READY, "cluster-castle-worker-4-ready"),
     }
     for urn, resource in three.items():
+        if resource["type"] == kinds.READY:
+            continue  # it waits for one node more
         for key in ("inputs", "parent", "provider", "deletedWith", "ignoreChanges"):
             assert resource[key] == four[urn][key], (urn, key)
         gained = set(four[urn]["dependencies"]) - set(resource["dependencies"])
-        assert all(it.endswith(("worker-4-ready", "worker-4-life")) for it in gained)
+        assert all(it.endswith("::cluster-castle-worker-4") for it in gained)
 
 
 def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
@@ -249,7 +250,8 @@ def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
         for r in vary({"nodes.workers.count": 4}).castle.resources
         if r.urn in three
     }
-    assert three == four
+    changed = {urn.rpartition("::")[2] for urn in three if three[urn] != four[urn]}
+    assert changed == {"cluster-readiness"}
 
 
 def test_two_rehearsals_are_the_same() -> None:

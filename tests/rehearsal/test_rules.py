@@ -23,10 +23,8 @@ from tests.recorder import one
 WORKER = "cluster-castle-worker-1-config"
 CONTROL_PLANE = "cluster-castle-control-plane-1-config"
 VM = "machines-castle-worker-1"
-GATE = "cluster-castle-worker-1-ready"
-LIFE = "cluster-castle-worker-1-life"
-ROLLOUT = "cluster-castle-worker-1-rollout"
-BIRTH = "cluster-castle-worker-1-birth"
+READINESS = "cluster-readiness"
+NODE = "cluster-castle-worker-1"
 GET_CONFIGURATION = "talos:machine/getConfiguration:getConfiguration"
 LONGHORN = "longhorn-release"
 VIP = "192.168.1.250"
@@ -174,37 +172,19 @@ def a_kubeconfig_is_plain(castle: Castle) -> None:
     put(one(castle, "kubernetes"), "kubeconfig", "apiVersion: v1")
 
 
-@case("secrets_are_secret", GATE, "client_key would stand in the state in plain text")
-def a_gates_key_is_plain(castle: Castle) -> None:
-    put(one(castle, GATE), "client_key", "key")
+@case("secrets_are_secret", READINESS, "credentials would stand in the state in plain text")
+def the_readiness_has_a_plain_key(castle: Castle) -> None:
+    put(one(castle, READINESS), "credentials", {"client_key": "key"})
 
 
-@case("secrets_are_secret", BIRTH, "client_key would stand in the state in plain text")
-def a_births_key_is_plain(castle: Castle) -> None:
-    put(one(castle, BIRTH), "client_key", "key")
+@case("secrets_are_secret", NODE, "credentials would stand in the state in plain text")
+def a_node_has_a_plain_token(castle: Castle) -> None:
+    put(one(castle, NODE), "credentials", {"proxmox_token": "token"})
 
 
-@case("secrets_are_secret", LIFE, "proxmox_token would stand in the state in plain text")
-def a_lifes_token_is_plain(castle: Castle) -> None:
-    put(one(castle, LIFE), "proxmox_token", "token")
-
-
-@case("nodes_are_changed_one_at_a_time", LIFE, "both would go down together")
+@case("nodes_are_changed_one_at_a_time", NODE, "both would go down together")
 def a_link_of_the_chain_is_missing(castle: Castle) -> None:
-    life = one(castle, LIFE)
-    life.dependencies = tuple(urn for urn in life.dependencies if not urn.endswith("-life"))
-
-
-@case("nodes_are_changed_one_at_a_time", ROLLOUT, "both would go down together")
-def a_link_between_rollouts_is_missing(castle: Castle) -> None:
-    rollout = one(castle, ROLLOUT)
-    rollout.dependencies = tuple(it for it in rollout.dependencies if not it.endswith("-rollout"))
-
-
-@case("nodes_are_changed_one_at_a_time", WORKER, "before its turn")
-def a_config_overtakes_its_turn(castle: Castle) -> None:
-    lives = [it.urn for it in castle.of_type(kinds.LIFE)]
-    one(castle, WORKER).dependencies = tuple(lives)
+    forget(one(castle, NODE), "::cluster-castle-control-plane-1")
 
 
 @case("nodes_are_changed_one_at_a_time", WORKER, "reboot its node together with the others")
@@ -475,15 +455,14 @@ def a_machine_has_another_name(castle: Castle) -> None:
 
 @case("one_name_and_address_each", WORKER, "gate castle-other")
 def a_gate_waits_for_another_name(castle: Castle) -> None:
-    put(one(castle, GATE), "node", "castle-other")
+    nodes = one(castle, READINESS).plain("nodes")
+    put(one(castle, READINESS), "nodes", {"castle-other": nodes["castle-worker-1"]})
 
 
 @case("configs_follow_their_machine", WORKER, "nothing orders it after its machine")
 def a_config_does_not_wait_for_its_machine(castle: Castle) -> None:
     forget(one(castle, WORKER), f"::{VM}")
-    forget(one(castle, LIFE), f"::{VM}")
-    forget(one(castle, ROLLOUT), f"::{VM}")
-    forget(one(castle, BIRTH), f"::{VM}")
+    forget(one(castle, NODE), f"::{VM}")
 
 
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")
@@ -536,14 +515,21 @@ def a_new_talos_would_make_new_secrets(castle: Castle) -> None:
 # Kubernetes ---------------------------------------------------------------------------------------
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "must depend on the gate of every node")
+@case("the_api_waits_for_every_node", "kubernetes", "must depend on the readiness of the nodes")
+def the_api_does_not_wait_for_the_nodes(castle: Castle) -> None:
+    forget(one(castle, "kubernetes"), f"::{READINESS}")
+
+
+@case("the_api_waits_for_every_node", "kubernetes", "is not kept waiting for every node")
 def the_api_waits_for_one_node_less(castle: Castle) -> None:
-    forget(one(castle, "kubernetes"), f"::{GATE}")
+    nodes = dict(one(castle, READINESS).plain("nodes"))
+    del nodes["castle-worker-1"]
+    put(one(castle, READINESS), "nodes", nodes)
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "its kubeconfig comes through the gate")
+@case("the_api_waits_for_every_node", "kubernetes", "its kubeconfig comes through the readiness")
 def the_kubeconfig_comes_through_the_gate(castle: Castle) -> None:
-    api, gate = one(castle, "kubernetes"), one(castle, GATE)
+    api, gate = one(castle, "kubernetes"), one(castle, READINESS)
     sources = api.property_dependencies["kubeconfig"]
     api.property_dependencies = {"kubeconfig": (*sources, gate.urn)}
 
@@ -555,7 +541,7 @@ def the_cluster_is_known_by_its_kubeconfig(castle: Castle) -> None:
 
 @case("the_api_waits_for_every_node", "kubernetes", "does not wait for every config")
 def the_api_waits_for_one_config_less(castle: Castle) -> None:
-    forget(one(castle, GATE), f"::{WORKER}")
+    forget(one(castle, READINESS), f"::{WORKER}")
 
 
 @case("the_dying_cluster_is_not_asked", "whoami-service", "must be deleted_with the cluster's")

@@ -243,10 +243,8 @@ LOGIN = {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "ghcr.i
 def test_a_secret_inside_of_a_patch_is_rehearsed_as_one(vary: Vary) -> None:
     hidden = LOGIN | {"password": {"secure": "v1:abc"}}
     castle = vary({"nodes.overrides": {"worker-1": {"patches": [hidden]}}}).castle
-    for name in ("config", "rollout"):
-        resource = next(
-            it for it in castle.resources if it.name == f"cluster-castle-worker-1-{name}"
-        )
+    for name in ("cluster-castle-worker-1-config", "cluster-castle-worker-1"):
+        resource = next(it for it in castle.resources if it.name == name)
         patches = resource.inputs.get("configPatches") or resource.inputs["patches"]
         assert all(isinstance(patch, Secret) for patch in patches)
         assert "password: rehearsal" in str(reveal(patches[-1]))

@@ -71,7 +71,7 @@ def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> Non
 
 
 def test_all_workers_begin_together(homelab: Rehearsal) -> None:
-    for type_ in (kinds.MACHINE, kinds.APPLY, kinds.READY):
+    for type_ in (kinds.MACHINE, kinds.APPLY):
         workers = [r for r in homelab.castle.of_type(type_) if "-worker-" in r.name]
         assert len(workers) == 3
         assert len({worker.start for worker in workers}) == 1
@@ -81,9 +81,7 @@ def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> No
     """Providers, secrets and upkeep are made in no time; all else has a rule of thumb."""
     instant = {"pulumi", kinds.SECRETS.partition(":")[0]}
     upkeep = {
-        kinds.BIRTH,
-        kinds.LIFE,
-        kinds.ROLLOUT,
+        kinds.NODE,
         kinds.SNAPSHOT,
         kinds.KUBERNETES_VERSION,
     }

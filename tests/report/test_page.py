@@ -194,8 +194,8 @@ def test_many_of_a_kind_share_a_row(make_report: MakeReport, large: Rehearsal) -
     (shared,) = [part for part in re.split("<li[ >]", text) if "30 of VmLegacy" in part]
     assert shared.count("<rect") == 30
     assert text.count('<span class="name">machines-keep-worker-9</span>') == 1
-    # Machines, births, lives, roll-outs, configs and gates, each kind in one.
-    assert text.count("<details>") == 6
+    # Machines, nodes and configs, each kind in one.
+    assert text.count("<details>") == 3
 
 
 def test_the_last_up_is_told_as_such(full: tuple[Report, list[str]]) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import trustme
 
-from components.node_ready import (
-    NodeReadyProvider,
+from lifecycle.readiness import (
+    ClusterReadinessProvider,
     NotReadyError,
     Pulse,
     check_node,
@@ -26,7 +26,9 @@ PROPS = {
     "node": "castle-worker-1",
     "address": "192.168.1.155",
     "control_plane": False,
-    "endpoint": "https://192.168.1.250:6443",
+}
+NODES: dict[str, Any] = {
+    "castle-worker-1": {"address": "192.168.1.155", "control_plane": False, "generation": 1}
 }
 READY: dict[str, Any] = {
     "metadata": {"name": "castle-worker-1", "labels": {}},
@@ -108,11 +110,15 @@ class Api:
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         client = authority.issue_cert("admin@castle")
-        self.props = PROPS | {
+        self.props: dict[str, Any] = {
+            "nodes": NODES,
             "endpoint": f"https://127.0.0.1:{self.server.server_port}",
-            "ca_certificate": _encoded(authority.cert_pem),
-            "client_certificate": _encoded(client.cert_chain_pems[0]),
-            "client_key": _encoded(client.private_key_pem),
+            "restored": False,
+            "credentials": {
+                "ca_certificate": _encoded(authority.cert_pem),
+                "client_certificate": _encoded(client.cert_chain_pems[0]),
+                "client_key": _encoded(client.private_key_pem),
+            },
         }
 
 
@@ -132,14 +138,14 @@ def api() -> Iterator[Api]:
 
 
 def test_it_asks_the_api_with_the_certificate_of_the_cluster(api: Api) -> None:
-    wait_until_ready(api.props, limit=0)
+    wait_until_ready(api.props, NODES, limit=0)
     assert api.asked == ["/api/v1/nodes/castle-worker-1"]
 
 
 def test_the_last_thing_missing_is_the_error(api: Api) -> None:
     api.status = 404
     with pytest.raises(TimeoutError) as error:
-        wait_until_ready(api.props, limit=0)
+        wait_until_ready(api.props, NODES, limit=0)
     text = str(error.value)
     assert "castle-worker-1 (192.168.1.155) is not ready after 0 s" in text
     assert "it has not joined the cluster yet" in text
@@ -153,7 +159,7 @@ def test_it_goes_on_until_the_node_is_ready(api: Api, monkeypatch: pytest.Monkey
         api.status = 200
 
     monkeypatch.setattr("components.wait.time.sleep", next_time)
-    wait_until_ready(api.props, limit=60)
+    wait_until_ready(api.props, NODES, limit=60)
     assert len(api.asked) == 2
 
 
@@ -163,21 +169,57 @@ def test_an_api_that_does_not_answer_is_named() -> None:
     with pytest.raises(
         TimeoutError, match="Kubernetes API at https://127.0.0.1:.* does not answer"
     ):
-        wait_until_ready(api.props, limit=0)
+        wait_until_ready(api.props, NODES, limit=0)
 
 
 def test_it_waits_on_create_and_keeps_no_secret(api: Api) -> None:
-    result = NodeReadyProvider().create(api.props)
-    assert result.id == "castle-worker-1"
-    assert set(result.outs or {}) == {"node", "address", "control_plane", "endpoint"}
+    result = ClusterReadinessProvider().create({**api.props, "__provider": "x"})
+    assert result.id == api.props["endpoint"]
+    assert result.outs == {"nodes": NODES}
+    assert api.asked == ["/api/v1/nodes/castle-worker-1"]
 
 
-def test_only_another_node_is_another_gate() -> None:
-    provider = NodeReadyProvider()
-    renewed = PROPS | {"client_key": "another"}
-    assert provider.diff("castle-worker-1", PROPS, renewed).changes is False
-    moved = provider.diff("castle-worker-1", PROPS, PROPS | {"address": "192.168.1.180"})
-    assert (moved.changes, moved.replaces) == (True, ["address"])
+WORKER_2 = {
+    "castle-worker-2": {"address": "192.168.1.156", "control_plane": False, "generation": 1}
+}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked"),
+    [
+        (NODES, None),
+        (NODES | WORKER_2, ["castle-worker-2"]),
+        ({"castle-worker-1": NODES["castle-worker-1"] | {"generation": 2}}, ["castle-worker-1"]),
+        (WORKER_2, ["castle-worker-2"]),
+        ({}, []),
+    ],
+    ids=["none", "a new node", "a new generation", "another node", "one less"],
+)
+def test_only_new_nodes_and_new_generations_are_awaited(
+    api: Api, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], asked: list[str] | None
+) -> None:
+    monkeypatch.setattr("lifecycle.readiness.check_node", lambda node, expected: None)
+    readiness, news = ClusterReadinessProvider(), api.props | {"nodes": nodes}
+    olds = {"nodes": {"castle-worker-1": NODES["castle-worker-1"] | {"generation": 1.0}}}
+    found = readiness.diff("", olds, news)
+    assert (found.changes, found.replaces) == (asked is not None, [])
+    if asked is not None:
+        assert readiness.update("", olds, news).outs == {"nodes": nodes}
+        assert api.asked == [f"/api/v1/nodes/{name}" for name in asked]
+
+
+def test_renewed_credentials_are_no_change(api: Api) -> None:
+    renewed = api.props | {"credentials": {"client_key": "another"}}
+    assert ClusterReadinessProvider().diff("", {"nodes": NODES}, renewed).changes is False
+
+
+def test_every_node_that_is_not_ready_is_named(api: Api) -> None:
+    api.status = 404
+    with pytest.raises(TimeoutError) as error:
+        wait_until_ready(api.props, NODES | WORKER_2, limit=0)
+    text = str(error.value)
+    assert "castle-worker-1 (192.168.1.155) is not ready" in text
+    assert "castle-worker-2 (192.168.1.156) is not ready" in text
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again(
@@ -190,5 +232,5 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(
         api.length = 0
 
     monkeypatch.setattr("components.wait.time.sleep", next_time)
-    wait_until_ready(api.props, limit=60)
+    wait_until_ready(api.props, NODES, limit=60)
     assert len(api.asked) == 2

@@ -13,8 +13,8 @@ MINIMAL_AVAILABLE_PERCENT = 10
 """Longhorn places no further copy on a disk with this share of free space or less
 (``storage-minimal-available-percentage``). Copies that are already there can still grow into it."""
 LEAST_DATA_DISK_GIB = 5
-"""Smallest data disk in GiB. It holds Traefik's certificates and a few small volumes; on 2 GiB hardly
-any chart's volume could be placed."""
+"""Smallest data disk in GiB. It holds Traefik's certificates and a few small volumes; on 2 GiB
+hardly any chart's volume could be placed."""
 _MIB = 1 / 1024
 """GiB."""
 _PARTITION_TABLE = 2 * _MIB

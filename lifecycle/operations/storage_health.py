@@ -205,7 +205,7 @@ def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
         subject=count(len(old), "volume"),
         text=f"{'runs' if len(old) == 1 else 'run'} with an old engine ({images}): {_names(old)}",
         # longhorn-manager v1.12.1 upgrade/util/util.go checkEngineUpgradePath
-        fix=f"in Longhorn's interface (Volume) upgrade their engine to {wanted} before the next "
+        fix=f"in Longhorn's interface (Volume) upgrade the engine to {wanted} before the next "
         "minor version of Longhorn: a Longhorn whose minimum engine API version is above that of "
         "an engine in use refuses to start",
     )

@@ -138,6 +138,8 @@ class Storage:
     backups: Sequence[BackupVolume] = ()
     engine_image: str = ""
     """The engine image of this Longhorn, which all volumes should run with."""
+    version: str = ""
+    """The version that runs, ``v1.12.1``; empty if Longhorn has not said it yet."""
     nodes: Mapping[str, str] = field(default_factory=dict)
     """Zone of each node that Longhorn knows, by name."""
 
@@ -152,12 +154,14 @@ def read_storage(api: KubernetesReader) -> Storage | None:
         for node in nodes
     }
     setting = api.get(f"{PATH}/settings/default-engine-image") or {}
+    version = api.get(f"{PATH}/settings/current-longhorn-version") or {}
     return Storage(
         disks=[disk for node in nodes for disk in _disks(node)],
         volumes=_volumes(api, zones),
         target=_target(api.get(f"{PATH}/backuptargets/default")),
         backups=[_backup_volume(it) for it in api.items(f"{PATH}/backupvolumes")],
         engine_image=str(setting.get("value") or ""),
+        version=str(version.get("value") or ""),
         nodes=zones,
     )
 

@@ -24,6 +24,11 @@ class StorageProblem:
     """What is wrong, as the rest of a sentence after the subject."""
     fix: str
     """What to do."""
+    is_lasting: bool = False
+    """Whether it stays until a person acts; Longhorn solves all others by itself in time."""
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.text}. Fix: {self.fix}."
 
 
 def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[StorageProblem]:
@@ -43,6 +48,7 @@ def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[
                 text=f"has no data disk, but Longhorn stores data at {disk.path} on its OS disk",
                 fix="in Longhorn's interface (Node) disable scheduling on this disk, request the "
                 "eviction of its replicas, then remove it",
+                is_lasting=True,
             )
 
 
@@ -56,6 +62,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             f"{size_gib} GiB is at {DATA_PATH}",
             fix=f"in Longhorn's interface (Node) add the disk {DATA_PATH}, request the eviction of "
             "the replicas on the other disk, and remove that one once it is empty",
+            is_lasting=True,
         )
     if found is None:
         return StorageProblem(
@@ -79,6 +86,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             "the OS disk",
             fix=f"see why Talos did not mount the data disk (`talosctl -n {node} get volumestatus "
             "u-longhorn`), reboot the node, and run `up` again",
+            is_lasting=found.is_ready,
         )
     if not found.is_ready:
         return StorageProblem(

@@ -19,6 +19,7 @@ from components.namespace import make_namespace
 from components.secret import make_secret
 from lifecycle.longhorn_storage import LonghornStorage, LonghornStorageArgs
 from lifecycle.longhorn_upgrade import upgrade_check
+from lifecycle.operations.storage_health import data_disks
 from settings import Settings
 from settings.backups import S3, VolumeBackup, bucket_of
 from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
@@ -139,10 +140,10 @@ class Longhorn(pulumi.ComponentResource):
 
 
 def _storage(settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornStorageArgs:
-    sizes = {node.name: node.data_disk_gib for node in settings.machines}
+    disks = data_disks(settings)
     return LonghornStorageArgs(
-        data_disks={name: size for name, size in sizes.items() if size is not None},
-        other_nodes=[name for name, size in sizes.items() if size is None],
+        data_disks=disks,
+        other_nodes=[node.name for node in settings.machines if node.name not in disks],
         replicas=settings.replicas,
         claims=CLAIMS,
         chart_version=settings.longhorn.chart_version,

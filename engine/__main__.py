@@ -12,11 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clients.kubernetes.longhorn import Storage
 from doctor.visit import visit
 from engine import (
     age_key,
     backup,
     cli,
+    cluster_storage,
     ends,
     event_log,
     failures,
@@ -122,6 +124,11 @@ def _look_first(session: Session) -> int:
     def open_token() -> str:
         return token.opened(session.stack, PROJECT_FOLDER, session.pulumi, session.environment)
 
+    def read_storage() -> Storage | None:
+        return cluster_storage.read_and_keep(
+            session.stack, PROJECT_FOLDER, CLI_FOLDER, session.environment
+        )
+
     try:
         code = visit(
             session.stack,
@@ -129,6 +136,7 @@ def _look_first(session: Session) -> int:
             cli=session.pulumi,
             open_token=open_token,
             ends=lambda: ends.of(PROJECT_FOLDER, CLI_FOLDER, session.stack),
+            read_storage=read_storage,
             brief=True,
         )
     except SettingsError as error:
@@ -154,6 +162,7 @@ def _up(session: Session, more: Sequence[str]) -> int:
             print(line, flush=True)
     else:
         backup.after_up(session)
+        cluster_storage.after_up(session, PROJECT_FOLDER, CLI_FOLDER)
     return code
 
 

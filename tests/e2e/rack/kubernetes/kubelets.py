@@ -131,7 +131,7 @@ def _status(machine: Machine) -> dict[str, Any]:
         "memory": f"{machine.guest.memory // 1024}Ki",
         "pods": "110",
     }
-    image = str(machine.config.get("machine", "kubelet", "image") if machine.config else "")
+    image = machine.config.images["kubelet"] if machine.config else ""
     return {
         "conditions": _conditions(_READY),
         "addresses": [

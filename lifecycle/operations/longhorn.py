@@ -14,6 +14,7 @@ from clients.kubernetes.longhorn import (
     Disk,
     KubernetesReader,
     KubernetesWriter,
+    Storage,
     Volume,
     read_disks,
     read_storage,
@@ -202,8 +203,7 @@ def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
             return
         if storage.version and storage.version.lstrip("v") != chart_version:
             raise NotYet(f"unknown, because Longhorn still says that it is {storage.version}")
-        outdated = [it for it in storage.volumes if it.engine_image != storage.engine_image]
-        if outdated:
+        if outdated := _outdated(storage):
             raise NotYet(_engines(outdated))
 
     try:
@@ -231,10 +231,8 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     if _minor(old) == _minor(new):
         return None
     storage = read_storage(api)
-    if storage is None or not storage.engine_image:
-        return None
-    outdated = [it for it in storage.volumes if it.engine_image != storage.engine_image]
-    if not outdated:
+    outdated = _outdated(storage) if storage else []
+    if not storage or not outdated:
         return None
     return (
         f"longhorn.chart_version: Longhorn {old} cannot become {new} while volumes run an old "
@@ -243,6 +241,13 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
         f"{storage.engine_image} in Longhorn's interface (Volume, Upgrade Engine); if one is not "
         "healthy, repair or detach it first. Then run `up` again."
     )
+
+
+def _outdated(storage: Storage) -> list[Volume]:
+    """The volumes that run another engine than the one of this Longhorn."""
+    if not storage.engine_image:
+        return []
+    return [it for it in storage.volumes if it.engine_image not in ("", storage.engine_image)]
 
 
 def _engines(volumes: Sequence[Volume]) -> str:

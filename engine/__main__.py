@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clients.kubernetes.longhorn import Storage
+from commands.replicas import set_replicas
 from doctor.visit import visit
 from engine import (
     age_key,
@@ -44,7 +45,7 @@ COMMANDS = {
     "token": ["config", "set", "--secret", TOKEN],
 }
 """Our word for what the CLI does alone, and its own."""
-OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key")
+OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key", "replicas")
 """Our words for what the CLI does a part of."""
 INTERRUPTED = 130
 """Exit code, as shells have it for a program that Ctrl-C ends."""
@@ -112,6 +113,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return age_key.make([str(session.pulumi)], file, session.environment)
         case "snapshot":
             return snapshot(session)
+        case "replicas":
+            return set_replicas(session, more)
         case "kubeconfig" | "talosconfig":
             return _write(PROJECT_FOLDER / command, session)
         case _:

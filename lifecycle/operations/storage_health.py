@@ -41,6 +41,11 @@ class StorageProblem:
     """What to do."""
     severity: Severity = "warning"
     """``warning``: data is at risk, or will be. ``note``: worth knowing."""
+    is_lasting: bool = False
+    """Whether it stays until a person acts; Longhorn solves all others by itself in time."""
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.text}. Fix: {self.fix}."
 
 
 def storage_problems(
@@ -78,6 +83,7 @@ def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[
                 text=f"has no data disk, but Longhorn stores data at {disk.path} on its OS disk",
                 fix="in Longhorn's interface (Node) disable scheduling on this disk, request the "
                 "eviction of its replicas, then remove it",
+                is_lasting=True,
             )
 
 
@@ -91,6 +97,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             f"{size_gib} GiB is at {DATA_PATH}",
             fix=f"in Longhorn's interface (Node) add the disk {DATA_PATH}, request the eviction of "
             "the replicas on the other disk, and remove that one once it is empty",
+            is_lasting=True,
         )
     if found is None:
         return StorageProblem(
@@ -116,6 +123,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             "lies on the OS disk, or Talos has not grown the filesystem to the size of the disk",
             fix=f"see why Talos did not mount the data disk (`talosctl -n {node} get volumestatus "
             "u-longhorn`), reboot the node, and run `up` again",
+            is_lasting=found.is_ready,
         )
     if not found.is_ready:
         return StorageProblem(

@@ -49,10 +49,19 @@ class StorageProblem:
 
 
 def storage_problems(
-    storage: Storage, settings: Settings, now: datetime
+    storage: Storage, settings: Settings, now: datetime, *, is_deployed: bool
 ) -> Iterator[StorageProblem]:
-    """All problems of a cluster's storage, compared with the settings of its stack."""
-    yield from disk_problems(storage.disks, data_disks(settings))
+    """All problems of a cluster's storage, compared with the settings of its stack.
+
+    ``is_deployed`` says that an ``up`` with these settings has succeeded. Otherwise the next ``up``
+    may add or remove nodes: only those that both the settings and Longhorn know are compared.
+    """
+    wanted, disks = data_disks(settings), storage.disks
+    if not is_deployed:
+        names = {node.name for node in settings.machines}
+        wanted = {name: size for name, size in wanted.items() if name in storage.nodes}
+        disks = [disk for disk in disks if disk.node in names]
+    yield from disk_problems(disks, wanted)
     yield from full_disk_problems(storage.disks)
     yield from copy_problems(storage, settings.replicas)
     yield from engine_problems(storage)

@@ -311,14 +311,13 @@ def age(span: timedelta) -> str:
 
 
 def _late_backups(storage: Storage, limit: timedelta, now: datetime) -> Iterator[StorageProblem]:
-    """Longhorn backs up volumes that are attached and not faulted (longhorn-manager v1.12.1
+    """Longhorn backs up every volume that is not faulted; detached ones too, because the stack sets
+    ``allow-recurring-job-while-volume-detached`` (longhorn-manager v1.12.1
     app/recurringjob/util.go filterVolumesForJob)."""
     candidates = [
         it
         for it in _used(storage)
-        if it.is_attached
-        and it.robustness != "faulted"
-        and (it.created is None or now - it.created > limit)
+        if it.robustness != "faulted" and (it.created is None or now - it.created > limit)
     ]
     fix = (
         "see the state of the last backups (`kubectl -n longhorn-system get backups.longhorn.io`) "

@@ -262,18 +262,26 @@ def test_a_weekly_schedule_has_two_weeks(say: Say, settings: Settings) -> None:
     assert say(found, settings.model_copy(update={"longhorn": longhorn})) == []
 
 
-@pytest.mark.parametrize("change", ["new", "detached", "released"])
+@pytest.mark.parametrize("change", ["new", "released"])
 def test_a_volume_that_no_run_has_reached_yet_needs_no_backup(say: Say, change: str) -> None:
     found = healthy_cluster()
     it = volume(found)
     it["status"]["lastBackupAt"] = ""
     if change == "new":
         it["metadata"]["creationTimestamp"] = "2026-11-27T11:00:00Z"
-    elif change == "detached":
-        it["status"] |= {"state": "detached", "robustness": "unknown"}
     else:
         it["status"]["kubernetesStatus"]["pvStatus"] = "Released"
     assert [line for line in say(found) if "backup" in line] == []
+
+
+def test_a_volume_that_no_pod_uses_needs_a_backup_too(say: Say) -> None:
+    found = healthy_cluster()
+    volume(found)["status"] |= {
+        "state": "detached",
+        "robustness": "unknown",
+        "lastBackupAt": "",
+    }
+    assert [line for line in say(found) if "has no backup" in line]
 
 
 def test_backups_of_volumes_that_are_not_here_are_one_note(say: Say) -> None:

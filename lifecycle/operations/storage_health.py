@@ -49,10 +49,19 @@ class StorageProblem:
 
 
 def storage_problems(
-    storage: Storage, settings: Settings, now: datetime
+    storage: Storage, settings: Settings, now: datetime, *, is_deployed: bool
 ) -> Iterator[StorageProblem]:
-    """All problems of a cluster's storage, compared with the settings of its stack."""
-    yield from disk_problems(storage.disks, data_disks(settings))
+    """All problems of a cluster's storage, compared with the settings of its stack.
+
+    ``is_deployed`` says that an ``up`` with these settings has succeeded. Otherwise the next ``up``
+    may add or remove nodes: only those that both the settings and Longhorn know are compared.
+    """
+    wanted, disks = data_disks(settings), storage.disks
+    if not is_deployed:
+        names = {node.name for node in settings.machines}
+        wanted = {name: size for name, size in wanted.items() if name in storage.nodes}
+        disks = [disk for disk in disks if disk.node in names]
+    yield from disk_problems(disks, wanted)
     yield from full_disk_problems(storage.disks)
     yield from copy_problems(storage, settings.replicas)
     yield from engine_problems(storage)
@@ -216,7 +225,7 @@ def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
         subject=count(len(old), "volume"),
         text=f"{'runs' if len(old) == 1 else 'run'} with an old engine ({images}): {_names(old)}",
         # longhorn-manager v1.12.1 upgrade/util/util.go checkEngineUpgradePath
-        fix=f"in Longhorn's interface (Volume) upgrade their engine to {wanted} before the next "
+        fix=f"in Longhorn's interface (Volume) upgrade the engine to {wanted} before the next "
         "minor version of Longhorn: a Longhorn whose minimum engine API version is above that of "
         "an engine in use refuses to start",
     )
@@ -305,14 +314,13 @@ def age(span: timedelta) -> str:
 
 
 def _late_backups(storage: Storage, limit: timedelta, now: datetime) -> Iterator[StorageProblem]:
-    """Longhorn backs up volumes that are attached and not faulted (longhorn-manager v1.12.1
+    """Longhorn backs up every volume that is not faulted; detached ones too, because the stack sets
+    ``allow-recurring-job-while-volume-detached`` (longhorn-manager v1.12.1
     app/recurringjob/util.go filterVolumesForJob)."""
     candidates = [
         it
         for it in _used(storage)
-        if it.is_attached
-        and it.robustness != "faulted"
-        and (it.created is None or now - it.created > limit)
+        if it.robustness != "faulted" and (it.created is None or now - it.created > limit)
     ]
     fix = (
         "see the state of the last backups (`kubectl -n longhorn-system get backups.longhorn.io`) "

@@ -19,7 +19,7 @@ from ..talos.kubeconfig import admin_certificate, kubeconfig
 from .client import KubernetesClient
 from .containers import Containers
 from .kubelet_ports import KubeletPorts
-from .kubelets import ANNOTATION, RUNNING
+from .kubelets import LABEL, RUNNING
 from .process import Process
 from .programs import Programs
 
@@ -217,7 +217,7 @@ class ControlPlane:
             "kubeconfig": self._path("admin.conf"),
             "config": self._path("kwok.yaml"),
             "cidr": _POD_CIDR,
-            "manage-nodes-with-annotation-selector": f"{ANNOTATION}={RUNNING}",
+            "manage-nodes-with-label-selector": f"{LABEL}={RUNNING}",
             "server-address": f"{self.host}:{_KWOK_PORT}",
         }
 

@@ -138,7 +138,10 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
         return StorageProblem(
             subject=node,
             text=f"has a disk that Longhorn cannot use: {found.reason or 'it is not ready'}",
-            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`",
+            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`. If Longhorn "
+            "used this path before the data disk was mounted there (`record diskUUID doesn't "
+            "match`) and holds no copy on it, then disable scheduling on this disk in Longhorn's "
+            "interface (Node) and delete it: Longhorn adds it again",
         )
     return None
 

@@ -10,8 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+from clients.kubernetes.longhorn import Storage
 from doctor.visit import visit
-from engine import cli, ends, passphrase, token
+from engine import cli, cluster_storage, ends, passphrase, token
 from settings import SettingsError
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -27,11 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     pulumi = cli.installed(CLI_FOLDER)
+    environment = dict(os.environ)
 
     def open_token() -> str:
-        environment = dict(os.environ)
         passphrase.ask_once(environment, FOLDER / f"Pulumi.{options.stack}.yaml")
         return token.opened(options.stack, FOLDER, pulumi, environment)
+
+    def read_storage() -> Storage | None:
+        return cluster_storage.read_and_keep(options.stack, FOLDER, CLI_FOLDER, environment)
 
     try:
         return visit(
@@ -40,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             cli=pulumi,
             open_token=open_token,
             ends=lambda: ends.of(FOLDER, CLI_FOLDER, options.stack),
+            read_storage=read_storage,
             as_json=options.json,
         )
     except SettingsError as error:

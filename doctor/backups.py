@@ -10,6 +10,7 @@ from components.backup_place import BackupError, in_time
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
+from doctor.storage import storage_of
 from settings.backups import S3, bucket_of, server_of
 
 NFS = 2049
@@ -22,7 +23,9 @@ def check(context: Context) -> Iterator[Finding]:
     volumes, certificates = settings.longhorn.backup, settings.traefik.acme.backup.target
     if volumes is None:
         yield note("volumes", "are in no backup: they go with the castle", "set longhorn.backup")
-    elif bucket_of(volumes.target) is None:
+    elif bucket_of(volumes.target) is None and storage_of(context) is None:
+        # In a running cluster Longhorn's own state of the target counts: a port that answers does
+        # not mean that the nodes can mount the share (longhorn/longhorn#13468).
         yield _answers(context, volumes.target, server_of(volumes.target), NFS)
     if settings.sops.age_key is None:
         yield note("certificates", "are not kept: they go with the castle", "`make age-key`")

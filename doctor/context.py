@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from clients.kubernetes.longhorn import Storage
 from doctor.findings import CannotTellError, Finding, failure, warning
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from settings import Settings
+
+
+def no_cluster() -> Storage | None:
+    """The storage of a stack that has no cluster yet."""
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +29,9 @@ class Context:
     proxmox: Proxmox
     ends: Callable[[], Mapping[str, datetime]] = dict
     """When the castle's certificates end, by name; see ``doctor/certificates.py``."""
+    storage: Callable[[], Storage | None] = no_cluster
+    """What Longhorn reports in the running cluster; None if there is no cluster with Longhorn yet.
+    Raises ``ApiError`` if the cluster does not answer."""
 
     @property
     def hosts(self) -> list[str]:

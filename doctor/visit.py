@@ -11,11 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from clients.kubernetes.longhorn import Storage
 from doctor import examine, show, stack
 from doctor.context import Context
 from doctor.findings import Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
+from doctor.storage import read_once
 
 WIDTH = 110
 """Columns where the output is no terminal."""
@@ -28,13 +30,15 @@ def visit(
     cli: Path | None,
     open_token: Callable[[], str],
     ends: Callable[[], Mapping[str, datetime]],
+    read_storage: Callable[[], Storage | None],
     as_json: bool = False,
     brief: bool = False,
 ) -> int:
     """Look at everything for the stack of this name, and tell it on standard output.
 
     ``cli`` is the Pulumi CLI, none where there is none yet; ``open_token`` decrypts the API token
-    (``stack.read``); ``ends`` tells when certificates end; ``brief`` leaves out what is well.
+    (``stack.read``); ``ends`` tells when certificates end; ``read_storage`` reads Longhorn's
+    objects in the running cluster (``Context.storage``); ``brief`` leaves out what is well.
     Returns 0 where nothing fails, else 1. Raises ``SettingsError``.
     """
     settings, advice = stack.read(name, folder, open_token)
@@ -45,6 +49,7 @@ def visit(
         probes=probes,
         proxmox=Proxmox(probes.proxmox, settings.owner),
         ends=ends,
+        storage=read_once(read_storage),
     )
     progress = Console(stderr=True)
     status = progress.status("Looking around ...") if progress.is_terminal else None

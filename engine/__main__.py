@@ -12,11 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clients.kubernetes.longhorn import Storage
+from commands.replicas import set_replicas
 from doctor.visit import visit
 from engine import (
     age_key,
     backup,
     cli,
+    cluster_storage,
     ends,
     event_log,
     failures,
@@ -42,7 +45,7 @@ COMMANDS = {
     "token": ["config", "set", "--secret", TOKEN],
 }
 """Our word for what the CLI does alone, and its own."""
-OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key")
+OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key", "replicas")
 """Our words for what the CLI does a part of."""
 INTERRUPTED = 130
 """Exit code, as shells have it for a program that Ctrl-C ends."""
@@ -110,6 +113,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return age_key.make([str(session.pulumi)], file, session.environment)
         case "snapshot":
             return snapshot(session)
+        case "replicas":
+            return set_replicas(session, more)
         case "kubeconfig" | "talosconfig":
             return _write(PROJECT_FOLDER / command, session)
         case _:
@@ -122,6 +127,11 @@ def _look_first(session: Session) -> int:
     def open_token() -> str:
         return token.opened(session.stack, PROJECT_FOLDER, session.pulumi, session.environment)
 
+    def read_storage() -> Storage | None:
+        return cluster_storage.read_and_keep(
+            session.stack, PROJECT_FOLDER, CLI_FOLDER, session.environment
+        )
+
     try:
         code = visit(
             session.stack,
@@ -129,6 +139,7 @@ def _look_first(session: Session) -> int:
             cli=session.pulumi,
             open_token=open_token,
             ends=lambda: ends.of(PROJECT_FOLDER, CLI_FOLDER, session.stack),
+            read_storage=read_storage,
             brief=True,
         )
     except SettingsError as error:
@@ -154,6 +165,7 @@ def _up(session: Session, more: Sequence[str]) -> int:
             print(line, flush=True)
     else:
         backup.after_up(session)
+        cluster_storage.after_up(session, PROJECT_FOLDER, CLI_FOLDER)
     return code
 
 

@@ -28,10 +28,13 @@ def opened(value: Any) -> Any:
     return value
 
 
-def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any]]:
+def resources(
+    project: Path, cli_folder: Path, stack: str, environment: Mapping[str, str] = os.environ
+) -> list[dict[str, Any]]:
     """The resources that the engine has of a stack, with every secret as ciphertext.
 
-    Empty where the stack has not been made yet. Installs no CLI. Raises ``NoStateError``.
+    ``environment`` is that of the CLI. Empty where the stack has not been made yet. Installs no
+    CLI. Raises ``NoStateError``.
     """
     pulumi = cli.installed(cli_folder)
     if pulumi is None:
@@ -39,13 +42,12 @@ def resources(project: Path, cli_folder: Path, stack: str) -> list[dict[str, Any
             "not made yet, or not from here: there is no Pulumi CLI to ask for the state"
         )
     command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
-    environment = os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
     try:
         done = subprocess.run(
             command,
             executable=pulumi,
             cwd=project,
-            env=environment,
+            env={**environment, "PULUMI_SKIP_UPDATE_CHECK": "true"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

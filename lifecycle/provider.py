@@ -22,6 +22,7 @@ PROVIDERS: dict[str, str] = {
     "FluxReady": "components.flux_ready:FluxReadyProvider",
     "FluxUninstall": "components.flux_uninstall:FluxUninstallProvider",
     "KubernetesVersion": "components.kubernetes_version:KubernetesVersionProvider",
+    "LonghornStorage": "lifecycle.longhorn_storage:LonghornStorageProvider",
     "NodeLifecycle": "lifecycle.node:NodeLifecycleProvider",
     "RetainedDisk": "components.kept_disk:KeptDiskProvider",
 }
@@ -86,6 +87,11 @@ class Provider(dynamic.ResourceProvider):
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
         """Raise an error if something that ``on_update`` needs is missing on this computer."""
 
+    def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
+        """What the change means, for a person. ``diff`` prints it: the engine shows it among its
+        diagnostics (tried with Pulumi 3.259)."""
+        return ""
+
     def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
         """The names of the compared inputs that differ; groups are compared entry by entry."""
         left, right = (self._comparable(props) for props in (olds, news))
@@ -107,6 +113,8 @@ class Provider(dynamic.ResourceProvider):
         changed = self.changed(olds, news)
         if changed:
             self.require(news, changed)
+            if text := self.describe(olds, news):
+                print(text, flush=True)
         return dynamic.DiffResult(changes=bool(changed), replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:

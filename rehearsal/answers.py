@@ -107,6 +107,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
         str(inputs["node"]["name"]),
         {"generation": 1},
     ),
+    "pulumi-python:dynamic/ephemeral-castle:LonghornStorage": lambda *_: ("longhorn", {}),
     "pulumi-python:dynamic/ephemeral-castle:FluxReady": _named("part"),
     "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _named("namespace"),
 }

@@ -7,6 +7,8 @@ changed by hand, and what an ``up`` that stopped has done already.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shutil
 import tempfile
@@ -24,6 +26,7 @@ from components.flux_ready import FluxReadyProvider
 from components.flux_uninstall import FluxUninstallProvider
 from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
+from lifecycle.longhorn_storage import LonghornStorageProvider
 from lifecycle.node import NodeLifecycleProvider
 from lifecycle.readiness import ClusterReadinessProvider
 from rehearsal import deeds, kinds, rules
@@ -45,6 +48,7 @@ DYNAMIC: dict[str, dynamic.ResourceProvider] = {
     kinds.KUBERNETES_VERSION: KubernetesVersionProvider(),
     kinds.NODE: NodeLifecycleProvider(),
     kinds.READY: ClusterReadinessProvider(),
+    kinds.STORAGE: LonghornStorageProvider(),
 }
 """Who tells whether a dynamic resource changes."""
 
@@ -88,6 +92,8 @@ class Change:
     """In the order in which they begin."""
     problems: list[rules.Finding] = field(default_factory=list)
     """What would be refused."""
+    notes: list[str] = field(default_factory=list)
+    """What the preview would print about the changes."""
 
     @property
     def seconds(self) -> float:
@@ -128,7 +134,7 @@ def compare(old: Rehearsal, new: Rehearsal) -> Change:
             continue
         if urn not in before:
             found[urn] = "create", ()
-        elif told := _told(before[urn], resource, found, change.problems):
+        elif told := _told(before[urn], resource, found, change):
             found[urn] = told
     change.problems += _taking_over(before, after)
     change.steps = _forward(change, found)
@@ -140,14 +146,14 @@ def _told(
     old: Resource,
     new: Resource,
     found: Mapping[str, tuple[What, tuple[str, ...]]],
-    problems: list[rules.Finding],
+    change: Change,
 ) -> tuple[What, tuple[str, ...]] | None:
     """How a resource of both castles changes, if it does."""
     inputs = _differing(old, new)
     if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
         return "replace", inputs
     if new.type in DYNAMIC:
-        return _asked(old, new, inputs, problems)
+        return _asked(old, new, inputs, change)
     if not inputs:
         return None
     forced = {*FORCED.get(new.type, ()), *new.replace_on_changes}
@@ -155,11 +161,15 @@ def _told(
 
 
 def _asked(
-    old: Resource, new: Resource, inputs: tuple[str, ...], problems: list[rules.Finding]
+    old: Resource, new: Resource, inputs: tuple[str, ...], change: Change
 ) -> tuple[What, tuple[str, ...]] | None:
-    """What a dynamic resource's own diff says; what it refuses is a problem, once."""
+    """What a dynamic resource's own diff says; what it refuses is a problem, once.
+
+    What it prints is a note: a preview shows it among its diagnostics.
+    """
+    problems, printed = change.problems, io.StringIO()
     # No tool is needed here: whether talosctl is on PATH is the preview's to say.
-    with mock.patch("upkeep.talosctl.require"), offline():
+    with mock.patch("upkeep.talosctl.require"), offline(), contextlib.redirect_stdout(printed):
         try:
             olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
             said = DYNAMIC[new.type].diff(new.id, olds, news)
@@ -169,6 +179,7 @@ def _asked(
             if not any(text in it.message for it in problems):
                 problems.append(rules.Finding("steps there are", new.name, text, ""))
             return None
+    change.notes += printed.getvalue().splitlines()
     if not said.changes:
         return None
     return ("replace" if said.replaces else "update"), inputs

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine import acme_record, last_up, state
+from engine import acme_record, last_up, state, storage_record
 from engine.__main__ import CLI_FOLDER
 from engine.session import PROJECT_FOLDER
 from rehearsal.run import Rehearsal
 from report import certificates, graph, model, network, timeline, versions
+from report.storage import build_storage
 from settings import Role, Settings
 
 
@@ -25,6 +26,7 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
         totals=_totals(found),
         network=network.of(settings),
         hosts=_hosts(settings),
+        storage=build_storage(settings, storage_record.load(project, found.stack)),
         components=graph.of(found.castle, path),
         timeline=shown,
         versions=versions.of(settings),

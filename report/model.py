@@ -189,6 +189,83 @@ class Certificates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorageNode:
+    """The data disk of a node. Sizes are GiB."""
+
+    name: str
+    host: str
+    """The Proxmox host that the node runs on."""
+    data_disk_gib: int
+    usable_gib: float
+    """What volumes can use of it, by the settings of Longhorn."""
+    capacity_gib: float | None
+    """Size of its filesystem as Longhorn reported it; None if there is no record."""
+    allocated_gib: float | None
+    """Sum of the nominal sizes of the copies on it; None if there is no record."""
+    used_gib: float | None
+    """Space in use on its filesystem; None if there is no record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A Longhorn volume, when the record was made."""
+
+    name: str
+    """Longhorn's name: ``pvc-…``."""
+    claim: str
+    """Namespace and name of its claim; empty if it had none."""
+    use: Literal["attached", "detached", "released"]
+    """``released``: its claim was deleted, and Longhorn keeps the data."""
+    size_gib: float
+    copies: int
+    """How many copies are wanted."""
+    healthy_copies: int
+    hosts: tuple[str, ...]
+    """Proxmox hosts that hold a healthy copy."""
+    engine_image: str
+    has_current_engine: bool
+    """Whether its engine is that of the installed Longhorn."""
+    last_backup: datetime | None
+    backup_age: str
+    """Age of the last backup when the record was made: ``9 hours``; empty if there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupTarget:
+    """Where Longhorn's backups go."""
+
+    url: str
+    is_available: bool
+    reason: str
+    """Longhorn's own message if it is not available."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageProblem:
+    """Something that a person should see to."""
+
+    severity: Literal["warning", "note"]
+    subject: str
+    text: str
+    """The rest of a sentence after the subject."""
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """Data disks of the stack file, and what Longhorn reported when the record was made."""
+
+    recorded: datetime | None
+    """When the record was made; None if there is none."""
+    nodes: tuple[StorageNode, ...]
+    volumes: tuple[Volume, ...]
+    """By claim."""
+    target: BackupTarget | None
+    """None if Longhorn has no backup target, or if there is no record."""
+    problems: tuple[StorageProblem, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """Something that would be refused."""
 
@@ -206,6 +283,7 @@ class Report:
     totals: Totals
     network: Network
     hosts: tuple[Host, ...]
+    storage: Storage
     components: tuple[Component, ...]
     timeline: Timeline
     versions: tuple[Version, ...]

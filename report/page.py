@@ -74,6 +74,7 @@ def _largest(report: Report) -> dict[str, int]:
         "host_disk": max([1, *(host.disk_gib for host in report.hosts)]),
         "memory": max([1, *(machine.memory_mib for machine in machines)]),
         "disk": max([1, *disks]),
+        "data_disk": max([1, *(node.data_disk_gib for node in report.storage.nodes)]),
     }
 
 
@@ -86,6 +87,11 @@ def _at(value: Any, path: str) -> Any:
 def _gib(mib: int) -> str:
     """MiB as GiB: ``8 GiB``, ``1.5 GiB``."""
     return f"{mib / 1024:.1f}".removesuffix(".0") + " GiB"
+
+
+def _whole_gib(gib: float) -> str:
+    """GiB with one decimal at most: ``43 GiB``, ``38.6 GiB``."""
+    return f"{gib:.1f}".removesuffix(".0") + " GiB"
 
 
 def _duration(seconds: float) -> str:
@@ -124,6 +130,7 @@ def _part(value: float, whole: float) -> str:
 FORMS: dict[str, Any] = {
     "plain": escape,
     "gib": _gib,
+    "size": _whole_gib,
     "duration": _duration,
     "took": _took,
     "when": _when,

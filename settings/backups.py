@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictStr
@@ -35,6 +37,8 @@ _FIELDS = {
 """The fields and their bounds, as Longhorn and Kubernetes read them (robfig/cron v3 parser.go
 ``ParseStandard``)."""
 _PART = re.compile(r"(\*|(?P<begin>\d{1,2})(-(?P<end>\d{1,2}))?)(/(?P<step>\d{1,3}))?")
+_FIRST_DAY, _LAST_DAY = date(2024, 1, 1), date(2032, 12, 31)
+"""Days that ``longest_gap`` compares: any leap day of a schedule occurs at least twice."""
 _ACCESS_KEY = re.compile(r"\S+")
 _LIKE_S3 = "s3://BUCKET@REGION/PREFIX"
 
@@ -107,6 +111,53 @@ def _is_part(text: str, first: int, last: int) -> bool:
         return True
     begin = int(found["begin"])
     return first <= begin <= int(found["end"] or begin) <= last
+
+
+def longest_gap(schedule: str) -> timedelta | None:
+    """The longest time between two runs of a schedule that is valid; None if it never runs twice.
+
+    Reads the five fields as Longhorn does (robfig/cron v3 spec.go ``dayMatches``).
+    """
+    minute, hour, day, month, weekday = schedule.split()
+    minutes = [
+        60 * hours + rest
+        for hours in sorted(_numbers(hour, "hour"))
+        for rest in sorted(_numbers(minute, "minute"))
+    ]
+    days, months = _numbers(day, "day"), _numbers(month, "month")
+    weekdays = _numbers(weekday, "weekday")
+    # With both fields restricted, a day matches if one of them does.
+    either = not (_has_star(day) or _has_star(weekday))
+    runs = []
+    for number in range(_FIRST_DAY.toordinal(), _LAST_DAY.toordinal() + 1):
+        it = date.fromordinal(number)
+        matches = (it.day in days, it.isoweekday() % 7 in weekdays)
+        if it.month in months and (any(matches) if either else all(matches)):
+            runs.append(number)
+    gaps = [later - earlier for earlier, later in pairwise(minutes)]
+    overnight = minutes[0] - minutes[-1]
+    gaps += [24 * 60 * (later - earlier) + overnight for earlier, later in pairwise(runs)]
+    return timedelta(minutes=max(gaps)) if len(runs) > 1 else None
+
+
+def _numbers(field: str, name: str) -> set[int]:
+    """The numbers that a valid field stands for."""
+    first, last = _FIELDS[name]
+    found: set[int] = set()
+    for text in field.split(","):
+        part = _PART.fullmatch(text)
+        assert part, "checked when the settings are loaded"
+        begin = int(part["begin"] or first)
+        # "5/15" means "5-59/15", and "5" alone means "5-5".
+        alone = part["begin"] is not None and not part["step"]
+        end = int(part["end"] or (begin if alone else last))
+        found |= set(range(begin, end + 1, int(part["step"] or 1)))
+    return found
+
+
+def _has_star(field: str) -> bool:
+    """Whether a field restricts nothing: ``*``, alone or in a list; ``*/2`` restricts."""
+    return any(part in ("*", "*/1") for part in field.split(","))
 
 
 def _access_key(value: str) -> str:

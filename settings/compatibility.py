@@ -187,6 +187,15 @@ def kubernetes_step(old: str, new: str) -> str | None:
     return _step("cluster.kubernetes", "Kubernetes", old, new)
 
 
+def longhorn_step(old: str, new: str) -> str | None:
+    """Why a running Longhorn of version ``old`` cannot become ``new``, with the path to take.
+
+    One minor at a time, and never back (longhorn-manager v1.12.1 upgrade/util/util.go,
+    ``checkLHUpgradePath``).
+    """
+    return _step("longhorn.chart_version", "Longhorn", old, new, prefix="")
+
+
 def talos_with_living_kubernetes(talos: str, kubernetes: str) -> str | None:
     """Why a Talos cannot be put under the Kubernetes that runs: Talos is upgraded first."""
     entry = TALOS.get(_minor(talos))
@@ -216,7 +225,7 @@ def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | Non
     return reason, f"set cluster.kubernetes to {written}, and upgrade it once the castle stands"
 
 
-def _step(setting: str, what: str, old: str, new: str) -> str | None:
+def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> str | None:
     if _number(new) < _number(old):
         return (
             f"{setting}: {what} {new} is older than {old}, which the cluster has, and cannot be "
@@ -226,7 +235,7 @@ def _step(setting: str, what: str, old: str, new: str) -> str | None:
     if new_major != old_major or new_minor > old_minor + 1:
         return (
             f"{setting}: from {what} {old} to {new} is more than one minor version at a time. Set "
-            f"it to the newest {_text((old_major, old_minor + 1))}.x first, run `up`, then go on."
+            f"it to the newest {prefix}{old_major}.{old_minor + 1}.x first, run `up`, then go on."
         )
     return None
 

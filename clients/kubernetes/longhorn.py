@@ -79,7 +79,8 @@ class Volume:
     claim: str
     """Namespace and name of its claim, ``traefik/traefik-certificates``; empty if it had none."""
     is_released: bool
-    """Whether the claim was deleted: nothing uses the volume, and its data is kept."""
+    """Whether the claim was deleted, and perhaps the persistent volume: nothing uses the volume,
+    and its data is kept."""
     storage_class: str
     """Storage class of its persistent volume; empty if it has none."""
     size: int
@@ -97,6 +98,8 @@ class Volume:
     """Image of the engine that it runs with."""
     last_backup: datetime | None
     """When it was last backed up; None if never."""
+    created: datetime | None = None
+    """When Longhorn created it; None if not known."""
 
     @property
     def title(self) -> str:
@@ -138,26 +141,30 @@ class Storage:
     backups: Sequence[BackupVolume] = ()
     engine_image: str = ""
     """The engine image of this Longhorn, which all volumes should run with."""
+    version: str = ""
+    """The version that runs, ``v1.12.1``; empty if Longhorn has not said it yet."""
     nodes: Mapping[str, str] = field(default_factory=dict)
     """Zone of each node that Longhorn knows, by name."""
 
 
 def read_storage(api: KubernetesReader) -> Storage | None:
     """Read all of it; None if Longhorn is not installed."""
-    if api.get(f"{PATH}/settings/default-engine-image") is None and not api.items(f"{PATH}/nodes"):
-        return None
+    setting = api.get(f"{PATH}/settings/default-engine-image")
     nodes = api.items(f"{PATH}/nodes")
+    if setting is None and not nodes:
+        return None
     zones = {
         str(node["metadata"]["name"]): str(node.get("status", {}).get("zone") or "")
         for node in nodes
     }
-    setting = api.get(f"{PATH}/settings/default-engine-image") or {}
+    version = api.get(f"{PATH}/settings/current-longhorn-version") or {}
     return Storage(
         disks=[disk for node in nodes for disk in _disks(node)],
         volumes=_volumes(api, zones),
         target=_target(api.get(f"{PATH}/backuptargets/default")),
         backups=[_backup_volume(it) for it in api.items(f"{PATH}/backupvolumes")],
-        engine_image=str(setting.get("value") or ""),
+        engine_image=str((setting or {}).get("value") or ""),
+        version=str(version.get("value") or ""),
         nodes=zones,
     )
 
@@ -232,7 +239,9 @@ def _volume(
     return Volume(
         name=name,
         claim=claim,
-        is_released=used.get("pvStatus") == "Released",
+        # Without a persistent volume Longhorn keeps the name of its last claim, and a moment.
+        is_released=used.get("pvStatus") == "Released"
+        or bool(used.get("lastPVCRefAt") and not used.get("pvName")),
         storage_class=classes.get(str(used.get("pvName") or name), ""),
         size=int(spec.get("size") or 0),
         copies=int(spec.get("numberOfReplicas") or 1),
@@ -242,6 +251,7 @@ def _volume(
         robustness=str(status.get("robustness") or "unknown"),
         engine_image=str(status.get("currentImage") or spec.get("image") or ""),
         last_backup=_moment(status.get("lastBackupAt")),
+        created=_moment(found["metadata"].get("creationTimestamp")),
     )
 
 

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
 
-from clients.kubernetes.longhorn import DATA_PATH, Disk
+from clients.kubernetes.longhorn import (
+    DATA_PATH,
+    STORAGE_CLASS,
+    BackupVolume,
+    Disk,
+    Storage,
+    Volume,
+)
+from settings import Settings
+from settings.backups import longest_gap
+from settings.storage import MINIMAL_AVAILABLE_PERCENT, capacity_gib
 
 GIB = 1024**3
 """Bytes."""
-LEAST_SHARE, MOST_SHARE = 0.9, 1.001
-"""A data disk's filesystem has this share of its size: XFS keeps a log of its own (64 MiB, later
-more) outside of what it reports as its capacity, and a partition cannot be larger than its disk."""
+NEARLY_FULL_PERCENT = MINIMAL_AVAILABLE_PERCENT + 5
+"""A disk with less free space than this share is nearly full."""
+MOST_NAMES = 5
+"""Maximum number of volumes that one problem names."""
+
+Severity = Literal["warning", "note"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +39,40 @@ class StorageProblem:
     """What is wrong, as the rest of a sentence after the subject."""
     fix: str
     """What to do."""
+    severity: Severity = "warning"
+    """``warning``: data is at risk, or will be. ``note``: worth knowing."""
+    is_lasting: bool = False
+    """Whether it stays until a person acts; Longhorn solves all others by itself in time."""
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.text}. Fix: {self.fix}."
+
+
+def storage_problems(
+    storage: Storage, settings: Settings, now: datetime, *, is_deployed: bool
+) -> Iterator[StorageProblem]:
+    """All problems of a cluster's storage, compared with the settings of its stack.
+
+    ``is_deployed`` says that an ``up`` with these settings has succeeded. Otherwise the next ``up``
+    may add or remove nodes: only those that both the settings and Longhorn know are compared.
+    """
+    wanted, disks = data_disks(settings), storage.disks
+    if not is_deployed:
+        names = {node.name for node in settings.machines}
+        wanted = {name: size for name, size in wanted.items() if name in storage.nodes}
+        disks = [disk for disk in disks if disk.node in names]
+    yield from disk_problems(disks, wanted)
+    yield from full_disk_problems(storage.disks)
+    yield from copy_problems(storage, settings.replicas)
+    yield from engine_problems(storage)
+    yield from target_problems(storage, settings)
+    yield from backup_problems(storage, settings, now)
+    yield from released_problems(storage)
+
+
+def data_disks(settings: Settings) -> dict[str, int]:
+    """Size of each data disk in GiB, by node name."""
+    return {it.name: it.data_disk_gib for it in settings.machines if it.data_disk_gib is not None}
 
 
 def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[StorageProblem]:
@@ -43,6 +92,7 @@ def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[
                 text=f"has no data disk, but Longhorn stores data at {disk.path} on its OS disk",
                 fix="in Longhorn's interface (Node) disable scheduling on this disk, request the "
                 "eviction of its replicas, then remove it",
+                is_lasting=True,
             )
 
 
@@ -56,6 +106,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             f"{size_gib} GiB is at {DATA_PATH}",
             fix=f"in Longhorn's interface (Node) add the disk {DATA_PATH}, request the eviction of "
             "the replicas on the other disk, and remove that one once it is empty",
+            is_lasting=True,
         )
     if found is None:
         return StorageProblem(
@@ -71,19 +122,243 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             + (f": {found.reason}" if found.reason else ""),
             fix=f"see `talosctl -n {node} get volumestatus u-longhorn`",
         )
-    if not LEAST_SHARE <= found.size / (size_gib * GIB) <= MOST_SHARE:
+    # The OS disk's own partitions need 1 GiB or more: an OS disk of the same size differs too.
+    tolerance = max(0.5, size_gib / 100)
+    if abs(found.size / GIB - capacity_gib(size_gib)) > tolerance:
         return StorageProblem(
             subject=node,
             text=f"stores Longhorn's data on a filesystem of {found.size / GIB:.1f} GiB, but its "
-            f"data disk has {size_gib} GiB: {DATA_PATH} is not the data disk, so the data lies on "
-            "the OS disk",
+            f"data disk has {size_gib} GiB: either {DATA_PATH} is not the data disk, so the data "
+            "lies on the OS disk, or Talos has not grown the filesystem to the size of the disk",
             fix=f"see why Talos did not mount the data disk (`talosctl -n {node} get volumestatus "
             "u-longhorn`), reboot the node, and run `up` again",
+            is_lasting=found.is_ready,
         )
     if not found.is_ready:
         return StorageProblem(
             subject=node,
             text=f"has a disk that Longhorn cannot use: {found.reason or 'it is not ready'}",
-            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`",
+            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`. If Longhorn "
+            "used this path before the data disk was mounted there (`record diskUUID doesn't "
+            "match`) and holds no copy on it, then disable scheduling on this disk in Longhorn's "
+            "interface (Node) and delete it: Longhorn adds it again",
         )
     return None
+
+
+def full_disk_problems(disks: Sequence[Disk]) -> Iterator[StorageProblem]:
+    """Disks that take no new copies, or soon will not."""
+    fix = (
+        "delete data or volumes that nobody needs, or increase data_disk_gib of the node in the "
+        "stack file and run `make up`"
+    )
+    for disk in disks:
+        if not disk.is_ready or not disk.size:
+            continue
+        free = f"{gib(disk.available)} of {gib(disk.size)} are free"
+        if not disk.is_schedulable:
+            reason = disk.reason or "Longhorn gives no reason"
+            yield StorageProblem(
+                subject=disk.node, text=f"takes no new copies ({free}): {reason}", fix=fix
+            )
+        elif disk.available * 100 < NEARLY_FULL_PERCENT * disk.size:
+            yield StorageProblem(
+                subject=disk.node,
+                text=f"has a nearly full disk: {free}; Longhorn places no new copies on it at "
+                f"{MINIMAL_AVAILABLE_PERCENT} % or less",
+                fix=fix,
+            )
+
+
+def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
+    """Volumes with too few healthy copies, with all copies on one host, or another number of
+    copies than ``replicas``, the stack's."""
+    hosts = {disk.zone for disk in storage.disks if disk.zone}
+    for volume in storage.volumes:
+        healthy = len(volume.healthy_nodes)
+        if volume.robustness == "faulted":
+            yield StorageProblem(
+                subject=volume.title,
+                text="has no healthy copy: pods cannot use it",
+                fix="start the nodes that hold its copies (Longhorn's interface, Volume); if they "
+                "are lost, restore the volume from a backup (Backup and Restore)",
+            )
+        elif volume.is_attached and healthy < volume.copies:
+            yield StorageProblem(
+                subject=volume.title,
+                text=f"has {count(healthy, 'healthy copy', 'healthy copies')} of {volume.copies}",
+                fix="Longhorn rebuilds copies by itself if enough nodes have space; if this stays, "
+                f"see `kubectl -n longhorn-system describe volumes.longhorn.io {volume.name}`",
+            )
+        elif volume.copies > 1 and healthy > 1 and len(hosts) > 1 and len(volume.zones) == 1:
+            (host,) = volume.zones
+            if host:
+                yield StorageProblem(
+                    subject=volume.title,
+                    text=f"has all of its {healthy} copies on the Proxmox host {host}: if that "
+                    "host fails, the volume is gone",
+                    fix="in Longhorn's interface (Volume) set its Replica Auto Balance to "
+                    "least-effort: Longhorn then moves a copy to another host if a disk there has "
+                    "space",
+                )
+    others = [it for it in _used(storage) if it.copies != replicas]
+    if others := [it for it in others if it.storage_class == STORAGE_CLASS]:
+        numbers = ", ".join(f"{it.title} ({it.copies})" for it in others[:MOST_NAMES])
+        yield StorageProblem(
+            subject=count(len(others), "volume"),
+            text=f"{_have(others)} another number of copies than the stack's {replicas}: "
+            f"{numbers}{_more(others)}",
+            fix="`make replicas` changes them; the stack's number itself counts for new volumes "
+            "only",
+            severity="note",
+        )
+
+
+def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
+    """Volumes that run with the engine of an older Longhorn."""
+    wanted = storage.engine_image
+    old = [it for it in storage.volumes if it.engine_image and it.engine_image != wanted]
+    if not wanted or not old:
+        return
+    images = ", ".join(sorted({it.engine_image for it in old}))
+    yield StorageProblem(
+        subject=count(len(old), "volume"),
+        text=f"{'runs' if len(old) == 1 else 'run'} with an old engine ({images}): {_names(old)}",
+        # longhorn-manager v1.12.1 upgrade/util/util.go checkEngineUpgradePath
+        fix=f"in Longhorn's interface (Volume) upgrade the engine to {wanted} before the next "
+        "minor version of Longhorn: a Longhorn whose minimum engine API version is above that of "
+        "an engine in use refuses to start",
+    )
+
+
+def target_problems(storage: Storage, settings: Settings) -> Iterator[StorageProblem]:
+    """The backup target is missing, or Longhorn cannot use it."""
+    target, backup = storage.target, settings.longhorn.backup
+    if target is None or not target.url:
+        if backup:
+            yield StorageProblem(
+                subject="backup target",
+                text=f"is not set in Longhorn, although longhorn.backup.target is {backup.target}",
+                fix="run `make up`; if this stays, enter it in Longhorn's interface (Setting, "
+                "Backup Target)",
+            )
+    elif not target.is_available:
+        yield StorageProblem(
+            subject="backup target",
+            text=f"{target.url} is not available: {target.reason or 'Longhorn gives no reason'}",
+            fix="see that the server is up, exports this path to the nodes (NFS) or accepts the "
+            "account of the group s3; until then no volume is backed up",
+        )
+
+
+def backup_problems(
+    storage: Storage, settings: Settings, now: datetime
+) -> Iterator[StorageProblem]:
+    """Volumes without a recent backup, and backups that no retention of this cluster deletes."""
+    backup = settings.longhorn.backup
+    gap = longest_gap(backup.schedule) if backup else None
+    if gap:
+        yield from _late_backups(storage, 2 * gap, now)
+    if foreign := foreign_backups(storage):
+        stored = gib(sum(it.stored for it in foreign))
+        yield StorageProblem(
+            subject="backup target",
+            text=f"holds backups of {count(len(foreign), 'volume')} that this cluster does not "
+            f"have ({stored}): of a former cluster, of another stack with the same target, or of "
+            "volumes that were deleted",
+            fix="no retention of this cluster deletes them; if nobody needs them, delete them in "
+            "Longhorn's interface (Backup and Restore)",
+            severity="note",
+        )
+
+
+def foreign_backups(storage: Storage) -> list[BackupVolume]:
+    """Backups on the target of volumes that this cluster does not have."""
+    own = {volume.name for volume in storage.volumes}
+    return [it for it in storage.backups if it.volume not in own]
+
+
+def released_problems(storage: Storage) -> Iterator[StorageProblem]:
+    """Volumes whose claim was deleted, and whose data Longhorn keeps."""
+    released = [it for it in storage.volumes if it.is_released]
+    if not released:
+        return
+    names = ", ".join(f"{it.name} ({it.claim})" for it in released[:MOST_NAMES])
+    yield StorageProblem(
+        subject=count(len(released), "released volume"),
+        text=f"({gib(sum(it.size for it in released))}) {_have(released)} no claim any more, and "
+        f"Longhorn keeps the data: {names}{_more(released)}",
+        fix="to delete one: `kubectl delete pv NAME`, then delete the volume in Longhorn's "
+        "interface (Volume), because nothing else deletes its data; to use it again: remove "
+        "spec.claimRef from its persistent volume, and name that in volumeName of a new claim",
+        severity="note",
+    )
+
+
+def gib(size: int) -> str:
+    """Bytes in GiB: ``0.1 GiB``, ``42.9 GiB``."""
+    return f"{size / GIB:.1f} GiB"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 volume``, ``2 volumes``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def age(span: timedelta) -> str:
+    """``40 minutes``, ``5 hours``, ``3 days``: whole units, rounded down."""
+    minutes = int(span.total_seconds()) // 60
+    if minutes < 120:
+        return count(minutes, "minute")
+    return count(minutes // 60, "hour") if minutes < 48 * 60 else count(span.days, "day")
+
+
+def _late_backups(storage: Storage, limit: timedelta, now: datetime) -> Iterator[StorageProblem]:
+    """Longhorn backs up every volume that is not faulted; detached ones too, because the stack sets
+    ``allow-recurring-job-while-volume-detached`` (longhorn-manager v1.12.1
+    app/recurringjob/util.go filterVolumesForJob)."""
+    candidates = [
+        it
+        for it in _used(storage)
+        if it.robustness != "faulted" and (it.created is None or now - it.created > limit)
+    ]
+    fix = (
+        "see the state of the last backups (`kubectl -n longhorn-system get backups.longhorn.io`) "
+        "and of the job (`kubectl -n longhorn-system get recurringjobs.longhorn.io,cronjobs,pods`)"
+    )
+    if never := [it for it in candidates if it.last_backup is None]:
+        yield StorageProblem(
+            subject=count(len(never), "volume"),
+            text=f"{_have(never)} no backup, and more than {age(limit)} have passed since "
+            f"Longhorn created {'it' if len(never) == 1 else 'them'}: {_names(never)}",
+            fix=fix,
+        )
+    late = [(it.title, now - it.last_backup) for it in candidates if it.last_backup]
+    if late := [(title, span) for title, span in late if span > limit]:
+        shown = ", ".join(
+            f"{title} (last one {age(span)} ago)" for title, span in late[:MOST_NAMES]
+        )
+        yield StorageProblem(
+            subject=count(len(late), "volume"),
+            text=f"{_have(late)} no backup of the last {age(limit)}, which is twice the longest "
+            f"time between two runs of longhorn.backup.schedule: {shown}{_more(late)}",
+            fix=fix,
+        )
+
+
+def _used(storage: Storage) -> list[Volume]:
+    return [it for it in storage.volumes if not it.is_released]
+
+
+def _have(things: Sequence[object]) -> str:
+    return "has" if len(things) == 1 else "have"
+
+
+def _names(volumes: Sequence[Volume]) -> str:
+    return ", ".join(it.title for it in volumes[:MOST_NAMES]) + _more(volumes)
+
+
+def _more(volumes: Sequence[object]) -> str:
+    """How many volumes a text leaves out: `` and 3 more``."""
+    left = len(volumes) - MOST_NAMES
+    return f" and {left} more" if left > 0 else ""

@@ -99,12 +99,13 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
         ("create", "cluster-castle-worker-4-config"),
         ("create", "machines-castle-worker-4"),
         ("update", "cluster-readiness"),
+        ("update", "longhorn-storage"),
     ]
     more = lab.up()
-    assert (more.code, more.changes) == (0, {"created": 3, "updated": 1})
+    assert (more.code, more.changes) == (0, {"created": 3, "updated": 2})
     lab.set("nodes.workers.count", 2)
     fewer = lab.up()
-    assert (fewer.code, fewer.changes) == (0, {"deleted": 6, "updated": 1})
+    assert (fewer.code, fewer.changes) == (0, {"deleted": 6, "updated": 2})
     assert sorted(lab.guests()) == [8000, 8010, 8011]
     lab.set("nodes.control_planes.count", 3)
     three = lab.up()

@@ -25,6 +25,7 @@ FROZEN = {
     "FluxReady": "pulumi-python:dynamic/ephemeral-castle:FluxReady",
     "FluxUninstall": "pulumi-python:dynamic/ephemeral-castle:FluxUninstall",
     "KubernetesVersion": "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion",
+    "LonghornStorage": "pulumi-python:dynamic/ephemeral-castle:LonghornStorage",
     "NodeLifecycle": "pulumi-python:dynamic/ephemeral-castle:NodeLifecycle",
     "RetainedDisk": "pulumi-python:dynamic/ephemeral-castle:RetainedDisk",
 }

@@ -71,6 +71,7 @@ class ClusterSecrets:
         vip: str = "",
         selector: str = "",
         endpoint: str = f"https://{VIP}:6443",
+        labels: dict[str, str] | None = None,
     ) -> bytes:
         """Write the configuration of a machine."""
         is_control_plane = kind == "controlplane"
@@ -82,6 +83,7 @@ class ClusterSecrets:
                     "type": kind,
                     "ca": _pair(self.machine_ca, with_key=is_control_plane),
                     "network": {"interfaces": interfaces},
+                    "nodeLabels": labels or {},
                 },
                 "cluster": {
                     "clusterName": "castle",

@@ -1,44 +1,23 @@
-"""The control plane of a bootstrapped cluster, with the real programs where they are at hand.
-
-They are looked for in the folder that RACK_KUBERNETES names, or on PATH and where `make e2e-tools`
-puts them.
-"""
+"""The control plane of a bootstrapped cluster, with the real programs where they are at hand."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.lab import SEARCHED
 from tests.e2e.rack.kubernetes.client import KubernetesClient
-from tests.e2e.rack.kubernetes.programs import Programs, ProgramsMissingError
 from tests.e2e.rack.rack import Rack
 from tests.e2e.rack.talos.messages import talos
 
+from .control_plane import NODES, PROGRAMS, administrator, ready, until
 from .machine_configs import VIP, ClusterSecrets
 from .proxmox_client import ProxmoxClient
 from .talos_client import Apply, Connect
 
 CONTROL_PLANE, WORKER = "127.77.4.11", "127.77.4.21"
-NODES = "/api/v1/nodes"
-FOLDERS = os.environ.get("RACK_KUBERNETES") or SEARCHED
-PATIENCE = 30
-
-
-def programs() -> Programs | None:
-    """Find the programs, if they are all there."""
-    with contextlib.suppress(ProgramsMissingError):
-        return Programs.find(FOLDERS)
-    return None
-
-
-PROGRAMS = programs()
 pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="no Kubernetes programs")
 
 
@@ -64,35 +43,8 @@ async def kubernetes(
     await apply(WORKER, secrets.config("worker", "worker1"))
     async with connect(CONTROL_PLANE) as machine:
         await machine.call("Bootstrap", talos.BootstrapRequest())
-    authority, chain = tmp_path / "ca.crt", tmp_path / "admin.pem"
-    authority.write_bytes(secrets.cluster_ca.pem)
-    admin = secrets.cluster_ca.issue("admin", organization="system:masters")
-    chain.write_bytes(admin.certificate + admin.key)
-    client = KubernetesClient(f"https://{VIP}:6443", authority, chain)
-    async with contextlib.aclosing(client):
-        await until(client.is_ready)
+    async with administrator(secrets, tmp_path) as client:
         yield client
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():  # another program has no event for us
-            await asyncio.sleep(0.2)
-
-
-def ready(client: KubernetesClient, **expected: str) -> Callable[[], Awaitable[bool]]:
-    """Make the condition that the nodes report as expected."""
-
-    async def condition() -> bool:
-        return {
-            node["metadata"]["name"]: c["status"]
-            for node in await client.list(NODES)
-            for c in node["status"].get("conditions", [])
-            if c["type"] == "Ready"
-        } == expected
-
-    return condition
 
 
 async def test_a_cluster_from_bootstrap_to_a_power_cut(

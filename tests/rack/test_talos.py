@@ -307,7 +307,7 @@ async def test_configurations_that_a_worker_refuses(
     proxmox: ProxmoxClient,
     apply: Apply,
     secrets: ClusterSecrets,
-    options: dict[str, str],
+    options: dict[str, Any],
     problem: str,
 ) -> None:
     await proxmox.boot_machine(201, WORKER)

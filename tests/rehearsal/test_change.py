@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rehearsal import __main__ as command
 from rehearsal import answers, downtime, kinds
 from rehearsal.change import DYNAMIC, Change, rehearse_change
 from settings import SettingsError
-from tests.rehearsal.conftest import write_stack
+from tests.rehearsal.conftest import FLUX, write_stack
 
 Between = Callable[..., Change]
 
@@ -77,7 +78,7 @@ def test_a_new_talos_and_kubernetes_with_one_control_plane(between: Between) -> 
     updates = names(change, "update")
     assert updates[0] == "cluster-etcd-snapshot"
     assert updates.index("cluster-castle-worker-3") < updates.index("cluster-kubernetes")
-    assert updates[-4:] == [f"cluster-{node}-config" for node in [HA[0], *WORKERS]]
+    assert set(updates[-4:]) == {f"cluster-{node}-config" for node in [HA[0], *WORKERS]}
     node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
     assert "upgraded from Talos v1.13.0 to v1.13.9" in node.deed.says
     assert away(change)["Kubernetes API"] > 0
@@ -99,20 +100,20 @@ def test_another_extension_is_a_rolling_upgrade_too(between: Between) -> None:
 
 def test_a_fourth_worker(between: Between) -> None:
     change = between({}, {"nodes.workers.count": 4})
+    assert names(change, "update") == ["cluster-readiness", "longhorn-storage"]
     assert {step.what for step in change.steps} == {"create", "update"}
     assert set(names(change, "create")) == {
         "machines-castle-worker-4",
         "cluster-castle-worker-4",
         "cluster-castle-worker-4-config",
     }
-    assert names(change, "update") == ["cluster-readiness"]
     assert set(away(change).values()) == {0}
 
 
 def test_from_four_workers_to_two(between: Between) -> None:
     change = between({"nodes.workers.count": 4}, {"nodes.workers.count": 2})
     assert {step.what for step in change.steps} == {"delete", "update"}
-    assert names(change, "update") == ["cluster-readiness"]
+    assert names(change, "update") == ["cluster-readiness", "longhorn-storage"]
     gone = names(change, "delete")
     for number in (3, 4):
         node, machine = f"cluster-castle-worker-{number}", f"machines-castle-worker-{number}"
@@ -169,7 +170,7 @@ def test_a_version_a_patch_and_memory_cost_one_reboot(between: Between) -> None:
 def test_a_patch_that_is_taken_up_at_once(between: Between) -> None:
     change = between({}, {"cluster.ntp": ["192.168.1.1"]})
     assert turns(change) == []
-    assert names(change, "update") == [f"cluster-{node}-config" for node in [HA[0], *WORKERS]]
+    assert set(names(change, "update")) == {f"cluster-{node}-config" for node in [HA[0], *WORKERS]}
     assert len({step.start for step in change.steps}) == 1
     assert set(away(change).values()) == {0}
 
@@ -272,7 +273,7 @@ def test_a_change_is_told_to_people_and_to_programs(
     old = str(tmp_path / "Pulumi.homelab.yaml")
     assert command.main(["--from", old]) == 0
     told = capsys.readouterr().out
-    assert "3 removed" in told
+    assert "3 removed" in " ".join(told.split())
     assert "Downtime to expect" in told
     assert command.main(["--from", old, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -298,6 +299,96 @@ def test_an_old_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     assert {it.path for it in raised.value.problems} == {
         f"{old}: nodes.control_planes.first_address"
     }
+
+
+def notes(change: Change) -> str:
+    """What a preview would print, and no note twice."""
+    assert len(change.notes) == len(set(change.notes))
+    return "\n".join(change.notes)
+
+
+def says(change: Change, name: str) -> str:
+    """What is done with the one resource of this name."""
+    (step,) = (step for step in change.steps if step.resource.name == name)
+    return step.deed.says
+
+
+def test_more_copies_for_the_volumes_of_the_stack(between: Between) -> None:
+    change = between({}, {"longhorn.replicas": 3})
+    assert says(change, "longhorn-storage") == "traefik/traefik-certificates: 2 → 3 copies"
+    assert "All other volumes keep their number until `make replicas`" in notes(change)
+    assert "deletes" not in notes(change)
+
+
+def test_fewer_copies_because_there_are_fewer_workers(between: Between) -> None:
+    default = {"longhorn.replicas": None}
+    change = between(default | {"nodes.workers.count": 2}, default | {"nodes.workers.count": 1})
+    assert says(change, "longhorn-storage") == "traefik/traefik-certificates: 2 → 1 copies"
+    assert "longhorn.replicas: 2 → 1. " in notes(change)
+    assert "Longhorn deletes the surplus copies" in notes(change)
+
+
+def test_more_copies_because_there_are_more_workers(between: Between) -> None:
+    default = {"longhorn.replicas": None}
+    change = between(default | {"nodes.workers.count": 1}, default | {"nodes.workers.count": 2})
+    assert says(change, "longhorn-storage") == (
+        "Longhorn's new disks are checked; traefik/traefik-certificates: 1 → 2 copies"
+    )
+
+
+def test_another_reclaim_policy_is_for_new_volumes(between: Between) -> None:
+    change = between({}, {"longhorn.reclaim_policy": "delete"})
+    assert names(change, "update") == ["longhorn-release"]
+    assert says(change, "longhorn-release") == (
+        "is changed in place; new volumes get reclaim policy Delete, existing volumes keep Retain"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("path", "./b"), ("branch", "home"), ("url", "ssh://git@git.tazlab.net/me/other.git")],
+)
+def test_another_place_for_flux_deletes_what_is_not_there(
+    between: Between, key: str, value: str
+) -> None:
+    told = notes(between(FLUX, deepcopy(FLUX) | {f"flux.{key}": value}))
+    assert (
+        f"flux.{key}: {FLUX['flux'].get(key, './' if key == 'path' else 'main')} → {value}" in told
+    )
+    assert "Flux deletes everything that it applied and that is not in the new place" in told
+    assert "their volumes and data stay in Longhorn, released" in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("delete", "delete", "Longhorn deletes their data (longhorn.reclaim_policy: delete)"),
+        ("delete", "retain", "goes from delete to retain, but each volume keeps the policy"),
+        ("retain", "delete", "goes from retain to delete, but each volume keeps the policy"),
+    ],
+)
+def test_the_data_of_deleted_claims_follows_both_policies(
+    between: Between, old: str, new: str, words: str
+) -> None:
+    first = deepcopy(FLUX) | {"longhorn.reclaim_policy": old}
+    second = deepcopy(FLUX) | {"longhorn.reclaim_policy": new, "flux.path": "./b"}
+    assert words in notes(between(first, second))
+
+
+def test_another_interval_deletes_nothing(between: Between) -> None:
+    assert notes(between(FLUX, deepcopy(FLUX) | {"flux.interval": "5m"})) == ""
+
+
+def test_a_note_is_told_to_people_and_to_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_stack(tmp_path, "homelab", {"longhorn.replicas": 3})
+    old = str(tmp_path / "Pulumi.homelab.yaml")
+    assert command.main(["--from", old]) == 0
+    assert "Longhorn deletes the surplus copies" in " ".join(capsys.readouterr().out.split())
+    assert command.main(["--from", old, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert any("Longhorn deletes the surplus copies" in note for note in document["notes"])
 
 
 def test_no_tool_is_asked_for(between: Between, monkeypatch: pytest.MonkeyPatch) -> None:

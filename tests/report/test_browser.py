@@ -17,13 +17,14 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
-from engine import acme_record
+from engine import acme_record, storage_record
 from engine.acme_json import Certificate
 from rehearsal.run import Rehearsal
 from report import page
 from report.as_json import as_json
 from tests.report.certificates import NOW, state_of
 from tests.report.conftest import MakeReport
+from tests.report.storage import record_of
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WIDTHS = (360, 768, 1280)
@@ -153,6 +154,7 @@ def file(
     site = Certificate(names, NOW, NOW)
     signed = acme_record.Signed(server=castle.settings.traefik.acme.server, certificate=site)
     acme_record.keep(tmp_path, castle.stack, [signed])
+    storage_record.keep(tmp_path, castle.stack, record_of(castle.settings))
     report = make_report(castle)
     file = tmp_path / "report.html"
     file.write_text(page.render(report), encoding="utf-8")

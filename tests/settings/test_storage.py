@@ -1,17 +1,27 @@
-"""How much of a data disk volumes can use."""
+"""What a data disk offers to volumes."""
 
 from __future__ import annotations
 
 import pytest
 
-from settings.storage import LEAST_DATA_DISK_GIB, capacity_gib, usable_gib
+from settings import storage
 
 
-@pytest.mark.parametrize(("disk", "usable"), [(43, 38.6), (120, 107.9), (500, 449.9)])
-def test_volumes_can_use_all_but_a_tenth(disk: int, usable: float) -> None:
-    assert usable_gib(disk) == pytest.approx(usable, abs=0.1)
-    assert usable_gib(disk) < capacity_gib(disk) < disk
+@pytest.mark.parametrize(
+    ("disk", "capacity", "usable"),
+    [(2, 1.94, 1.74), (43, 42.94, 38.64), (500, 499.75, 449.78), (8192, 8190.0, 7371.0)],
+)
+def test_a_data_disk_loses_table_and_log_and_keeps_a_tenth_free(
+    disk: int, capacity: float, usable: float
+) -> None:
+    assert storage.capacity_gib(disk) == pytest.approx(capacity, abs=0.01)
+    assert storage.usable_gib(disk) == pytest.approx(usable, abs=0.01)
+
+
+def test_the_larger_share_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "RESERVED_PERCENT", 30)
+    assert storage.usable_gib(43) == pytest.approx(42.94 * 0.7, abs=0.01)
 
 
 def test_the_smallest_data_disk_has_room_for_volumes() -> None:
-    assert usable_gib(LEAST_DATA_DISK_GIB) > 4
+    assert storage.usable_gib(storage.LEAST_DATA_DISK_GIB) > 4

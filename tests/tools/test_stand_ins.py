@@ -17,6 +17,8 @@ import yaml
 from tests.components.test_charts import all_values
 from tests.e2e.lab import STAND_INS
 from tests.e2e.rack.kubernetes import flux, manifests
+from tests.e2e.rack.kubernetes.longhorn.engines import engine_image
+from tests.e2e.rack.kubernetes.longhorn.settings import Settings
 from tests.rack.test_stand_in_charts import SETTINGS, pinned
 
 HELM = shutil.which("helm")
@@ -154,6 +156,53 @@ def test_longhorn_goes_only_when_somebody_said_so(flag: bool, tmp_path: Path) ->
     assert ("rack.simulated/fails" in annotations) is not flag
 
 
+@pytest.mark.parametrize("folder", SOURCES)
+def test_the_stand_in_reads_longhorns_settings(folder: Path, tmp_path: Path) -> None:
+    assert longhorn_settings({}, folder, tmp_path) == Settings()
+    values = {
+        "allowRecurringJobWhileVolumeDetached": True,
+        "concurrentAutomaticEngineUpgradePerNodeLimit": 1,
+        "createDefaultDiskLabeledNodes": True,
+        "defaultDataPath": "/var/mnt/longhorn",
+        "nodeDownPodDeletionPolicy": "delete-both-statefulset-and-deployment-pod",
+        "replicaAutoBalance": "least-effort",
+        "replicaZoneSoftAntiAffinity": False,
+        "storageMinimalAvailablePercentage": 10,
+        "storageReservedPercentageForDefaultDisk": 0,
+    }
+    assert longhorn_settings(values, folder, tmp_path) == Settings(
+        allow_recurring_job_while_volume_detached=True,
+        concurrent_automatic_engine_upgrade_per_node_limit=1,
+        create_default_disk_labeled_nodes=True,
+        default_data_path="/var/mnt/longhorn",
+        node_down_pod_deletion_policy="delete-both-statefulset-and-deployment-pod",
+        replica_auto_balance="least-effort",
+        replica_zone_soft_anti_affinity=False,
+        storage_minimal_available_percentage=10,
+        storage_reserved_percentage_for_default_disk=0,
+    )
+
+
+def longhorn_settings(values: dict[str, Any], folder: Path, tmp_path: Path) -> Settings:
+    objects = render(folder, "longhorn", {"defaultSettings": values}, tmp_path)
+    return Settings.from_config_map(objects["ConfigMap", "longhorn-default-setting"])
+
+
+@pytest.mark.parametrize("folder", SOURCES)
+def test_the_stand_in_finds_longhorns_engine_image(folder: Path, tmp_path: Path) -> None:
+    values = {"image": {"longhorn": {"engine": {"tag": "v9.9.9"}}}}
+    for given, tag in (({}, pinned("longhorn")), (values, "9.9.9")):
+        manager = render(folder, "longhorn", given, tmp_path)["DaemonSet", "longhorn-manager"]
+        assert engine_image(manager).endswith(f"/longhorn-engine:v{tag}")
+
+
+@pytest.mark.parametrize("folder", SOURCES)
+def test_longhorns_class_can_retain_volumes(folder: Path, tmp_path: Path) -> None:
+    values = {"persistence": {"reclaimPolicy": "Retain"}}
+    found = render(folder, "longhorn", values, tmp_path)["ConfigMap", "longhorn-storageclass"]
+    assert yaml.safe_load(found["data"]["storageclass.yaml"])["reclaimPolicy"] == "Retain"
+
+
 @pytest.mark.skipif(not CHARTS.is_dir(), reason="CASTLE_CHARTS names no folder of charts")
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_with_our_values_it_is_as_the_real_one(name: str, form: int, tmp_path: Path) -> None:
@@ -205,6 +254,8 @@ def traits(document: dict[str, Any]) -> Any:
             kept = ("metadata", "provisioner", "reclaimPolicy", "allowVolumeExpansion")
             replicas = made["parameters"]["numberOfReplicas"]
             return {key: made[key] for key in kept} | {"replicas": replicas}
+        case "ConfigMap" if document["metadata"]["name"] == "longhorn-default-setting":
+            return Settings.from_config_map(document)
         case "ConfigMap" if document["metadata"]["name"] == "longhorn-default-resource":
             return yaml.safe_load(document["data"]["default-resource.yaml"])
         case "ValidatingWebhookConfiguration":

@@ -62,9 +62,10 @@ class KubernetesClient:
         query = f"?fieldManager={manager}&force=true"
         await self._call("PATCH", path + query, body, "application/apply-patch+yaml")
 
-    async def delete(self, path: str) -> None:
-        """Delete an object, if it is there."""
-        await self._call("DELETE", path)
+    async def delete(self, path: str, *, grace_period_s: int | None = None) -> None:
+        """Delete an object, if it is there; a pod has a grace period to end."""
+        query = "" if grace_period_s is None else f"?gracePeriodSeconds={grace_period_s}"
+        await self._call("DELETE", path + query)
 
     async def _call(
         self,

@@ -16,9 +16,11 @@ import base64
 import os
 import re
 import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..talos.machine import Machine
 from .client import KubernetesClient
 
 ANNOTATION = "rack.simulated/init-containers"
@@ -26,6 +28,7 @@ ANNOTATION = "rack.simulated/init-containers"
 DONE = "done"
 VOLUMES = "volumes"
 """Folder of the volumes, one for each, by its name."""
+_ENDED = ("Succeeded", "Failed")
 _NAMESPACE, _DATA = "traefik", "/data"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,16 +79,23 @@ class Containers:
             }
         ]
 
-    async def begin(self, client: KubernetesClient) -> None:
-        """Run the init containers of each pod that waits for them."""
+    async def begin(self, client: KubernetesClient, machines: Sequence[Machine]) -> None:
+        """Run the init containers of each pod that waits for them, on a machine that has power."""
         volumes = {it["metadata"]["name"] for it in await client.list("/api/v1/persistentvolumes")}
         for folder in (self._folder / VOLUMES).iterdir():
             if folder.name not in volumes:
                 shutil.rmtree(folder)
-        for pod in await client.list("/api/v1/pods"):
-            annotations = pod["metadata"].get("annotations", {})
-            if "nodeName" in pod["spec"] and _claims(pod) and ANNOTATION not in annotations:
+        powered = {machine.hostname for machine in machines}
+        pods = await client.list("/api/v1/pods")
+        claims = {
+            (it["metadata"]["namespace"], it["metadata"]["name"])
+            for it in await client.list("/api/v1/persistentvolumeclaims")
+            if it["spec"]["accessModes"] == ["ReadWriteOnce"]
+        }
+        for pod in pods:
+            if pod["spec"].get("nodeName") in powered and is_startable(pod, pods, claims):
                 await self._begin(client, pod)
+                pod["metadata"].setdefault("annotations", {})[ANNOTATION] = DONE
 
     async def _begin(self, client: KubernetesClient, pod: Thing) -> None:
         folders = {
@@ -137,6 +147,33 @@ class Containers:
         _, complaint = await process.communicate()
         if process.returncode:
             raise OSError(f"init container {container['name']}: {complaint.decode().strip()}")
+
+
+def is_startable(pod: Thing, pods: Sequence[Thing], claims: Collection[tuple[str, str]]) -> bool:
+    """Whether a pod waits, and no pod of another node has one of its volumes.
+
+    ``claims`` are those of volumes that one node at a time can have, by namespace and name. A pod
+    that is being deleted has its volumes until it is gone.
+    """
+    if not _claims(pod) or _has_begun(pod) or pod["metadata"].get("deletionTimestamp"):
+        return False
+    wanted = _claimed(pod) & set(claims)
+    return not any(
+        _has_begun(other)
+        and other["spec"]["nodeName"] != pod["spec"]["nodeName"]
+        and other["status"].get("phase") not in _ENDED
+        and _claimed(other) & wanted
+        for other in pods
+    )
+
+
+def _has_begun(pod: Thing) -> bool:
+    return ANNOTATION in pod["metadata"].get("annotations", {})
+
+
+def _claimed(pod: Thing) -> set[tuple[str, str]]:
+    namespace = pod["metadata"]["namespace"]
+    return {(namespace, it["persistentVolumeClaim"]["claimName"]) for it in _claims(pod)}
 
 
 def _claims(pod: Thing) -> list[Thing]:

@@ -19,7 +19,7 @@ from ..talos.kubeconfig import admin_certificate, kubeconfig
 from .client import KubernetesClient
 from .containers import Containers
 from .kubelet_ports import KubeletPorts
-from .kubelets import ANNOTATION, RUNNING
+from .kubelets import LABEL, RUNNING
 from .process import Process
 from .programs import Programs
 
@@ -39,15 +39,23 @@ class ControlPlane:
     """A running control plane."""
 
     def __init__(
-        self, programs: Programs, config: MachineConfig, directory: Path, snapshot: bytes = b""
+        self,
+        programs: Programs,
+        config: MachineConfig,
+        directory: Path,
+        snapshot: bytes = b"",
+        *,
+        toleration_s: int,
     ) -> None:
-        """``snapshot`` is what etcd begins with; empty for nothing."""
+        """``snapshot`` is what etcd begins with; empty for nothing. ``toleration_s`` is how long
+        pods stay on a node that is not ready."""
         url = urllib.parse.urlsplit(config.endpoint)
         self._client: KubernetesClient | None = None
         self._programs = programs
         self._config = config
         self._directory = directory
         self._snapshot = snapshot
+        self._toleration_s = toleration_s
         self.host = str(url.hostname)
         """The address of the cluster's endpoint."""
         self._port = url.port or 443
@@ -179,6 +187,8 @@ class ControlPlane:
             # Their names are known to nobody.
             "kubelet-preferred-address-types": "InternalIP",
             "shutdown-delay-duration": "0s",
+            "default-not-ready-toleration-seconds": self._toleration_s,
+            "default-unreachable-toleration-seconds": self._toleration_s,
         }
 
     def _controller_manager(self) -> Mapping[str, object]:
@@ -207,7 +217,7 @@ class ControlPlane:
             "kubeconfig": self._path("admin.conf"),
             "config": self._path("kwok.yaml"),
             "cidr": _POD_CIDR,
-            "manage-nodes-with-annotation-selector": f"{ANNOTATION}={RUNNING}",
+            "manage-nodes-with-label-selector": f"{LABEL}={RUNNING}",
             "server-address": f"{self.host}:{_KWOK_PORT}",
         }
 

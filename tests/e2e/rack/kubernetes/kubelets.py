@@ -8,8 +8,11 @@ from typing import Any
 from ..talos.machine import Machine
 from .client import KubernetesClient
 
-ANNOTATION = "rack.simulated/kubelet"
-"""On the nodes whose machines have power; kwok looks after their pods and no others'."""
+LABEL = "rack.simulated/kubelet"
+"""On the nodes whose machines have power; kwok looks after their pods and no others'.
+
+A label: kwok v0.8.0 goes on to look after a node that loses an annotation.
+"""
 RUNNING = "running"
 
 _NODES = "/api/v1/nodes"
@@ -59,11 +62,12 @@ async def _renew_lease(client: KubernetesClient, machine: Machine) -> None:
 async def _update(
     client: KubernetesClient, name: str, node: dict[str, Any], machine: Machine | None
 ) -> None:
-    annotations: dict[str, str | None] = {ANNOTATION: RUNNING if machine else None}
-    metadata: dict[str, Any] = {"annotations": annotations}
+    metadata: dict[str, Any] = {"labels": {LABEL: None}}
     if machine:
-        metadata["labels"] = _labels(machine)
-        annotations[_SCHEMATIC] = machine.schematic
+        metadata = {
+            "labels": _labels(machine) | {LABEL: RUNNING},
+            "annotations": {_SCHEMATIC: machine.schematic},
+        }
     status = _status(machine) if machine else {"conditions": _conditions(_UNKNOWN)}
     if not _is_reported(node, metadata, status):
         await client.patch(f"{_NODES}/{name}", {"metadata": metadata})
@@ -78,11 +82,11 @@ def _is_reported(node: dict[str, Any], metadata: dict[str, Any], status: dict[st
     reported: dict[str, Any] = node["status"]
     ready = {c["type"]: c["status"] for c in reported.get("conditions", [])}.get("Ready")
     rest = {key: value for key, value in status.items() if key != "conditions"}
-    expected: dict[str, str] = metadata.get("labels", {})
+    expected: dict[str, str | None] = metadata["labels"]
     return (
         ready == str(status["conditions"][0]["status"])
         and rest.items() <= reported.items()
-        and expected.items() <= labels.items()
+        and all(labels.get(name) == value for name, value in expected.items())
     )
 
 
@@ -92,8 +96,7 @@ def _node(machine: Machine) -> dict[str, Any]:
         "kind": "Node",
         "metadata": {
             "name": machine.hostname,
-            "labels": _labels(machine),
-            "annotations": {ANNOTATION: RUNNING},
+            "labels": _labels(machine) | {LABEL: RUNNING},
         },
         "spec": {"taints": _taints(machine)},
     }
@@ -131,7 +134,7 @@ def _status(machine: Machine) -> dict[str, Any]:
         "memory": f"{machine.guest.memory // 1024}Ki",
         "pods": "110",
     }
-    image = str(machine.config.get("machine", "kubelet", "image") if machine.config else "")
+    image = machine.config.images["kubelet"] if machine.config else ""
     return {
         "conditions": _conditions(_READY),
         "addresses": [

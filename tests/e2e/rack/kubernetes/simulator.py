@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ..talos.cluster import LiveCluster
 from ..talos.simulator import TalosSimulator
-from . import flux_programs, kubelets, load_balancer, replicas, static_pods, volumes
+from . import flux_programs, kubelets, load_balancer, static_pods
 from .control_plane import ControlPlane
 from .flux import FluxStandIn
 from .flux_programs import FluxPrograms
+from .longhorn import manager, provisioner
 from .programs import Programs
 from .webhook import MetallbWebhook
 
@@ -75,17 +76,23 @@ class KubernetesSimulator:
             await kubelets.report(plane.client, cluster.machines)
             await static_pods.mirror(plane.client, cluster.machines, self._talos.hand)
             await load_balancer.assign_addresses(plane.client)
-            await volumes.provision(plane.client)
+            await provisioner.provision(plane.client)
             await plane.kubelets.follow(cluster.machines)
-            await replicas.keep(plane.client, cluster.machines, self._talos.hand)
+            await manager.keep(plane.client, cluster.machines, self._talos.hand)
             await self._webhooks[cluster.id].follow(plane.client)
             await self._flux[cluster.id].follow(plane.client)
-            await plane.containers.begin(plane.client)
+            await plane.containers.begin(plane.client, cluster.machines)
 
     async def _switch_on(self, cluster: LiveCluster) -> None:
         cluster.require_endpoint()
         folder = self._directory / f"kubernetes-{cluster.id}"
-        plane = ControlPlane(self._programs, cluster.config, folder, cluster.snapshot)
+        plane = ControlPlane(
+            self._programs,
+            cluster.config,
+            folder,
+            cluster.snapshot,
+            toleration_s=self._talos.hand.toleration_s,
+        )
         try:
             await plane.start()
         except BaseException:

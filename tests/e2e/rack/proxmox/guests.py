@@ -24,6 +24,8 @@ class GuestDisk:
     is_boot_disk: bool
     image_url: str
     """Where its first data came from; empty for a blank disk."""
+    identity: str = ""
+    """What tells it from a disk that is made anew in its place."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ def _disks(vm: Vm) -> list[GuestDisk]:
                 serial=options.get("serial", f"drive-{key}"),
                 is_boot_disk=key == boot_order[0],
                 image_url=volume.url,
+                identity=volume.identity,
             )
         )
     return disks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 
 from . import errors
@@ -55,6 +56,8 @@ class Volume:
     vmid: int | None = None
     url: str = ""
     """Where the data came from, for a downloaded image and for the disks made of it."""
+    identity: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    """Another one for each volume that is made, whatever its name."""
 
     def summary(self) -> dict[str, object]:
         """Describe it as ``GET …/content`` does."""

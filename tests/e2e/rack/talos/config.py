@@ -17,6 +17,16 @@ CONTROL_PLANE = "controlplane"
 WORKER = "worker"
 
 
+_DEFAULT_KUBERNETES = "v1.36.3"
+_DEFAULT_IMAGES = {
+    "kubelet": f"ghcr.io/siderolabs/kubelet:{_DEFAULT_KUBERNETES}",
+    **{
+        name: f"registry.k8s.io/{name}:{_DEFAULT_KUBERNETES}"
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    },
+}
+"""What Talos runs if the configuration names no image (siderolabs/talos v1.13.9
+pkg/machinery/constants/constants.go)."""
 _STATIC_PODS = {
     "kube-apiserver": "apiServer",
     "kube-controller-manager": "controllerManager",
@@ -34,6 +44,8 @@ class UserVolume:
 
     name: str
     selector: str
+    grows: bool = False
+    """Whether its partition takes up a larger disk, at the next boot; by default it does not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +165,10 @@ class MachineConfig:
     @property
     def images(self) -> dict[str, str]:
         """The images of Kubernetes' own programs, by their names; a worker has the kubelet's."""
-        found = {"kubelet": str(self.get("machine", "kubelet", "image") or "")}
+        found = {"kubelet": self.get("machine", "kubelet", "image")}
         if self.is_control_plane:
-            for name, key in _STATIC_PODS.items():
-                found[name] = str(self.get("cluster", key, "image") or "")
-        return found
+            found |= {name: self.get("cluster", key, "image") for name, key in _STATIC_PODS.items()}
+        return {name: str(image or _DEFAULT_IMAGES[name]) for name, image in found.items()}
 
     def version_of(self, program: str) -> str:
         """A number for what one of Kubernetes' programs is told: another one for each config."""
@@ -169,8 +180,14 @@ class MachineConfig:
         """The volumes on data disks."""
         volumes = []
         for document in self.of_kind("UserVolumeConfig"):
-            selector = (document.get("provisioning") or {}).get("diskSelector") or {}
-            volumes.append(UserVolume(str(document.get("name")), str(selector.get("match", ""))))
+            provisioning = document.get("provisioning") or {}
+            volumes.append(
+                UserVolume(
+                    name=str(document.get("name")),
+                    selector=str((provisioning.get("diskSelector") or {}).get("match", "")),
+                    grows=bool(provisioning.get("grow")),
+                )
+            )
         return volumes
 
     def _key_pair(self, *path: str) -> KeyPair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 
 @dataclasses.dataclass
@@ -22,9 +23,21 @@ class Hand:
     """The pods of those programs that are not yet ready again, and since when."""
     rebuilds: bool = True
     """Whether Longhorn finishes the rebuilding of replicas."""
+    engine_upgrades: bool = True
+    """Whether Longhorn moves volumes to another engine image, if it is asked to."""
+    due_jobs: set[str] = dataclasses.field(default_factory=set)
+    """Longhorn's recurring jobs that are to run now, by their names; each leaves when it ran."""
+    backup_target_error: str = ""
+    """Why Longhorn's backup target cannot be reached; empty if it can."""
+    foreign_backup_volumes: set[str] = dataclasses.field(default_factory=set)
+    """Volumes of another cluster, by their names, with backups in every target."""
+    backup_store: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """What was backed up: by the target's URL and the volume, the status of its BackupVolume."""
+    toleration_s: int = 300
+    """Seconds that pods stay on a node that is not ready; for a control plane that starts later."""
     diary: list[tuple[float, str, str]] = dataclasses.field(default_factory=list)
-    """When, what (``up``, ``down``, ``lost``, ``stopped``, ``runs``), and whose: a machine's
-    address, a volume, or the pod of a control plane's program."""
+    """When, what, and whose: ``up`` and ``down`` a machine's address, ``stopped`` and ``runs`` the
+    pod of a control plane's program, ``lost``, ``backed up`` and ``not backed up`` a volume."""
 
     def note(self, what: str, whose: str) -> None:
         """Write into the diary."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from ..proxmox.guests import Guest
 from .config import MachineConfig
+from .mounts import Filesystem, Partitions
 
 RESET_EVENT = "stopAllServices"
 """The task that the provider waits for after it has asked for a reset (facts/providers.md C1)."""
@@ -36,6 +37,8 @@ class Installation:
     """The image of the last upgrade; empty while the disk is as it was imported."""
     pending_installer: str = ""
     """An upgrade that the next boot brings up."""
+    partitions: Partitions = dataclasses.field(default_factory=Partitions)
+    """EPHEMERAL and the user volumes."""
 
     def boot(self) -> None:
         """Take up what was staged."""
@@ -48,6 +51,7 @@ class Installation:
         self.config = self.staged = None
         self.has_etcd_data = False
         self.recovery = b""
+        self.partitions.wipe()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +135,11 @@ class Machine:
             name, _, version = self.installation.installer.rpartition(":")
             return f"http://{name.replace('/nocloud-installer/', '/image/')}/{version}/installed"
         return boot_image(self.guest)
+
+    @property
+    def mounts(self) -> list[Filesystem]:
+        """The filesystems in the host's mount namespace; pods see no others."""
+        return self.installation.partitions.mounts(self.config, self.guest)
 
     @property
     def services(self) -> list[Service]:

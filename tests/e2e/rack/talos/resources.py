@@ -12,8 +12,6 @@ from .validation import disk_fields
 _GIB = 1024**3
 _READY = 6
 _RUNNING, _MAINTENANCE = 4, 3
-_RESERVED = 1200 * 1024**2
-"""What the boot and state partitions take of the system disk; EPHEMERAL has the rest."""
 
 
 def find(machine: Machine, namespace: str, kind: str) -> Mapping[str, Any]:
@@ -48,7 +46,7 @@ def _volumes(machine: Machine) -> Iterator[tuple[str, Any]]:
     if machine.config is None:
         return
     system = next(disk for disk in machine.guest.disks if disk.is_boot_disk)
-    size = max(0, system.size - _RESERVED)
+    size = machine.installation.partitions.ephemeral_size
     yield "EPHEMERAL", talos.VolumeStatus(phase=_READY, location=f"{system.device}4", size=size)
     for volume in machine.config.user_volumes:
         yield f"u-{volume.name}", talos.VolumeStatus(phase=_READY)

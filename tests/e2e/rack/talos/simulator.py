@@ -102,6 +102,7 @@ class TalosSimulator:
         self._require_address(guest)
         installation = self._installations.setdefault(guest.vmid, Installation())
         installation.boot()
+        installation.partitions.provision(installation.config, guest, boots=True)
         machine = Machine(guest, installation, self._extensions_of)
         server = MachineServer(
             machine,
@@ -175,6 +176,7 @@ class TalosSimulator:
         """Let a machine live with a configuration from now on."""
         was_in_maintenance = machine.config is None
         machine.installation.config = config
+        machine.installation.partitions.provision(config, machine.guest, boots=False)
         if was_in_maintenance:
             self._later(_MAINTENANCE_GRACE, self._servers[machine.guest.vmid].leave_maintenance)
         self._settle()

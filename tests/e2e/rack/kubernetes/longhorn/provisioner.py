@@ -1,7 +1,8 @@
-"""A stand-in for Longhorn: its StorageClass, and a volume for each claim.
+"""Longhorn's StorageClass, and a persistent volume for each claim.
 
 Longhorn's manager makes the class from a ConfigMap of its chart, and takes it away when it is
-uninstalled (facts/charts.md 4).
+uninstalled (facts/charts.md 4). A persistent volume whose class says Retain stays when its claim
+is deleted, and so does Longhorn's own volume.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from typing import Any
 
 import yaml
 
-from .client import KubernetesClient
+from ..client import KubernetesClient
+from .objects import ALL, DRIVER
 
 _CONFIG = "/api/v1/namespaces/longhorn-system/configmaps/longhorn-storageclass"
 _MANAGER = "/apis/apps/v1/namespaces/longhorn-system/daemonsets/longhorn-manager"
 _CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 _CLAIMS = "/api/v1/persistentvolumeclaims"
 _VOLUMES = "/api/v1/persistentvolumes"
-_PROVISIONER = "driver.longhorn.io"
 
 
 async def provision(client: KubernetesClient) -> None:
     """Keep the class, and the volumes of its claims."""
     classes = {c["metadata"]["name"]: c for c in await client.list(_CLASSES)}
-    ours = {name: c for name, c in classes.items() if c["provisioner"] == _PROVISIONER}
+    ours = {name: c for name, c in classes.items() if c["provisioner"] == DRIVER}
     await _keep_class(client, ours)
     volumes = {volume["metadata"]["name"]: volume for volume in await client.list(_VOLUMES)}
     for claim in await client.list(_CLAIMS):
@@ -34,6 +35,7 @@ async def provision(client: KubernetesClient) -> None:
     for name, volume in volumes.items():
         if volume["status"].get("phase") == "Released" and _is_to_be_deleted(volume):
             await client.delete(f"{_VOLUMES}/{name}")
+            await client.delete(f"{ALL}/volumes/{name}")
 
 
 async def _keep_class(client: KubernetesClient, ours: dict[str, Any]) -> None:
@@ -52,7 +54,7 @@ async def _keep_class(client: KubernetesClient, ours: dict[str, Any]) -> None:
 def _is_to_be_deleted(volume: dict[str, Any]) -> bool:
     spec = volume["spec"]
     driver, policy = spec.get("csi", {}).get("driver"), spec["persistentVolumeReclaimPolicy"]
-    return (driver, policy) == (_PROVISIONER, "Delete")
+    return (driver, policy) == (DRIVER, "Delete")
 
 
 def _volume(name: str, claim: dict[str, Any], storage_class: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _volume(name: str, claim: dict[str, Any], storage_class: dict[str, Any]) -> 
         "kind": "PersistentVolume",
         "metadata": {
             "name": name,
-            "annotations": {"pv.kubernetes.io/provisioned-by": _PROVISIONER},
+            "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER},
         },
         "spec": {
             "accessModes": claim["spec"]["accessModes"],
@@ -74,7 +76,7 @@ def _volume(name: str, claim: dict[str, Any], storage_class: dict[str, Any]) -> 
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],
             },
-            "csi": {"driver": _PROVISIONER, "fsType": "ext4", "volumeHandle": name},
+            "csi": {"driver": DRIVER, "fsType": "ext4", "volumeHandle": name},
             "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy", "Delete"),
             "storageClassName": storage_class["metadata"]["name"],
             "volumeMode": "Filesystem",

@@ -1,0 +1,133 @@
+"""The storage of the running cluster, as Longhorn reports it: disks, copies, engines, backups.
+
+Nothing here is a failure: an ``up`` does not need healthy storage, and may be what repairs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from threading import Lock
+
+from clients.kubernetes.longhorn import Storage
+from components.cluster_api import ApiError
+from doctor.context import Context
+from doctor.findings import Finding, count, gib, note, ok, warning
+from lifecycle.operations import storage_health
+from lifecycle.operations.storage_health import StorageProblem
+
+
+def read_once(read: Callable[[], Storage | None]) -> Callable[[], Storage | None]:
+    """The same function, which reads at its first call only; it may be called by many threads."""
+    lock = Lock()
+    answers: list[Storage | ApiError | None] = []
+
+    def answer() -> Storage | None:
+        with lock:
+            if not answers:
+                try:
+                    answers.append(read())
+                except ApiError as error:
+                    answers.append(error)
+        (found,) = answers
+        if isinstance(found, ApiError):
+            raise ApiError(str(found), found.code)
+        return found
+
+    return answer
+
+
+def cluster(context: Context) -> Iterator[Finding]:
+    """Says why the other checks of this group say nothing, if they do."""
+    try:
+        if context.storage() is None:
+            yield note("storage", "is not checked: this stack has no cluster with Longhorn yet")
+    except ApiError as error:
+        yield warning(
+            "storage",
+            f"is not checked: {error}",
+            "if the cluster is down, start its VMs in Proxmox or run `make up`",
+        )
+
+
+def data_disks(context: Context) -> Iterator[Finding]:
+    """Longhorn stores its data on the data disks, and they have free space."""
+    if storage := storage_of(context):
+        wanted = _deployed_data_disks(context)
+        pending = storage_health.data_disks(context.settings).keys() - wanted.keys()
+        names = {node.name for node in context.settings.machines} - pending
+        compared = [disk for disk in storage.disks if disk.node in names]
+        problems = [
+            *storage_health.disk_problems(compared, wanted),
+            *storage_health.full_disk_problems(storage.disks),
+        ]
+        free = gib(sum(disk.available for disk in storage.disks))
+        size = gib(sum(disk.size for disk in storage.disks))
+        nodes = count(len({disk.node for disk in storage.disks}), "node")
+        text = f"hold Longhorn's data on {nodes}: {free} of {size} are free"
+        yield from _findings(problems, ok("data disks", text))
+
+
+def copies(context: Context) -> Iterator[Finding]:
+    """Each volume has its copies, and not all on one Proxmox host."""
+    if storage := storage_of(context):
+        problems = [
+            *storage_health.copy_problems(storage, context.settings.replicas),
+            *storage_health.released_problems(storage),
+        ]
+        text = f"have all of their copies: {count(len(storage.volumes), 'volume')}"
+        yield from _findings(problems, ok("volumes", text))
+
+
+def engines(context: Context) -> Iterator[Finding]:
+    """Each volume runs with the engine of the installed Longhorn."""
+    if storage := storage_of(context):
+        good = ok("engines", f"are those of the installed Longhorn ({storage.engine_image})")
+        yield from _findings(storage_health.engine_problems(storage), good)
+
+
+def target(context: Context) -> Iterator[Finding]:
+    """Longhorn can use its backup target."""
+    if storage := storage_of(context):
+        problems = storage_health.target_problems(storage, context.settings)
+        url = storage.target.url if storage.target else ""
+        yield from _findings(problems, ok(url, "is available to Longhorn") if url else None)
+
+
+def backups(context: Context) -> Iterator[Finding]:
+    """Each volume has a recent backup."""
+    if storage := storage_of(context):
+        problems = storage_health.backup_problems(storage, context.settings, datetime.now(UTC))
+        has_schedule = context.settings.longhorn.backup is not None
+        good = ok("backups", "are as recent as the schedule asks for") if has_schedule else None
+        yield from _findings(problems, good)
+
+
+def storage_of(context: Context) -> Storage | None:
+    """The storage of the running cluster; None if there is none, or if it does not answer."""
+    try:
+        return context.storage()
+    except ApiError:
+        return None
+
+
+def _deployed_data_disks(context: Context) -> dict[str, int]:
+    """Data disks in GiB of the nodes that exist, without those that the next ``up`` enlarges."""
+    sizes = storage_health.data_disks(context.settings)
+    own = {it.vm_id: sum(it.disks.values()) for it in context.proxmox.own_machines()}
+    return {
+        node.name: sizes[node.name]
+        for node in context.settings.machines
+        if node.name in sizes
+        and own.get(node.vm_id, 0) >= (node.os_disk_gib + sizes[node.name]) * storage_health.GIB
+    }
+
+
+def _findings(problems: Iterable[StorageProblem], good: Finding | None) -> Iterator[Finding]:
+    """A line for each problem, or ``good`` if there is no warning among them."""
+    found = list(problems)
+    if good and all(it.severity == "note" for it in found):
+        yield good
+    for it in found:
+        make = note if it.severity == "note" else warning
+        yield make(it.subject, it.text, it.fix)

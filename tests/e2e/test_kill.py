@@ -34,6 +34,7 @@ RESOURCES = (
     "cluster-readiness",
     "longhorn-namespace",
     "longhorn-release",
+    "longhorn-storage",
     "metallb-namespace",
     "metallb-release",
     "metallb-pool",

@@ -73,8 +73,8 @@ def disk_message(api: ClusterApi, node: str) -> str:
     return " ".join(str(it.get("message")) for it in status["conditions"])
 
 
-def wait_until(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + FOLLOW_TIMEOUT_S
+def wait_until(is_true: Callable[[], bool], timeout_s: float = FOLLOW_TIMEOUT_S) -> None:
+    until = time.monotonic() + timeout_s
     while not is_true():
         assert time.monotonic() < until
         time.sleep(1)

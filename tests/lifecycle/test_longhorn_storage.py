@@ -113,10 +113,10 @@ def test_a_disk_that_never_comes_is_told_after_the_whole_time(longhorn: FakeLong
     assert str(raised.value) == (
         "Longhorn's disks are not ready after 600 s:\n"
         "  - worker-2 has a disk that Longhorn cannot use: no disk. Fix: see `kubectl -n "
-        "longhorn-system describe nodes.longhorn.io worker-2`. If Longhorn used this path before the "
-        "data disk was mounted there (`record diskUUID doesn't match`) and holds no copy on it, then "
-        "disable scheduling on this disk in Longhorn's interface (Node) and delete it: Longhorn adds "
-        "it again.\n"
+        "longhorn-system describe nodes.longhorn.io worker-2`. If Longhorn used this path before "
+        "the data disk was mounted there (`record diskUUID doesn't match`) and holds no copy on "
+        "it, then disable scheduling on this disk in Longhorn's interface (Node) and delete it: "
+        "Longhorn adds it again.\n"
         "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
         "Then run `up` again: it continues from here."
     )

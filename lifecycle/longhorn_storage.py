@@ -30,6 +30,9 @@ from settings import compatibility
 from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
 
+RESTORED_TIMEOUT_S = 60
+"""Seconds that a restored cluster is given: its disks either match what Longhorn knows, or not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LonghornStorageArgs:
@@ -47,6 +50,8 @@ class LonghornStorageArgs:
     """Version of Longhorn."""
     rebuild_s: int
     """Seconds that Longhorn has to rebuild copies."""
+    restored: bool
+    """Whether the cluster is restored from a snapshot: Longhorn may know disks that are gone."""
     kubeconfig: pulumi.Input[str]
     """Access to the cluster; becomes a secret. Its renewal is no update."""
 
@@ -69,6 +74,7 @@ class LonghornStorage(dynamic.Resource, module="castle", name="LonghornStorage")
             "claims": list(args.claims),
             "chart_version": args.chart_version,
             "rebuild_s": args.rebuild_s,
+            "restored": args.restored,
             "kubeconfig": pulumi.Output.secret(args.kubeconfig),
         }
         super().__init__(LonghornStorageProvider(), name, inputs, opts)
@@ -78,14 +84,25 @@ class LonghornStorageProvider(dynamic.ResourceProvider):
     """Waits on create, follows the settings on update, and does nothing on delete."""
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        """Wait until all disks are right. Raises ``UpkeepError``."""
-        longhorn.wait_for_disks(
-            PatientApi.of(props["kubeconfig"]),
-            _compared(props)["data_disks"],
-            props["other_nodes"],
-            "This stack has stored nothing in Longhorn yet: it makes its first claim after this "
-            "check.",
-        )
+        """Wait until all disks are right. Raises ``UpkeepError``.
+
+        In a restored cluster what is left is only printed: Longhorn refuses a blank disk in the
+        place of one that it knows, and a person decides about the volumes that were on it.
+        """
+        restored = bool(props.get("restored"))
+        try:
+            longhorn.wait_for_disks(
+                PatientApi.of(props["kubeconfig"]),
+                _compared(props)["data_disks"],
+                props["other_nodes"],
+                "This stack has stored nothing in Longhorn yet: it makes its first claim after "
+                "this check.",
+                timeout_s=RESTORED_TIMEOUT_S if restored else longhorn.READY_TIMEOUT_S,
+            )
+        except UpkeepError as error:
+            if not restored:
+                raise
+            longhorn.report(f"{error} The cluster is restored: see docs/day-two.md.")
         return dynamic.CreateResult("longhorn", _compared(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:

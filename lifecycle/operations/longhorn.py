@@ -45,6 +45,7 @@ def wait_for_disks(
     other_nodes: Collection[str],
     consequence: str,
     old_sizes: Mapping[str, int] | None = None,
+    timeout_s: float = READY_TIMEOUT_S,
 ) -> None:
     """Wait until every storage node has its data disk in Longhorn, and no other node has a disk.
 
@@ -76,10 +77,10 @@ def wait_for_disks(
             raise NotYet(text)
 
     def failed(missing: str) -> UpkeepError:
-        subject = f"Longhorn's disks are not ready after {READY_TIMEOUT_S} s"
+        subject = f"Longhorn's disks are not ready after {timeout_s:.0f} s"
         return _disk_error(subject, missing, consequence)
 
-    wait_until(check, READY_TIMEOUT_S, failed)
+    wait_until(check, timeout_s, failed)
 
 
 def _growing(

@@ -34,6 +34,17 @@ RESTORED_TIMEOUT_S = 60
 """Seconds that a restored cluster is given: its disks either match what Longhorn knows, or not."""
 
 
+GO_ON = "Then run `up` again: it continues from here."
+NOTHING_STORED = (
+    "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
+    f"{GO_ON}"
+)
+RESTORED = (
+    "The cluster is restored: see docs/day-two.md. This `up` continues. `make doctor` shows "
+    "what is left of this."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LonghornStorageArgs:
     """What Longhorn must store on, and how often."""
@@ -95,14 +106,13 @@ class LonghornStorageProvider(dynamic.ResourceProvider):
                 PatientApi.of(props["kubeconfig"]),
                 _compared(props)["data_disks"],
                 props["other_nodes"],
-                "This stack has stored nothing in Longhorn yet: it makes its first claim after "
-                "this check.",
+                RESTORED if restored else NOTHING_STORED,
                 timeout_s=RESTORED_TIMEOUT_S if restored else longhorn.READY_TIMEOUT_S,
             )
         except UpkeepError as error:
             if not restored:
                 raise
-            longhorn.report(f"{error} The cluster is restored: see docs/day-two.md.")
+            longhorn.report(str(error))
         return dynamic.CreateResult("longhorn", _compared(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
@@ -128,7 +138,7 @@ class LonghornStorageProvider(dynamic.ResourceProvider):
                 api,
                 changed,
                 news["other_nodes"],
-                "Longhorn may have stored copies on these disks already.",
+                f"Longhorn may have stored copies on these disks already. {GO_ON}",
                 old_sizes=old["data_disks"],
             )
         if old["replicas"] != new["replicas"]:

@@ -216,9 +216,8 @@ def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
 
 def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
     """Volumes that run with the engine of an older Longhorn."""
-    wanted = storage.engine_image
-    old = [it for it in storage.volumes if it.engine_image and it.engine_image != wanted]
-    if not wanted or not old:
+    wanted, old = storage.engine_image, storage.outdated
+    if not old:
         return
     images = ", ".join(sorted({it.engine_image for it in old}))
     yield StorageProblem(

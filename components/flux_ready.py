@@ -20,6 +20,7 @@ from pulumi import dynamic
 from components import flux_health
 from components.cluster_api import ApiError, ClusterApi
 from components.wait import NotYet, wait_until
+from lifecycle.diagnostics import report
 
 LIMITS = {"controllers": 600, "source": 300}
 """Seconds that each part has: controllers pull their images, a repository is fetched."""
@@ -89,8 +90,7 @@ class FluxReadyProvider(dynamic.ResourceProvider):
         """
         old, new = olds.get("source"), news.get("source")
         if old and new and (note := source_note(old, new)):
-            # The engine shows it among its diagnostics (tried with Pulumi 3.259).
-            print(note, flush=True)
+            report(note)
         return dynamic.DiffResult(changes=_compared(olds, news) != _compared(news, news))
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:

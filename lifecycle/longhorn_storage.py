@@ -25,15 +25,15 @@ from pulumi import dynamic
 
 from clients.kubernetes.longhorn import STORAGE_CLASS
 from components.cluster_api import ApiError
+from lifecycle.diagnostics import report
 from lifecycle.operations import longhorn
 from settings import compatibility
+from settings.wording import count
 from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
 
 RESTORED_TIMEOUT_S = 60
 """Seconds that a restored cluster is given: its disks either match what Longhorn knows, or not."""
-
-
 GO_ON = "Then run `up` again: it continues from here."
 NOTHING_STORED = (
     "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
@@ -47,7 +47,7 @@ RESTORED = (
 
 @dataclass(frozen=True, kw_only=True)
 class LonghornStorageArgs:
-    """What Longhorn must store on, and how often."""
+    """The disks that Longhorn must store on, and the copies that it must keep."""
 
     data_disks: Mapping[str, int]
     """Size of the data disk in GiB, by the name of the Kubernetes node. Only storage nodes."""
@@ -112,7 +112,7 @@ class LonghornStorageProvider(dynamic.ResourceProvider):
         except UpkeepError as error:
             if not restored:
                 raise
-            longhorn.report(str(error))
+            report(str(error))
         return dynamic.CreateResult("longhorn", _compared(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
@@ -124,7 +124,7 @@ class LonghornStorageProvider(dynamic.ResourceProvider):
         if refusal := compatibility.longhorn_step(old["chart_version"], new["chart_version"]):
             raise UpkeepError(f"{refusal} Nothing has been touched.")
         if old["replicas"] != new["replicas"]:
-            longhorn.report(replicas_note(old["replicas"], new["replicas"], new["claims"]))
+            report(replicas_note(old["replicas"], new["replicas"], new["claims"]))
         return dynamic.DiffResult(changes=old != new, replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
@@ -154,15 +154,11 @@ class LonghornStorageProvider(dynamic.ResourceProvider):
 def replicas_note(old: int, new: int, claims: Sequence[str]) -> str:
     """What a change of the number of copies does, in sentences."""
     note = (
-        f"longhorn.replicas: {old} → {new}. This `up` gives {', '.join(claims)} {_copies(new)} "
-        f"instead of {old}. New volumes get {new}. All other volumes keep their number until "
-        "`make replicas`."
+        f"longhorn.replicas: {old} → {new}. This `up` gives {', '.join(claims)} "
+        f"{count(new, 'copy', 'copies')} instead of {old}. New volumes get {new}. All other "
+        "volumes keep their number until `make replicas`."
     )
     return f"{note} Longhorn deletes the surplus copies." if new < old else note
-
-
-def _copies(number: int) -> str:
-    return f"{number} {'copy' if number == 1 else 'copies'}"
 
 
 def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> None:
@@ -172,7 +168,7 @@ def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> Non
         return  # it is only a hint
     if others:
         shown = ", ".join(f"{volume.title} ({volume.copies})" for volume in others)
-        longhorn.report(
+        report(
             f"Volumes of storage class {STORAGE_CLASS} that keep another number of copies than "
             f"{replicas}: {shown}. `make replicas` sets them to {replicas}."
         )

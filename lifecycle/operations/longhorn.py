@@ -22,6 +22,7 @@ from clients.kubernetes.longhorn import (
 )
 from components.cluster_api import ApiError
 from components.wait import NotYet, wait_until
+from lifecycle.diagnostics import report
 from lifecycle.operations.storage_health import StorageProblem, disk_problems
 from settings import compatibility
 from upkeep.errors import UpkeepError
@@ -227,7 +228,7 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     """
     if refusal := compatibility.longhorn_step(old, new):
         return f"{refusal} Longhorn has not been changed."
-    if _minor(old) == _minor(new):
+    if compatibility.minor_of(old) == compatibility.minor_of(new):
         return None
     storage = read_storage(api)
     if storage is None or not storage.outdated:
@@ -243,12 +244,3 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
 
 def _engines(volumes: Sequence[Volume]) -> str:
     return ", ".join(f"{it.title} ({it.engine_image or 'unknown'})" for it in volumes)
-
-
-def _minor(version: str) -> list[str]:
-    return version.lstrip("v").split(".")[:2]
-
-
-def report(text: str) -> None:
-    """Print a sentence: the engine shows it among its diagnostics (tried with Pulumi 3.259)."""
-    print(text, flush=True)

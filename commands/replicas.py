@@ -28,13 +28,9 @@ def set_replicas(session: Session, more: Sequence[str]) -> int:
     try:
         copies = castle.settings(session).replicas
         kubeconfig = session.read(["stack", "output", "kubeconfig", "--show-secrets"]).decode()
-    except (SessionError, SettingsError) as error:
-        print(f"The copies were not changed: {error}")
-        return 1
-    try:
         api = ClusterApi.of(kubeconfig)
         volumes = volumes_with_other_copies(api, copies)
-    except ApiError as error:
+    except (ApiError, SessionError, SettingsError) as error:
         print(f"The copies were not changed: {error}")
         return 1
     if not volumes:

@@ -13,9 +13,8 @@ from pathlib import Path
 from engine import event_log, failures, last_up
 from engine.ask import YES, confirmed
 from engine.session import Session
+from engine.state import STACK
 
-STACK = "pulumi:pulumi:Stack"
-"""Type of the resource whose outputs are those of the stack."""
 UPDATE_ONLY = frozenset({*YES, "--skip-preview", "--continue-on-error"})
 """Words of ``pulumi up`` that ``pulumi preview`` does not know."""
 REFRESH = ("-r", "--refresh")

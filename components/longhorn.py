@@ -148,6 +148,7 @@ def _storage(settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornStora
         claims=CLAIMS,
         chart_version=settings.longhorn.chart_version,
         rebuild_s=settings.upkeep.rebuild_s,
+        restored=settings.cluster.restore_from is not None,
         kubeconfig=kubeconfig,
     )
 

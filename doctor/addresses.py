@@ -7,10 +7,11 @@ from ipaddress import IPv4Address
 
 from components.machines import mac_address
 from doctor.context import Context
-from doctor.findings import Finding, count, failure, note, ok, warning
+from doctor.findings import Finding, failure, note, ok, warning
 from doctor.presence import Presence
 from doctor.proxmox import OwnMachine
 from settings import Role
+from settings.wording import count
 
 MOST = 64
 """Addresses of the MetalLB pool that are looked at; it may be larger."""

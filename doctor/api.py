@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import proxmox_api
 from doctor import web
 from doctor.context import Context
-from doctor.findings import Finding, count, failure, note, ok, warning
+from doctor.findings import Finding, failure, note, ok, warning
+from settings.wording import count
 
 SOON = timedelta(days=14)
 """A certificate that ends within this time should have been renewed by now."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from doctor.context import Context
-from doctor.findings import Finding, count, note, ok, warning
+from doctor.findings import Finding, note, ok, warning
+from settings.wording import count
 
 SOON = timedelta(days=30)
 """When it is time to renew what people were given."""

@@ -66,8 +66,3 @@ def gib(size: float) -> str:
     """Bytes for people: ``7.5 GiB``, ``120 GiB``."""
     value = size / 1024**3
     return f"{value:.0f} GiB" if value >= 10 or value == int(value) else f"{value:.1f} GiB"
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 host``, ``2 hosts``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from doctor.context import Context
-from doctor.findings import CannotTellError, Finding, count, failure, gib, ok, warning
+from doctor.findings import CannotTellError, Finding, failure, gib, ok, warning
 from settings import Node
 from settings.problems import did_you_mean
+from settings.wording import count
 
 OLDEST = (8, 4)
 """The first Proxmox VE with the content type ``import`` for disk images (README step 1)."""

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from doctor.context import Context
-from doctor.findings import Finding, count, failure, ok, warning
+from doctor.findings import Finding, failure, ok, warning
 from doctor.proxmox import Proxmox
 from settings import Settings
+from settings.wording import count
 
 
 @dataclass(frozen=True)

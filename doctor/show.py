@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from doctor.examine import Examined, worst
-from doctor.findings import Finding, Result, count
+from doctor.findings import Finding, Result
+from settings.wording import count
 
 STYLES = {
     Result.OK: "green",

@@ -12,9 +12,10 @@ from threading import Lock
 from clients.kubernetes.longhorn import Storage
 from components.cluster_api import ApiError
 from doctor.context import Context
-from doctor.findings import Finding, count, gib, note, ok, warning
+from doctor.findings import Finding, gib, note, ok, warning
 from lifecycle.operations import storage_health
 from lifecycle.operations.storage_health import StorageProblem
+from settings.wording import count
 
 
 def read_once(read: Callable[[], Storage | None]) -> Callable[[], Storage | None]:

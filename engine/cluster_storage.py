@@ -18,7 +18,6 @@ from settings import SettingsError
 
 KUBECONFIG = "kubeconfig"
 """Name of the stack's output."""
-STACK = "pulumi:pulumi:Stack"
 KNOWN = (ApiError, SessionError, SettingsError)
 """Errors whose text is a sentence."""
 OUTPUT_TIMEOUT_S = 30
@@ -56,7 +55,9 @@ def open_cluster(
         resources = state.resources(project, cli_folder, stack, environment)
     except state.NoStateError as error:
         raise ApiError(f"the kubeconfig of the cluster cannot be opened: {error}") from None
-    if not any(it["type"] == STACK and KUBECONFIG in it.get("outputs", {}) for it in resources):
+    if not any(
+        it["type"] == state.STACK and KUBECONFIG in it.get("outputs", {}) for it in resources
+    ):
         return None
     return ClusterApi.of(_read_output(pulumi, stack, project, environment))
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from engine import cli
 
+STACK = "pulumi:pulumi:Stack"
+"""Type of the resource whose outputs are those of the stack."""
 _NO_SUCH_STACK = 6
 """The CLI's exit code (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
 _LIMIT = 60

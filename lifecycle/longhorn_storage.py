@@ -22,16 +22,30 @@ from pulumi import dynamic
 
 from clients.kubernetes.longhorn import STORAGE_CLASS
 from components.cluster_api import ApiError
+from lifecycle.diagnostics import report
 from lifecycle.operations import longhorn
 from lifecycle.provider import MODULE, Provider
 from settings import compatibility
+from settings.wording import count
 from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
+
+RESTORED_TIMEOUT_S = 60
+"""Seconds that a restored cluster is given: its disks either match what Longhorn knows, or not."""
+GO_ON = "Then run `up` again: it continues from here."
+NOTHING_STORED = (
+    "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
+    f"{GO_ON}"
+)
+RESTORED = (
+    "The cluster is restored: see docs/day-two.md. This `up` continues. `make doctor` shows "
+    "what is left of this."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LonghornStorageArgs:
-    """What Longhorn must store on, and how often."""
+    """The disks that Longhorn must store on, and the copies that it must keep."""
 
     data_disks: Mapping[str, int]
     """Size of the data disk in GiB, by the name of the Kubernetes node. Only storage nodes."""
@@ -45,6 +59,8 @@ class LonghornStorageArgs:
     """Version of Longhorn."""
     rebuild_s: int
     """Seconds that Longhorn has to rebuild copies."""
+    restored: bool
+    """Whether the cluster is restored from a snapshot: Longhorn may know disks that are gone."""
     kubeconfig: pulumi.Input[str]
     """Access to the cluster; becomes a secret. Its renewal is no update."""
 
@@ -67,6 +83,7 @@ class LonghornStorage(dynamic.Resource, module=MODULE, name="LonghornStorage"):
             "claims": list(args.claims),
             "chart_version": args.chart_version,
             "rebuild_s": args.rebuild_s,
+            "restored": args.restored,
             "kubeconfig": pulumi.Output.secret(args.kubeconfig),
         }
         super().__init__(LonghornStorageProvider(), name, inputs, opts)
@@ -84,14 +101,24 @@ class LonghornStorageProvider(Provider):
         return "longhorn"
 
     def on_create(self, props: dict[str, Any]) -> None:
-        """Wait until all disks are right. Raises ``UpkeepError``."""
-        longhorn.wait_for_disks(
-            PatientApi.of(props["kubeconfig"]),
-            props["data_disks"],
-            props["other_nodes"],
-            "This stack has stored nothing in Longhorn yet: it makes its first claim after this "
-            "check.",
-        )
+        """Wait until all disks are right. Raises ``UpkeepError``.
+
+        In a restored cluster what is left is only printed: Longhorn refuses a blank disk in the
+        place of one that it knows, and a person decides about the volumes that were on it.
+        """
+        restored = bool(props.get("restored"))
+        try:
+            longhorn.wait_for_disks(
+                PatientApi.of(props["kubeconfig"]),
+                props["data_disks"],
+                props["other_nodes"],
+                RESTORED if restored else NOTHING_STORED,
+                timeout_s=RESTORED_TIMEOUT_S if restored else longhorn.READY_TIMEOUT_S,
+            )
+        except UpkeepError as error:
+            if not restored:
+                raise
+            report(str(error))
 
     def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Raise ``UpkeepError`` for a version that Longhorn cannot become."""
@@ -114,7 +141,7 @@ class LonghornStorageProvider(Provider):
                 api,
                 changed,
                 news["other_nodes"],
-                "Longhorn may have stored copies on these disks already.",
+                f"Longhorn may have stored copies on these disks already. {GO_ON}",
                 old_sizes=olds["data_disks"],
             )
         if olds["replicas"] != news["replicas"]:
@@ -129,15 +156,11 @@ class LonghornStorageProvider(Provider):
 def replicas_note(old: int, new: int, claims: Sequence[str]) -> str:
     """What a change of the number of copies does, in sentences."""
     note = (
-        f"longhorn.replicas: {old} → {new}. This `up` gives {', '.join(claims)} {_copies(new)} "
-        f"instead of {old}. New volumes get {new}. All other volumes keep their number until "
-        "`make replicas`."
+        f"longhorn.replicas: {old} → {new}. This `up` gives {', '.join(claims)} "
+        f"{count(new, 'copy', 'copies')} instead of {old}. New volumes get {new}. All other "
+        "volumes keep their number until `make replicas`."
     )
     return f"{note} Longhorn deletes the surplus copies." if new < old else note
-
-
-def _copies(number: int) -> str:
-    return f"{number} {'copy' if number == 1 else 'copies'}"
 
 
 def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> None:
@@ -147,7 +170,7 @@ def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> Non
         return  # it is only a hint
     if others:
         shown = ", ".join(f"{volume.title} ({volume.copies})" for volume in others)
-        longhorn.report(
+        report(
             f"Volumes of storage class {STORAGE_CLASS} that keep another number of copies than "
             f"{replicas}: {shown}. `make replicas` sets them to {replicas}."
         )

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 from pulumi import dynamic
 
+from lifecycle.diagnostics import report
+
 PROVIDERS: dict[str, str] = {
     "Bootstrap": "components.bootstrap:BootstrapProvider",
     "ClusterReadiness": "lifecycle.readiness:ClusterReadinessProvider",
@@ -88,8 +90,7 @@ class Provider(dynamic.ResourceProvider):
         """Raise an error if something that ``on_update`` needs is missing on this computer."""
 
     def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
-        """What the change means, for a person. ``diff`` prints it: the engine shows it among its
-        diagnostics (tried with Pulumi 3.259)."""
+        """What the change means, for a person. ``diff`` reports it."""
         return ""
 
     def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
@@ -114,7 +115,7 @@ class Provider(dynamic.ResourceProvider):
         if changed:
             self.require(news, changed)
             if text := self.describe(olds, news):
-                print(text, flush=True)
+                report(text)
         return dynamic.DiffResult(changes=bool(changed), replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:

@@ -8,7 +8,7 @@ from importlib.metadata import version as installed
 from report import model
 from settings import Settings
 from settings.charts import Chart
-from settings.compatibility import CHARTS, PACKAGES, TALOS, Minor
+from settings.compatibility import CHARTS, PACKAGES, TALOS, Minor, minor_of, minor_text
 
 ENGINE = "pulumi"
 """The Python SDK: the CLI has the same number."""
@@ -24,31 +24,22 @@ def of(settings: Settings) -> tuple[model.Version, ...]:
     )
 
 
-def _minor(text: str) -> Minor:
-    major, minor, *_ = text.lstrip("v").split(".")
-    return int(major), int(minor)
-
-
-def _text(minor: Minor) -> str:
-    return f"v{minor[0]}.{minor[1]}"
-
-
 def _talos(settings: Settings) -> model.Version:
     talos, kubernetes = settings.cluster.talos, settings.cluster.kubernetes
-    own = _minor(talos)
+    own = minor_of(talos)
     fitting = [
         minor
         for minor, entry in TALOS.items()
-        if entry.oldest_kubernetes <= _minor(kubernetes) <= entry.newest_kubernetes
+        if entry.oldest_kubernetes <= minor_of(kubernetes) <= entry.newest_kubernetes
     ]
     later = sorted(minor for minor in TALOS if minor > own)
     if not later:
-        newer = f"{_text(own)}.x is the newest that the talos provider knows."
+        newer = f"{minor_text(own)}.x is the newest that the talos provider knows."
     elif later[0] in fitting:
-        newer = f"{_text(later[0])}.x fits too, with Kubernetes {kubernetes} as it is."
+        newer = f"{minor_text(later[0])}.x fits too, with Kubernetes {kubernetes} as it is."
     else:
-        oldest = _text(TALOS[later[0]].oldest_kubernetes)
-        newer = f"{_text(later[0])}.x needs Kubernetes {oldest} or later first."
+        oldest = minor_text(TALOS[later[0]].oldest_kubernetes)
+        newer = f"{minor_text(later[0])}.x needs Kubernetes {oldest} or later first."
     return model.Version(
         name="Talos",
         version=talos,
@@ -60,14 +51,16 @@ def _talos(settings: Settings) -> model.Version:
 
 def _kubernetes(settings: Settings) -> model.Version:
     talos, kubernetes = settings.cluster.talos, settings.cluster.kubernetes
-    entry = TALOS[_minor(talos)]
-    own = _minor(kubernetes)
+    entry = TALOS[minor_of(talos)]
+    own = minor_of(kubernetes)
     if own < entry.newest_kubernetes:
-        newer = f"One minor at a time up to {_text(entry.newest_kubernetes)}.x, Talos as it is."
+        newer = (
+            f"One minor at a time up to {minor_text(entry.newest_kubernetes)}.x, Talos as it is."
+        )
     elif beyond := [minor for minor, one in TALOS.items() if one.newest_kubernetes > own]:
-        newer = f"Beyond {_text(own)}.x it needs Talos {_text(min(beyond))}.x first."
+        newer = f"Beyond {minor_text(own)}.x it needs Talos {minor_text(min(beyond))}.x first."
     else:
-        newer = f"{_text(own)}.x is the newest that Talos {talos} supports."
+        newer = f"{minor_text(own)}.x is the newest that Talos {talos} supports."
     return model.Version(
         name="Kubernetes",
         version=kubernetes,
@@ -78,7 +71,7 @@ def _kubernetes(settings: Settings) -> model.Version:
 
 
 def _run(minors: list[Minor]) -> str:
-    oldest, newest = f"{_text(min(minors))}.x", f"{_text(max(minors))}.x"
+    oldest, newest = f"{minor_text(min(minors))}.x", f"{minor_text(max(minors))}.x"
     return oldest if oldest == newest else f"{oldest} to {newest}"
 
 

@@ -90,32 +90,35 @@ PACKAGES: dict[str, PackageEntry] = {
 """Providers; ``requirements.txt`` pins the same versions."""
 
 
-def _minor(text: str) -> Minor:
+def minor_of(text: str) -> Minor:
+    """Major and minor number of a version, with or without a leading ``v``."""
     major, minor, *_ = text.lstrip("v").split(".")
     return int(major), int(minor)
 
 
-def _text(minor: Minor) -> str:
+def minor_text(minor: Minor) -> str:
+    """``v1.13``."""
     return f"v{minor[0]}.{minor[1]}"
 
 
 def talos_and_kubernetes(cluster: Cluster) -> Iterator[Problem]:
     """Talos must be one that we know, and Kubernetes one that this Talos supports."""
-    entry = TALOS.get(_minor(cluster.talos))
+    entry = TALOS.get(minor_of(cluster.talos))
     if entry is None:
         yield Problem(
             "cluster.talos",
             cluster.talos,
             "is not a Talos version that the castle knows "
-            f"(known: {', '.join(f'{_text(minor)}.x' for minor in sorted(TALOS))})",
+            f"(known: {', '.join(f'{minor_text(minor)}.x' for minor in sorted(TALOS))})",
             "choose one of these; a newer Talos needs a newer talos provider first",
         )
-    elif not entry.oldest_kubernetes <= _minor(cluster.kubernetes) <= entry.newest_kubernetes:
+    elif not entry.oldest_kubernetes <= minor_of(cluster.kubernetes) <= entry.newest_kubernetes:
         yield Problem(
             "cluster.kubernetes",
             cluster.kubernetes,
             f"is not supported by Talos {cluster.talos} ({entry.source})",
-            f"choose {_text(entry.oldest_kubernetes)}.x to {_text(entry.newest_kubernetes)}.x",
+            f"choose {minor_text(entry.oldest_kubernetes)}.x to "
+            f"{minor_text(entry.newest_kubernetes)}.x",
         )
 
 
@@ -130,12 +133,12 @@ def _chart(name: str, chart: Chart, cluster: Cluster) -> Iterator[Problem]:
             f"is not a version whose values the castle writes ({entry.source})",
             f"choose {oldest} or later, but below {below}",
         )
-    if _minor(cluster.kubernetes) < entry.oldest_kubernetes:
+    if minor_of(cluster.kubernetes) < entry.oldest_kubernetes:
         yield Problem(
             "cluster.kubernetes",
             cluster.kubernetes,
             f"is too old for the {name} chart {chart.chart_version} ({entry.source})",
-            f"choose {_text(entry.oldest_kubernetes)}.0 or later",
+            f"choose {minor_text(entry.oldest_kubernetes)}.0 or later",
         )
 
 
@@ -198,14 +201,14 @@ def longhorn_step(old: str, new: str) -> str | None:
 
 def talos_with_living_kubernetes(talos: str, kubernetes: str) -> str | None:
     """Why a Talos cannot be put under the Kubernetes that runs: Talos is upgraded first."""
-    entry = TALOS.get(_minor(talos))
-    if entry is None or _minor(kubernetes) >= entry.oldest_kubernetes:
+    entry = TALOS.get(minor_of(talos))
+    if entry is None or minor_of(kubernetes) >= entry.oldest_kubernetes:
         return None
     return (
         f"cluster.talos: {talos} does not run Kubernetes {kubernetes}, which the cluster has, and "
         f"Talos is upgraded before Kubernetes. Set cluster.kubernetes to "
-        f"{_text(entry.oldest_kubernetes)}.x first and leave cluster.talos as it was, then set "
-        f"cluster.talos to {talos}."
+        f"{minor_text(entry.oldest_kubernetes)}.x first and leave cluster.talos as it was, then "
+        f"set cluster.talos to {talos}."
     )
 
 
@@ -215,7 +218,7 @@ def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | Non
     It reads what its own minor version stored, and the one before (kubernetes.io, "Version Skew
     Policy": an API server is upgraded one minor at a time).
     """
-    old, new = _minor(written), _minor(wanted)
+    old, new = minor_of(written), minor_of(wanted)
     if new < old:
         reason = f"was written by Kubernetes {written}, newer than cluster.kubernetes {wanted}"
     elif new[0] != old[0] or new[1] > old[1] + 1:
@@ -231,7 +234,7 @@ def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> str
             f"{setting}: {what} {new} is older than {old}, which the cluster has, and cannot be "
             f"taken back. Set it to {old} or a newer one."
         )
-    (old_major, old_minor), (new_major, new_minor) = _minor(old), _minor(new)
+    (old_major, old_minor), (new_major, new_minor) = minor_of(old), minor_of(new)
     if new_major != old_major or new_minor > old_minor + 1:
         return (
             f"{setting}: from {what} {old} to {new} is more than one minor version at a time. Set "

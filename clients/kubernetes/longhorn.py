@@ -146,6 +146,13 @@ class Storage:
     nodes: Mapping[str, str] = field(default_factory=dict)
     """Zone of each node that Longhorn knows, by name."""
 
+    @property
+    def outdated(self) -> list[Volume]:
+        """The volumes that run another engine than the one of this Longhorn."""
+        if not self.engine_image:
+            return []
+        return [it for it in self.volumes if it.engine_image not in ("", self.engine_image)]
+
 
 def read_storage(api: KubernetesReader) -> Storage | None:
     """Read all of it; None if Longhorn is not installed."""
@@ -153,10 +160,7 @@ def read_storage(api: KubernetesReader) -> Storage | None:
     nodes = api.items(f"{PATH}/nodes")
     if setting is None and not nodes:
         return None
-    zones = {
-        str(node["metadata"]["name"]): str(node.get("status", {}).get("zone") or "")
-        for node in nodes
-    }
+    zones = _zones(nodes)
     version = api.get(f"{PATH}/settings/current-longhorn-version") or {}
     return Storage(
         disks=[disk for node in nodes for disk in _disks(node)],
@@ -176,16 +180,20 @@ def read_disks(api: KubernetesReader) -> list[Disk]:
 
 def read_volumes(api: KubernetesReader) -> list[Volume]:
     """All volumes; none if Longhorn is not installed."""
-    zones = {
-        str(node["metadata"]["name"]): str(node.get("status", {}).get("zone") or "")
-        for node in api.items(f"{PATH}/nodes")
-    }
-    return _volumes(api, zones)
+    return _volumes(api, _zones(api.items(f"{PATH}/nodes")))
 
 
 def set_copies(api: KubernetesWriter, volume: Volume, copies: int) -> None:
     """Set how many copies of a volume Longhorn keeps; it adds or removes them by itself."""
     api.merge(f"{PATH}/volumes/{volume.name}", {"spec": {"numberOfReplicas": copies}})
+
+
+def _zones(nodes: Sequence[Object]) -> dict[str, str]:
+    """The zone of each node, by name."""
+    return {
+        str(node["metadata"]["name"]): str(node.get("status", {}).get("zone") or "")
+        for node in nodes
+    }
 
 
 def _disks(node: Object) -> list[Disk]:

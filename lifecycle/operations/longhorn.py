@@ -14,7 +14,6 @@ from clients.kubernetes.longhorn import (
     Disk,
     KubernetesReader,
     KubernetesWriter,
-    Storage,
     Volume,
     read_disks,
     read_storage,
@@ -23,6 +22,7 @@ from clients.kubernetes.longhorn import (
 )
 from components.cluster_api import ApiError
 from components.wait import NotYet, wait_until
+from lifecycle.diagnostics import report
 from lifecycle.operations.storage_health import StorageProblem, disk_problems
 from settings import compatibility
 from upkeep.errors import UpkeepError
@@ -45,12 +45,14 @@ def wait_for_disks(
     other_nodes: Collection[str],
     consequence: str,
     old_sizes: Mapping[str, int] | None = None,
+    timeout_s: float = READY_TIMEOUT_S,
 ) -> None:
     """Wait until every storage node has its data disk in Longhorn, and no other node has a disk.
 
     ``data_disks`` is the size in GiB by node name. Nodes in neither argument are leaving the
-    cluster: their disks do not matter. ``consequence`` says what is stored already. ``old_sizes``
-    are the sizes of disks that grow. Raises ``UpkeepError`` with every problem that is left.
+    cluster: their disks do not matter. ``consequence`` ends the error: what is stored already, and
+    how to go on. ``old_sizes`` are the sizes of disks that grow. Raises ``UpkeepError`` with every
+    problem that is left.
     """
     first_seen: dict[StorageProblem, float] = {}
 
@@ -76,10 +78,10 @@ def wait_for_disks(
             raise NotYet(text)
 
     def failed(missing: str) -> UpkeepError:
-        subject = f"Longhorn's disks are not ready after {READY_TIMEOUT_S} s"
+        subject = f"Longhorn's disks are not ready after {timeout_s:.0f} s"
         return _disk_error(subject, missing, consequence)
 
-    wait_until(check, READY_TIMEOUT_S, failed)
+    wait_until(check, timeout_s, failed)
 
 
 def _growing(
@@ -99,9 +101,7 @@ def _growing(
 
 
 def _disk_error(subject: str, problems: str, consequence: str) -> UpkeepError:
-    return UpkeepError(
-        f"{subject}:\n{problems}\n{consequence} Then run `up` again: it continues from here."
-    )
+    return UpkeepError(f"{subject}:\n{problems}\n{consequence}")
 
 
 def set_copies_of_claims(
@@ -119,7 +119,7 @@ def set_copies_of_claims(
             except ApiError as error:
                 raise UpkeepError(
                     f"Longhorn does not set {volume.title} to {copies}: {error}."
-                ) from (None)
+                ) from None
 
     def check_missing() -> None:
         volumes = _attached(api, claims)
@@ -203,8 +203,8 @@ def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
             return
         if storage.version and storage.version.lstrip("v") != chart_version:
             raise NotYet(f"unknown, because Longhorn still says that it is {storage.version}")
-        if outdated := _outdated(storage):
-            raise NotYet(_engines(outdated))
+        if storage.outdated:
+            raise NotYet(_engines(storage.outdated))
 
     try:
         wait_until(check, ENGINE_TIMEOUT_S, UpkeepError)
@@ -228,36 +228,19 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     """
     if refusal := compatibility.longhorn_step(old, new):
         return f"{refusal} Longhorn has not been changed."
-    if _minor(old) == _minor(new):
+    if compatibility.minor_of(old) == compatibility.minor_of(new):
         return None
     storage = read_storage(api)
-    outdated = _outdated(storage) if storage else []
-    if not storage or not outdated:
+    if storage is None or not storage.outdated:
         return None
     return (
         f"longhorn.chart_version: Longhorn {old} cannot become {new} while volumes run an old "
-        f"engine: {_engines(outdated)}. Longhorn {new} does not start if it does not support that "
-        "engine. Longhorn has not been changed. Upgrade the volumes to "
+        f"engine: {_engines(storage.outdated)}. Longhorn {new} does not start if it does not "
+        "support that engine. Longhorn has not been changed. Upgrade the volumes to "
         f"{storage.engine_image} in Longhorn's interface (Volume, Upgrade Engine); if one is not "
         "healthy, repair or detach it first. Then run `up` again."
     )
 
 
-def _outdated(storage: Storage) -> list[Volume]:
-    """The volumes that run another engine than the one of this Longhorn."""
-    if not storage.engine_image:
-        return []
-    return [it for it in storage.volumes if it.engine_image not in ("", storage.engine_image)]
-
-
 def _engines(volumes: Sequence[Volume]) -> str:
     return ", ".join(f"{it.title} ({it.engine_image or 'unknown'})" for it in volumes)
-
-
-def _minor(version: str) -> list[str]:
-    return version.lstrip("v").split(".")[:2]
-
-
-def report(text: str) -> None:
-    """Print a sentence: the engine shows it among its diagnostics (tried with Pulumi 3.259)."""
-    print(text, flush=True)

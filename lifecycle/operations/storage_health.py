@@ -18,6 +18,7 @@ from clients.kubernetes.longhorn import (
 from settings import Settings
 from settings.backups import longest_gap
 from settings.storage import MINIMAL_AVAILABLE_PERCENT, capacity_gib
+from settings.wording import count
 
 GIB = 1024**3
 """Bytes."""
@@ -81,9 +82,9 @@ def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[
     ``wanted`` is the size of the data disk in GiB, by node name. Nodes that are not in it must
     store nothing.
     """
-    by_node = {node: [disk for disk in disks if disk.node == node] for node in wanted}
     for node, size_gib in wanted.items():
-        if problem := _disk_problem(node, by_node[node], size_gib):
+        own = [disk for disk in disks if disk.node == node]
+        if problem := _disk_problem(node, own, size_gib):
             yield problem
     for disk in disks:
         if disk.node not in wanted:
@@ -201,8 +202,10 @@ def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
                     "least-effort: Longhorn then moves a copy to another host if a disk there has "
                     "space",
                 )
-    others = [it for it in _used(storage) if it.copies != replicas]
-    if others := [it for it in others if it.storage_class == STORAGE_CLASS]:
+    others = [
+        it for it in _used(storage) if it.storage_class == STORAGE_CLASS and it.copies != replicas
+    ]
+    if others:
         numbers = ", ".join(f"{it.title} ({it.copies})" for it in others[:MOST_NAMES])
         yield StorageProblem(
             subject=count(len(others), "volume"),
@@ -216,9 +219,8 @@ def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
 
 def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
     """Volumes that run with the engine of an older Longhorn."""
-    wanted = storage.engine_image
-    old = [it for it in storage.volumes if it.engine_image and it.engine_image != wanted]
-    if not wanted or not old:
+    wanted, old = storage.engine_image, storage.outdated
+    if not old:
         return
     images = ", ".join(sorted({it.engine_image for it in old}))
     yield StorageProblem(
@@ -298,11 +300,6 @@ def released_problems(storage: Storage) -> Iterator[StorageProblem]:
 def gib(size: int) -> str:
     """Bytes in GiB: ``0.1 GiB``, ``42.9 GiB``."""
     return f"{size / GIB:.1f} GiB"
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 volume``, ``2 volumes``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def age(span: timedelta) -> str:

@@ -30,6 +30,7 @@ ACCOUNT = S3(
     endpoint="https://192.168.1.5:9000", access_key="castle", secret_key=SecretStr("5eed1e55cafe")
 )
 LONGHORN_STORAGE = LonghornStorageArgs(
+    restored=False,
     data_disks={"worker-1": 43},
     other_nodes=[],
     replicas=2,

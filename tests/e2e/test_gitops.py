@@ -191,9 +191,20 @@ def test_a_push_is_applied_and_no_secret_is_in_the_open(
     assert health["controllers"].startswith("ready: ")
     assert second in health["source"] and second in health["applied"]
     assert_no_secret_in_the_open(lab)
+    assert_a_preview_says_what_flux_deletes(lab)
     gone = lab.destroy()
     assert gone.code == 0, gone.output
     assert_empty(lab)
+
+
+def assert_a_preview_says_what_flux_deletes(lab: Lab) -> None:
+    lab.set("flux.path", "./elsewhere")
+    planned = lab.preview()
+    assert planned.steps == [("update", "flux-kustomization"), ("update", "flux-source-ready")]
+    shown = json.loads(planned.output[planned.output.index("{\n") :])
+    told = " ".join(it["message"] for it in shown["diagnostics"])
+    assert "→ ./elsewhere. Flux deletes everything that it applied" in told
+    assert "their volumes and data stay in Longhorn, released" in told
 
 
 def assert_no_secret_in_the_open(lab: Lab) -> None:

@@ -110,16 +110,28 @@ def test_a_disk_that_never_comes_is_told_after_the_whole_time(longhorn: FakeLong
     with pytest.raises(UpkeepError) as raised:
         create()
     assert longhorn.now == 600
-    assert str(raised.value) == (
+    told = str(raised.value)
+    assert told.startswith(
         "Longhorn's disks are not ready after 600 s:\n"
         "  - worker-2 has a disk that Longhorn cannot use: no disk. Fix: see `kubectl -n "
-        "longhorn-system describe nodes.longhorn.io worker-2`. If Longhorn used this path before "
-        "the data disk was mounted there (`record diskUUID doesn't match`) and holds no copy on "
-        "it, then disable scheduling on this disk in Longhorn's interface (Node) and delete it: "
-        "Longhorn adds it again.\n"
-        "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
-        "Then run `up` again: it continues from here."
+        "longhorn-system describe nodes.longhorn.io worker-2`. If Longhorn used this path before"
     )
+    assert told.endswith(
+        "\nThis stack has stored nothing in Longhorn yet: it makes its first claim after this "
+        "check. Then run `up` again: it continues from here."
+    )
+
+
+def test_a_restored_cluster_is_only_told_of_disks_that_are_gone(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longhorn.add_disk("worker-2", is_ready=False)
+    created = PROVIDER.create(from_engine(inputs()) | {"restored": True})
+    assert created.id == "longhorn"
+    assert longhorn.now == 60
+    told = " ".join(capsys.readouterr().out.split())
+    assert "worker-2 has a disk that Longhorn cannot use" in told
+    assert "The cluster is restored: see docs/day-two.md" in told
 
 
 def test_data_on_the_os_disk_is_refused_soon_with_all_problems(longhorn: FakeLonghorn) -> None:

@@ -80,11 +80,13 @@ class Partitions:
             size = max(0, system.size - _SYSTEM_PARTITIONS)
             self._ephemeral = _provisioned(self._ephemeral, system, size, grows=boots)
         for volume in config.user_volumes:
-            disk = _selected(volume.selector, guest)
+            found = self._user_volumes.get(volume.name)
+            # A volume that exists is found by the label of its partition: the selector counts for a
+            # new one alone (siderolabs/talos v1.13.9 controllers/block/internal/volumes).
+            disk = _disk_of(found, guest) or _selected(volume.selector, guest)
             if disk is None:
                 continue
             size = max(0, disk.size - _PARTITION_TABLE)
-            found = self._user_volumes.get(volume.name)
             grows = boots and volume.grows
             self._user_volumes[volume.name] = _provisioned(found, disk, size, grows=grows)
 
@@ -164,6 +166,12 @@ def _provisioned(found: Partition | None, disk: GuestDisk, size: int, *, grows: 
 
 def _system_disk(guest: Guest) -> GuestDisk | None:
     return next((disk for disk in guest.disks if disk.is_boot_disk), None)
+
+
+def _disk_of(partition: Partition | None, guest: Guest) -> GuestDisk | None:
+    if partition is None:
+        return None
+    return next((disk for disk in guest.disks if disk.identity == partition.disk), None)
 
 
 def _selected(selector: str, guest: Guest) -> GuestDisk | None:

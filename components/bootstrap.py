@@ -86,17 +86,7 @@ class BootstrapProvider(dynamic.ResourceProvider):
         )
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """A second beginning would be a second cluster, so no change is one.
-
-        Raises ``RestoreRefusedError`` where another beginning is asked for.
-        """
-        wanted = news.get("restore_from")
-        if wanted and wanted != olds.get("restored_from"):
-            raise RestoreRefusedError(
-                f"{SETTING} = {wanted}: this castle lives, and a restore would take what is in its "
-                "etcd. Nothing has been touched. Take the setting out; or, to go back to the "
-                "snapshot, `make snapshot` first, then `make down` and `make up`."
-            )
+        """A second bootstrap would be a second cluster, so no change is one."""
         return dynamic.DiffResult(changes=False)
 
 

@@ -110,6 +110,9 @@ class TalosCluster(pulumi.ComponentResource):
             )
         control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
         first = control_planes[0]
+        # A lone control plane takes etcd with it, and so does the first one of a cluster that has
+        # never come up; any other joins the etcd of the rest.
+        holds_etcd = len(control_planes) == 1 or not args.running.has_come_up
         bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
@@ -118,8 +121,7 @@ class TalosCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[applied[first.name]],
-                # A lone control plane takes etcd with it; any other joins the etcd of the rest.
-                replace_with=[] if len(control_planes) > 1 else [args.machines[first.name]],
+                replace_with=[args.machines[first.name]] if holds_etcd else [],
                 replacement_trigger=None if len(control_planes) > 1 else births[first.name].births,
             ),
         )
@@ -195,6 +197,16 @@ class TalosCluster(pulumi.ComponentResource):
             transformations=[restore.over_old_releases(self.kubeconfig)] if restore else None,
         )
 
+    def after(
+        self, applications: Sequence[pulumi.Resource], provider: pulumi.ProviderResource
+    ) -> pulumi.ResourceOptions:
+        """Options of what is registered once every node and all ``applications`` are deployed."""
+        return pulumi.ResourceOptions(
+            provider=provider,
+            depends_on=[*self.ready, *applications],
+            deleted_with=self.identity,
+        )
+
     def _upkeep(
         self, name: str, args: TalosClusterArgs, secrets: talos.machine.Secrets
     ) -> KubernetesVersion:
@@ -210,6 +222,7 @@ class TalosCluster(pulumi.ComponentResource):
             control_planes=upkeep.control_planes,
             age_recipient=upkeep.age_recipient,
             return_s=upkeep.return_s,
+            has_come_up=args.running.has_come_up,
             credentials=client,
             identity=secrets,
             parent=self,
@@ -221,6 +234,7 @@ class TalosCluster(pulumi.ComponentResource):
                 upkeep=upkeep,
                 datastore=args.datastore,
                 installer=args.installer,
+                has_come_up=args.running.machine_has_come_up(node.name),
                 credentials=client,
                 after=[args.machines[node.name], before],
                 identity=secrets,
@@ -233,6 +247,7 @@ class TalosCluster(pulumi.ComponentResource):
             kubernetes=args.kubernetes_version,
             control_planes=upkeep.control_planes,
             return_s=upkeep.return_s,
+            has_come_up=args.running.has_come_up,
             credentials=client,
             after=[before],
             identity=secrets,

@@ -11,7 +11,7 @@ import pulumi
 from components.node_birth import Seen
 from components.node_life import Upkeep
 from components.restore import Restore
-from settings import Node, Settings
+from settings import Node, RunningStack, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class TalosClusterArgs:
     """Whether the nodes' own patches hold something that is encrypted in the stack file."""
     seen: Mapping[str, Seen]
     """By node: what is not as it should be with its machine; see ``node_birth.py``."""
+    running: RunningStack
+    """What the stack runs: nothing is upgraded that has never come up."""
     upkeep: Upkeep
     """What it takes to change nodes that live."""
 
@@ -80,5 +82,6 @@ class TalosClusterArgs:
             registry_mirrors=settings.cluster.registry_mirrors,
             secret_patches="nodes" in settings.encrypted,
             seen=seen,
+            running=settings.running,
             upkeep=Upkeep.of(settings),
         )

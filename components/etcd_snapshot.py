@@ -1,8 +1,7 @@
 """A snapshot of etcd before a living cluster is upgraded, once in a run.
 
 Its inputs are the versions. A change of them is an update: etcd must be healthy, and a snapshot is
-kept, or nothing is touched. Its diff, which every preview asks, refuses the ways that Talos and
-Kubernetes cannot go. A new castle has nothing to keep yet.
+kept, or nothing is touched. A new cluster, and one that has never come up, has nothing to keep yet.
 
 Leaves out restoring (``restore.py``), and the snapshot before one control plane is power-cycled or
 removed (``upkeep/node.py``).
@@ -19,10 +18,8 @@ import pulumi
 from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
-from settings import compatibility
 from upkeep import talosctl
 from upkeep.cluster import Cluster
-from upkeep.errors import UpkeepError
 from upkeep.lock import one_at_a_time
 
 
@@ -40,6 +37,7 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
         control_planes: str,
         age_recipient: str | None,
         return_s: int,
+        has_come_up: bool,
         credentials: pulumi.Output[Any],
         identity: pulumi.Resource,
         parent: pulumi.Resource,
@@ -47,6 +45,7 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
         """Stand before every upgrade; versions have their leading v.
 
         ``age_recipient`` is whom snapshots are encrypted for; none keeps them in plain.
+        ``has_come_up`` says whether any node of the cluster was ready once.
         """
         super().__init__(
             EtcdSnapshotProvider(),
@@ -59,6 +58,7 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
                 "control_planes": control_planes,
                 "age_recipient": age_recipient,
                 "return_s": return_s,
+                "has_come_up": has_come_up,
                 **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, deleted_with=identity),
@@ -66,32 +66,26 @@ class EtcdSnapshot(dynamic.Resource, module="castle", name="EtcdSnapshot"):
 
 
 class EtcdSnapshotProvider(dynamic.ResourceProvider):
-    """Checks the way in each diff, and keeps a snapshot on update."""
+    """Takes a snapshot on update."""
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """There is nothing to keep yet."""
         return dynamic.CreateResult(props["cluster"], _kept(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether a change is coming; raises ``UpkeepError`` where there is no way."""
-        refusals = [
-            compatibility.talos_step(olds["talos"], news["talos"]),
-            compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]),
-            compatibility.talos_with_living_kubernetes(news["talos"], olds["kubernetes"]),
-        ]
-        if told := [refusal for refusal in refusals if refusal]:
-            raise UpkeepError(f"{' '.join(told)} Nothing has been touched.")
+        """Tell whether an upgrade is coming."""
         changes = any(olds[key] != news[key] for key in ("talos", "kubernetes", "installer"))
-        if changes:
+        if changes and news["has_come_up"]:
             talosctl.require(news["talos"])
         return dynamic.DiffResult(changes=changes, replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         """Refuse if etcd is not well, else keep a snapshot."""
-        with one_at_a_time(news["cluster"], news["return_s"]):
-            cluster = Cluster(news)
-            cluster.etcd.require_health()
-            cluster.snapshot()
+        if news["has_come_up"]:
+            with one_at_a_time(news["cluster"], news["return_s"]):
+                cluster = Cluster(news)
+                cluster.etcd.require_health()
+                cluster.snapshot()
         return dynamic.UpdateResult(_kept(news))
 
 

@@ -17,10 +17,8 @@ import pulumi
 from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
-from settings import compatibility
 from upkeep import kubernetes as upkeep
 from upkeep import talosctl
-from upkeep.errors import UpkeepError
 
 
 class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersion"):
@@ -35,12 +33,16 @@ class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersi
         kubernetes: str,
         control_planes: str,
         return_s: int,
+        has_come_up: bool,
         credentials: pulumi.Output[Any],
         after: Sequence[pulumi.Resource],
         identity: pulumi.Resource,
         parent: pulumi.Resource,
     ) -> None:
-        """Bring the cluster to ``kubernetes``, with its leading v, once ``after`` are done."""
+        """Bring the cluster to ``kubernetes``, with its leading v, once ``after`` are done.
+
+        ``has_come_up`` says whether any node of the cluster was ready once.
+        """
         super().__init__(
             KubernetesVersionProvider(),
             resource_name,
@@ -50,6 +52,7 @@ class KubernetesVersion(dynamic.Resource, module="castle", name="KubernetesVersi
                 "kubernetes": kubernetes,
                 "control_planes": control_planes,
                 "return_s": return_s,
+                "has_come_up": has_come_up,
                 **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
@@ -64,17 +67,16 @@ class KubernetesVersionProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(props["cluster"], _kept(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether the version changes; raises ``UpkeepError`` for a way there is not."""
-        if refusal := compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]):
-            raise UpkeepError(f"{refusal} Nothing has been touched.")
+        """Tell whether the version changes."""
         changes = olds["kubernetes"] != news["kubernetes"]
-        if changes:
+        if changes and news["has_come_up"]:
             talosctl.require(news["talos"])
         return dynamic.DiffResult(changes=changes, replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        """Upgrade."""
-        upkeep.upgrade(news)
+        """Upgrade; a cluster that has never come up is created with the new version."""
+        if news["has_come_up"]:
+            upkeep.upgrade(news)
         return dynamic.UpdateResult(_kept(news))
 
 

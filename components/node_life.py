@@ -20,12 +20,10 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from components import node_limits
 from components.mutual_tls import inputs_of
-from settings import Node, Role, Settings, compatibility
+from settings import Node, Role, Settings
 from upkeep import node as upkeep
 from upkeep import talosctl
-from upkeep.errors import UpkeepError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +86,7 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
         upkeep: Upkeep,
         datastore: str,
         installer: pulumi.Input[str],
+        has_come_up: bool,
         credentials: pulumi.Output[Any],
         after: Sequence[pulumi.Resource],
         identity: pulumi.Resource,
@@ -96,8 +95,8 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
         """Look after ``node``, once ``after`` are done.
 
         ``datastore`` has its disks, ``installer`` is the install image; ``credentials`` are a
-        ``credentials.Client`` of Talos. With the cluster's ``identity`` it goes unasked when the
-        whole castle goes.
+        ``credentials.Client`` of Talos; ``has_come_up`` says whether the node was ready once. With
+        the cluster's ``identity`` it goes unasked when the whole castle goes.
         """
         super().__init__(
             NodeLifeProvider(),
@@ -115,6 +114,7 @@ class NodeLife(dynamic.Resource, module="castle", name="NodeLife"):
                 "data_disk_gib": node.data_disk_gib,
                 "datastore": datastore,
                 "installer": installer,
+                "has_come_up": has_come_up,
                 **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
@@ -128,9 +128,9 @@ DISKS = ("os_disk_gib", "data_disk_gib")
 internal/app/machined/pkg/controllers/block/volume_manager.go)."""
 HARDWARE = ("cores", "memory_mib", *DISKS)
 """Inputs whose change is a power-cycle."""
-_UNCOMPARED = ("__provider", "control_planes", "datastore")
-"""One more control plane is no change for the others: it is only one more door. And where a node's
-disks are never changes: it is written down at its birth, or with the next change."""
+_UNCOMPARED = ("__provider", "control_planes", "datastore", "has_come_up")
+"""Inputs whose change alone is no change of the node: another control plane is only one more
+endpoint."""
 
 
 class NodeLifeProvider(dynamic.ResourceProvider):
@@ -141,21 +141,19 @@ class NodeLifeProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(props["node"], _kept(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether anything changes; raises ``UpkeepError`` for a way that Talos cannot go,
-        and for what a node that lives cannot become (``node_limits.py``)."""
-        if refusal := compatibility.talos_step(olds["talos"], news["talos"]):
-            raise UpkeepError(f"{refusal} Nothing has been touched.")
-        if refusal := node_limits.refusal(olds, news):
-            raise UpkeepError(refusal)
+        """Tell whether anything changes."""
         changed = [key for key in _kept(news) if _differs(key, olds, news)]
-        if _asked(changed, TALOS) or _asked(changed, HARDWARE):
+        if news["has_come_up"] and (_asked(changed, TALOS) or _asked(changed, HARDWARE)):
             talosctl.require(news["talos"])
         return dynamic.DiffResult(changes=bool(changed), replaces=[])
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        """Drain, upgrade, power-cycle, await: as far as the changes ask for it."""
+        """Drain, upgrade, power-cycle, await: as far as the changes ask for it.
+
+        A node that has never come up needs none of it: its VM is created with the new values.
+        """
         changed = [key for key in _kept(news) if _differs(key, olds, news)]
-        if _asked(changed, TALOS) or _asked(changed, HARDWARE):
+        if news["has_come_up"] and (_asked(changed, TALOS) or _asked(changed, HARDWARE)):
             upkeep.tend(news, grows=_asked(changed, DISKS))
         return dynamic.UpdateResult(_kept(news))
 

@@ -106,6 +106,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "pulumi-python:dynamic/castle:NodeBirth": lambda _, inputs: (inputs["node"], {"births": 1}),
     "pulumi-python:dynamic/castle:NodeLife": _named("node"),
     "pulumi-python:dynamic/castle:NodeReady": _named("node"),
+    "pulumi-python:dynamic/castle:DeploymentRecord": lambda _, inputs: ("deployment-record", {}),
     "pulumi-python:dynamic/castle:FluxReady": _named("part"),
     "pulumi-python:dynamic/castle:FluxUninstall": _named("namespace"),
 }

@@ -96,9 +96,12 @@ def test_every_value_is_corrected_after_a_first_up_that_failed_half_way(lab: Lab
 def test_a_cluster_that_came_up_is_protected_although_its_first_up_failed(lab: Lab) -> None:
     """The nodes are ready, and a chart could not be installed."""
     repository = lab.config["ephemeral-castle:metallb"]["chart_repository"]
-    lab.set("metallb.chart_repository", f"{lab.folder}/no-such-folder")
+    broken = lab.folder / "charts" / "metallb"
+    broken.mkdir(parents=True)
+    (broken / "Chart.yaml").write_text("name: metallb\n", encoding="utf-8")
+    lab.set("metallb.chart_repository", str(broken.parent))
     failed = lab.up("--skip-preview")
-    assert failed.code != 0
+    assert failed.code != 0 and "metallb" in failed.output, failed.output
     lab.set("metallb.chart_repository", repository)
     lab.set("nodes.workers.data_disk_gib", 40)
     for refused in (lab.preview(), lab.up("--skip-preview")):

@@ -184,12 +184,12 @@ def test_a_snapshot_that_the_cluster_was_restored_from_may_stay_in_the_file() ->
 
 def test_a_setting_of_a_whole_role_is_reported_once() -> None:
     runs = running_as(settings_with(nodes={"workers": {"count": 20}}))
-    change = {"nodes": {"workers": {"count": 20, "data_disk_gib": 40}}}
-    assert len(broken(settings_with(**change), runs)) == 1
+    changed = settings_with(nodes={"workers": {"count": 20, "data_disk_gib": 40}})
+    assert len(broken(changed, runs)) == 1
 
 
 def test_a_value_that_a_refresh_has_lost_is_not_compared() -> None:
     runs = running_as(settings_with())
     lost = {name: RunningMachine(name=name, has_come_up=True) for name in runs.machines}
-    change = {"nodes": {"workers": {"data_disk_gib": 40}}}
-    assert broken(settings_with(**change), replace(runs, machines=lost)) == []
+    changed = settings_with(nodes={"workers": {"data_disk_gib": 40}})
+    assert broken(changed, replace(runs, machines=lost)) == []

@@ -71,6 +71,9 @@ down: .venv/ready ## Take the castle away, all of it
 snapshot: .venv/ready ## Keep a snapshot of etcd, encrypted if there is an age key
 	@$(BIN)/python -m engine snapshot --stack $(STACK)
 
+replicas: .venv/ready ## Give every Longhorn volume as many copies as the stack file says
+	@$(BIN)/python -m engine replicas --stack $(STACK) -- $(ARGS)
+
 kubeconfig talosconfig: .venv/ready ## Write the file that kubectl or talosctl asks for
 	@$(BIN)/python -m engine $@ --stack $(STACK)
 

@@ -33,7 +33,7 @@ cluster = TalosCluster("cluster", talos_args, outside)
 identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
 api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, **cluster.takes_over)
 inside = cluster.inside(api, gates)
-longhorn = Longhorn("longhorn", LonghornArgs.of(settings), inside)
+longhorn = Longhorn("longhorn", LonghornArgs.of(settings, cluster.access), inside)
 metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
 traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
 traefik = Traefik("traefik", traefik_args, inside)

@@ -25,7 +25,7 @@ import pulumi_kubernetes as kubernetes
 
 from components import flux_health
 from components.chart import ChartSource
-from components.flux_ready import FluxReady
+from components.flux_ready import FluxReady, FluxSource
 from components.flux_uninstall import FluxUninstall
 from components.namespace import make_namespace
 from settings import Settings
@@ -57,6 +57,8 @@ class FluxArgs:
     """What opens the repository, as Flux reads it from a secret; empty for a public one."""
     age_key: str | None
     """Secret key of age; none where nothing is encrypted."""
+    reclaim_policy: str
+    """What happens to the data of new claims that Flux deletes later: ``retain`` or ``delete``."""
     kubeconfig: pulumi.Input[str]
     """How the cluster is reached when Flux is looked at, and when it is removed."""
     after: Sequence[pulumi.Resource]
@@ -87,6 +89,7 @@ class FluxArgs:
             interval=flux.interval,
             credentials=credentials,
             age_key=age_key.get_secret_value() if age_key else None,
+            reclaim_policy=settings.longhorn.reclaim_policy,
             kubeconfig=kubeconfig,
             after=after,
         )
@@ -150,6 +153,12 @@ class Flux(pulumi.ComponentResource):
             f"Flux cannot read branch {args.branch} of {args.url}",
             args,
             [source],
+            FluxSource(
+                url=args.url,
+                branch=args.branch,
+                path=args.path,
+                reclaim_policy=args.reclaim_policy,
+            ),
         )
         # Never a wait for this one: what is in that repository cannot hold up the infrastructure.
         applied = self._object(
@@ -205,13 +214,20 @@ class Flux(pulumi.ComponentResource):
         )
 
     def _ready(
-        self, name: str, part: str, wanted: str, args: FluxArgs, after: Sequence[pulumi.Resource]
+        self,
+        name: str,
+        part: str,
+        wanted: str,
+        args: FluxArgs,
+        after: Sequence[pulumi.Resource],
+        source: FluxSource | None = None,
     ) -> FluxReady:
         return FluxReady(
             name,
             part=part,
             wanted=wanted,
             kubeconfig=args.kubeconfig,
+            source=source,
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 

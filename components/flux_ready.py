@@ -10,6 +10,8 @@ could not be changed after.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pulumi
@@ -27,6 +29,20 @@ CURES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class FluxSource:
+    """What Flux follows. Its change deletes what is not in the new place: a preview says so."""
+
+    url: str
+    """Address of the repository."""
+    branch: str
+    """Branch that is followed."""
+    path: str
+    """Folder in the repository."""
+    reclaim_policy: str
+    """``longhorn.reclaim_policy``. Its change alone is no update."""
+
+
 class FluxReady(dynamic.Resource, module="castle", name="FluxReady"):
     """A part of Flux that is ready."""
 
@@ -37,16 +53,23 @@ class FluxReady(dynamic.Resource, module="castle", name="FluxReady"):
         part: str,
         wanted: str,
         kubeconfig: pulumi.Input[str],
+        source: FluxSource | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Wait for ``part``, a word of ``flux_health.PARTS``.
 
         ``wanted`` says what is waited for, as text: where it changes, it is waited for again.
+        ``source`` is what Flux follows, if its change matters to this part.
         """
         super().__init__(
             FluxReadyProvider(),
             resource_name,
-            {"part": part, "wanted": wanted, "kubeconfig": pulumi.Output.secret(kubeconfig)},
+            {
+                "part": part,
+                "wanted": wanted,
+                **({"source": asdict(source)} if source else {}),
+                "kubeconfig": pulumi.Output.secret(kubeconfig),
+            },
             opts,
         )
 
@@ -60,8 +83,15 @@ class FluxReadyProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(props["part"], _kept(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Something else is to be ready; a renewed kubeconfig is nothing."""
-        return dynamic.DiffResult(changes=_kept(olds) != _kept(news))
+        """Something else is to be ready; a renewed kubeconfig is nothing.
+
+        Prints what another source means for what runs on the cluster.
+        """
+        old, new = olds.get("source"), news.get("source")
+        if old and new and (note := source_note(old, new)):
+            # The engine shows it among its diagnostics (tried with Pulumi 3.259).
+            print(note, flush=True)
+        return dynamic.DiffResult(changes=_compared(olds, news) != _compared(news, news))
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         """Wait again."""
@@ -70,7 +100,38 @@ class FluxReadyProvider(dynamic.ResourceProvider):
 
 
 def _kept(props: dict[str, Any]) -> dict[str, Any]:
-    return {key: props.get(key) for key in ("part", "wanted")}
+    return {key: props[key] for key in ("part", "wanted", "source") if key in props}
+
+
+_FOLLOWED = ("url", "branch", "path")
+
+
+def _compared(props: Mapping[str, Any], news: Mapping[str, Any]) -> list[Any]:
+    """What is compared. A stack of an older version of this program knows no source."""
+    source = props.get("source") or news.get("source") or {}
+    return [props.get("part"), props.get("wanted"), *(source.get(key) for key in _FOLLOWED)]
+
+
+def source_note(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """What Flux deletes if it follows something else; empty if it follows the same."""
+    changes = [f"flux.{it}: {old[it]} → {new[it]}" for it in _FOLLOWED if old[it] != new[it]]
+    if not changes:
+        return ""
+    policies = {old["reclaim_policy"], new["reclaim_policy"]}
+    if policies == {"retain"}:
+        fate = "their volumes and data stay in Longhorn, released (longhorn.reclaim_policy: retain)"
+    elif policies == {"delete"}:
+        fate = "Longhorn deletes their data (longhorn.reclaim_policy: delete)"
+    else:
+        fate = (
+            f"longhorn.reclaim_policy goes from {old['reclaim_policy']} to "
+            f"{new['reclaim_policy']}, but each volume keeps the policy that it was made with. "
+            "`delete`: Longhorn deletes its data. `retain`: it stays in Longhorn, released"
+        )
+    return (
+        f"{', '.join(changes)}. Flux deletes everything that it applied and that is not in the new "
+        f"place, claims included. What becomes of the data of deleted claims: {fate}."
+    )
 
 
 def wait(props: dict[str, Any]) -> None:

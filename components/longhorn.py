@@ -17,6 +17,9 @@ from components import control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from components.secret import make_secret
+from lifecycle.longhorn_storage import LonghornStorage, LonghornStorageArgs
+from lifecycle.longhorn_upgrade import upgrade_check
+from lifecycle.operations.storage_health import data_disks
 from settings import Settings
 from settings.backups import S3, VolumeBackup, bucket_of
 from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
@@ -24,6 +27,8 @@ from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
 ACCOUNT_SECRET = "castle-backup"
 RECLAIM_POLICIES = {"retain": "Retain", "delete": "Delete"}
 """Our word for what happens to the data of a deleted claim, and Kubernetes' own."""
+CLAIMS = ("traefik/traefik-certificates",)
+"""The claims that the stack makes itself, ``NAMESPACE/NAME``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +45,11 @@ class LonghornArgs:
     """Where backups go, when, and how many are kept; none without."""
     s3: S3 | None
     """The account that a bucket is reached by; there is one where they go to a bucket."""
+    storage: LonghornStorageArgs
+    """What must be true before anything claims a volume."""
 
     @classmethod
-    def of(cls, settings: Settings) -> LonghornArgs:
+    def of(cls, settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornArgs:
         """The storage that a stack asks for."""
         return cls(
             chart=ChartSource.of("longhorn", settings.longhorn),
@@ -50,6 +57,7 @@ class LonghornArgs:
             reclaim_policy=settings.longhorn.reclaim_policy,
             backup=settings.longhorn.backup,
             s3=settings.s3,
+            storage=_storage(settings, kubeconfig),
         )
 
     @property
@@ -85,8 +93,11 @@ class Longhorn(pulumi.ComponentResource):
                 parent=self,
                 depends_on=needed,
                 custom_timeouts=pulumi.CustomTimeouts(create="20m", update="20m", delete="20m"),
+                hooks=upgrade_check(args.storage.kubeconfig),
             ),
         )
+        opts = pulumi.ResourceOptions(parent=self, depends_on=[release])
+        LonghornStorage(f"{name}-storage", args.storage, opts)
         if args.backup:
             self._regular_backups(f"{name}-backup", args.backup, release)
         self.register_outputs({"storage_class": self.storage_class})
@@ -126,6 +137,19 @@ class Longhorn(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m", delete="5m"),
             ),
         )
+
+
+def _storage(settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornStorageArgs:
+    disks = data_disks(settings)
+    return LonghornStorageArgs(
+        data_disks=disks,
+        other_nodes=[node.name for node in settings.machines if node.name not in disks],
+        replicas=settings.replicas,
+        claims=CLAIMS,
+        chart_version=settings.longhorn.chart_version,
+        rebuild_s=settings.upkeep.rebuild_s,
+        kubeconfig=kubeconfig,
+    )
 
 
 def values(args: LonghornArgs) -> dict[str, Any]:

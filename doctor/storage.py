@@ -53,14 +53,18 @@ def cluster(context: Context) -> Iterator[Finding]:
 def data_disks(context: Context) -> Iterator[Finding]:
     """Longhorn stores its data on the data disks, and they have free space."""
     if storage := storage_of(context):
-        wanted = storage_health.data_disks(context.settings)
+        wanted = _deployed_data_disks(context)
+        pending = storage_health.data_disks(context.settings).keys() - wanted.keys()
+        names = {node.name for node in context.settings.machines} - pending
+        compared = [disk for disk in storage.disks if disk.node in names]
         problems = [
-            *storage_health.disk_problems(storage.disks, wanted),
+            *storage_health.disk_problems(compared, wanted),
             *storage_health.full_disk_problems(storage.disks),
         ]
         free = gib(sum(disk.available for disk in storage.disks))
         size = gib(sum(disk.size for disk in storage.disks))
-        text = f"hold Longhorn's data on {count(len(wanted), 'node')}: {free} of {size} are free"
+        nodes = count(len({disk.node for disk in storage.disks}), "node")
+        text = f"hold Longhorn's data on {nodes}: {free} of {size} are free"
         yield from _findings(problems, ok("data disks", text))
 
 
@@ -105,6 +109,18 @@ def storage_of(context: Context) -> Storage | None:
         return context.storage()
     except ApiError:
         return None
+
+
+def _deployed_data_disks(context: Context) -> dict[str, int]:
+    """Data disks in GiB of the nodes that exist, without those that the next ``up`` enlarges."""
+    sizes = storage_health.data_disks(context.settings)
+    own = {it.vm_id: sum(it.disks.values()) for it in context.proxmox.own_machines()}
+    return {
+        node.name: sizes[node.name]
+        for node in context.settings.machines
+        if node.name in sizes
+        and own.get(node.vm_id, 0) >= (node.os_disk_gib + sizes[node.name]) * storage_health.GIB
+    }
 
 
 def _findings(problems: Iterable[StorageProblem], good: Finding | None) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clients.kubernetes.longhorn import Storage
+from commands.replicas import set_replicas
+from commands.up import up
 from doctor.visit import visit
 from engine import (
     age_key,
@@ -20,9 +22,6 @@ from engine import (
     cli,
     cluster_storage,
     ends,
-    event_log,
-    failures,
-    last_up,
     passphrase,
     staging_first,
     token,
@@ -44,7 +43,7 @@ COMMANDS = {
     "token": ["config", "set", "--secret", TOKEN],
 }
 """Our word for what the CLI does alone, and its own."""
-OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key")
+OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key", "replicas")
 """Our words for what the CLI does a part of."""
 INTERRUPTED = 130
 """Exit code, as shells have it for a program that Ctrl-C ends."""
@@ -98,7 +97,7 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
         case "up":
             if not staging_first.agreed(session, more):
                 return 1
-            return recover_if_needed(session, more) or _up(session, more)
+            return recover_if_needed(session, more) or up(session, more, PROJECT_FOLDER, _after_up)
         case "down":
             return down(session, more)
         case "recover":
@@ -112,6 +111,8 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
             return age_key.make([str(session.pulumi)], file, session.environment)
         case "snapshot":
             return snapshot(session)
+        case "replicas":
+            return set_replicas(session, more)
         case "kubeconfig" | "talosconfig":
             return _write(PROJECT_FOLDER / command, session)
         case _:
@@ -151,19 +152,10 @@ def _look_first(session: Session) -> int:
     return code
 
 
-def _up(session: Session, more: Sequence[str]) -> int:
-    """Run an ``up``; keep the times of what it did for ``make report``, and say what failed."""
-    flags = event_log.flags(session.temporary)
-    code = session.run(["up"], [*more, *flags], event_log.ENVIRONMENT)
-    log = event_log.text(session.temporary)
-    last_up.keep(log, PROJECT_FOLDER, session.stack)
-    if code:
-        for line in failures.told(log):
-            print(line, flush=True)
-    else:
-        backup.after_up(session)
-        cluster_storage.after_up(session, PROJECT_FOLDER, CLI_FOLDER)
-    return code
+def _after_up(session: Session) -> None:
+    """Keep the certificates, and say what is wrong with the storage, of a stack that is up."""
+    backup.after_up(session)
+    cluster_storage.after_up(session, PROJECT_FOLDER, CLI_FOLDER)
 
 
 def _write(file: Path, session: Session) -> int:

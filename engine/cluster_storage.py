@@ -70,7 +70,8 @@ def after_up(session: Session, project: Path, cli_folder: Path) -> None:
         storage = read_and_keep(session.stack, project, cli_folder, session.environment)
         if storage is None:
             return
-        problems = list(storage_problems(storage, castle.settings(session), datetime.now(UTC)))
+        settings, now = castle.settings(session), datetime.now(UTC)
+        problems = list(storage_problems(storage, settings, now, is_deployed=True))
     except Exception as error:
         reason = str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}"
         print(f"The storage was not checked: {reason}. `make doctor` checks it again.", flush=True)

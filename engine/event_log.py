@@ -15,14 +15,17 @@ ENVIRONMENT = {"PULUMI_DEBUG_COMMANDS": "true"}
 """Without it the CLI knows no ``--event-log`` (pulumi pkg/cmd/pulumi/operations/up.go)."""
 
 
-def flags(folder: Path) -> list[str]:
-    """What the CLI is told so that it writes its events into ``folder``, which must be private."""
-    return ["--event-log", str(_file(folder))]
+def flags(folder: Path, name: str = "events") -> list[str]:
+    """Flags that let the CLI write its events into ``folder``, which must be private.
+
+    ``name`` keeps the logs of two commands of one run apart.
+    """
+    return ["--event-log", str(_file(folder, name))]
 
 
-def text(folder: Path) -> str:
-    """What was written; empty where the run ended before it began."""
-    log = _file(folder)
+def text(folder: Path, name: str = "events") -> str:
+    """What was written; empty if the command ended before it began."""
+    log = _file(folder, name)
     return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
 
@@ -37,5 +40,5 @@ def read(log: str) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def _file(folder: Path) -> Path:
-    return folder / "events.jsonl"
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.jsonl"

@@ -107,6 +107,7 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "pulumi-python:dynamic/castle:NodeLife": _named("node"),
     "pulumi-python:dynamic/castle:NodeReady": _named("node"),
     "pulumi-python:dynamic/castle:DeploymentRecord": lambda _, inputs: ("deployment-record", {}),
+    "pulumi-python:dynamic/castle:LonghornStorage": lambda *_: ("longhorn", {}),
     "pulumi-python:dynamic/castle:FluxReady": _named("part"),
     "pulumi-python:dynamic/castle:FluxUninstall": _named("namespace"),
 }

@@ -7,6 +7,8 @@ changed by hand, and what an ``up`` that stopped has done already.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shutil
 import tempfile
@@ -28,6 +30,7 @@ from components.kubernetes_version import KubernetesVersionProvider
 from components.node_life import NodeLifeProvider
 from components.node_ready import NodeReadyProvider
 from lifecycle.deployment_record import DeploymentRecordProvider
+from lifecycle.longhorn_storage import LonghornStorageProvider
 from rehearsal import deeds, kinds, rules
 from rehearsal.record import Resource, needs
 from rehearsal.run import PROGRAM, Rehearsal, offline, rehearse
@@ -49,6 +52,7 @@ DYNAMIC: dict[str, dynamic.ResourceProvider] = {
     kinds.LIFE: NodeLifeProvider(),
     kinds.READY: NodeReadyProvider(),
     kinds.RECORD: DeploymentRecordProvider(),
+    kinds.STORAGE: LonghornStorageProvider(),
 }
 """Who tells whether a dynamic resource changes."""
 
@@ -92,6 +96,8 @@ class Change:
     """In the order in which they begin."""
     problems: list[rules.Finding] = field(default_factory=list)
     """What would be refused."""
+    notes: list[str] = field(default_factory=list)
+    """What the preview would print about the changes."""
 
     @property
     def seconds(self) -> float:
@@ -132,7 +138,7 @@ def compare(old: Rehearsal, new: Rehearsal) -> Change:
             continue
         if urn not in before:
             found[urn] = "create", ()
-        elif told := _told(before[urn], resource, found, change.problems):
+        elif told := _told(before[urn], resource, found, change):
             found[urn] = told
     change.problems += _taking_over(before, after)
     change.steps = _forward(change, found)
@@ -144,7 +150,7 @@ def _told(
     old: Resource,
     new: Resource,
     found: Mapping[str, tuple[What, tuple[str, ...]]],
-    problems: list[rules.Finding],
+    change: Change,
 ) -> tuple[What, tuple[str, ...]] | None:
     """How a resource of both castles changes, if it does."""
     inputs = _differing(old, new)
@@ -154,7 +160,7 @@ def _told(
         # It asks Proxmox what is there, which nobody does here: only another machine counts.
         return ("update", inputs) if "machine" in inputs else None
     if new.type in DYNAMIC:
-        return _asked(old, new, inputs, problems)
+        return _asked(old, new, inputs, change)
     if not inputs:
         return None
     forced = {*FORCED.get(new.type, ()), *new.replace_on_changes}
@@ -162,11 +168,15 @@ def _told(
 
 
 def _asked(
-    old: Resource, new: Resource, inputs: tuple[str, ...], problems: list[rules.Finding]
+    old: Resource, new: Resource, inputs: tuple[str, ...], change: Change
 ) -> tuple[What, tuple[str, ...]] | None:
-    """What a dynamic resource's own diff says; what it refuses is a problem, once."""
+    """What a dynamic resource's own diff says; what it refuses is a problem, once.
+
+    What it prints is a note: a preview shows it among its diagnostics.
+    """
+    problems, printed = change.problems, io.StringIO()
     # No tool is needed here: whether talosctl is on PATH is the preview's to say.
-    with mock.patch("upkeep.talosctl.require"), offline():
+    with mock.patch("upkeep.talosctl.require"), offline(), contextlib.redirect_stdout(printed):
         try:
             said = DYNAMIC[new.type].diff(new.id, reveal(old.inputs), reveal(new.inputs))
         except UpkeepError as refusal:
@@ -175,6 +185,7 @@ def _asked(
             if not any(text in it.message for it in problems):
                 problems.append(rules.Finding("steps there are", new.name, text, ""))
             return None
+    change.notes += printed.getvalue().splitlines()
     if not said.changes:
         return None
     return ("replace" if said.replaces else "update"), inputs

@@ -117,6 +117,34 @@ def _machine(old: Resource, new: Resource, castle: Castle) -> Deed:
     return Deed(says="is written down, for its node's turn", seconds=_WRITE)
 
 
+def _storage(old: Resource, new: Resource, castle: Castle) -> Deed:
+    turn, seconds = [], 0
+    nodes = [set(reveal(it.inputs)["data_disks"].items()) for it in (old, new)]
+    if nodes[1] - nodes[0]:
+        turn.append("Longhorn's new disks are checked")
+        seconds += timeline.seconds(new)
+    was, to = old.plain("replicas"), new.plain("replicas")
+    if was != to:
+        turn.append(f"{', '.join(new.plain('claims'))}: {was} → {to} copies")
+        seconds += MOVE
+    if old.plain("chart_version") != new.plain("chart_version"):
+        turn.append("Longhorn upgrades the engines of all volumes")
+        seconds += MOVE
+    return Deed(says="; ".join(turn) or "is written down", seconds=seconds)
+
+
+def _release(old: Resource, new: Resource, castle: Castle) -> Deed:
+    says = "is changed in place"
+    was, to = (_reclaim_policy(it) for it in (old, new))
+    if was != to:
+        says += f"; new volumes get reclaim policy {to}, existing volumes keep {was}"
+    return Deed(says=says, seconds=timeline.seconds(new))
+
+
+def _reclaim_policy(release: Resource) -> str:
+    return str(release.plain("values", {}).get("persistence", {}).get("reclaimPolicy", ""))
+
+
 def _leave(life: Resource) -> Deed:
     turn = ["pods leave it", "Longhorn moves its replicas away"]
     if life.plain("control_plane"):
@@ -136,4 +164,6 @@ _UPDATES: dict[str, Callable[[Resource, Resource, Castle], Deed]] = {
     kinds.KUBERNETES_VERSION: _kubernetes,
     kinds.APPLY: _config,
     kinds.MACHINE: _machine,
+    kinds.RELEASE: _release,
+    kinds.STORAGE: _storage,
 }

@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import pulumi
+from pulumi import resource_hooks
 from pulumi.runtime import mocks
 from pulumi.runtime import settings as runtime
 from pulumi.runtime import stack as runtime_stack
@@ -131,12 +132,23 @@ def perform(
     return notes.lines
 
 
+def _registered(hook: pulumi.ResourceHook) -> asyncio.Future[None]:
+    """Accept a hook that is never run."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
+
+
 @contextlib.contextmanager
 def _engine(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor) -> Iterator[None]:
     """The engine's place in this process: its configuration, and the monitor that answers."""
     logger = logging.Logger("rehearsal")
     logger.addHandler(notes)
-    with mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(file.config)}):
+    with (
+        mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(file.config)}),
+        # Hooks are run by the engine, and there is none.
+        mock.patch.object(resource_hooks, "register_resource_hook", _registered),
+    ):
         pulumi.runtime.set_all_config(file.config, file.secret_keys)
         runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the run before
         # As `set_mocks` does, less the root stack that it makes: `run_in_stack` makes the real one,

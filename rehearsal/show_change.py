@@ -26,7 +26,7 @@ def as_json(change: Change) -> dict[str, Any]:
         "steps": [_step(step) for step in change.steps],
         "seconds": change.seconds,
         "downtime": [asdict(it) for it in downtime.expected(change)],
-        "notes": change.new.notes,
+        "notes": change.new.notes + change.notes,
         "problems": [asdict(problem) for problem in change.problems],
     }
 
@@ -56,7 +56,7 @@ def show(change: Change, source: str, console: Console) -> None:
         return
     console.print(_table(change, source))
     console.print(_downtime(change))
-    for note in change.new.notes:
+    for note in change.new.notes + change.notes:
         console.print(Text("note  ", style="yellow") + Text(note))
     console.print(
         "All times are nominal. What was changed by hand, or is half done, only "

@@ -20,6 +20,7 @@ _SECONDS = {
     "kubernetes:metallb.io/v1beta1:L2Advertisement": 2,
     "kubernetes:longhorn.io/v1beta2:RecurringJob": 2,
     "kubernetes:traefik.io/v1alpha1:IngressRoute": 2,
+    "pulumi-python:dynamic/castle:LonghornStorage": 20,
     "pulumi-python:dynamic/castle:FluxReady": 20,
 }
 _RELEASE_SECONDS = {"longhorn": 180, "metallb": 60, "traefik": 45}

@@ -33,7 +33,7 @@ def build_storage(settings: Settings, record: StorageRecord | None) -> model.Sto
         else None,
         problems=tuple(
             model.StorageProblem(severity=it.severity, subject=it.subject, text=it.text, fix=it.fix)
-            for it in storage_problems(storage, settings, moment)
+            for it in storage_problems(storage, settings, moment, is_deployed=False)
         )
         if moment
         else (),

@@ -187,6 +187,15 @@ def kubernetes_step(old: str, new: str) -> Problem | None:
     return _step("cluster.kubernetes", "Kubernetes", old, new)
 
 
+def longhorn_step(old: str, new: str) -> Problem | None:
+    """Return why a running Longhorn of version ``old`` cannot become ``new``.
+
+    One minor at a time, and never back (longhorn-manager v1.12.1 upgrade/util/util.go,
+    ``checkLHUpgradePath``).
+    """
+    return _step("longhorn.chart_version", "Longhorn", old, new, prefix="")
+
+
 def talos_with_running_kubernetes(talos: str, kubernetes: str) -> Problem | None:
     """Return why a Talos cannot run the Kubernetes that runs now: Talos is upgraded first."""
     entry = TALOS.get(_minor(talos))
@@ -218,7 +227,7 @@ def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | Non
     return reason, f"set cluster.kubernetes to {written}, and upgrade it once the castle stands"
 
 
-def _step(setting: str, what: str, old: str, new: str) -> Problem | None:
+def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> Problem | None:
     if _number(new) < _number(old):
         return Problem(
             setting,
@@ -232,7 +241,7 @@ def _step(setting: str, what: str, old: str, new: str) -> Problem | None:
             setting,
             new,
             f"the cluster runs {what} {old}, and an upgrade to {new} skips a minor version",
-            f"write the newest {_text((old_major, old_minor + 1))}.x, run `make up`, then go on",
+            f"write the newest {prefix}{old_major}.{old_minor + 1}.x, run `make up`, then go on",
         )
     return None
 

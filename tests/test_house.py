@@ -12,6 +12,7 @@ from settings.compatibility import PACKAGES
 
 PARTS = {
     "clients",
+    "commands",
     "components",
     "doctor",
     "engine",
@@ -83,6 +84,11 @@ def test_upkeep_knows_neither_the_engine_nor_who_calls_it(file: Path) -> None:
 @pytest.mark.parametrize("file", files("clients"), ids=lambda file: file.name)
 def test_a_client_imports_settings_and_clients_alone(file: Path) -> None:
     assert parts(file) <= {"clients", "settings"}
+
+
+@pytest.mark.parametrize("file", files("commands"), ids=lambda file: file.name)
+def test_commands_know_neither_the_report_nor_the_tests(file: Path) -> None:
+    assert not parts(file) & {"report", "rehearsal", "tests"}
 
 
 @pytest.mark.parametrize("file", files("lifecycle"), ids=lambda file: file.name)

@@ -141,6 +141,8 @@ class Storage:
     backups: Sequence[BackupVolume] = ()
     engine_image: str = ""
     """The engine image of this Longhorn, which all volumes should run with."""
+    version: str = ""
+    """The version that runs, ``v1.12.1``; empty if Longhorn has not said it yet."""
     nodes: Mapping[str, str] = field(default_factory=dict)
     """Zone of each node that Longhorn knows, by name."""
 
@@ -155,12 +157,14 @@ def read_storage(api: KubernetesReader) -> Storage | None:
         str(node["metadata"]["name"]): str(node.get("status", {}).get("zone") or "")
         for node in nodes
     }
+    version = api.get(f"{PATH}/settings/current-longhorn-version") or {}
     return Storage(
         disks=[disk for node in nodes for disk in _disks(node)],
         volumes=_volumes(api, zones),
         target=_target(api.get(f"{PATH}/backuptargets/default")),
         backups=[_backup_volume(it) for it in api.items(f"{PATH}/backupvolumes")],
         engine_image=str((setting or {}).get("value") or ""),
+        version=str(version.get("value") or ""),
         nodes=zones,
     )
 

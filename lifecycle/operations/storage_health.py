@@ -41,13 +41,27 @@ class StorageProblem:
     """What to do."""
     severity: Severity = "warning"
     """``warning``: data is at risk, or will be. ``note``: worth knowing."""
+    is_lasting: bool = False
+    """Whether it stays until a person acts; Longhorn solves all others by itself in time."""
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.text}. Fix: {self.fix}."
 
 
 def storage_problems(
-    storage: Storage, settings: Settings, now: datetime
+    storage: Storage, settings: Settings, now: datetime, *, is_deployed: bool
 ) -> Iterator[StorageProblem]:
-    """All problems of a cluster's storage, compared with the settings of its stack."""
-    yield from disk_problems(storage.disks, data_disks(settings))
+    """All problems of a cluster's storage, compared with the settings of its stack.
+
+    ``is_deployed`` says that an ``up`` with these settings has succeeded. Otherwise the next ``up``
+    may add or remove nodes: only those that both the settings and Longhorn know are compared.
+    """
+    wanted, disks = data_disks(settings), storage.disks
+    if not is_deployed:
+        names = {node.name for node in settings.machines}
+        wanted = {name: size for name, size in wanted.items() if name in storage.nodes}
+        disks = [disk for disk in disks if disk.node in names]
+    yield from disk_problems(disks, wanted)
     yield from full_disk_problems(storage.disks)
     yield from copy_problems(storage, settings.replicas)
     yield from engine_problems(storage)
@@ -78,6 +92,7 @@ def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[
                 text=f"has no data disk, but Longhorn stores data at {disk.path} on its OS disk",
                 fix="in Longhorn's interface (Node) disable scheduling on this disk, request the "
                 "eviction of its replicas, then remove it",
+                is_lasting=True,
             )
 
 
@@ -91,6 +106,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             f"{size_gib} GiB is at {DATA_PATH}",
             fix=f"in Longhorn's interface (Node) add the disk {DATA_PATH}, request the eviction of "
             "the replicas on the other disk, and remove that one once it is empty",
+            is_lasting=True,
         )
     if found is None:
         return StorageProblem(
@@ -116,12 +132,16 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             "lies on the OS disk, or Talos has not grown the filesystem to the size of the disk",
             fix=f"see why Talos did not mount the data disk (`talosctl -n {node} get volumestatus "
             "u-longhorn`), reboot the node, and run `up` again",
+            is_lasting=found.is_ready,
         )
     if not found.is_ready:
         return StorageProblem(
             subject=node,
             text=f"has a disk that Longhorn cannot use: {found.reason or 'it is not ready'}",
-            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`",
+            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`. If Longhorn "
+            "used this path before the data disk was mounted there (`record diskUUID doesn't "
+            "match`) and holds no copy on it, then disable scheduling on this disk in Longhorn's "
+            "interface (Node) and delete it: Longhorn adds it again",
         )
     return None
 
@@ -294,14 +314,13 @@ def age(span: timedelta) -> str:
 
 
 def _late_backups(storage: Storage, limit: timedelta, now: datetime) -> Iterator[StorageProblem]:
-    """Longhorn backs up volumes that are attached and not faulted (longhorn-manager v1.12.1
+    """Longhorn backs up every volume that is not faulted; detached ones too, because the stack sets
+    ``allow-recurring-job-while-volume-detached`` (longhorn-manager v1.12.1
     app/recurringjob/util.go filterVolumesForJob)."""
     candidates = [
         it
         for it in _used(storage)
-        if it.is_attached
-        and it.robustness != "faulted"
-        and (it.created is None or now - it.created > limit)
+        if it.robustness != "faulted" and (it.created is None or now - it.created > limit)
     ]
     fix = (
         "see the state of the last backups (`kubectl -n longhorn-system get backups.longhorn.io`) "

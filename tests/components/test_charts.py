@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from components import flux, longhorn, metallb, namespace, traefik
 from components.chart import ChartSource
+from lifecycle.longhorn_storage import LonghornStorageArgs
 from settings.backups import S3, VolumeBackup
 from settings.charts import DnsChallenge
 
@@ -27,6 +28,15 @@ BACKUP = VolumeBackup(target="nfs://192.168.1.5:/backups")
 BUCKET = VolumeBackup(target="s3://castle@home/volumes")
 ACCOUNT = S3(
     endpoint="https://192.168.1.5:9000", access_key="castle", secret_key=SecretStr("5eed1e55cafe")
+)
+LONGHORN_STORAGE = LonghornStorageArgs(
+    data_disks={"worker-1": 43},
+    other_nodes=[],
+    replicas=2,
+    claims=longhorn.CLAIMS,
+    chart_version="1.12.1",
+    rebuild_s=3600,
+    kubeconfig="kubeconfig",
 )
 KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
 """Keys of the charts' own values, one dotted path a line."""
@@ -59,7 +69,12 @@ def longhorn_values(
 ) -> dict[str, Any]:
     return longhorn.values(
         longhorn.LonghornArgs(
-            chart=CHART, replicas=2, reclaim_policy=reclaim_policy, backup=backup, s3=ACCOUNT
+            chart=CHART,
+            replicas=2,
+            reclaim_policy=reclaim_policy,
+            backup=backup,
+            s3=ACCOUNT,
+            storage=LONGHORN_STORAGE,
         )
     )
 

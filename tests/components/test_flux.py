@@ -189,6 +189,29 @@ def test_a_wait_begins_again_for_another_repository_and_not_for_a_new_kubeconfig
     assert provider.diff("", old, old | {"wanted": "branch home"}).changes is True
 
 
+def source(**changes: str) -> dict[str, str]:
+    return {"url": "u", "branch": "main", "path": "./a", "reclaim_policy": "retain"} | changes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        (source(), source(), False),
+        (source(), source(path="./b"), True),
+        (source(), source(reclaim_policy="delete"), False),
+        (None, source(), False),  # a state of an older version of this program
+    ],
+)
+def test_a_preview_says_what_flux_deletes_in_another_place(
+    old: Any, new: Any, changes: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider, props = flux_ready.FluxReadyProvider(), {"part": "source", "wanted": "branch main"}
+    olds = props | ({"source": old} if old else {})
+    assert provider.diff("", olds, props | {"source": new}).changes is changes
+    told = capsys.readouterr().out
+    assert told.startswith("flux.path: ./a → ./b. Flux deletes everything") if changes else not told
+
+
 # Its removal --------------------------------------------------------------------------------------
 
 GROUP, NAMESPACE = "kustomize.toolkit.fluxcd.io", "flux-system"

@@ -35,6 +35,7 @@ def longhorn(house: House) -> LonghornObjects:
     """A healthy cluster with the nodes of the house, backed up an hour ago."""
     house.set("longhorn.backup", {"target": TARGET})
     house.set("nodes.workers.count", 2)
+    house.build()
     found = healthy_cluster()
     names = [it.name for it in house.settings.machines if it.data_disk_gib]
     for node, name in zip(found.items(f"{PATH}/nodes"), names, strict=True):
@@ -51,7 +52,8 @@ async def look(
     house: House, read: Callable[[], Storage | None], **probes: Any
 ) -> dict[str, list[Finding]]:
     """The findings of the group, and those of the check of backups, by check."""
-    settings, found = house.settings, dataclasses.replace(house.probes(), **probes)
+    found = dataclasses.replace(house.probes(), **probes)
+    settings = house.settings
     context = Context(
         settings=settings,
         advice=(),
@@ -86,6 +88,21 @@ async def test_healthy_storage_is_five_good_lines(house: House, longhorn: Longho
         "backup target": [f"ok: {TARGET} is available to Longhorn"],
         "volume backups": ["ok: backups are as recent as the schedule asks for"],
     }
+
+
+async def test_a_node_or_a_size_that_the_next_up_makes_is_no_problem(
+    house: House, longhorn: LonghornObjects
+) -> None:
+    house.set("nodes.workers.count", 3)
+    found = await look(house, lambda: read_storage(longhorn))
+    assert [it.result for it in found["data disks"]] == [Result.OK]
+    house.set("longhorn.replicas", 1)
+    house.set("nodes.workers.count", 1)
+    found = await look(house, lambda: read_storage(longhorn))
+    assert [it.result for it in found["data disks"]] == [Result.OK]
+    house.set("nodes.workers.data_disk_gib", 86)
+    found = await look(house, lambda: read_storage(longhorn))
+    assert [it.result for it in found["data disks"]] == [Result.OK]
 
 
 async def test_every_problem_is_a_warning_or_a_note_and_no_failure(

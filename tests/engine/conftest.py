@@ -61,7 +61,7 @@ class Cli:
     @property
     def words(self) -> list[str]:
         """The calls that change something, as text."""
-        quiet = ("stack select", "stack export", "config --json", "preview --json")
+        quiet = ("stack select", "stack export", "config --json", "preview")
         called = [
             " ".join(arguments).partition(" --event-log ")[0] for arguments, _, _ in self.calls
         ]
@@ -80,4 +80,6 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     # A doctor who is content.
     monkeypatch.setattr("engine.__main__.visit", lambda *args, **kwargs: 0)
+    # A person who agrees to the update itself (tests/commands/test_up.py has the question).
+    monkeypatch.setattr("commands.up.confirmed", lambda *args, **kwargs: True)
     return Cli(binaries)

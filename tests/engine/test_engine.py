@@ -51,7 +51,7 @@ def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
     metadata = {"op": "create", "urn": "urn:pulumi:a::b::c::d", "new": {"custom": True}}
     event = {"timestamp": 1, "resourcePreEvent": {"metadata": metadata}}
     fake.does(
-        "if arguments[0] == 'stack': sys.exit(0)\n"
+        "if arguments[0] in ('stack', 'preview'): sys.exit(0)\n"
         "assert os.environ['PULUMI_DEBUG_COMMANDS'] == 'true'\n"
         f"pathlib.Path(arguments[-1]).write_text({json.dumps(event)!r})\n"
         "sys.exit(3)"
@@ -59,7 +59,15 @@ def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
     assert engine.main(["up", "--stack", "homelab", "--", "--yes"]) == 3
     arguments, folder, mode = fake.calls[-1]
     log = str(Path(folder) / "events.jsonl")
-    assert arguments == ["up", "--stack", "homelab", "--yes", "--event-log", log]
+    assert arguments == [
+        "up",
+        "--stack",
+        "homelab",
+        "--yes",
+        "--skip-preview",
+        "--event-log",
+        log,
+    ]
     assert mode.endswith("700") and not Path(log).exists()
     kept = last_up.load(tmp_path, "homelab")
     assert kept is not None and kept.operations[0].urn == metadata["urn"]

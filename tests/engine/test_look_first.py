@@ -47,7 +47,7 @@ def test_an_up_is_looked_at_first_and_only_what_matters_is_told(fake: Cli, docto
     assert engine.main(["up", "--stack", "ha"]) == 0
     ((args, kwargs),) = calls
     assert args == ("ha", session.PROJECT_FOLDER) and kwargs["brief"] is True
-    assert commands(fake) == ["stack", "up"]
+    assert commands(fake) == ["stack", "preview", "up"]
 
 
 def test_a_failure_stops_it_and_says_how_to_go_on(
@@ -63,7 +63,7 @@ def test_a_failure_stops_it_and_says_how_to_go_on(
 def test_who_skips_the_doctor_is_not_looked_at(fake: Cli, doctor: Doctor) -> None:
     calls = doctor(1)
     assert engine.main(["up", "--skip-doctor"]) == 0
-    assert calls == [] and commands(fake) == ["stack", "up"]
+    assert calls == [] and commands(fake) == ["stack", "preview", "up"]
 
 
 def test_wrong_settings_are_two_and_nothing_is_changed(
@@ -122,7 +122,7 @@ def test_it_is_asked_once_for_the_doctor_and_for_the_engine(
     )
     doctor(lambda kwargs: 0 if kwargs["open_token"]() == "" else 1)
     assert engine.main(["up"]) == 0
-    assert commands(fake) == ["stack", "config", "up"]
+    assert commands(fake) == ["stack", "config", "preview", "up"]
     assert len(terminal) == 1 and "Pulumi.homelab.yaml" in terminal[0]
 
 

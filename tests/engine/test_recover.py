@@ -52,10 +52,10 @@ def lock(tmp_path: Path, host: str = "") -> Path:
 def test_an_up_after_a_good_one_is_only_an_up(fake: Cli) -> None:
     state(fake, VM)
     assert engine.main(["up", "--", "--yes"]) == 0
-    assert fake.words == ["up --stack homelab --yes"]
+    assert fake.words == ["up --stack homelab --yes --skip-preview"]
 
 
-UP = "up --stack homelab --yes"
+UP = "up --stack homelab --yes --skip-preview"
 REFRESH = "refresh --clear-pending-creates --stack homelab --yes"
 
 
@@ -69,7 +69,7 @@ def test_an_up_after_a_bad_one_looks_first(
         state(fake, pending=({"type": "creating", "resource": VM},))
     fake.answers("preview --json", {"steps": []})
     assert engine.main(["up", "--", "--yes"]) == 0
-    assert fake.words == [REFRESH, "up --stack homelab --yes"]
+    assert fake.words == [REFRESH, "up --stack homelab --yes --skip-preview"]
     words = "not made to its end: machines-a" if half_made else "what became of machines-a"
     assert words in capfd.readouterr().out
 
@@ -102,7 +102,7 @@ def test_what_is_meant_for_the_up_does_not_reach_the_look_before_it(
     state(fake, VM)
     fake.answers("preview --json", {"steps": []})
     assert engine.main(["up", "--", "--replace", "x", "--yes"]) == 0
-    assert fake.words == [REFRESH, "up --stack homelab --replace x --yes"]
+    assert fake.words == [REFRESH, "up --stack homelab --yes --skip-preview --replace x"]
 
 
 def test_after_a_castle_is_gone_its_failure_is_nobodys_matter(fake: Cli, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_why_a_preview_fails_is_shown(fake: Cli, capfd: pytest.CaptureFixture[st
     state(fake, VM | {"initErrors": ["resize failed"]})
     fake.answers("preview", "error: VM id 8000 is taken", code=255)
     assert engine.main(["up", "--", "--yes"]) == 1
-    assert fake.words == [REFRESH, "preview --stack homelab"]
+    assert fake.words == [REFRESH]
     assert "A preview says why:\nerror: VM id 8000 is taken" in capfd.readouterr().out
 
 

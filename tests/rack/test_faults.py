@@ -128,6 +128,21 @@ async def test_machines_are_told_what_to_do_and_tell_what_happened(
     assert (what, whose) == ("down", ADDRESS)
 
 
+async def test_longhorn_is_told_what_to_do(rack: Rack, control: aiohttp.ClientSession) -> None:
+    orders = {
+        "backup_target_error": "AccessDenied",
+        "due_jobs": ["backup"],
+        "engine_upgrades": False,
+        "foreign_backup_volumes": ["pvc-1"],
+        "toleration_s": 5,
+    }
+    await control.post("/machines", json=orders)
+    hand = rack.talos.hand
+    assert (hand.backup_target_error, hand.engine_upgrades) == ("AccessDenied", False)
+    assert (hand.due_jobs, hand.foreign_backup_volumes) == ({"backup"}, {"pvc-1"})
+    assert hand.toleration_s == 5
+
+
 async def test_the_hand_orders_faults_reads_requests_and_begins_anew(
     rack: Rack, proxmox: ProxmoxClient, control: aiohttp.ClientSession
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e.rack.kubernetes.longhorn.objects import ALL
 from tests.e2e.rack.kubernetes.longhorn.volumes import bytes_of
 
 from .longhorn_cluster import GIB, LonghornCluster
@@ -149,6 +150,20 @@ async def test_a_node_that_is_to_be_emptied_is() -> None:
     cluster.hand.rebuilds = True
     await cluster.settle()
     assert cluster.placed("certs", healthy=False) == ["w1", "w3"]
+
+
+async def test_a_blank_disk_gets_a_replica_once_longhorn_forgot_the_former_one() -> None:
+    cluster = workers("a", "b")
+    cluster.add_volume("certs", replicas=2)
+    cluster.use("certs", "w1")
+    await cluster.settle()
+    cluster.replace_data_disk("w2")
+    await cluster.settle()
+    assert cluster.placed("certs") == ["w1"]
+    await cluster.api.delete(f"{ALL}/nodes/w2")
+    await cluster.settle()
+    assert cluster.placed("certs", healthy=False) == ["w1", "w2"]
+    assert cluster.volume("certs")["robustness"] == "healthy"
 
 
 async def test_replicas_are_in_different_zones_if_there_are_some() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rehearsal import __main__ as command
 from rehearsal import answers, downtime, kinds
 from rehearsal.change import DYNAMIC, Change, rehearse_change
 from settings import SettingsError
-from tests.rehearsal.conftest import write_stack
+from tests.rehearsal.conftest import FLUX, write_stack
 
 Between = Callable[..., Change]
 
@@ -99,7 +100,8 @@ def test_another_extension_is_a_rolling_upgrade_too(between: Between) -> None:
 
 def test_a_fourth_worker(between: Between) -> None:
     change = between({}, {"nodes.workers.count": 4})
-    assert names(change, "update") == ["record"]
+    assert sorted(names(change, "update")) == ["longhorn-storage", "record"]
+    assert {step.what for step in change.steps} == {"create", "update"}
     assert set(names(change, "create")) == {
         "machines-castle-worker-4",
         *(
@@ -112,7 +114,8 @@ def test_a_fourth_worker(between: Between) -> None:
 
 def test_from_four_workers_to_two(between: Between) -> None:
     change = between({"nodes.workers.count": 4}, {"nodes.workers.count": 2})
-    assert names(change, "create") == [] and names(change, "update") == ["record"]
+    assert names(change, "create") == []
+    assert sorted(names(change, "update")) == ["longhorn-storage", "record"]
     gone = names(change, "delete")
     for number in (3, 4):
         life, machine = f"cluster-castle-worker-{number}-life", f"machines-castle-worker-{number}"
@@ -293,6 +296,96 @@ def test_an_old_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     assert {it.path for it in raised.value.problems} == {
         f"{old}: nodes.control_planes.first_address"
     }
+
+
+def notes(change: Change) -> str:
+    """What a preview would print, and no note twice."""
+    assert len(change.notes) == len(set(change.notes))
+    return "\n".join(change.notes)
+
+
+def says(change: Change, name: str) -> str:
+    """What is done with the one resource of this name."""
+    (step,) = (step for step in change.steps if step.resource.name == name)
+    return step.deed.says
+
+
+def test_more_copies_for_the_volumes_of_the_stack(between: Between) -> None:
+    change = between({}, {"longhorn.replicas": 3})
+    assert says(change, "longhorn-storage") == "traefik/traefik-certificates: 2 → 3 copies"
+    assert "All other volumes keep their number until `make replicas`" in notes(change)
+    assert "deletes" not in notes(change)
+
+
+def test_fewer_copies_because_there_are_fewer_workers(between: Between) -> None:
+    default = {"longhorn.replicas": None}
+    change = between(default | {"nodes.workers.count": 2}, default | {"nodes.workers.count": 1})
+    assert says(change, "longhorn-storage") == "traefik/traefik-certificates: 2 → 1 copies"
+    assert "longhorn.replicas: 2 → 1. " in notes(change)
+    assert "Longhorn deletes the surplus copies" in notes(change)
+
+
+def test_more_copies_because_there_are_more_workers(between: Between) -> None:
+    default = {"longhorn.replicas": None}
+    change = between(default | {"nodes.workers.count": 1}, default | {"nodes.workers.count": 2})
+    assert says(change, "longhorn-storage") == (
+        "Longhorn's new disks are checked; traefik/traefik-certificates: 1 → 2 copies"
+    )
+
+
+def test_another_reclaim_policy_is_for_new_volumes(between: Between) -> None:
+    change = between({}, {"longhorn.reclaim_policy": "delete"})
+    assert names(change, "update") == ["longhorn-release"]
+    assert says(change, "longhorn-release") == (
+        "is changed in place; new volumes get reclaim policy Delete, existing volumes keep Retain"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("path", "./b"), ("branch", "home"), ("url", "ssh://git@git.tazlab.net/me/other.git")],
+)
+def test_another_place_for_flux_deletes_what_is_not_there(
+    between: Between, key: str, value: str
+) -> None:
+    told = notes(between(FLUX, deepcopy(FLUX) | {f"flux.{key}": value}))
+    assert (
+        f"flux.{key}: {FLUX['flux'].get(key, './' if key == 'path' else 'main')} → {value}" in told
+    )
+    assert "Flux deletes everything that it applied and that is not in the new place" in told
+    assert "their volumes and data stay in Longhorn, released" in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("delete", "delete", "Longhorn deletes their data (longhorn.reclaim_policy: delete)"),
+        ("delete", "retain", "goes from delete to retain, but each volume keeps the policy"),
+        ("retain", "delete", "goes from retain to delete, but each volume keeps the policy"),
+    ],
+)
+def test_the_data_of_deleted_claims_follows_both_policies(
+    between: Between, old: str, new: str, words: str
+) -> None:
+    first = deepcopy(FLUX) | {"longhorn.reclaim_policy": old}
+    second = deepcopy(FLUX) | {"longhorn.reclaim_policy": new, "flux.path": "./b"}
+    assert words in notes(between(first, second))
+
+
+def test_another_interval_deletes_nothing(between: Between) -> None:
+    assert notes(between(FLUX, deepcopy(FLUX) | {"flux.interval": "5m"})) == ""
+
+
+def test_a_note_is_told_to_people_and_to_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_stack(tmp_path, "homelab", {"longhorn.replicas": 3})
+    old = str(tmp_path / "Pulumi.homelab.yaml")
+    assert command.main(["--from", old]) == 0
+    assert "Longhorn deletes the surplus copies" in " ".join(capsys.readouterr().out.split())
+    assert command.main(["--from", old, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert any("Longhorn deletes the surplus copies" in note for note in document["notes"])
 
 
 def test_no_tool_is_asked_for(between: Between, monkeypatch: pytest.MonkeyPatch) -> None:

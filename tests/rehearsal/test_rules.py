@@ -752,7 +752,7 @@ def traefik_does_not_wait_for_its_address(castle: Castle) -> None:
 
 @case("claims_wait_for_their_class", "traefik-certificates", "nothing orders it after Longhorn")
 def a_claim_does_not_wait_for_its_class(castle: Castle) -> None:
-    forget(one(castle, "traefik-namespace"), "::longhorn-release")
+    forget(one(castle, "traefik-namespace"), "::longhorn-release", "::longhorn-storage")
 
 
 @case(

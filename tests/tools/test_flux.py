@@ -28,6 +28,7 @@ ARGS = flux.FluxArgs(
     interval="1m",
     credentials={"identity": "a key"},
     age_key="another key",
+    reclaim_policy="retain",
     kubeconfig="",
     after=[],
 )

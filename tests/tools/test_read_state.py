@@ -88,7 +88,7 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": "a passphrase",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-            "PULUMI_EXPERIMENTAL": "true",
+            "PULUMI_DEBUG_COMMANDS": "true",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "SEEN": str(self.folder / "seen.json"),
             "SECRET": SECRET,

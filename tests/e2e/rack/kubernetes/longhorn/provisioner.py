@@ -15,6 +15,7 @@ from ..client import KubernetesClient
 from .objects import ALL, DRIVER
 
 _CONFIG = "/api/v1/namespaces/longhorn-system/configmaps/longhorn-storageclass"
+_LAST_APPLIED = "longhorn.io/last-applied-configmap"
 _MANAGER = "/apis/apps/v1/namespaces/longhorn-system/daemonsets/longhorn-manager"
 _CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 _CLAIMS = "/api/v1/persistentvolumeclaims"
@@ -46,9 +47,20 @@ async def _keep_class(client: KubernetesClient, ours: dict[str, Any]) -> None:
         return
     manager = await client.get(_MANAGER)
     if manager and manager["status"].get("numberReady"):
-        wanted = yaml.safe_load(config["data"]["storageclass.yaml"])
-        if wanted["metadata"]["name"] not in ours:
-            await client.create(_CLASSES, wanted)
+        await _follow_config(client, config["data"]["storageclass.yaml"], ours)
+
+
+async def _follow_config(client: KubernetesClient, text: str, ours: dict[str, Any]) -> None:
+    """Create the class, or delete and create it again if its text changed, as Longhorn does
+    (longhorn-manager v1.12.1 controller/kubernetes_configmap_controller.go)."""
+    wanted = yaml.safe_load(text)
+    wanted["metadata"].setdefault("annotations", {})[_LAST_APPLIED] = text
+    name = wanted["metadata"]["name"]
+    if found := ours.get(name):
+        if found["metadata"].get("annotations", {}).get(_LAST_APPLIED) == text:
+            return
+        await client.delete(f"{_CLASSES}/{name}")
+    await client.create(_CLASSES, wanted)
 
 
 def _is_to_be_deleted(volume: dict[str, Any]) -> bool:

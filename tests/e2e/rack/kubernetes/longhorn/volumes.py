@@ -12,6 +12,7 @@ minutes; and a new volume's first replicas are healthy before it was ever attach
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
@@ -283,7 +284,7 @@ class VolumeStep:
             "volumeName": self._name,
             "volumeSize": str(self._size),
         }
-        replica = custom_object("Replica", f"{self._name}-{disk.node}", spec)
+        replica = custom_object("Replica", f"{self._name}-r-{uuid.uuid4().hex[:8]}", spec)
         await self._client.create(f"{ALL}/replicas", replica)
         self._replicas.append(replica)
         disk.scheduled += self._size

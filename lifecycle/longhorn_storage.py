@@ -1,0 +1,161 @@
+"""Longhorn's disks, checked before anything stores data, and the copies of the stack's own volumes.
+
+One resource for the cluster. It is created after Longhorn's release and before the first claim, so
+that no data of this stack is ever written to an OS disk. It is updated if
+
+- a storage node is new, or its data disk larger: the disk is checked;
+- ``longhorn.replicas`` changes: the volumes of the stack's own claims get that many copies. Volumes
+  of other claims belong to whoever made them, and ``make replicas`` changes those;
+- Longhorn's version changes: the engines of all volumes must follow.
+
+A run that was killed leaves the old inputs in the state: the next run repeats the step.
+
+The state names ``LonghornStorageProvider`` by this module: if it moves, stacks that exist cannot be
+changed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from clients.kubernetes.longhorn import STORAGE_CLASS
+from components.cluster_api import ApiError
+from lifecycle.operations import longhorn
+from settings import compatibility
+from upkeep.api import PatientApi
+from upkeep.errors import UpkeepError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LonghornStorageArgs:
+    """What Longhorn must store on, and how often."""
+
+    data_disks: Mapping[str, int]
+    """Size of the data disk in GiB, by the name of the Kubernetes node. Only storage nodes."""
+    other_nodes: Sequence[str]
+    """Nodes without a data disk: Longhorn must have no disk there. Their change is no update."""
+    replicas: int
+    """Copies of each volume."""
+    claims: Sequence[str]
+    """Claims that the stack makes itself, ``NAMESPACE/NAME``."""
+    chart_version: str
+    """Version of Longhorn."""
+    rebuild_s: int
+    """Seconds that Longhorn has to rebuild copies."""
+    kubeconfig: pulumi.Input[str]
+    """Access to the cluster; becomes a secret. Its renewal is no update."""
+
+
+class LonghornStorage(dynamic.Resource, module="castle", name="LonghornStorage"):
+    """Storage that is ready for claims. Depend on it before claiming a volume."""
+
+    replicas: pulumi.Output[int]
+    """Copies that the volumes of ``claims`` have."""
+    chart_version: pulumi.Output[str]
+    """Version of Longhorn that was checked last."""
+
+    def __init__(
+        self, name: str, args: LonghornStorageArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        inputs = {
+            "data_disks": dict(args.data_disks),
+            "other_nodes": list(args.other_nodes),
+            "replicas": args.replicas,
+            "claims": list(args.claims),
+            "chart_version": args.chart_version,
+            "rebuild_s": args.rebuild_s,
+            "kubeconfig": pulumi.Output.secret(args.kubeconfig),
+        }
+        super().__init__(LonghornStorageProvider(), name, inputs, opts)
+
+
+class LonghornStorageProvider(dynamic.ResourceProvider):
+    """Waits on create, follows the settings on update, and does nothing on delete."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        """Wait until all disks are right. Raises ``UpkeepError``."""
+        longhorn.wait_for_disks(
+            PatientApi.of(props["kubeconfig"]),
+            _compared(props)["data_disks"],
+            props["other_nodes"],
+            "This stack has stored nothing in Longhorn yet: it makes its first claim after this "
+            "check.",
+        )
+        return dynamic.CreateResult("longhorn", _compared(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Compare the inputs, and print what an update means. Contacts nothing.
+
+        Raises ``UpkeepError`` for a version that Longhorn cannot become.
+        """
+        old, new = _compared(olds), _compared(news)
+        if problem := compatibility.longhorn_step(old["chart_version"], new["chart_version"]):
+            raise UpkeepError(f"{problem}\nNothing has been changed.")
+        if old["replicas"] != new["replicas"]:
+            longhorn.report(replicas_note(old["replicas"], new["replicas"], new["claims"]))
+        return dynamic.DiffResult(changes=old != new, replaces=[])
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """Do what the changes ask for. Raises ``UpkeepError``."""
+        old, new = _compared(olds), _compared(news)
+        api = PatientApi.of(news["kubeconfig"])
+        # Only new and changed disks: an old node that is down must not hold up its replacement.
+        changed = dict(new["data_disks"].items() - old["data_disks"].items())
+        if changed:
+            longhorn.wait_for_disks(
+                api,
+                changed,
+                news["other_nodes"],
+                "Longhorn may have stored copies on these disks already.",
+                old_sizes=old["data_disks"],
+            )
+        if old["replicas"] != new["replicas"]:
+            longhorn.set_copies_of_claims(
+                api, new["claims"], new["replicas"], float(news["rebuild_s"])
+            )
+            _report_others(api, new["replicas"], new["claims"])
+        if old["chart_version"] != new["chart_version"]:
+            longhorn.wait_for_engines(api, new["chart_version"])
+        return dynamic.UpdateResult(new)
+
+
+def replicas_note(old: int, new: int, claims: Sequence[str]) -> str:
+    """What a change of the number of copies does, in sentences."""
+    note = (
+        f"longhorn.replicas: {old} → {new}. This `up` gives {', '.join(claims)} {_copies(new)} "
+        f"instead of {old}. New volumes get {new}. All other volumes keep their number until "
+        "`make replicas`."
+    )
+    return f"{note} Longhorn deletes the surplus copies." if new < old else note
+
+
+def _copies(number: int) -> str:
+    return f"{number} {'copy' if number == 1 else 'copies'}"
+
+
+def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> None:
+    try:
+        others = longhorn.volumes_with_other_copies(api, replicas, without=claims)
+    except ApiError:
+        return  # it is only a hint
+    if others:
+        shown = ", ".join(f"{volume.title} ({volume.copies})" for volume in others)
+        longhorn.report(
+            f"Volumes of storage class {STORAGE_CLASS} that keep another number of copies than "
+            f"{replicas}: {shown}. `make replicas` sets them to {replicas}."
+        )
+
+
+def _compared(props: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs whose change is an update. The engine hands every number back as a float."""
+    return {
+        "data_disks": {node: int(size) for node, size in props["data_disks"].items()},
+        "replicas": int(props["replicas"]),
+        "claims": list(props["claims"]),
+        "chart_version": props["chart_version"],
+    }

@@ -1,0 +1,125 @@
+"""`make replicas`: which volumes it lists, what it asks, and what it sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.cluster_api import ApiError
+from engine import __main__ as engine
+from tests.engine.conftest import Cli, fake
+from tests.lifecycle.fake_longhorn import FakeLonghorn
+from tests.recorder import settings_with
+
+__all__ = ["fake"]
+
+TRAEFIK, LIBRARY, FILMS = "traefik/traefik-certificates", "media/library", "media/films"
+
+
+@pytest.fixture
+def longhorn(fake: Cli, monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
+    """A stack that asks for 2 copies, and volumes with 1, 2 and 3 of them."""
+    fake.answers("stack output kubeconfig --show-secrets", "a kubeconfig")
+    settings = settings_with(longhorn={"replicas": 2})
+    monkeypatch.setattr("engine.castle.settings", lambda session: settings)
+    cluster = FakeLonghorn().install(monkeypatch)
+    cluster.add_volume(TRAEFIK, 2, "worker-1", "worker-2")
+    cluster.add_volume(LIBRARY, 1, "worker-1", gib=20)
+    cluster.add_volume(FILMS, 3, "worker-1", "worker-2", "worker-3", gib=5)
+    cluster.add_volume("media/scratch", 1, "worker-1", storage_class="one-copy")
+    return cluster
+
+
+def replicas(*more: str) -> int:
+    return engine.main(["replicas", "--stack", "homelab", "--", *more])
+
+
+def test_yes_sets_all_that_differ_and_no_other(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replicas("--yes") == 0
+    assert [longhorn.copies_of(it) for it in (TRAEFIK, LIBRARY, FILMS)] == [2, 2, 2]
+    assert longhorn.copies_of("media/scratch") == 1
+    assert len(longhorn.merged) == 2
+    told = capsys.readouterr().out
+    assert "  - media/films (5.0 GiB): 3 → 2\n  - media/library (20.0 GiB): 1 → 2\n" in told
+    assert (
+        "Longhorn copies up to 20.0 GiB and deletes up to 5.0 GiB of surplus copies, by the sizes"
+        in told
+    )
+    assert "kubectl -n longhorn-system get volumes.longhorn.io" in told
+    assert longhorn.now == 0
+
+
+def test_nobody_at_the_terminal_means_no(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replicas() == 1
+    assert longhorn.merged == []
+    told = capsys.readouterr().out
+    assert "media/library (20.0 GiB): 1 → 2" in told
+    assert "ARGS=--yes" in told
+    assert "Nothing has been changed" in told
+
+
+@pytest.mark.parametrize(("answer", "code", "copies"), [("yes", 0, 2), ("no", 1, 1)])
+def test_a_person_is_asked(
+    longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, copies: int
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    assert replicas() == code
+    assert longhorn.copies_of(LIBRARY) == copies
+
+
+def test_nothing_to_change_asks_nothing(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replicas("--yes") == 0
+    capsys.readouterr()
+    assert replicas() == 0
+    assert "Every volume of storage class longhorn" in capsys.readouterr().out
+    assert len(longhorn.merged) == 2
+
+
+def test_a_released_volume_is_said_to_be_one(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longhorn.add_volume(LIBRARY, 1, "worker-1", gib=20, pv_status="Released")
+    replicas("--yes")
+    assert "media/library (20.0 GiB, its claim is deleted): 1 → 2" in capsys.readouterr().out
+
+
+def test_what_longhorn_refuses_does_not_stop_the_others(
+    longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merge = longhorn.merge
+
+    def refuse(path: str, change: Any) -> None:
+        if path.endswith("pvc-films"):
+            raise ApiError("the Kubernetes API answers 403 Forbidden: denied by webhook", 403)
+        merge(path, change)
+
+    monkeypatch.setattr(longhorn, "merge", refuse)
+    assert replicas("--yes") == 1
+    assert (longhorn.copies_of(LIBRARY), longhorn.copies_of(FILMS)) == (2, 3)
+    told = capsys.readouterr().out
+    assert "media/films keeps 3: the Kubernetes API answers 403" in told
+    assert "1 set to 2." in told
+
+
+def test_a_cluster_that_does_not_answer_is_an_error(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longhorn.error = ApiError("the Kubernetes API does not answer")
+    assert replicas("--yes") == 1
+    assert "not changed: the Kubernetes API does not answer" in capsys.readouterr().out
+
+
+def test_a_stack_without_a_cluster_is_an_error(
+    longhorn: FakeLonghorn, fake: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers("stack output kubeconfig --show-secrets", "no output", code=255)
+    assert replicas("--yes") == 1
+    assert "not changed" in capsys.readouterr().out

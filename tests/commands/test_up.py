@@ -1,0 +1,181 @@
+"""``make up``: one preview, one question, one update, and nothing more if nothing changes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import up as command
+from engine import ask, last_up
+from engine.session import Session
+from tests.engine.conftest import Cli, fake
+
+__all__ = ["fake"]
+
+STACK = "urn:pulumi:homelab::ephemeral-castle::pulumi:pulumi:Stack::ephemeral-castle-homelab"
+
+
+def log(counts: dict[str, int] | None, old: Any = None, new: Any = None) -> str:
+    """The events of a preview, as the engine writes them."""
+    metadata = {
+        "op": "same",
+        "urn": STACK,
+        "type": "pulumi:pulumi:Stack",
+        "old": {"outputs": old or {}},
+        "new": {"outputs": new or {}},
+    }
+    events: list[dict[str, Any]] = [{"timestamp": 1, "resOutputsEvent": {"metadata": metadata}}]
+    if counts is not None:
+        events.append({"timestamp": 2, "summaryEvent": {"resourceChanges": counts}})
+    return "\n".join(json.dumps(event) for event in events)
+
+
+NOTHING = log({"same": 55}, {"url": "https://a"}, {"url": "https://a"})
+
+
+@pytest.mark.parametrize(
+    ("events", "changes"),
+    [
+        (NOTHING, False),
+        (log({"same": 54, "update": 1}), True),
+        (log({"create": 55}), True),
+        (log({"same": 54, "delete": 1}), True),
+        (log({"same": 55}, {"url": "https://a"}, {"url": "https://b"}), True),
+        (log({"same": 55}, None, {"url": "https://b"}), True),
+        (log(None), True),
+        ("", True),
+    ],
+)
+def test_a_preview_without_changes_is_known_by_its_events(events: str, changes: bool) -> None:
+    assert command.has_changes(events) is changes
+
+
+class Person:
+    """Answers the question, and knows what was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+        self.asked: list[str] = []
+        monkeypatch.setattr(command, "confirmed", ask.confirmed)
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+
+        def reply(prompt: str) -> str:
+            self.asked.append(prompt)
+            return answer
+
+        monkeypatch.setattr("builtins.input", reply)
+
+
+def preview_says(cli: Cli, events: str) -> None:
+    """Let the CLI write these events in a preview, and succeed in all else."""
+    cli.does(
+        "if arguments[0] == 'preview':\n"
+        f"    pathlib.Path(arguments[-1]).write_text({events!r})\n"
+        "sys.exit(0)"
+    )
+
+
+@pytest.fixture
+def session(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setattr("engine.session.PROJECT_FOLDER", tmp_path)
+    (tmp_path / "private").mkdir()
+    return Session(fake.folder / "pulumi", "homelab", tmp_path / "private")
+
+
+def run(session: Session, *more: str) -> tuple[int, list[Session]]:
+    """The exit code, and for which sessions the work after an ``up`` was done."""
+    finished: list[Session] = []
+    project = session.temporary.parent
+    return command.up(session, more, project, finished.append), finished
+
+
+def words(fake: Cli) -> list[list[str]]:
+    """The arguments of each call, without the place of the event log."""
+    return [arguments[: arguments.index("--event-log")] for arguments, _, _ in fake.calls]
+
+
+def test_nothing_to_change_ends_after_one_preview(
+    fake: Cli, session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview_says(fake, NOTHING)
+    assert run(session, "--yes") == (0, [session])
+    assert words(fake) == [["preview", "--stack", "homelab"]]
+    assert capsys.readouterr().out == "Nothing to change.\n"
+
+
+def test_a_change_is_asked_about_once_and_done_without_a_second_preview(
+    fake: Cli, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(monkeypatch, "yes")
+    preview_says(fake, log({"update": 1}))
+    assert run(session, "--target", "x") == (0, [session])
+    assert person.asked == ["Perform this update? (yes/no) "]
+    assert words(fake) == [
+        ["preview", "--stack", "homelab", "--target", "x"],
+        ["up", "--stack", "homelab", "--yes", "--skip-preview", "--target", "x"],
+    ]
+
+
+def test_no_is_no(fake: Cli, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    Person(monkeypatch, "no")
+    preview_says(fake, log({"update": 1}))
+    assert run(session) == (1, [])
+    assert [arguments[0] for arguments in words(fake)] == ["preview"]
+
+
+def test_yes_answers_for_the_person_and_never_reaches_the_preview(
+    fake: Cli, session: Session
+) -> None:
+    preview_says(fake, log({"update": 1}))
+    assert run(session, "--yes", "--continue-on-error") == (0, [session])
+    assert words(fake) == [
+        ["preview", "--stack", "homelab"],
+        ["up", "--stack", "homelab", "--yes", "--skip-preview", "--continue-on-error"],
+    ]
+
+
+def test_a_refresh_is_always_run_because_it_may_change_the_state_alone(
+    fake: Cli, session: Session
+) -> None:
+    preview_says(fake, NOTHING)
+    assert run(session, "--refresh", "--yes") == (0, [session])
+    assert [arguments[0] for arguments in words(fake)] == ["preview", "up"]
+
+
+def test_skip_preview_skips_it(fake: Cli, session: Session) -> None:
+    assert run(session, "--skip-preview", "--yes") == (0, [session])
+    assert words(fake) == [["up", "--stack", "homelab", "--yes", "--skip-preview"]]
+
+
+def test_a_preview_that_fails_ends_it_and_says_what_failed(
+    fake: Cli, session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diagnostic = {
+        "severity": "error",
+        "urn": "urn:pulumi:homelab::x::a$b:c:D::machines-castle-worker-1",
+        "message": "VM id 8010 is taken",
+    }
+    events = json.dumps({"timestamp": 1, "diagnosticEvent": diagnostic})
+    fake.does(
+        f"pathlib.Path(arguments[-1]).write_text({events!r})\n"
+        "sys.exit(4 if arguments[0] == 'preview' else 0)"
+    )
+    assert run(session, "--yes") == (4, [])
+    assert [arguments[0] for arguments in words(fake)] == ["preview"]
+    assert "machines-castle-worker-1 (b:c:D): VM id 8010 is taken" in capsys.readouterr().out
+
+
+def test_nothing_to_change_settles_what_a_failed_run_left(
+    fake: Cli, session: Session, tmp_path: Path
+) -> None:
+    record = last_up.file(tmp_path, "homelab")
+    record.parent.mkdir()
+    failed = last_up.LastUp(begun=1, seconds=1, succeeded=False, operations=())
+    record.write_text(json.dumps(vars(failed)))
+    preview_says(fake, NOTHING)
+    assert run(session, "--yes")[0] == 0
+    found = last_up.load(tmp_path, "homelab")
+    assert found is not None and found.settled

@@ -1,0 +1,168 @@
+"""Longhorn's disks and the copies of its volumes on a simulated rack."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from clients.kubernetes.longhorn import PATH
+from components.cluster_api import ClusterApi
+from engine import helm_records
+from tests.e2e.conftest import MakeLab
+from tests.e2e.lab import CHANGES, Lab, missing, without
+from tests.e2e.test_life import assert_no_diff, assert_up
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+changes = pytest.mark.skipif(bool(without(CHANGES)), reason=without(CHANGES))
+
+TRAEFIK, LIBRARY = "traefik/traefik-certificates", "default/library"
+CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
+FOLLOW_TIMEOUT_S = 60
+"""Seconds in which the stand-in for Longhorn must follow."""
+
+
+def api_of(lab: Lab) -> ClusterApi:
+    """The cluster, also after an ``up`` that failed and wrote no outputs."""
+    state = json.loads(lab.opened("stack", "export", "--show-secrets"))
+    api = helm_records.api_of(state["deployment"]["resources"])
+    assert api is not None
+    return api
+
+
+def add_claim(api: ClusterApi) -> None:
+    """A claim that somebody makes by hand."""
+    body: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "library"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "longhorn",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    api.post(CLAIMS, body)
+
+
+def copies(api: ClusterApi) -> dict[str, tuple[int, int]]:
+    """By claim: how many copies a volume wants, and how many healthy ones it has."""
+    healthy = [it["spec"]["volumeName"] for it in api.items(f"{PATH}/replicas") if _is_healthy(it)]
+    found = {}
+    for volume in api.items(f"{PATH}/volumes"):
+        used = volume["status"]["kubernetesStatus"]
+        wanted = int(volume["spec"]["numberOfReplicas"])
+        found[f"{used['namespace']}/{used['pvcName']}"] = (
+            wanted,
+            healthy.count(volume["metadata"]["name"]),
+        )
+    return found
+
+
+def _is_healthy(replica: dict[str, Any]) -> bool:
+    return bool(replica["spec"].get("healthyAt")) and not replica["spec"].get("failedAt")
+
+
+def disk_message(api: ClusterApi, node: str) -> str:
+    """What Longhorn says of a node's one disk."""
+    (status,) = (api.get(f"{PATH}/nodes/{node}") or {})["status"]["diskStatus"].values()
+    return " ".join(str(it.get("message")) for it in status["conditions"])
+
+
+def wait_until(is_true: Callable[[], bool], timeout_s: float = FOLLOW_TIMEOUT_S) -> None:
+    until = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < until
+        time.sleep(1)
+
+
+def test_a_data_disk_that_is_not_mounted_stops_an_up_before_anything_is_stored(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab("pve1")
+    program = lab.program / "components" / "machine_config.py"
+    right = program.read_text(encoding="utf-8")
+    # A machine whose configuration lacks the user volume: its data path lies on the OS disk.
+    condition = 'if node.name == "castle-worker-2":\n            return documents\n        '
+    wrong = right.replace("documents.append(", f"{condition}documents.append(", 1)
+    assert wrong != right
+    program.write_text(wrong, encoding="utf-8")
+    stopped = lab.up()
+    assert stopped.code != 0
+    told = " ".join(stopped.output.split())
+    assert "castle-worker-2 stores Longhorn's data on a filesystem of" in told
+    assert "but its data disk has 43 GiB" in told
+    assert "castle-worker-1 stores" not in told
+    assert "This stack has stored nothing in Longhorn yet" in told
+    assert "traefik-namespace" not in [name for _, name in _resources(lab)]
+    api = api_of(lab)
+    assert copies(api) == {}
+    program.write_text(right, encoding="utf-8")
+    # Longhorn knows the disk by a file on the OS disk: it stays wrong until a person deletes it.
+    process = lab.up_until("longhorn-storage creating")
+    wait_until(lambda: "doesn't match" in disk_message(api, "castle-worker-2"))
+    (disk,) = (api.get(f"{PATH}/nodes/castle-worker-2") or {})["spec"]["disks"]
+    api.merge(f"{PATH}/nodes/castle-worker-2", {"spec": {"disks": {disk: None}}})
+    done = lab.finish(process)
+    assert done.code == 0, done.output
+    assert copies(api)[TRAEFIK] == (2, 2)
+    assert_no_diff(lab)
+
+
+def _resources(lab: Lab) -> list[tuple[str, str]]:
+    resources = json.loads(lab.state())["deployment"]["resources"]
+    return [(it["type"], it["urn"].rpartition("::")[2]) for it in resources]
+
+
+@changes
+def test_copies_follow_the_settings_and_other_volumes_wait_for_make_replicas(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab("pve1", "pve2")
+    assert_up(lab)
+    api = api_of(lab)
+    add_claim(api)
+    wait_until(lambda: LIBRARY in copies(api))
+    assert copies(api)[TRAEFIK] == (2, 2)
+
+    lab.set("longhorn.replicas", 3)
+    planned = lab.preview()
+    assert planned.steps == [("update", "longhorn-release"), ("update", "longhorn-storage")]
+    shown = json.loads(planned.output[planned.output.index("{\n") :])
+    told = " ".join(it["message"] for it in shown["diagnostics"])
+    assert f"This `up` gives {TRAEFIK} 3 copies instead of 2" in told
+    assert "All other volumes keep their number until `make replicas`" in told
+    more = lab.up()
+    assert (more.code, more.changes) == (0, {"updated": 2}), more.output
+    assert f"{LIBRARY} (2). `make replicas` sets them to 3." in " ".join(more.output.split())
+    assert copies(api)[TRAEFIK] == (3, 3)
+    assert copies(api)[LIBRARY][0] == 2
+    again = lab.up()
+    assert (again.code, again.changes) == (0, {})
+
+    done = lab.make("replicas")
+    assert done.code == 0, done.output
+    assert f"{LIBRARY} (1.0 GiB): 2 → 3" in done.output
+    assert copies(api)[LIBRARY][0] == 3
+    assert lab.make("replicas").output.count(LIBRARY) == 0
+
+    lab.set("longhorn.replicas", 1)
+    fewer = lab.up()
+    assert (fewer.code, fewer.changes) == (0, {"updated": 2}), fewer.output
+    assert "Longhorn deletes the surplus copies" in " ".join(fewer.output.split())
+    assert copies(api)[TRAEFIK] == (1, 1)
+    assert copies(api)[LIBRARY][0] == 3
+    assert_no_diff(lab)
+
+    lab.set("nodes.workers.count", 4)
+    planned = lab.preview()
+    assert planned.changes == {"create": 6, "update": 1}
+    assert ("update", "longhorn-storage") in planned.steps
+    grown = lab.up()
+    assert (grown.code, grown.changes) == (0, {"created": 6, "updated": 1}), grown.output
+    disks = (api.get(f"{PATH}/nodes/castle-worker-4") or {})["spec"]["disks"]
+    assert [disk["path"].rstrip("/") for disk in disks.values()] == ["/var/mnt/longhorn"]
+    assert_no_diff(lab)

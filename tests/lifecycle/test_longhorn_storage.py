@@ -1,0 +1,355 @@
+"""Longhorn's storage: what is waited for, what a change of the settings does, what is printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.cluster_api import ApiError
+from lifecycle.longhorn_storage import LonghornStorageProvider
+from rehearsal import kinds
+from rehearsal.record import Castle
+from rehearsal.run import rehearse
+from tests.lifecycle.fake_longhorn import ENGINE, OLD_ENGINE, FakeLonghorn
+from tests.recorder import one, sent
+from upkeep.errors import UpkeepError
+
+TRAEFIK = "traefik/traefik-certificates"
+OTHER = "media/library"
+PROVIDER = LonghornStorageProvider()
+
+
+def inputs(**changes: Any) -> dict[str, Any]:
+    return {
+        "data_disks": {"worker-1": 43, "worker-2": 43},
+        "other_nodes": ["control-plane-1"],
+        "replicas": 2,
+        "claims": [TRAEFIK],
+        "chart_version": "1.12.1",
+        "rebuild_s": 3600,
+        "kubeconfig": "k",
+    } | changes
+
+
+def from_engine(value: Any) -> Any:
+    """A value as the engine hands it back: every number is a float."""
+    if isinstance(value, dict):
+        return {key: from_engine(it) for key, it in value.items()}
+    return float(value) if isinstance(value, int) else value
+
+
+def update(**changes: Any) -> dict[str, Any]:
+    old = from_engine(inputs())
+    return dict(PROVIDER.update("longhorn", old, from_engine(inputs(**changes))).outs or {})
+
+
+def create() -> None:
+    PROVIDER.create(from_engine(inputs()))
+
+
+@pytest.fixture
+def longhorn(monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
+    """A Longhorn with two right disks, Traefik's volume and another one."""
+    fake = FakeLonghorn().install(monkeypatch)
+    for node in ("worker-1", "worker-2"):
+        fake.add_disk(node, 42.9)
+    fake.add_volume(TRAEFIK, 2, "worker-1", "worker-2")
+    fake.add_volume(OTHER, 2, "worker-1", "worker-2")
+    return fake
+
+
+@pytest.fixture(scope="module")
+def homelab() -> Castle:
+    return rehearse("homelab").castle
+
+
+# In the program -----------------------------------------------------------------------------------
+
+
+def test_storage_is_checked_after_the_release_and_before_any_claim(homelab: Castle) -> None:
+    (storage,) = homelab.of_type(kinds.STORAGE)
+    assert one(homelab, "longhorn-release").urn in homelab.before(storage)
+    for claim in homelab.of_type(kinds.CLAIM):
+        assert storage.urn in homelab.before(claim)
+
+
+def test_every_node_and_every_claim_of_the_stack_is_named(homelab: Castle) -> None:
+    found = sent(one(homelab, "longhorn-storage"))
+    assert found["data_disks"] == {f"castle-worker-{number}": 43 for number in (1, 2, 3)}
+    assert found["other_nodes"] == ["castle-control-plane-1"]
+    assert found["replicas"] == 2
+    claims = [sent(claim)["metadata"] for claim in homelab.of_type(kinds.CLAIM)]
+    assert found["claims"] == [f"{it['namespace']}/{it['name']}" for it in claims]
+
+
+def test_the_kubeconfig_is_a_secret(homelab: Castle) -> None:
+    assert one(homelab, "longhorn-storage").is_secret("kubeconfig")
+
+
+# Disks --------------------------------------------------------------------------------------------
+
+
+def test_right_disks_are_enough(longhorn: FakeLonghorn) -> None:
+    create()
+    assert longhorn.now == 0
+
+
+def test_a_disk_that_longhorn_does_not_know_yet_is_waited_for(longhorn: FakeLonghorn) -> None:
+    node = longhorn.objects.pop(
+        "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/nodes/worker-2"
+    )
+    path = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/nodes/worker-2"
+    longhorn.on_wait = [lambda: None] * 100 + [lambda: longhorn.objects.update({path: node})]
+    create()
+    assert longhorn.now > 200
+
+
+def test_a_disk_that_never_comes_is_told_after_the_whole_time(longhorn: FakeLonghorn) -> None:
+    longhorn.add_disk("worker-2", is_ready=False)
+    with pytest.raises(UpkeepError) as raised:
+        create()
+    assert longhorn.now == 600
+    assert str(raised.value) == (
+        "Longhorn's disks are not ready after 600 s:\n"
+        "  - worker-2 has a disk that Longhorn cannot use: no disk. Fix: see `kubectl -n "
+        "longhorn-system describe nodes.longhorn.io worker-2`.\n"
+        "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
+        "Then run `up` again: it continues from here."
+    )
+
+
+def test_data_on_the_os_disk_is_refused_soon_with_all_problems(longhorn: FakeLonghorn) -> None:
+    longhorn.add_disk("worker-1", 32)
+    longhorn.add_disk("worker-2", path="/var/lib/longhorn")
+    longhorn.add_disk("control-plane-1", 32)
+    with pytest.raises(UpkeepError) as raised:
+        create()
+    assert 45 <= longhorn.now < 60
+    message = str(raised.value)
+    assert message.startswith("Longhorn's disks are wrong:\n  - worker-1 stores")
+    assert "filesystem of 32.0 GiB, but its data disk has 43 GiB" in message
+    assert "worker-2 stores Longhorn's data at /var/lib/longhorn" in message
+    assert "control-plane-1 has no data disk, but Longhorn stores data at" in message
+    assert message.count("Fix: ") == 3
+    assert "This stack has stored nothing in Longhorn yet" in message
+
+
+def test_a_volume_that_is_mounted_at_this_moment_is_no_error(longhorn: FakeLonghorn) -> None:
+    longhorn.add_disk("worker-1", 32)
+    longhorn.on_wait = [lambda: None] * 5 + [lambda: longhorn.add_disk("worker-1", 42.9)]
+    create()
+
+
+def test_an_api_that_is_away_is_asked_again(longhorn: FakeLonghorn) -> None:
+    longhorn.error = ApiError("the Kubernetes API does not answer", 503)
+    longhorn.on_wait = [lambda: setattr(longhorn, "error", None)]
+    create()
+
+
+def test_a_new_node_is_waited_for(longhorn: FakeLonghorn) -> None:
+    disks = {"worker-1": 43, "worker-2": 43, "worker-3": 43}
+    longhorn.on_wait = [lambda: longhorn.add_disk("worker-3")]
+    assert update(data_disks=disks)["data_disks"] == disks
+    assert longhorn.now > 0
+
+
+def test_an_old_node_that_is_down_does_not_hold_up_a_new_one(longhorn: FakeLonghorn) -> None:
+    longhorn.add_disk("worker-2", is_ready=False)
+    longhorn.add_disk("worker-3")
+    update(data_disks={"worker-1": 43, "worker-2": 43, "worker-3": 43})
+    assert longhorn.now == 0
+
+
+def test_a_larger_disk_is_waited_for(longhorn: FakeLonghorn) -> None:
+    longhorn.on_wait = [lambda: None] * 100 + [lambda: longhorn.add_disk("worker-2", 59.9)]
+    update(data_disks={"worker-1": 43, "worker-2": 60})
+    assert longhorn.now > 200
+
+
+def test_a_disk_that_does_not_grow_is_not_taken_for_an_os_disk(longhorn: FakeLonghorn) -> None:
+    with pytest.raises(UpkeepError) as raised:
+        update(data_disks={"worker-1": 43, "worker-2": 60})
+    assert "worker-2 still reports its old data disk of 43 GiB" in str(raised.value)
+    assert "OS disk" not in str(raised.value)
+
+
+def test_a_node_that_leaves_keeps_its_disk_until_it_has_left(longhorn: FakeLonghorn) -> None:
+    update(data_disks={"worker-1": 43})
+    assert longhorn.now == 0
+
+
+def test_a_wrong_disk_of_a_new_node_does_not_claim_that_nothing_is_stored(
+    longhorn: FakeLonghorn,
+) -> None:
+    longhorn.add_disk("worker-3", 32)
+    with pytest.raises(UpkeepError, match="may have stored copies on these disks already"):
+        update(data_disks={"worker-1": 43, "worker-2": 43, "worker-3": 43})
+
+
+# Copies -------------------------------------------------------------------------------------------
+
+
+def test_more_copies_reach_the_volumes_of_the_stack_and_no_other(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longhorn.on_wait = [lambda: None, lambda: longhorn.add_replica(TRAEFIK, "worker-3")]
+    assert update(replicas=3)["replicas"] == 3
+    assert longhorn.now == 4
+    assert (longhorn.copies_of(TRAEFIK), longhorn.copies_of(OTHER)) == (3, 2)
+    assert capsys.readouterr().out == (
+        "Volumes of storage class longhorn that keep another number of copies than 3: "
+        "media/library (2). `make replicas` sets them to 3.\n"
+    )
+
+
+def test_copies_that_do_not_come_are_told(longhorn: FakeLonghorn) -> None:
+    with pytest.raises(UpkeepError) as raised:
+        update(replicas=3, rebuild_s=60)
+    assert longhorn.now == 60
+    assert (
+        "do not have 3 healthy copies each after 60 s (upkeep.rebuild_s): 0 of 1 have; "
+        "traefik/traefik-certificates has 2 (worker-1, worker-2)" in str(raised.value)
+    )
+
+
+def test_a_run_that_goes_on_changes_nothing_twice(longhorn: FakeLonghorn) -> None:
+    longhorn.on_wait = [lambda: longhorn.add_replica(TRAEFIK, "worker-3")]
+    update(replicas=3)
+    update(replicas=3)
+    assert len(longhorn.merged) == 1
+
+
+def test_fewer_copies_are_set_and_the_surplus_is_waited_for(longhorn: FakeLonghorn) -> None:
+    longhorn.on_wait = [lambda: longhorn.remove_replica(TRAEFIK, "worker-2")]
+    update(replicas=1)
+    assert longhorn.copies_of(TRAEFIK) == 1
+    assert longhorn.now == 2
+
+
+def test_surplus_copies_that_stay_are_no_error(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    update(replicas=1)
+    told = capsys.readouterr().out
+    assert "traefik/traefik-certificates has 2 (worker-1, worker-2)" in told
+    assert "replica-auto-balance" in told
+
+
+def test_a_detached_volume_is_set_and_not_waited_for(longhorn: FakeLonghorn) -> None:
+    longhorn.add_volume(TRAEFIK, 2, "worker-1", state="detached")
+    update(replicas=3)
+    assert (longhorn.copies_of(TRAEFIK), longhorn.now) == (3, 0)
+
+
+def test_a_released_volume_of_the_same_claim_is_left_alone(longhorn: FakeLonghorn) -> None:
+    longhorn.add_volume(TRAEFIK, 2, "worker-1", pv_status="Released")
+    update(replicas=3)
+    assert longhorn.copies_of(TRAEFIK) == 2
+
+
+def test_what_longhorn_refuses_is_told(
+    longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, change: Any) -> None:
+        raise ApiError("the Kubernetes API answers 403 Forbidden: denied by webhook", 403)
+
+    monkeypatch.setattr(longhorn, "merge", refuse)
+    with pytest.raises(
+        UpkeepError, match="does not set traefik/traefik-certificates to 3: .*denied"
+    ):
+        update(replicas=3)
+
+
+# Engines ------------------------------------------------------------------------------------------
+
+
+def test_a_new_longhorn_upgrades_all_engines(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longhorn.add_volume(OTHER, 2, "worker-1", engine=OLD_ENGINE)
+    longhorn.set_version("v1.12.1")
+    longhorn.on_wait = [
+        lambda: longhorn.set_version("v1.12.2"),
+        lambda: longhorn.add_volume(OTHER, 2, "worker-1"),
+    ]
+    assert update(chart_version="1.12.2")["chart_version"] == "1.12.2"
+    assert (longhorn.now, capsys.readouterr().out) == (4, "")
+
+
+def test_an_engine_that_stays_old_is_named_and_no_error(
+    longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longhorn.add_volume(OTHER, 2, "worker-1", engine=OLD_ENGINE)
+    update(chart_version="1.12.2")
+    assert longhorn.now == 300
+    told = capsys.readouterr().out
+    assert f"media/library ({OLD_ENGINE})" in told
+    assert TRAEFIK not in told
+    assert "`up` refuses Longhorn's next minor version" in told
+
+
+# Previews -----------------------------------------------------------------------------------------
+
+
+def diff(capsys: pytest.CaptureFixture[str], **changes: Any) -> tuple[bool, str]:
+    found = PROVIDER.diff("longhorn", from_engine(inputs()), inputs(**changes))
+    assert not found.replaces
+    return bool(found.changes), capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, False),
+        ({"kubeconfig": "renewed"}, False),
+        ({"rebuild_s": 60}, False),
+        ({"other_nodes": ["control-plane-1", "control-plane-2"]}, False),
+        ({"data_disks": {"worker-1": 43, "worker-2": 50}}, True),
+        ({"data_disks": {"worker-1": 43}}, True),
+        ({"claims": [TRAEFIK, "whoami/data"]}, True),
+        ({"chart_version": "1.12.2"}, True),
+        ({"replicas": 3}, True),
+    ],
+    ids=str,
+)
+def test_a_preview_asks_nobody_and_knows_what_changes(
+    changes: dict[str, Any], expected: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert diff(capsys, **changes)[0] is expected
+
+
+def test_a_preview_says_what_more_copies_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert diff(capsys, replicas=3)[1] == (
+        "longhorn.replicas: 2 → 3. This `up` gives traefik/traefik-certificates 3 copies instead "
+        "of 2. New volumes get 3. All other volumes keep their number until `make replicas`.\n"
+    )
+
+
+def test_a_preview_says_that_fewer_copies_are_deleted(capsys: pytest.CaptureFixture[str]) -> None:
+    told = diff(capsys, replicas=1)[1]
+    assert "gives traefik/traefik-certificates 1 copy instead of 2" in told
+    assert "Longhorn deletes the surplus copies" in told
+
+
+def test_a_preview_says_nothing_of_other_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert diff(capsys, data_disks={"worker-1": 43})[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("1.11.2", "runs Longhorn 1.12.1, and Longhorn cannot be downgraded"),
+        ("1.14.0", "write the newest 1.13.x"),
+    ],
+)
+def test_a_version_that_longhorn_cannot_become_is_refused(version: str, words: str) -> None:
+    with pytest.raises(UpkeepError, match=words):
+        PROVIDER.diff("longhorn", inputs(), inputs(chart_version=version))
+
+
+def test_the_engine_of_this_longhorn_is_the_one_that_counts(longhorn: FakeLonghorn) -> None:
+    longhorn.add_volume(OTHER, 2, "worker-1", engine=ENGINE)
+    longhorn.set_version("v1.12.2")
+    update(chart_version="1.12.2")
+    assert longhorn.now == 0

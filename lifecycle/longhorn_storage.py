@@ -24,9 +24,7 @@ from clients.kubernetes.longhorn import STORAGE_CLASS
 from components.cluster_api import ApiError
 from lifecycle.operations import longhorn
 from lifecycle.provider import MODULE, Provider
-from settings import compatibility
 from upkeep.api import PatientApi
-from upkeep.errors import UpkeepError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +90,6 @@ class LonghornStorageProvider(Provider):
             "This stack has stored nothing in Longhorn yet: it makes its first claim after this "
             "check.",
         )
-
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``UpkeepError`` for a version that Longhorn cannot become."""
-        if refusal := compatibility.longhorn_step(olds["chart_version"], news["chart_version"]):
-            raise UpkeepError(f"{refusal} Nothing has been touched.")
 
     def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
         """What another number of copies does."""

@@ -18,6 +18,7 @@ from pulumi import dynamic
 PROVIDERS: dict[str, str] = {
     "Bootstrap": "components.bootstrap:BootstrapProvider",
     "ClusterReadiness": "lifecycle.readiness:ClusterReadinessProvider",
+    "DeploymentRecord": "lifecycle.deployment_record:DeploymentRecordProvider",
     "EtcdSnapshot": "components.etcd_snapshot:EtcdSnapshotProvider",
     "FluxReady": "components.flux_ready:FluxReadyProvider",
     "FluxUninstall": "components.flux_uninstall:FluxUninstallProvider",

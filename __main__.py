@@ -1,11 +1,10 @@
-"""The castle in one sentence: image, machines, cluster, storage, network, ingress, proof, Flux."""
+"""The stack: image, machines, cluster, storage, network, ingress, demo site, Flux, record."""
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 import pulumi_proxmoxve as proxmoxve
 import pulumiverse_talos as talos
 
-import settings as stack
 import survey
 from components.cluster import TalosCluster, TalosClusterArgs
 from components.flux import Flux, FluxArgs
@@ -15,8 +14,10 @@ from components.machines import Machines, MachinesArgs
 from components.metallb import MetalLB, MetalLBArgs
 from components.traefik import Traefik, TraefikArgs
 from components.whoami import Whoami, WhoamiArgs
+from lifecycle.deployment_record import DeploymentRecord
+from preflight.state import load_settings
 
-settings = stack.load(pulumi.runtime.get_config_env(), pulumi.get_stack())
+settings = load_settings()
 guard = survey.look(settings)
 proxmox = proxmoxve.Provider("proxmox", **survey.access(settings))
 factory = talos.Provider("talos", image_factory_url=settings.image.factory)
@@ -37,9 +38,12 @@ metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
 traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
 traefik = Traefik("traefik", traefik_args, inside)
 whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.resolver), inside)
+applications = [longhorn, metallb, traefik, whoami]
 if settings.flux:
     flux = Flux("flux", FluxArgs.of(settings, cluster.access, after=[traefik]), inside)
     pulumi.export("flux", flux.health)
+    applications.append(flux)
+DeploymentRecord("record", settings, cluster.after(applications, gates))
 
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("talosconfig", cluster.talosconfig)

@@ -23,13 +23,10 @@ from typing import Any
 
 import pulumi
 
-import proxmox_api
-from components import node_limits
-from components.machines import pool_comment
 from components.restore import Restore, plan
 from guests import Guest, SurveyError, list_guests, refusal, strangers
 from lifecycle.node import MachineState
-from settings import Node, Problem, Role, Settings, SettingsError
+from settings import Node, Role, Settings
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
 
@@ -58,8 +55,7 @@ class Guard:
     birth: pulumi.ResourceHookBinding | None = None
     """For what a castle begins with: refuses a new castle as long as one place is taken."""
     machines: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
-    """By node name: refuses the machine whose place is taken, and what a living one cannot become.
-    """
+    """By node name: refuses the machine whose VM id is taken."""
     restore: Restore | None = None
     """What a castle is restored from, if it is."""
     machine_states: dict[str, MachineState] = field(default_factory=dict)
@@ -76,21 +72,16 @@ def look(settings: Settings) -> Guard:
     """Look at what Proxmox has, and return hooks that refuse to touch what is not ours.
 
     Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
-    ``pulumi.RunError`` before anything is made. A castle that has no machine yet may be restored
-    from a snapshot; raises ``SettingsError`` where it cannot be, where a disk is to be kept that
-    goes with its machine, and where a pool is to go that machines are in.
+    ``pulumi.RunError`` before anything is made. Raises ``SettingsError`` if a new cluster cannot be
+    restored from its snapshot.
     """
     try:
         guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
-        problems = [_cannot_keep(node) for node in own_disks(settings, guests)]
-        problems += [_cannot_leave(pool) for pool in pools_to_leave(settings, guests)]
     except SurveyError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
-        return Guard(restore=plan(settings, living=True))
-    if problems:
-        raise SettingsError(problems, settings.stack)
+        return Guard(restore=plan(settings))
     _require_talosctl_to_leave(guests, settings)
     taken = strangers(guests, settings.machines, settings.owner)
     _refuse_to_make_anew(taken, guests, settings)
@@ -100,7 +91,7 @@ def look(settings: Settings) -> Guard:
     return Guard(
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
         machines=_of_machines(messages, settings.machines if born else (), states),
-        restore=plan(settings, living=born),
+        restore=plan(settings),
         machine_states=states,
     )
 
@@ -171,11 +162,9 @@ def _of_machines(
     """By node name: the hooks of its machine; those of a new castle ask only for its place."""
     hooks = {name: _refuse(name, message) for name, message in messages.items()}
     if living:
-        stays = pulumi.ResourceHook("machine-stays-what-it-is", _refuse_change, IN_PREVIEWS_TOO)
         created = _remember_creation(states)
         for node in living:
             binding = hooks.setdefault(node.name, pulumi.ResourceHookBinding())
-            binding.before_update = [stays]
             binding.after_create = [created]
     return hooks
 
@@ -192,12 +181,6 @@ def _remember_creation(states: dict[str, MachineState]) -> pulumi.ResourceHook:
     return pulumi.ResourceHook("machine-is-created", remember)
 
 
-def _refuse_change(args: pulumi.ResourceHookArgs) -> None:
-    """Refuse what a machine that lives cannot become, before it is touched."""
-    if why := node_limits.refusal_of_machine(args.old_inputs or {}, args.new_inputs or {}):
-        raise RuntimeError(why)
-
-
 def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
     def refuse(_: pulumi.ResourceHookArgs) -> None:
         """Refuse what is about to be made."""
@@ -205,63 +188,3 @@ def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
 
     hook = pulumi.ResourceHook(f"vm-id-is-free-{name}", refuse, IN_PREVIEWS_TOO)
     return pulumi.ResourceHookBinding(before_create=[hook])
-
-
-def own_disks(settings: Settings, guests: Iterable[Guest]) -> list[Node]:
-    """The nodes whose data disk is to be kept, and whose machine has one that goes with it.
-
-    A disk belongs to the machine whose id is in its name. Raises ``SurveyError``.
-    """
-    living = {guest.vm_id: guest.host for guest in guests if settings.owner in guest.tags}
-    get = proxmox_api.caller(settings.proxmoxve)
-    found = []
-    for node in settings.machines:
-        if not node.keep_data_disk_on_destroy or node.vm_id not in living:
-            continue
-        try:
-            disk = get(f"/nodes/{living[node.vm_id]}/qemu/{node.vm_id}/config").get("scsi1", "")
-        except proxmox_api.FAILURES as error:
-            raise SurveyError(
-                f"Proxmox does not tell the disks of {node.name}: {getattr(error, 'reason', error)}"
-            ) from None
-        if f"vm-{node.vm_id}-" in disk.partition(",")[0]:
-            found.append(node)
-    return found
-
-
-def _cannot_keep(node: Node) -> Problem:
-    return Problem(
-        f"keep_data_disk_on_destroy of {node.short_name}",
-        "true",
-        f"{node.name} lives with a data disk of its own, which goes with it",
-        "leave it out until the machine is made anew: lower count, or `make down`, and `make up`",
-    )
-
-
-def pools_to_leave(settings: Settings, guests: Iterable[Guest]) -> list[str]:
-    """The castle's own pools that its machines are in, where the settings name none any more.
-
-    The provider leaves a machine in its pool then (bpg v0.111.1 proxmoxtf/resource/vm/vm.go,
-    ``pool_id``), so that the pool could never go. Raises ``SurveyError``.
-    """
-    pools = {guest.pool for guest in guests if settings.owner in guest.tags} - {""}
-    if settings.proxmox.pool is not None or not pools:
-        return []
-    try:
-        found = proxmox_api.caller(settings.proxmoxve)("/pools")
-        mark = pool_comment(settings.owner)
-        own = {it["poolid"] for it in found if it.get("comment") == mark}
-    except proxmox_api.FAILURES as error:
-        raise SurveyError(
-            f"Proxmox does not tell its pools: {getattr(error, 'reason', error)}"
-        ) from None
-    return sorted(pools & own)
-
-
-def _cannot_leave(pool: str) -> Problem:
-    return Problem(
-        "proxmox.pool",
-        "none",
-        f"machines of this castle are in its pool {pool}, which cannot go while they are",
-        f"write pool: {pool}, or take the machines out of it in Proxmox first",
-    )

@@ -85,16 +85,6 @@ class BootstrapProvider(Provider):
         bootstrap(props, snapshot=_snapshot(props) if origin else None)
         return {"restored_from": origin} if origin else {}
 
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``RestoreRefusedError`` if a running cluster is to be restored from a snapshot."""
-        wanted = news.get("restore_from")
-        if wanted and wanted != olds.get("restored_from"):
-            raise RestoreRefusedError(
-                f"{SETTING} = {wanted}: this castle lives, and a restore would take what is in its "
-                "etcd. Nothing has been touched. Take the setting out; or, to go back to the "
-                "snapshot, `make snapshot` first, then `make down` and `make up`."
-            )
-
 
 def bootstrap(
     props: Mapping[str, Any], limit: float = LIMIT, snapshot: bytes | None = None

@@ -102,7 +102,10 @@ class TalosCluster(pulumi.ComponentResource):
         }
         control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
         first = control_planes[0]
+        # A lone control plane takes etcd with it, and so does the first one of a cluster that has
+        # never come up; any other joins the etcd of the rest.
         is_lone = len(control_planes) == 1
+        holds_etcd = is_lone or not args.running.has_come_up
         bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
@@ -111,8 +114,7 @@ class TalosCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[applied[first.name]],
-                # A lone control plane takes etcd with it; any other joins the etcd of the rest.
-                replace_with=[args.machines[first.name]] if is_lone else [],
+                replace_with=[args.machines[first.name]] if holds_etcd else [],
                 replacement_trigger=nodes[first.name].generation if is_lone else None,
             ),
         )
@@ -183,6 +185,16 @@ class TalosCluster(pulumi.ComponentResource):
             transformations=[restore.over_old_releases(self.kubeconfig)] if restore else None,
         )
 
+    def after(
+        self, applications: Sequence[pulumi.Resource], provider: pulumi.ProviderResource
+    ) -> pulumi.ResourceOptions:
+        """Options of what is registered once every node and all ``applications`` are deployed."""
+        return pulumi.ResourceOptions(
+            provider=provider,
+            depends_on=[self.ready, *applications],
+            deleted_with=self.identity,
+        )
+
     def _nodes(
         self,
         name: str,
@@ -209,6 +221,7 @@ class TalosCluster(pulumi.ComponentResource):
             control_planes=context.control_planes,
             age_recipient=context.age_recipient,
             return_s=context.return_s,
+            has_come_up=args.running.has_come_up,
             credentials=self._client,
             identity=self.identity,
             parent=self,
@@ -219,6 +232,7 @@ class TalosCluster(pulumi.ComponentResource):
                 f"{name}-{node.name}",
                 NodeLifecycleArgs(
                     node=node,
+                    has_come_up=args.running.machine_has_come_up(node.name),
                     datastore=args.datastore,
                     context=context,
                     installer=args.installer,
@@ -242,6 +256,7 @@ class TalosCluster(pulumi.ComponentResource):
             kubernetes=args.kubernetes_version,
             control_planes=context.control_planes,
             return_s=context.return_s,
+            has_come_up=args.running.has_come_up,
             credentials=self._client,
             after=[before],
             identity=self.identity,

@@ -10,7 +10,7 @@ import pulumi
 
 from components.restore import Restore
 from lifecycle.node import MachineState, OperationContext
-from settings import Node, Settings
+from settings import Node, RunningStack, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,8 @@ class TalosClusterArgs:
     """What operations on running nodes need to know of the cluster."""
     proxmox_token: str
     """Proxmox' API token (secret)."""
+    running: RunningStack
+    """What the stack runs: nothing is upgraded that has never come up."""
 
     @classmethod
     def of(
@@ -83,4 +85,5 @@ class TalosClusterArgs:
             machine_states=machine_states,
             context=OperationContext.from_settings(settings),
             proxmox_token=settings.proxmoxve.api_token.get_secret_value(),
+            running=settings.running,
         )

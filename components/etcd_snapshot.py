@@ -1,8 +1,7 @@
 """A snapshot of etcd before a living cluster is upgraded, once in a run.
 
 Its inputs are the versions. A change of them is an update: etcd must be healthy, and a snapshot is
-kept, or nothing is touched. Its diff, which every preview asks, refuses the ways that Talos and
-Kubernetes cannot go. A new castle has nothing to keep yet.
+kept, or nothing is touched. A new cluster, and one that has never come up, has nothing to keep yet.
 
 Leaves out restoring (``restore.py``), and the snapshot before one control plane is power-cycled or
 removed (``upkeep/node.py``).
@@ -18,10 +17,8 @@ from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
 from lifecycle.provider import MODULE, Provider
-from settings import compatibility
 from upkeep import talosctl
 from upkeep.cluster import Cluster
-from upkeep.errors import UpkeepError
 from upkeep.lock import one_at_a_time
 
 
@@ -39,6 +36,7 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
         control_planes: str,
         age_recipient: str | None,
         return_s: int,
+        has_come_up: bool,
         credentials: pulumi.Output[Any],
         identity: pulumi.Resource,
         parent: pulumi.Resource,
@@ -46,6 +44,7 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
         """Stand before every upgrade; versions have their leading v.
 
         ``age_recipient`` is whom snapshots are encrypted for; none keeps them in plain.
+        ``has_come_up`` says whether any node of the cluster was ready once.
         """
         super().__init__(
             EtcdSnapshotProvider(),
@@ -58,6 +57,7 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
                 "control_planes": control_planes,
                 "age_recipient": age_recipient,
                 "return_s": return_s,
+                "has_come_up": has_come_up,
                 **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, deleted_with=identity),
@@ -65,29 +65,21 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
 
 
 class EtcdSnapshotProvider(Provider):
-    """Refuses impossible versions in each diff, and takes a snapshot on update."""
+    """Takes a snapshot on update."""
 
     name = "EtcdSnapshot"
     id_input = "cluster"
     compared = ("talos", "kubernetes", "installer")
 
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``UpkeepError`` for a version that the cluster cannot be brought to."""
-        refusals = [
-            compatibility.talos_step(olds["talos"], news["talos"]),
-            compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]),
-            compatibility.talos_with_living_kubernetes(news["talos"], olds["kubernetes"]),
-        ]
-        if told := [refusal for refusal in refusals if refusal]:
-            raise UpkeepError(f"{' '.join(told)} Nothing has been touched.")
-
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if talosctl is missing or too old."""
-        talosctl.require(news["talos"])
+        """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
+        if news["has_come_up"]:
+            talosctl.require(news["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Take a snapshot if etcd is healthy; raises ``UpkeepError`` if it is not."""
-        with one_at_a_time(news["cluster"], news["return_s"]):
-            cluster = Cluster(news)
-            cluster.etcd.require_health()
-            cluster.snapshot()
+        if news["has_come_up"]:
+            with one_at_a_time(news["cluster"], news["return_s"]):
+                cluster = Cluster(news)
+                cluster.etcd.require_health()
+                cluster.snapshot()

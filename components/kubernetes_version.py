@@ -15,10 +15,8 @@ from pulumi import dynamic
 
 from components.mutual_tls import inputs_of
 from lifecycle.provider import MODULE, Provider
-from settings import compatibility
 from upkeep import kubernetes as upkeep
 from upkeep import talosctl
-from upkeep.errors import UpkeepError
 
 
 class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion"):
@@ -33,12 +31,16 @@ class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion
         kubernetes: str,
         control_planes: str,
         return_s: int,
+        has_come_up: bool,
         credentials: pulumi.Output[Any],
         after: Sequence[pulumi.Resource],
         identity: pulumi.Resource,
         parent: pulumi.Resource,
     ) -> None:
-        """Bring the cluster to ``kubernetes``, with its leading v, once ``after`` are done."""
+        """Bring the cluster to ``kubernetes``, with its leading v, once ``after`` are done.
+
+        ``has_come_up`` says whether any node of the cluster was ready once.
+        """
         super().__init__(
             KubernetesVersionProvider(),
             resource_name,
@@ -48,6 +50,7 @@ class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion
                 "kubernetes": kubernetes,
                 "control_planes": control_planes,
                 "return_s": return_s,
+                "has_come_up": has_come_up,
                 **inputs_of(credentials),
             },
             pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
@@ -61,15 +64,12 @@ class KubernetesVersionProvider(Provider):
     id_input = "cluster"
     compared = ("kubernetes",)
 
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``UpkeepError`` for a version that Kubernetes cannot be upgraded to."""
-        if refusal := compatibility.kubernetes_step(olds["kubernetes"], news["kubernetes"]):
-            raise UpkeepError(f"{refusal} Nothing has been touched.")
-
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if talosctl is missing or too old."""
-        talosctl.require(news["talos"])
+        """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
+        if news["has_come_up"]:
+            talosctl.require(news["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Upgrade."""
-        upkeep.upgrade(news)
+        """Upgrade; a cluster that has never come up is created with the new version."""
+        if news["has_come_up"]:
+            upkeep.upgrade(news)

@@ -15,7 +15,7 @@ import pulumi
 import pulumi_proxmoxve as proxmoxve
 
 from components.kept_disk import KeptDisk
-from settings import Node, Settings
+from settings import Node, RunningStack, Settings
 from settings.models import Endpoint
 
 
@@ -45,6 +45,8 @@ class MachinesArgs:
     """How Proxmox is reached, for disks that are kept."""
     owner: str
     """Identity of the castle: a tag on each machine, by which it knows its own."""
+    running: RunningStack
+    """What the stack runs: a machine that has never come up is replaced if it changes."""
     guards: Mapping[str, pulumi.ResourceHookBinding]
     """By node name: refuses a machine whose VM id is taken; see ``survey.py``."""
 
@@ -68,6 +70,7 @@ class MachinesArgs:
             pool=settings.proxmox.pool,
             proxmox=settings.proxmoxve,
             owner=settings.owner,
+            running=settings.running,
             guards=guards,
         )
 
@@ -126,6 +129,8 @@ class Machines(pulumi.ComponentResource):
         }
         if args.vlan is not None:
             network_device["vlan_id"] = args.vlan
+        speeds = [f"disks[{index}].speed" for index in range(len(disks))]
+        has_come_up = args.running.machine_has_come_up(node.name)
         return proxmoxve.VmLegacy(
             name,
             name=node.name,
@@ -163,7 +168,7 @@ class Machines(pulumi.ComponentResource):
             # would wait for ourselves (bpg#2084, siderolabs/talos#11651).
             agent={"enabled": True, "timeout": "5m", "wait_for_ip": {"disabled": True}},
             # New cores and memory are written down only: by itself the provider would power-cycle
-            # all machines at once (facts/end-to-end.md 6). The node's life does it (node_life.py).
+            # all machines at once (facts/end-to-end.md 6). lifecycle/node.py does it node by node.
             reboot_after_update=False,
             started=True,
             on_boot=True,
@@ -183,8 +188,8 @@ class Machines(pulumi.ComponentResource):
                 hooks=args.guards.get(node.name),
                 # speed: a permanent diff of the provider (pulumi-proxmoxve#664), one path a disk.
                 # importFrom: a new image must not touch a machine that runs.
-                ignore_changes=["disks[0].importFrom"]
-                + [f"disks[{index}].speed" for index in range(len(disks))],
+                ignore_changes=["disks[0].importFrom", *speeds] if has_come_up else speeds,
+                replace_on_changes=[] if has_come_up else _CORRECTED_BY_REPLACING,
             ),
         )
 
@@ -201,6 +206,19 @@ class Machines(pulumi.ComponentResource):
             parent=self,
         )
         return {"path_in_datastore": disk.path}
+
+
+_CORRECTED_BY_REPLACING = [
+    "cpu",
+    "disks",
+    "initialization",
+    "memory",
+    "networkDevices",
+    "nodeName",
+    "poolId",
+]
+"""Inputs of a machine that cannot all be changed while it runs. A machine that has never come up
+holds nothing, so it is created again with the right ones."""
 
 
 def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:

@@ -88,18 +88,18 @@ class Restore:
         return transform
 
 
-def plan(settings: Settings, *, living: bool) -> Restore | None:
-    """What the castle of a stack is restored from, if its settings say so.
+def plan(settings: Settings) -> Restore | None:
+    """What the cluster of a stack is restored from, if its settings say so.
 
-    ``living`` tells whether it has a machine already. Raises ``SettingsError`` where a new castle
-    cannot be restored from the file.
+    A cluster that has its machine secrets already takes none from the file. Raises
+    ``SettingsError`` if a new cluster cannot be restored from the file.
     """
     setting, key = settings.cluster.restore_from, settings.sops.age_key
     if setting is None or key is None:
         return None
     path = PROJECT / setting
     secrets = None
-    if not living:
+    if not settings.running.has_machine_secrets:
         secrets = _read(settings, path, key.get_secret_value()).secrets
     return Restore(
         setting=setting,

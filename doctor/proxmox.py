@@ -94,6 +94,14 @@ class Proxmox:
         tag = kept_disk.tag(self._owner)
         return {guest["name"] for guest in self.guests() if tag in proxmox_api.tags_of(guest)}
 
+    def hosts_of_machines(self) -> dict[str, str]:
+        """By name: the host that each of our machines is on now."""
+        return {
+            guest["name"]: guest["node"]
+            for guest in self.guests()
+            if self._owner in proxmox_api.tags_of(guest) and guest.get("name")
+        }
+
     def own_machines(self) -> list[OwnMachine]:
         """The castle's own machines, as they are now."""
         ours = [guest for guest in self.guests() if self._owner in proxmox_api.tags_of(guest)]

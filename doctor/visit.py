@@ -14,10 +14,11 @@ from rich.console import Console
 from clients.kubernetes.longhorn import Storage
 from doctor import examine, show, stack
 from doctor.context import Context
-from doctor.findings import Result
+from doctor.findings import CannotTellError, Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from doctor.storage import read_once
+from settings import RunningMachine, RunningStack, Settings
 
 WIDTH = 110
 """Columns where the output is no terminal."""
@@ -43,11 +44,12 @@ def visit(
     """
     settings, advice = stack.read(name, folder, open_token)
     probes = Probes.of(settings, cli)
+    proxmox = Proxmox(probes.proxmox, settings.owner)
     context = Context(
-        settings=settings,
+        settings=_beside_machines(settings, proxmox),
         advice=advice,
         probes=probes,
-        proxmox=Proxmox(probes.proxmox, settings.owner),
+        proxmox=proxmox,
         ends=ends,
         storage=read_once(read_storage),
     )
@@ -65,3 +67,16 @@ def visit(
         console = Console(highlight=False, markup=False, soft_wrap=False, width=width)
         show.show(examined, console, brief=brief)
     return 1 if examine.worst(examined) is Result.FAILURE else 0
+
+
+def _beside_machines(settings: Settings, proxmox: Proxmox) -> Settings:
+    """The settings, with each machine that exists on the host that it is on.
+
+    If Proxmox does not answer, which a check reports, all hosts are planned ones.
+    """
+    try:
+        hosts = proxmox.hosts_of_machines()
+    except CannotTellError:
+        return settings
+    machines = {name: RunningMachine(name=name, host=host) for name, host in hosts.items()}
+    return settings.with_running(RunningStack(machines=machines))

@@ -25,7 +25,6 @@ from components.cluster_api import ApiError
 from lifecycle.diagnostics import report
 from lifecycle.operations import longhorn
 from lifecycle.provider import MODULE, Provider
-from settings import compatibility
 from settings.wording import count
 from upkeep.api import PatientApi
 from upkeep.errors import UpkeepError
@@ -119,11 +118,6 @@ class LonghornStorageProvider(Provider):
             if not restored:
                 raise
             report(str(error))
-
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``UpkeepError`` for a version that Longhorn cannot become."""
-        if refusal := compatibility.longhorn_step(olds["chart_version"], news["chart_version"]):
-            raise UpkeepError(f"{refusal} Nothing has been touched.")
 
     def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
         """What another number of copies does."""

@@ -25,9 +25,8 @@ import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 
-from components import node_limits
 from lifecycle.provider import MODULE, Provider
-from settings import Node, Role, Settings, compatibility
+from settings import Node, Role, Settings
 from upkeep import config_change, rebirth, talosctl
 from upkeep import node as operations
 from upkeep.errors import UpkeepError
@@ -100,6 +99,8 @@ class NodeLifecycleArgs:
     """The machine config of the node's role (secret)."""
     patches: Sequence[pulumi.Input[str]]
     """What the node's machine config has beside that of its role."""
+    has_come_up: bool
+    """Whether the node was ready once. One that never was is created with the new values."""
     machine_state: pulumi.Input[MachineState]
     """The state of its machine; unknown as long as the machine is about to be created."""
     credentials: pulumi.Output[Mapping[str, str]]
@@ -140,6 +141,7 @@ class NodeLifecycle(dynamic.Resource, module=MODULE, name="NodeLifecycle"):
                 "installer": args.installer,
                 "configuration": args.configuration,
                 "patches": args.patches,
+                "has_come_up": args.has_come_up,
                 "machine_state": args.machine_state,
                 "credentials": args.credentials,
                 "generation": None,
@@ -175,6 +177,7 @@ class NodeLifecycleProvider(Provider):
         "node.retains_data_disk",
         "configuration",
         "patches",
+        "has_come_up",
         "machine_state",
     )
     kept = ("node", "cluster", "installer", "patches", "credentials", "generation")
@@ -200,14 +203,6 @@ class NodeLifecycleProvider(Provider):
             inputs["generation"] += 1
         return dynamic.CheckResult(inputs, [])
 
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``UpkeepError`` for a version that Talos cannot be upgraded to, and for what a
-        running node cannot become (``node_limits.py``)."""
-        if refusal := compatibility.talos_step(olds["cluster"]["talos"], news["cluster"]["talos"]):
-            raise UpkeepError(f"{refusal} Nothing has been touched.")
-        if refusal := None if _is_another_vm(news) else node_limits.refusal(*_nodes(olds, news)):
-            raise UpkeepError(refusal)
-
     def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
         """The inputs that change; ``patches`` only if the node, or a program of Kubernetes on it,
         goes down for the change."""
@@ -220,7 +215,11 @@ class NodeLifecycleProvider(Provider):
 
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
         """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
-        if "generation" not in changed and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG)):
+        if (
+            "generation" not in changed
+            and news["has_come_up"]
+            and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG))
+        ):
             talosctl.require(news["cluster"]["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
@@ -228,7 +227,7 @@ class NodeLifecycleProvider(Provider):
         changed = self.changed(olds, news)
         if "generation" in changed:
             return _replace(olds, news)
-        if _any(changed, (*UPGRADE, *HARDWARE, *CONFIG)):
+        if news["has_come_up"] and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG)):
             operations.update_node(
                 flat(news),
                 grows=_any(changed, DISKS),
@@ -303,10 +302,6 @@ def _is_another_vm(news: Mapping[str, Any]) -> bool:
 
 def _has_lost_data_disk(news: Mapping[str, Any]) -> bool:
     return _is_another_vm(news) and not news["node"]["retains_data_disk"]
-
-
-def _nodes(*sides: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{**side["node"], "node": side["node"]["name"]} for side in sides]
 
 
 def _any(changed: Sequence[str], keys: Sequence[str]) -> bool:

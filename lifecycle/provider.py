@@ -20,6 +20,7 @@ from lifecycle.diagnostics import report
 PROVIDERS: dict[str, str] = {
     "Bootstrap": "components.bootstrap:BootstrapProvider",
     "ClusterReadiness": "lifecycle.readiness:ClusterReadinessProvider",
+    "DeploymentRecord": "lifecycle.deployment_record:DeploymentRecordProvider",
     "EtcdSnapshot": "components.etcd_snapshot:EtcdSnapshotProvider",
     "FluxReady": "components.flux_ready:FluxReadyProvider",
     "FluxUninstall": "components.flux_uninstall:FluxUninstallProvider",

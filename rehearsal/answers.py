@@ -107,6 +107,10 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
         str(inputs["node"]["name"]),
         {"generation": 1},
     ),
+    "pulumi-python:dynamic/ephemeral-castle:DeploymentRecord": lambda *_: (
+        "deployment-record",
+        {},
+    ),
     "pulumi-python:dynamic/ephemeral-castle:LonghornStorage": lambda *_: ("longhorn", {}),
     "pulumi-python:dynamic/ephemeral-castle:FluxReady": _named("part"),
     "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _named("namespace"),

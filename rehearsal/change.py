@@ -26,6 +26,7 @@ from components.flux_ready import FluxReadyProvider
 from components.flux_uninstall import FluxUninstallProvider
 from components.kept_disk import KeptDiskProvider
 from components.kubernetes_version import KubernetesVersionProvider
+from lifecycle.deployment_record import DeploymentRecordProvider
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from lifecycle.node import NodeLifecycleProvider
 from lifecycle.readiness import ClusterReadinessProvider
@@ -48,6 +49,7 @@ DYNAMIC: dict[str, dynamic.ResourceProvider] = {
     kinds.KUBERNETES_VERSION: KubernetesVersionProvider(),
     kinds.NODE: NodeLifecycleProvider(),
     kinds.READY: ClusterReadinessProvider(),
+    kinds.RECORD: DeploymentRecordProvider(),
     kinds.STORAGE: LonghornStorageProvider(),
 }
 """Who tells whether a dynamic resource changes."""
@@ -104,12 +106,12 @@ class Change:
 def rehearse_change(stack: str, source: Path, folder: Path = PROGRAM) -> Change:
     """Rehearse a stack as ``source`` describes it and as its file in ``folder`` does, and compare.
 
-    Raises ``SettingsError`` where one of them is wrong.
+    The program rehearses the new file on the state that the old file leads to. Raises
+    ``SettingsError`` if one of them is wrong, or if the old stack cannot become the new one.
     """
     if not source.is_file():
         problem = Problem("FROM", str(source), "is not a file", "name the stack file of before")
         raise SettingsError([problem], stack)
-    new = rehearse(stack, folder)
     with tempfile.TemporaryDirectory() as name:
         shutil.copyfile(source, Path(name) / f"Pulumi.{stack}.yaml")
         hidden = file_of(stack, folder)
@@ -121,7 +123,7 @@ def rehearse_change(stack: str, source: Path, folder: Path = PROGRAM) -> Change:
             # The message is headed by the stack's own file: each line says which one it means.
             problems = [replace(it, path=f"{source}: {it.path}") for it in error.problems]
             raise SettingsError(problems, stack) from None
-    return compare(old, new)
+    return compare(old, rehearse(stack, folder, state=old.castle.state()))
 
 
 def compare(old: Rehearsal, new: Rehearsal) -> Change:
@@ -202,7 +204,8 @@ def _with_generations(
 def _differing(old: Resource, new: Resource) -> tuple[str, ...]:
     """Names of the inputs that differ, without those that the engine is told to ignore."""
     left, right = (_without(reveal(dict(it.inputs)), new.ignore_changes) for it in (old, new))
-    names = sorted((left.keys() | right.keys()) - {"__provider"})
+    # ``has_come_up`` is not a wish: it differs between every first deployment and the next.
+    names = sorted((left.keys() | right.keys()) - {"__provider", "has_come_up"})
     return tuple(name for name in names if left.get(name) != right.get(name))
 
 

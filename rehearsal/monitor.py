@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -14,19 +16,32 @@ from rehearsal.record import Castle, Invoke, Resource
 from rehearsal.values import UNKNOWN, decode_struct, encode, reveal
 
 STACK = "pulumi:pulumi:Stack"
+READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
+"""The engine's function that ``preflight/state.py`` calls."""
 
 
 class RecordingMonitor(mocks.MockMonitor):
     """Keeps each request whole: inputs, dependencies, provider and options."""
 
-    def __init__(self, project: str, stack: str, preview: bool = False) -> None:
-        """``preview``: answer as in the first preview, where nothing computed is known yet."""
+    def __init__(
+        self,
+        project: str,
+        stack: str,
+        preview: bool = False,
+        state: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """``preview``: answer as in the first preview, where nothing computed is known yet.
+
+        ``state`` is what the engine returns when the program reads its own state: by URN the type
+        and the outputs of each resource. By default the stack was never deployed.
+        """
         super().__init__(mocks=_NoMocks())
         self.castle = Castle()
         self.unanswered: list[str] = []
         self.project = project
         self.stack = stack
         self.preview = preview
+        self.state = state
         self._deleted_with: dict[str, str] = {}
         self._lock = threading.Lock()  # the SDK calls from several threads
 
@@ -86,6 +101,8 @@ class RecordingMonitor(mocks.MockMonitor):
     def Invoke(self, request: Any) -> Any:
         """Answer a call of a provider's function."""
         args = decode_struct(request.args)
+        if request.tok == READ_STATE:
+            return self._answer_of({"name": args["stackName"], "outputs": dict(self.state)})
         with self._lock:
             self.castle.invokes.append(Invoke(token=request.tok, args=args))
         try:
@@ -93,6 +110,9 @@ class RecordingMonitor(mocks.MockMonitor):
         except answers.Unanswered as error:
             self.unanswered.append(str(error))
             result = {}
+        return self._answer_of(result)
+
+    def _answer_of(self, result: dict[str, Any]) -> Any:
         # `return` is a word of Python's own, so it cannot be named as an argument.
         answer: dict[str, Any] = {"return": encode(result)}
         return resource_pb2.ResourceInvokeResponse(**answer)

@@ -80,6 +80,14 @@ class Castle:
         """The resources by URN."""
         return {resource.urn: resource for resource in self.resources}
 
+    def state(self) -> dict[str, Any]:
+        """What the engine would answer about this stack once it is deployed: by URN the type and
+        the outputs of each resource, with secrets in plain text."""
+        return {
+            it.urn: {"type": it.type, "outputs": reveal({**it.inputs, **it.outputs})}
+            for it in self.resources
+        }
+
     def before(self, resource: Resource) -> set[str]:
         """URNs of all that must be there before ``resource``, however far back."""
         known, found, todo = self.by_urn(), set[str](), [resource]

@@ -10,9 +10,10 @@ import logging
 import os
 import runpy
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -49,11 +50,18 @@ class ConnectionRefused(AssertionError):
     """Something tried to reach the network."""
 
 
-def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Rehearsal:
+def rehearse(
+    stack: str,
+    folder: Path = PROGRAM,
+    *,
+    preview: bool = False,
+    state: Mapping[str, Any] = MappingProxyType({}),
+) -> Rehearsal:
     """Run the program for a stack whose file lies in ``folder``.
 
-    ``preview`` answers as in a first preview, where nothing computed is known. Raises
-    ``SettingsError`` where the settings are wrong.
+    ``preview`` answers as in a first preview, where nothing computed is known. ``state`` is what
+    the program finds in its state (``Castle.state``); by default the stack was never deployed.
+    Raises ``SettingsError`` if the settings are wrong, or if what runs cannot become what they say.
     """
     file = stack_file.read(stack, folder)
     program: dict[str, Any] = {}
@@ -61,7 +69,7 @@ def rehearse(stack: str, folder: Path = PROGRAM, *, preview: bool = False) -> Re
     def body() -> None:
         program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
 
-    monitor = RecordingMonitor(PROJECT, stack, preview)
+    monitor = RecordingMonitor(PROJECT, stack, preview, state)
     with (
         # Proxmox as on the first day: no guest has any VM id.
         mock.patch.object(survey, "list_guests", return_value=[]),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from engine import acme_record, last_up, state, storage_record
 from engine.__main__ import CLI_FOLDER
 from engine.session import PROJECT_FOLDER
+from preflight.state import running_stack
 from rehearsal.run import Rehearsal
 from report import certificates, graph, model, network, timeline, versions
 from report.storage import build_storage
@@ -17,6 +20,10 @@ from settings import Role, Settings
 def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
     """The report of a castle that was rehearsed; ``project`` is where its state lies."""
     now = datetime.now(UTC).replace(microsecond=0)
+    resources, reason = _state(project, found.stack)
+    # Machines that exist are shown on the hosts that they are on; the others on planned ones.
+    running = running_stack((it["type"], it.get("outputs", {})) for it in resources)
+    found = replace(found, settings=found.settings.with_running(running))
     settings = found.settings
     shown, path = timeline.of(found.castle, last_up.load(project, found.stack))
     return model.Report(
@@ -30,7 +37,7 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
         components=graph.of(found.castle, path),
         timeline=shown,
         versions=versions.of(settings),
-        certificates=_certificates(project, settings, now),
+        certificates=_certificates(project, settings, now, resources, reason),
         problems=tuple(
             model.Problem(resource=problem.resource, message=problem.message)
             for problem in found.problems
@@ -39,11 +46,24 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
     )
 
 
-def _certificates(project: Path, settings: Settings, now: datetime) -> model.Certificates:
+def _state(project: Path, stack: str) -> tuple[list[dict[str, Any]], str]:
+    """The resources in the state; or none, and why it cannot be read."""
     try:
-        found = certificates.of(state.resources(project, CLI_FOLDER, settings.stack), now)
+        return state.resources(project, CLI_FOLDER, stack), ""
     except state.NoStateError as error:
-        return certificates.none(str(error))
+        return [], str(error)
+
+
+def _certificates(
+    project: Path,
+    settings: Settings,
+    now: datetime,
+    resources: list[dict[str, Any]],
+    reason: str,
+) -> model.Certificates:
+    if reason:
+        return certificates.none(reason)
+    found = certificates.of(resources, now)
     signed = acme_record.load(project, settings.stack)
     return certificates.with_sites(found, signed, settings.traefik.acme.server, now)
 

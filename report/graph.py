@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from rehearsal import kinds
 from rehearsal.record import Castle, Resource, needs
 from report import model
 
@@ -48,7 +49,12 @@ def component_of(resource: Resource, known: Mapping[str, Resource]) -> str:
 
 
 def _shown(castle: Castle) -> list[Resource]:
-    return [r for r in castle.resources if r.custom and not r.type.startswith(PROVIDER)]
+    """What is deployed; the record of it is not."""
+    return [
+        r
+        for r in castle.resources
+        if r.custom and r.type != kinds.RECORD and not r.type.startswith(PROVIDER)
+    ]
 
 
 def _before(resource: Resource, known: Mapping[str, Resource]) -> set[str]:

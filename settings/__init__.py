@@ -9,5 +9,15 @@ from settings.load import load
 from settings.models import Settings
 from settings.plan import Node, Role
 from settings.problems import Problem, SettingsError
+from settings.running import RunningMachine, RunningStack
 
-__all__ = ["Node", "Problem", "Role", "Settings", "SettingsError", "load"]
+__all__ = [
+    "Node",
+    "Problem",
+    "Role",
+    "RunningMachine",
+    "RunningStack",
+    "Settings",
+    "SettingsError",
+    "load",
+]

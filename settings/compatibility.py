@@ -173,8 +173,8 @@ def packages() -> Iterator[Problem]:
             )
 
 
-def talos_step(old: str, new: str) -> str | None:
-    """Why a living Talos of version ``old`` cannot become ``new``, with the path to take.
+def talos_step(old: str, new: str) -> Problem | None:
+    """Return why a running Talos of version ``old`` cannot become ``new``.
 
     One minor at a time, and never back (Talos' own rule: its configuration and etcd's data are
     carried on from one minor to the next, docs "Upgrading Talos Linux").
@@ -182,16 +182,16 @@ def talos_step(old: str, new: str) -> str | None:
     return _step("cluster.talos", "Talos", old, new)
 
 
-def kubernetes_step(old: str, new: str) -> str | None:
-    """Why a living Kubernetes of version ``old`` cannot become ``new``, with the path to take.
+def kubernetes_step(old: str, new: str) -> Problem | None:
+    """Return why a running Kubernetes of version ``old`` cannot become ``new``.
 
     One minor at a time, and never back (kubernetes.io, "Version Skew Policy").
     """
     return _step("cluster.kubernetes", "Kubernetes", old, new)
 
 
-def longhorn_step(old: str, new: str) -> str | None:
-    """Why a running Longhorn of version ``old`` cannot become ``new``, with the path to take.
+def longhorn_step(old: str, new: str) -> Problem | None:
+    """Return why a running Longhorn of version ``old`` cannot become ``new``.
 
     One minor at a time, and never back (longhorn-manager v1.12.1 upgrade/util/util.go,
     ``checkLHUpgradePath``).
@@ -199,16 +199,18 @@ def longhorn_step(old: str, new: str) -> str | None:
     return _step("longhorn.chart_version", "Longhorn", old, new, prefix="")
 
 
-def talos_with_living_kubernetes(talos: str, kubernetes: str) -> str | None:
-    """Why a Talos cannot be put under the Kubernetes that runs: Talos is upgraded first."""
+def talos_with_running_kubernetes(talos: str, kubernetes: str) -> Problem | None:
+    """Return why a Talos cannot run the Kubernetes that runs now: Talos is upgraded first."""
     entry = TALOS.get(minor_of(talos))
     if entry is None or minor_of(kubernetes) >= entry.oldest_kubernetes:
         return None
-    return (
-        f"cluster.talos: {talos} does not run Kubernetes {kubernetes}, which the cluster has, and "
-        f"Talos is upgraded before Kubernetes. Set cluster.kubernetes to "
-        f"{minor_text(entry.oldest_kubernetes)}.x first and leave cluster.talos as it was, then "
-        f"set cluster.talos to {talos}."
+    return Problem(
+        "cluster.talos",
+        talos,
+        f"does not support Kubernetes {kubernetes}, which the cluster runs, and an `up` upgrades "
+        "Talos before Kubernetes",
+        "set cluster.talos back, upgrade cluster.kubernetes to "
+        f"{minor_text(entry.oldest_kubernetes)}.x with `make up`, then set cluster.talos to {talos}",
     )
 
 
@@ -228,17 +230,21 @@ def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | Non
     return reason, f"set cluster.kubernetes to {written}, and upgrade it once the castle stands"
 
 
-def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> str | None:
+def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> Problem | None:
     if _number(new) < _number(old):
-        return (
-            f"{setting}: {what} {new} is older than {old}, which the cluster has, and cannot be "
-            f"taken back. Set it to {old} or a newer one."
+        return Problem(
+            setting,
+            new,
+            f"the cluster runs {what} {old}, and {what} cannot be downgraded",
+            f"write {old} or a newer version",
         )
     (old_major, old_minor), (new_major, new_minor) = minor_of(old), minor_of(new)
     if new_major != old_major or new_minor > old_minor + 1:
-        return (
-            f"{setting}: from {what} {old} to {new} is more than one minor version at a time. Set "
-            f"it to the newest {prefix}{old_major}.{old_minor + 1}.x first, run `up`, then go on."
+        return Problem(
+            setting,
+            new,
+            f"the cluster runs {what} {old}, and an upgrade to {new} skips a minor version",
+            f"write the newest {prefix}{old_major}.{old_minor + 1}.x, run `make up`, then go on",
         )
     return None
 

@@ -19,6 +19,7 @@ from settings import encrypted, rules
 from settings.group import Group
 from settings.models import PROJECT, Nodes, Settings
 from settings.problems import Problem, SettingsError, did_you_mean
+from settings.running import RunningStack
 from settings.values import MACHINE_NAME, UserError
 
 PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
@@ -46,7 +47,7 @@ _TYPES = {
 GROUPS = {
     name: field
     for name, field in Settings.model_fields.items()
-    if name not in ("stack", "encrypted")
+    if name not in ("stack", "encrypted", "running")
 }
 
 
@@ -57,18 +58,26 @@ def model_of(field: FieldInfo) -> type[Group]:
     return model
 
 
-def load(config: Mapping[str, str], stack: str) -> Settings:
-    """Read all settings of a stack.
+NOTHING_RUNS = RunningStack()
+
+
+def load(config: Mapping[str, str], stack: str, running: RunningStack = NOTHING_RUNS) -> Settings:
+    """Read all settings of a stack, and compare them with what it runs.
 
     ``config`` is the engine's own map: fully qualified keys to text, nested values as JSON.
     ``stack`` is the stack's name; what ``Pulumi.NAME.sops.yaml`` holds is read too. Logs advice as
     warnings: what is not wrong, but would surprise. Raises ``SettingsError`` with every problem
     found.
     """
-    return joined(config, encrypted.opened(stack, config), stack)
+    return joined(config, encrypted.opened(stack, config), stack, running)
 
 
-def joined(config: Mapping[str, str], opened: Mapping[str, Any], stack: str) -> Settings:
+def joined(
+    config: Mapping[str, str],
+    opened: Mapping[str, Any],
+    stack: str,
+    running: RunningStack = NOTHING_RUNS,
+) -> Settings:
     """The same, of ``config`` and what SOPS' file was opened to: empty where nothing is to be."""
     problems: list[Problem] = []
     config = encrypted.merged(config, opened, problems)
@@ -91,7 +100,7 @@ def joined(config: Mapping[str, str], opened: Mapping[str, Any], stack: str) -> 
                 problems.extend(_translate(name, detail, model, hidden=name in secret))
     if isinstance(nodes := groups.get("nodes"), Nodes):
         problems.extend(_override_names(nodes))
-    problems.extend(rules.broken(groups))
+    problems.extend(rules.broken({**groups, "running": running}))
     if problems:
         raise SettingsError(problems, stack)
     if TOKEN in config and TOKEN not in hidden:
@@ -104,9 +113,11 @@ def joined(config: Mapping[str, str], opened: Mapping[str, Any], stack: str) -> 
             f"{path} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
             f"`pulumi config set --secret --path {path}`."
         )
-    for sentence in rules.advice(groups):
+    for sentence in rules.advice(groups, running):
         pulumi.log.warn(sentence)
-    return Settings.model_construct(None, stack=stack, encrypted=frozenset(secret), **groups)
+    return Settings.model_construct(
+        None, stack=stack, encrypted=frozenset(secret), running=running, **groups
+    )
 
 
 def _plain_secrets(groups: Mapping[str, Group], secret: set[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from settings.backups import S3
 from settings.charts import Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
 from settings.group import Group
 from settings.plan import Node, Role, default_replicas, plan_nodes
+from settings.running import RunningStack
 from settings.storage import LEAST_DATA_DISK_GIB
 from settings.values import (
     CONTROL_PLANE_CORES,
@@ -180,7 +181,8 @@ class Proxmox(Group):
         Field(min_length=1, json_schema_extra={"uniqueItems": True}),
         AfterValidator(different),
     ] = ("pve",)
-    """Proxmox nodes that machines are spread over; control planes land on different ones."""
+    """Proxmox nodes that new machines are spread over, control planes apart; a machine that exists
+    stays on its host."""
     image_datastore: ProxmoxName = "local"
     """Storage with content type ``import``, on each host."""
     disk_datastore: ProxmoxName = "local-lvm"
@@ -236,6 +238,8 @@ class Settings(Group):
     """The stack's name; not a key of the file."""
     encrypted: frozenset[str] = frozenset()
     """The groups in which something is encrypted; not a key of the file."""
+    running: RunningStack = RunningStack()
+    """What the stack runs now; not a key of the file. Empty if nobody has read the state."""
     proxmoxve: Endpoint
     network: Network
     cluster: Cluster
@@ -256,10 +260,14 @@ class Settings(Group):
         """Identity of this castle: tags its machines, and begins the names of its files."""
         return f"{PROJECT}-{self.stack}".lower()
 
+    def with_running(self, running: RunningStack) -> Settings:
+        """These settings beside what the stack runs: its machines stay on their hosts."""
+        return self.model_copy(update={"running": running})
+
     @property
     def machines(self) -> tuple[Node, ...]:
         """Every machine, control planes first, each with all that is known of it."""
-        return plan_nodes(self.cluster, self.nodes, self.proxmox)
+        return plan_nodes(self.cluster, self.nodes, self.proxmox, self.running.hosts)
 
     @property
     def control_planes(self) -> tuple[Node, ...]:

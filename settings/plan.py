@@ -1,15 +1,18 @@
-"""From the groups of settings to machines: names, addresses, VM ids and hosts, all declared.
+"""From the groups of settings to machines: names, addresses, VM ids and hosts.
 
-A machine's place depends on its own number alone, never on how many others there are: a fourth
-worker, or a third control plane, moves nothing that exists.
+Name, address and VM id of a machine depend on its number alone. So does its host until the machine
+exists. From then on it stays on the host that the Pulumi state has it on: one more machine, or one
+more host in ``proxmox.hosts``, moves no machine that exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,11 +55,14 @@ class Node:
 def _group(
     role: Role,
     group: ControlPlanes | Workers,
-    hosts: tuple[str, ...],
+    hosts: Sequence[str],
     first_vm_id: int,
     cluster: Cluster,
     nodes: Nodes,
+    running_hosts: Mapping[str, str],
 ) -> list[Node]:
+    names = [f"{cluster.name}-{role}-{index + 1}" for index in range(group.count)]
+    homes = place(names, hosts, running_hosts)
     planned = []
     for index in range(group.count):
         short_name = f"{role}-{index + 1}"
@@ -65,7 +71,7 @@ def _group(
         values: dict[str, Any] = {
             "address": group.first_address + index,
             "vm_id": first_vm_id + index,
-            "host": hosts[index % len(hosts)],
+            "host": homes[names[index]],
             "cores": group.cores,
             "memory_mib": group.memory_mib,
             "os_disk_gib": group.os_disk_gib,
@@ -80,9 +86,26 @@ def _group(
                 values[key] = (*group.patches, *(value or ()))
             elif value is not None or key == "data_disk_gib":
                 values[key] = value
-        name = f"{cluster.name}-{short_name}"
-        planned.append(Node(name=name, short_name=short_name, role=role, **values))
+        planned.append(Node(name=names[index], short_name=short_name, role=role, **values))
     return planned
+
+
+def place(
+    names: Sequence[str], hosts: Sequence[str], running_hosts: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the host of each machine of one role, before overrides.
+
+    A machine that runs on one of ``hosts`` stays there. Any other goes to the host with the fewest
+    machines of the role; if several have as few, to the first of them. An override of a new machine
+    does not shift the hosts of the others: the machine still counts on the host it would have got.
+    """
+    placed = {name: running_hosts[name] for name in names if running_hosts.get(name) in hosts}
+    counts = Counter(placed.values())
+    for name in names:
+        if name not in placed:
+            placed[name] = min(hosts, key=lambda host: counts[host])
+            counts[placed[name]] += 1
+    return placed
 
 
 def default_replicas(nodes: Sequence[Node]) -> int:
@@ -90,21 +113,31 @@ def default_replicas(nodes: Sequence[Node]) -> int:
     return min(2, sum(node.data_disk_gib is not None for node in nodes))
 
 
-def plan_nodes(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> tuple[Node, ...]:
+def plan_nodes(
+    cluster: Cluster,
+    nodes: Nodes,
+    proxmox: Proxmox,
+    running_hosts: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Node, ...]:
     """Lay out every machine.
 
-    Control planes take the hosts from the front, workers from the back, so that a house with two
-    hosts does not put its first worker beside its only control plane.
+    ``running_hosts`` is the Proxmox host of each machine that exists, by VM name. New control
+    planes take the hosts from the front of the list, new workers from the back: with two hosts the
+    first worker is not on the host of the only control plane.
     """
-    first = proxmox.first_vm_id
+    hosts, first = proxmox.hosts, proxmox.first_vm_id
+    workers = nodes.workers
     return (
-        *_group(Role.CONTROL_PLANE, nodes.control_planes, proxmox.hosts, first, cluster, nodes),
+        *_group(
+            Role.CONTROL_PLANE, nodes.control_planes, hosts, first, cluster, nodes, running_hosts
+        ),
         *_group(
             Role.WORKER,
-            nodes.workers,
-            proxmox.hosts[::-1],
+            workers,
+            hosts[::-1],
             first + WORKER_ID_OFFSET,
             cluster,
             nodes,
+            running_hosts,
         ),
     )

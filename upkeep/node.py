@@ -123,8 +123,8 @@ class Step:
         before = self.cluster.wait_ready(
             self.node.name, f"{self.who} is not ready, so it was not touched; it did not come"
         )
-        if refusal := compatibility.talos_step(before.talos, self.props["talos"]):
-            raise UpkeepError(refusal)
+        if problem := compatibility.talos_step(before.talos, self.props["talos"]):
+            raise UpkeepError(f"{problem.reason}: {problem.cure}.")
         to_upgrade = _is_old(self.props, before)
         to_cycle = power is not None and (grows or power.has_new_hardware())
         if to_upgrade or to_cycle or effect is Effect.REBOOT:

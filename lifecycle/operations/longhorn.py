@@ -226,8 +226,8 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     which names no volume. That range is not known here, so that across a minor version every
     volume must run the engine of the Longhorn that runs.
     """
-    if refusal := compatibility.longhorn_step(old, new):
-        return f"{refusal} Longhorn has not been changed."
+    if problem := compatibility.longhorn_step(old, new):
+        return f"{problem}\nLonghorn has not been changed."
     if compatibility.minor_of(old) == compatibility.minor_of(new):
         return None
     storage = read_storage(api)

@@ -74,11 +74,16 @@ def machines_boot_from_their_disk(castle: Castle) -> Iterator[tuple[str, str]]:
 
 @rule("facts/providers.md A3.3 (pulumi-proxmoxve#664), facts/end-to-end.md 8")
 def machines_have_no_permanent_diff(castle: Castle) -> Iterator[tuple[str, str]]:
-    """One path a disk for its speed, and a new image does not touch a machine that runs."""
+    """One path a disk for its speed, and a new image does not touch a machine that runs.
+
+    A machine that has never come up is replaced for a new image.
+    """
     for machine in castle.of_type(MACHINE):
         disks = machine.plain("disks", [])
         wanted = {f"disks[{index}].speed" for index in range(len(disks))}
         wanted |= {f"disks[{i}].importFrom" for i, disk in enumerate(disks) if "importFrom" in disk}
+        if "disks" in machine.replace_on_changes:
+            wanted = {path for path in wanted if path.endswith("speed")}
         if missing := wanted - set(machine.ignore_changes):
             yield machine.name, f"needs ignore_changes of {', '.join(sorted(missing))}"
 

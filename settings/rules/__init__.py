@@ -2,7 +2,8 @@
 
 A rule is a function that yields problems. Its parameters are the groups of settings that it looks
 at, by name; it runs when all of them could be read, so that one group's mistake does not hide
-another's. ``advice`` holds what is not wrong, but should be said.
+another's. The parameter ``running`` is what the stack runs (``settings/running.py``). ``advice``
+holds what is not wrong, but should be said.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ from settings.rules.machines import (
     vm_ids_free_of_overlap,
 )
 from settings.rules.rule import Rule
+from settings.rules.running import (
+    a_running_cluster_is_not_restored,
+    longhorn_can_be_upgraded,
+    machines_can_leave_their_pool,
+    running_machines_can_change,
+    versions_can_be_reached,
+)
 from settings.rules.services import (
     acme_production_needs_a_public_host,
     chart_repositories,
@@ -87,6 +95,11 @@ RULES: tuple[Rule, ...] = (
     gitops.git_host_is_known,
     patches.patches_are_known,
     patches.patches_leave_the_castle_alone,
+    versions_can_be_reached,
+    longhorn_can_be_upgraded,
+    running_machines_can_change,
+    machines_can_leave_their_pool,
+    a_running_cluster_is_not_restored,
 )
 """Rules that run once the machines can be laid out."""
 

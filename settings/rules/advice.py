@@ -9,9 +9,10 @@ from settings.charts import Longhorn, Traefik
 from settings.models import Nodes
 from settings.plan import Node, Role, default_replicas, plan_nodes
 from settings.rules.services import not_public
+from settings.running import RunningStack
 
 
-def advice(groups: Mapping[str, Any]) -> Iterator[str]:
+def advice(groups: Mapping[str, Any], running: RunningStack) -> Iterator[str]:
     """What is not wrong, but would surprise: one sentence each."""
     nodes: Nodes = groups["nodes"]
     counts = {"control-plane": nodes.control_planes.count, "worker": nodes.workers.count}
@@ -29,7 +30,8 @@ def advice(groups: Mapping[str, Any]) -> Iterator[str]:
                 f"nodes.overrides.{short_name}.host {override.host} is not one of proxmox.hosts: "
                 "if that is its right name, all is well."
             )
-    machines = plan_nodes(groups["cluster"], nodes, groups["proxmox"])
+    machines = plan_nodes(groups["cluster"], nodes, groups["proxmox"], running.hosts)
+    yield from _migrations(machines, running)
     homes = [node.host for node in machines if node.role is Role.CONTROL_PLANE]
     if len(homes) > len(set(homes)):
         yield (
@@ -49,6 +51,18 @@ def advice(groups: Mapping[str, Any]) -> Iterator[str]:
             f"traefik.acme.email {email} is an example's address: Let's Encrypt will not make an "
             "account for it. Write your own before certificates matter."
         )
+
+
+def _migrations(machines: Sequence[Node], running: RunningStack) -> Iterator[str]:
+    """Name each machine that moves to another host, and why."""
+    for node in machines:
+        host = running.hosts.get(node.name)
+        if host is not None and host != node.host:
+            yield (
+                f"{node.name} moves from the Proxmox host {host} to {node.host}, because "
+                f"nodes.overrides.{node.short_name}.host says so or because {host} is not in "
+                "proxmox.hosts."
+            )
 
 
 def _copies(longhorn: Longhorn, machines: Sequence[Node]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import yaml
 
@@ -11,7 +12,7 @@ from rehearsal.record import Castle
 from tests.recorder import one, record, sent, settings_with
 
 
-def castle_with(**changes: object) -> Castle:
+def castle_with(**changes: Any) -> Castle:
     settings = settings_with(**changes)
     return record(lambda: TalosImage("image", TalosImageArgs.of(settings, None)))
 

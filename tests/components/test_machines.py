@@ -11,7 +11,7 @@ from rehearsal.record import Castle
 from tests.recorder import one, record, sent, settings_with
 
 
-def castle_with(**changes: object) -> Castle:
+def castle_with(**changes: Any) -> Castle:
     settings = settings_with(**changes)
     image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
     return record(lambda: Machines("machines", MachinesArgs.of(settings, {}, image_ids)))

@@ -12,7 +12,7 @@ import pytest
 from components import bootstrap, restore
 from components.bootstrap import BootstrapProvider, RestoreRefusedError
 from components.restore import plan
-from settings import Settings, SettingsError
+from settings import RunningStack, Settings, SettingsError
 from tests.recorder import settings_with
 from tests.upkeep.archives import KEY, RECIPIENT, SNAPSHOT, archive
 
@@ -34,19 +34,19 @@ def asked(kubernetes: str = "v1.36.3") -> Settings:
 
 
 def test_without_the_setting_there_is_nothing_to_restore(project: Path) -> None:
-    assert plan(settings_with(), living=False) is None
+    assert plan(settings_with()) is None
 
 
 def test_a_new_castle_gets_the_machine_secrets_and_a_living_one_does_not(project: Path) -> None:
-    new = plan(asked(), living=False)
+    new = plan(asked())
     assert new is not None and new.secrets == archive().secrets
     (project / FILE).unlink()
-    living = plan(asked(), living=True)
+    living = plan(asked().with_running(RunningStack(has_machine_secrets=True)))
     assert living is not None and living.secrets is None and living.import_id() is None
 
 
 def test_the_secrets_are_given_once_and_never_lie_on_a_disk(project: Path) -> None:
-    new = plan(asked(), living=False)
+    new = plan(asked())
     assert new is not None
     pipe = new.import_id()
     assert pipe is not None and Path(pipe).is_fifo()
@@ -81,10 +81,10 @@ def test_a_file_that_will_not_do_is_refused_beforehand(
         (project / FILE).write_bytes(content)
     settings = asked(version)
     if reason is None:
-        assert plan(settings, living=False)
+        assert plan(settings)
         return
     with pytest.raises(SettingsError) as raised:
-        plan(settings, living=False)
+        plan(settings)
     (problem,) = raised.value.problems
     assert (problem.path, problem.value) == ("cluster.restore_from", FILE)
     assert reason in problem.reason
@@ -93,16 +93,9 @@ def test_a_file_that_will_not_do_is_refused_beforehand(
 BORN = {"node": "192.168.1.253"}
 
 
-@pytest.mark.parametrize("olds", [BORN, BORN | {"restored_from": "another.db.age"}])
-def test_a_castle_that_lives_is_not_restored(olds: dict[str, Any]) -> None:
-    with pytest.raises(RestoreRefusedError, match=r"cluster\.restore_from = kept.*lives.*Take the"):
-        BootstrapProvider().diff("", olds, BORN | {"restore_from": FILE})
-
-
-def test_a_castle_that_was_restored_may_keep_the_setting_or_lose_it() -> None:
-    olds = BORN | {"restored_from": FILE}
+def test_a_bootstrap_is_never_repeated() -> None:
     for news in (BORN, BORN | {"restore_from": FILE}):
-        assert BootstrapProvider().diff("", olds, news).changes is False
+        assert BootstrapProvider().diff("", BORN, news).changes is False
 
 
 @pytest.fixture

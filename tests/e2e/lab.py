@@ -170,6 +170,15 @@ class Lab:
         holder[keys[-1]] = value
         self._write_stack()
 
+    def forget_key(self, path: str) -> None:
+        """Remove a setting, ``proxmox.pool``."""
+        group, *keys, last = path.split(".")
+        holder = self.config[f"ephemeral-castle:{group}"]
+        for key in keys:
+            holder = holder[key]
+        del holder[last]
+        self._write_stack()
+
     def forget(self, group: str) -> None:
         """Take a group of settings out."""
         del self.config[f"ephemeral-castle:{group}"]

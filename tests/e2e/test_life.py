@@ -100,16 +100,17 @@ def test_more_and_fewer_workers_touch_nothing_else(make_lab: MakeLab) -> None:
         ("create", "machines-castle-worker-4"),
         ("update", "cluster-readiness"),
         ("update", "longhorn-storage"),
+        ("update", "record"),
     ]
     more = lab.up()
-    assert (more.code, more.changes) == (0, {"created": 3, "updated": 2})
+    assert (more.code, more.changes) == (0, {"created": 3, "updated": 3})
     lab.set("nodes.workers.count", 2)
     fewer = lab.up()
-    assert (fewer.code, fewer.changes) == (0, {"deleted": 6, "updated": 2})
+    assert (fewer.code, fewer.changes) == (0, {"deleted": 6, "updated": 3})
     assert sorted(lab.guests()) == [8000, 8010, 8011]
     lab.set("nodes.control_planes.count", 3)
     three = lab.up()
-    assert (three.code, three.changes) == (0, {"created": 6, "updated": 1})
+    assert (three.code, three.changes) == (0, {"created": 6, "updated": 2})
     assert_no_diff(lab)
 
 

@@ -29,13 +29,13 @@ def test_what_a_living_machine_cannot_become_is_refused_untouched(make_lab: Make
             "nodes.overrides",
             {"worker-1": {"data_disk_gib": None}},
             {},
-            "the data disk of 43 GiB cannot be taken away from castle-worker-1 while it lives",
+            "the data disk of 43 GiB cannot be removed from castle-worker-1 while the node runs",
         ),
         (
             "nodes.overrides",
             {"worker-1": {"address": f"{lab.prefix}.190"}},
             {},
-            f"castle-worker-1 lives at {lab.prefix}.155 and cannot move to {lab.prefix}.190",
+            "a running node cannot change its address",
         ),
         (
             "nodes.overrides",
@@ -47,7 +47,7 @@ def test_what_a_living_machine_cannot_become_is_refused_untouched(make_lab: Make
             "proxmox.pool",
             None,
             "castle",
-            "machines of this castle are in its pool castle, which cannot go while they are",
+            "castle-worker-2 and the pool castle belong together",
         ),
         (
             "cluster.name",

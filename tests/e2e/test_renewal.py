@@ -93,7 +93,7 @@ def test_a_castle_whose_certificates_have_ended_comes_back_with_one_up(small: La
     lab.set("nodes.workers.count", 1)
     back = lab.up()
     assert back.code == 0, back.output
-    assert back.changes == {"updated": 4, "deleted": 3}
+    assert back.changes == {"updated": 5, "deleted": 3}
     assert len(Kubernetes(lab).nodes()) == 2
     assert_no_diff(lab)
     gone = lab.destroy()

@@ -354,8 +354,8 @@ def test_a_preview_says_nothing_of_other_changes(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("1.11.2", "Longhorn 1.11.2 is older than 1.12.1"),
-        ("1.14.0", "Set it to the newest 1.13.x first"),
+        ("1.11.2", "runs Longhorn 1.12.1, and Longhorn cannot be downgraded"),
+        ("1.14.0", "write the newest 1.13.x"),
     ],
 )
 def test_a_version_that_longhorn_cannot_become_is_refused(version: str, words: str) -> None:

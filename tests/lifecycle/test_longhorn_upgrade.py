@@ -86,7 +86,7 @@ def test_within_a_minor_version_no_engine_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("new", "words"), [("1.11.9", "is older than 1.12.1"), ("1.14.0", "newest 1.13.x first")]
+    ("new", "words"), [("1.11.9", "cannot be downgraded"), ("1.14.0", "write the newest 1.13.x")]
 )
 def test_a_way_back_and_a_leap_are_refused(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch, new: str, words: str

@@ -84,6 +84,7 @@ def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> No
         kinds.NODE,
         kinds.SNAPSHOT,
         kinds.KUBERNETES_VERSION,
+        kinds.RECORD,
     }
     for resource in homelab.castle.resources:
         if resource.custom and not {resource.type.partition(":")[0], resource.type} & (

@@ -187,3 +187,83 @@ def test_an_override_waits_for_its_machine() -> None:
 
 def _size(node: Node) -> tuple[int, int, int, int | None]:
     return node.cores, node.memory_mib, node.os_disk_gib, node.data_disk_gib
+
+
+# Machines that exist ------------------------------------------------------------------------------
+
+
+def on_hosts(
+    hosts: tuple[str, ...],
+    running: dict[str, str],
+    *,
+    workers: int = 3,
+    control_planes: int = 1,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, str]:
+    """By short name: the host of each machine, beside those that run."""
+    nodes = Nodes.model_validate(
+        {
+            "control_planes": CONTROL_PLANES | {"count": control_planes},
+            "workers": WORKERS | {"count": workers},
+            "overrides": overrides or {},
+        }
+    )
+    cluster = Cluster(vip=IPv4Address("192.168.1.250"))
+    names = {f"castle-{name}": host for name, host in running.items()}
+    planned = plan_nodes(cluster, nodes, Proxmox(hosts=hosts), names)
+    return {node.short_name: node.host for node in planned}
+
+
+THREE = ("a", "b", "c")
+
+
+@pytest.mark.parametrize("workers", [1, 3, 4, 7, 29])
+@pytest.mark.parametrize("control_planes", [1, 3, 5])
+def test_a_new_host_moves_no_machine(workers: int, control_planes: int) -> None:
+    runs = on_hosts(THREE, {}, workers=workers, control_planes=control_planes)
+    for hosts in ((*THREE, "d"), ("d", *THREE), ("c", "d", "a", "b")):
+        assert on_hosts(hosts, runs, workers=workers, control_planes=control_planes) == runs
+
+
+def test_a_new_machine_goes_to_the_host_with_the_fewest_of_its_role() -> None:
+    runs = on_hosts(THREE, {}, workers=4)
+    assert on_hosts((*THREE, "d"), runs, workers=6) == runs | {"worker-5": "d", "worker-6": "d"}
+    runs = on_hosts(("a", "b"), {}, control_planes=3)
+    assert runs["control-plane-3"] == "a"
+    more = on_hosts(THREE, runs, control_planes=5)
+    assert (more["control-plane-4"], more["control-plane-5"]) == ("c", "b")
+
+
+def test_a_stack_that_is_half_built_is_completed_evenly() -> None:
+    planned = on_hosts(THREE, {}, workers=6, control_planes=3)
+    for made in (["worker-2", "worker-5"], ["control-plane-2"], list(planned)[::2]):
+        some = {name: planned[name] for name in made}
+        rest = on_hosts(THREE, some, workers=6, control_planes=3)
+        assert rest | some == rest
+        assert sorted(rest.values()) == sorted(planned.values())
+
+
+def test_the_machines_of_a_host_that_is_gone_are_placed_again_and_no_others() -> None:
+    runs = on_hosts(THREE, {}, workers=4)
+    left = on_hosts(("a", "b"), runs, workers=4)
+    moved = {name for name in runs if left[name] != runs[name]}
+    assert moved == {"worker-1", "worker-4"}
+    assert sorted(left[name] for name in ("worker-1", "worker-4")) == ["a", "b"]
+
+
+def test_an_override_moves_a_machine_that_runs() -> None:
+    runs = on_hosts(THREE, {})
+    to_a = {"worker-1": {"host": "a"}}
+    assert on_hosts(THREE, runs, overrides=to_a) == runs | {"worker-1": "a"}
+    # Without the override it stays where it is now.
+    assert on_hosts(THREE, runs | {"worker-1": "a"}) == runs | {"worker-1": "a"}
+
+
+def test_an_override_of_a_new_machine_does_not_shift_the_others() -> None:
+    fresh = on_hosts(THREE, {}, workers=6)
+    pinned = on_hosts(THREE, {}, workers=6, overrides={"worker-2": {"host": "c"}})
+    assert pinned == fresh | {"worker-2": "c"}
+
+
+def test_a_machine_of_another_name_is_no_machine_of_this_cluster() -> None:
+    assert on_hosts(THREE, {"worker-9": "a", "other": "b"}) == on_hosts(THREE, {})

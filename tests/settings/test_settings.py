@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from settings import Settings, load, rules
+from settings import RunningStack, Settings, load, rules
 from settings.backups import VolumeBackup
 from settings.charts import Longhorn, Traefik
 from settings.models import Cluster, Nodes, Proxmox
@@ -132,7 +132,7 @@ def _advice(
         "longhorn": Longhorn(replicas=replicas),
         "traefik": Traefik.model_validate({"acme": {"email": email}} | (traefik or {})),
     }
-    return list(rules.advice(groups))
+    return list(rules.advice(groups, RunningStack()))
 
 
 def test_nothing_is_advised_where_nothing_surprises() -> None:

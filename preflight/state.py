@@ -1,0 +1,178 @@
+"""Reads what this stack runs from the Pulumi state, at the start of the program.
+
+``read_running_stack`` asks the engine that runs the program, in a preview and in an ``up``:
+``pulumi:pulumi:readStackResourceOutputs`` returns the outputs of every resource in the state, with
+secrets in plain text. They are dropped here: a ``RunningStack`` holds none. The engine logs the
+answer only with ``-v=9``, which logs the secrets of every other call, too.
+
+The call is part of the engine and of the Automation API, but it is not documented. If it fails, the
+Pulumi CLI is asked for the same state (``pulumi stack export``, documented, about a second slower).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pulumi
+
+from settings import Role, RunningMachine, RunningStack, Settings, load
+
+INVOKE = "pulumi:pulumi:readStackResourceOutputs"
+CLI_TIMEOUT_S = 60
+
+MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
+POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
+MACHINE_SECRETS = "talos:machine/secrets:Secrets"
+CONFIG_APPLY = "talos:machine/configurationApply:ConfigurationApply"
+HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
+OS_DISK, DATA_DISK = "scsi0", "scsi1"
+
+
+class StateError(pulumi.RunError):
+    """The state of the stack cannot be read. A ``RunError``: the engine shows no traceback."""
+
+
+def load_settings() -> Settings:
+    """Load the settings of the program's stack, compared with what the stack runs.
+
+    Raises ``SettingsError`` with everything that is wrong with them, and ``StateError``.
+    """
+    running = read_running_stack()
+    return load(pulumi.runtime.get_config_env(), pulumi.get_stack(), running)
+
+
+def read_running_stack() -> RunningStack:
+    """Read what the stack of this program runs.
+
+    Inside a program that the engine runs. Raises ``StateError`` if neither the engine nor the CLI
+    returns the state: without it nothing protects what runs.
+    """
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    try:
+        answer = pulumi.runtime.invoke(INVOKE, {"stackName": stack}).value
+        outputs = [(it["type"], it["outputs"]) for it in answer["outputs"].values()]
+    except Exception as error:
+        pulumi.log.debug(f"{INVOKE} failed ({error}); asking the Pulumi CLI for the state")
+        outputs = [(it["type"], it.get("outputs", {})) for it in _export(stack, str(error))]
+    return running_stack(outputs)
+
+
+def _export(stack: str, reason: str) -> list[dict[str, Any]]:
+    """The resources of the state by the CLI, with every secret as ciphertext."""
+    command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
+    try:
+        done = subprocess.run(
+            command,
+            env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
+            capture_output=True,
+            check=True,
+            timeout=CLI_TIMEOUT_S,
+        )
+        deployment = json.loads(done.stdout).get("deployment") or {}
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise StateError(
+            f"The state of the stack {stack} cannot be read, so nobody knows what it runs. Nothing "
+            f"has been changed. The engine says: {reason}. The Pulumi CLI says: {error}."
+        ) from None
+    resources: list[dict[str, Any]] = deployment.get("resources") or []
+    return resources
+
+
+def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningStack:
+    """Build a ``RunningStack`` from the type and the outputs of every resource in a state."""
+    by_type: dict[str, list[Mapping[str, Any]]] = {}
+    for type_, found in outputs:
+        # Our own dynamic resources count by their name alone, whatever module the token has.
+        key = type_.rpartition(":")[2] if type_.startswith("pulumi-python:") else type_
+        by_type.setdefault(key, []).append(found)
+
+    def first(type_: str) -> Mapping[str, Any]:
+        return next(iter(by_type.get(type_, ())), {})
+
+    snapshot, kubernetes = first("EtcdSnapshot"), first("KubernetesVersion")
+    return RunningStack(
+        machines=_machines(by_type),
+        talos=_text(snapshot.get("talos")),
+        kubernetes=frozenset(
+            version for it in (snapshot, kubernetes) if (version := _text(it.get("kubernetes")))
+        ),
+        charts={
+            str(it["name"]): str(it["version"])
+            for it in by_type.get(HELM_RELEASE, ())
+            if it.get("name") and it.get("version")
+        },
+        pool=_text(first(POOL).get("poolId")),
+        has_machine_secrets=MACHINE_SECRETS in by_type,
+        is_bootstrapped="Bootstrap" in by_type,
+        restored_from=_text(first("Bootstrap").get("restored_from")),
+        record=_plain(first("DeploymentRecord").get("record") or {}),
+    )
+
+
+def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, RunningMachine]:
+    ready = {name for it in by_type.get("ClusterReadiness", ()) for name in it.get("nodes") or ()}
+    configured = {it.get("node") for it in by_type.get(CONFIG_APPLY, ())}
+    talos = {
+        (it.get("node") or {}).get("name"): _text((it.get("cluster") or {}).get("talos"))
+        for it in by_type.get("NodeLifecycle", ())
+    }
+    retained = {
+        it.get("node") for kind in ("KeptDisk", "RetainedDisk") for it in by_type.get(kind, ())
+    }
+    machines = {}
+    for outputs in by_type.get(MACHINE, ()):
+        machine = _machine(outputs)
+        # A control plane that has its config may be a member of etcd before it is ready.
+        is_member = bool(ready) and machine.role is Role.CONTROL_PLANE
+        machines[machine.name] = replace(
+            machine,
+            talos=talos.get(machine.name),
+            retains_data_disk=machine.name in retained,
+            has_come_up=machine.name in ready or (is_member and machine.address in configured),
+        )
+    return machines
+
+
+def _machine(outputs: Mapping[str, Any]) -> RunningMachine:
+    """A VM by its outputs; a refresh may have removed some."""
+    disks = {disk.get("interface"): disk for disk in outputs.get("disks") or ()}
+    os_disk, data_disk = disks.get(OS_DISK, {}), disks.get(DATA_DISK, {})
+    configs = (outputs.get("initialization") or {}).get("ipConfigs") or [{}]
+    address = (configs[0].get("ipv4") or {}).get("address")
+    tags = set(outputs.get("tags") or ())
+    return RunningMachine(
+        name=str(outputs.get("name")),
+        role=next((role for role in Role if role in tags), None),
+        host=_text(outputs.get("nodeName")),
+        vm_id=_number(outputs.get("vmId")),
+        address=address and str(address).partition("/")[0],
+        cores=_number((outputs.get("cpu") or {}).get("cores")),
+        memory_mib=_number((outputs.get("memory") or {}).get("dedicated")),
+        os_disk_gib=_number(os_disk.get("size")),
+        data_disk_gib=_number(data_disk.get("size")),
+        datastore=_text(os_disk.get("datastoreId")),
+        pool=_text(outputs.get("poolId")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    """A value that is a text; a secret in ciphertext is none."""
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _plain(value: Any) -> Any:
+    """A record as it was written: the engine turns every number into a float."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -270,7 +270,7 @@ def test_a_change_is_told_to_people_and_to_programs(
     old = str(tmp_path / "Pulumi.homelab.yaml")
     assert command.main(["--from", old]) == 0
     told = capsys.readouterr().out
-    assert "6 removed" in told
+    assert "6 removed" in " ".join(told.split())
     assert "Downtime to expect" in told
     assert command.main(["--from", old, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

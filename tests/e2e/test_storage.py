@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from clients.kubernetes.longhorn import PATH
 from components.cluster_api import ClusterApi
 from engine import helm_records
 from tests.e2e.conftest import MakeLab
-from tests.e2e.lab import CHANGES, Lab, missing, without
+from tests.e2e.lab import CHANGES, CHARTS, Lab, missing, without
 from tests.e2e.test_life import assert_no_diff, assert_up
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -53,9 +54,9 @@ def copies(api: ClusterApi) -> dict[str, tuple[int, int]]:
     healthy = [it["spec"]["volumeName"] for it in api.items(f"{PATH}/replicas") if _is_healthy(it)]
     found = {}
     for volume in api.items(f"{PATH}/volumes"):
-        used = volume["status"]["kubernetesStatus"]
+        used = volume.get("status", {}).get("kubernetesStatus") or {}
         wanted = int(volume["spec"]["numberOfReplicas"])
-        found[f"{used['namespace']}/{used['pvcName']}"] = (
+        found[f"{used.get('namespace')}/{used.get('pvcName')}"] = (
             wanted,
             healthy.count(volume["metadata"]["name"]),
         )
@@ -110,6 +111,27 @@ def test_a_data_disk_that_is_not_mounted_stops_an_up_before_anything_is_stored(
     assert done.code == 0, done.output
     assert copies(api)[TRAEFIK] == (2, 2)
     assert_no_diff(lab)
+    assert_a_leap_of_longhorn_is_refused(lab)
+
+
+def assert_a_leap_of_longhorn_is_refused(lab: Lab) -> None:
+    """The release's own hook refuses it in the preview, with a program that knows that version."""
+    program = lab.program / "settings" / "compatibility.py"
+    text = program.read_text(encoding="utf-8")
+    assert "(1, 13, 0)" in text
+    program.write_text(text.replace("(1, 13, 0)", "(1, 15, 0)"), encoding="utf-8")
+    # The provider takes the version of a chart in a folder from the chart.
+    charts = lab.folder / "charts"
+    shutil.copytree(CHARTS / "longhorn", charts / "longhorn")
+    chart = charts / "longhorn" / "Chart.yaml"
+    chart.write_text(chart.read_text(encoding="utf-8").replace("1.12.1", "1.14.0"), "utf-8")
+    lab.set("longhorn.chart_repository", str(charts))
+    lab.set("longhorn.chart_version", "1.14.0")
+    refused = lab.preview()
+    assert refused.code != 0
+    told = " ".join(refused.output.split())
+    assert "Set it to the newest 1.13.x first" in told
+    assert "Longhorn has not been changed" in told
 
 
 def _resources(lab: Lab) -> list[tuple[str, str]]:

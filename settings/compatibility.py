@@ -210,7 +210,8 @@ def talos_with_running_kubernetes(talos: str, kubernetes: str) -> Problem | None
         f"does not support Kubernetes {kubernetes}, which the cluster runs, and an `up` upgrades "
         "Talos before Kubernetes",
         "set cluster.talos back, upgrade cluster.kubernetes to "
-        f"{minor_text(entry.oldest_kubernetes)}.x with `make up`, then set cluster.talos to {talos}",
+        f"{minor_text(entry.oldest_kubernetes)}.x with `make up`, then set cluster.talos to "
+        f"{talos}",
     )
 
 

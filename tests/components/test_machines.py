@@ -8,6 +8,7 @@ import pytest
 
 from components.machines import Machines, MachinesArgs, mac_address
 from rehearsal.record import Castle
+from settings import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with
 
 
@@ -65,15 +66,24 @@ def test_a_disk_that_is_kept_belongs_to_another_machine() -> None:
     assert kept.urn in one(asked, "machines-castle-worker-1").dependencies
 
 
-def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself(
-    reference: Castle,
-) -> None:
-    machine = one(reference, "machines-castle-worker-1")
+def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself() -> None:
+    runs = RunningMachine(name="castle-worker-1", has_come_up=True)
+    castle = castle_with(running=RunningStack(machines={runs.name: runs}))
+    machine = one(castle, "machines-castle-worker-1")
     assert set(machine.ignore_changes) == {
         "disks[0].importFrom",
         "disks[0].speed",
         "disks[1].speed",
     }
+    assert not machine.replace_on_changes
+
+
+def test_a_machine_that_has_never_come_up_is_created_again_to_correct_it(
+    reference: Castle,
+) -> None:
+    machine = one(reference, "machines-castle-worker-1")
+    assert set(machine.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
+    assert {"disks", "initialization", "networkDevices"} <= set(machine.replace_on_changes)
 
 
 def test_drives_fit_the_machine_type(reference: Castle) -> None:

@@ -351,18 +351,6 @@ def test_a_preview_says_nothing_of_other_changes(capsys: pytest.CaptureFixture[s
     assert diff(capsys, data_disks={"worker-1": 43})[1] == ""
 
 
-@pytest.mark.parametrize(
-    ("version", "words"),
-    [
-        ("1.11.2", "runs Longhorn 1.12.1, and Longhorn cannot be downgraded"),
-        ("1.14.0", "write the newest 1.13.x"),
-    ],
-)
-def test_a_version_that_longhorn_cannot_become_is_refused(version: str, words: str) -> None:
-    with pytest.raises(UpkeepError, match=words):
-        PROVIDER.diff("longhorn", inputs(), inputs(chart_version=version))
-
-
 def test_the_engine_of_this_longhorn_is_the_one_that_counts(longhorn: FakeLonghorn) -> None:
     longhorn.add_volume(OTHER, 2, "worker-1", engine=ENGINE)
     longhorn.set_version("v1.12.2")

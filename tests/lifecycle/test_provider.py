@@ -21,6 +21,7 @@ from rehearsal.run import PROGRAM
 FROZEN = {
     "Bootstrap": "pulumi-python:dynamic/ephemeral-castle:Bootstrap",
     "ClusterReadiness": "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness",
+    "DeploymentRecord": "pulumi-python:dynamic/ephemeral-castle:DeploymentRecord",
     "EtcdSnapshot": "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot",
     "FluxReady": "pulumi-python:dynamic/ephemeral-castle:FluxReady",
     "FluxUninstall": "pulumi-python:dynamic/ephemeral-castle:FluxUninstall",

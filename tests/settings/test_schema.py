@@ -68,7 +68,7 @@ def test_a_mistake_within_one_setting_is_underlined_and_no_other(
 ) -> None:
     """Without the rules, which look at several settings, the models refuse just the same."""
     monkeypatch.setattr(rules, "broken", lambda groups: ())
-    monkeypatch.setattr(rules, "advice", lambda groups: ())
+    monkeypatch.setattr(rules, "advice", lambda groups, running: ())
     try:
         load(engine_map(document(path)), path.stem)
     except SettingsError:

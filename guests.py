@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import proxmox_api
-from settings import Node
 from settings.models import Endpoint
+from settings.plan import Node
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from settings.models import Endpoint
+if TYPE_CHECKING:
+    from settings.models import Endpoint
+
 
 ANSWER_LIMIT = 10
 """Seconds that Proxmox has to answer."""

@@ -26,7 +26,8 @@ import pulumi
 from components.restore import Restore, plan
 from guests import Guest, SurveyError, list_guests, refusal, strangers
 from lifecycle.node import MachineState
-from settings import Node, Role, Settings
+from settings.models import Settings
+from settings.plan import Node, Role
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
 

@@ -15,7 +15,7 @@ from engine.ask import confirmed
 from engine.session import Session, SessionError
 from lifecycle.operations.longhorn import volumes_with_other_copies
 from lifecycle.operations.storage_health import gib
-from settings import SettingsError
+from settings.problems import SettingsError
 
 WATCH = "kubectl -n longhorn-system get volumes.longhorn.io,replicas.longhorn.io"
 

@@ -17,8 +17,9 @@ from typing import Any
 import pyrage
 
 from components.backup_place import BackupError, Folder, Place
-from settings import Problem, Settings, SettingsError
 from settings.backups import bucket_of
+from settings.models import Settings
+from settings.problems import Problem, SettingsError
 
 SERVERS = {"staging": "acme-staging.json", "production": "acme.json"}
 """The file of each of Let's Encrypt's servers. In one file Traefik would go on with staging's

@@ -23,7 +23,7 @@ from components.kubernetes_version import KubernetesVersion
 from components.machine_config import node_patches, role_patch
 from lifecycle.node import MachineState, NodeLifecycle, NodeLifecycleArgs
 from lifecycle.readiness import ClusterReadiness, ClusterReadinessArgs
-from settings import Node, Role
+from settings.plan import Node, Role
 
 __all__ = ["TalosCluster", "TalosClusterArgs"]
 

@@ -10,7 +10,9 @@ import pulumi
 
 from components.restore import Restore
 from lifecycle.node import MachineState, OperationContext
-from settings import Node, RunningStack, Settings
+from settings.models import Settings
+from settings.plan import Node
+from settings.running import RunningStack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from components.chart import ChartSource
 from components.flux_ready import FluxReady, FluxSource
 from components.flux_uninstall import FluxUninstall
 from components.namespace import make_namespace
-from settings import Settings
+from settings.models import Settings
 
 NAMESPACE = "flux-system"
 INSTANCE = "flux"

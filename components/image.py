@@ -15,7 +15,7 @@ import pulumi_proxmoxve as proxmoxve
 import pulumiverse_talos as talos
 import yaml
 
-from settings import Settings
+from settings.models import Settings
 
 EXTENSIONS = (
     "siderolabs/iscsi-tools",

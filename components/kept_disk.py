@@ -10,16 +10,18 @@ formatted (siderolabs/talos v1.13.9 internal/app/machined/pkg/controllers/block/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi import dynamic
 
 from lifecycle.provider import MODULE, Provider
-from settings import Node
-from settings.models import Endpoint
+from settings.plan import Node
 from upkeep.errors import UpkeepError
 from upkeep.keeper import Keeper, name_of, tag
+
+if TYPE_CHECKING:
+    from settings.models import Endpoint
 
 __all__ = ["KeptDisk", "KeptDiskProvider", "name_of", "tag"]
 
@@ -91,6 +93,9 @@ class KeptDiskProvider(Provider):
 
 
 def _keeper(props: Mapping[str, Any]) -> Keeper:
+    # Imported here: no other part of a dynamic provider needs the models of the settings.
+    from settings.models import Endpoint
+
     return Keeper(
         proxmox=Endpoint(
             endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]

@@ -20,8 +20,8 @@ from components.secret import make_secret
 from lifecycle.longhorn_storage import LonghornStorage, LonghornStorageArgs
 from lifecycle.longhorn_upgrade import upgrade_check
 from lifecycle.operations.storage_health import data_disks
-from settings import Settings
 from settings.backups import S3, VolumeBackup, bucket_of
+from settings.models import Settings
 from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
 
 ACCOUNT_SECRET = "castle-backup"

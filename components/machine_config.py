@@ -12,7 +12,7 @@ import pulumi
 import yaml
 
 from components.cluster_args import TalosClusterArgs
-from settings import Node, Role
+from settings.plan import Node, Role
 
 ZONE = "topology.kubernetes.io/zone"
 """Label of a node's failure domain. Here it is the Proxmox host: Longhorn spreads the copies of a

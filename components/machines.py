@@ -15,8 +15,9 @@ import pulumi
 import pulumi_proxmoxve as proxmoxve
 
 from components.kept_disk import KeptDisk
-from settings import Node, RunningStack, Settings
-from settings.models import Endpoint
+from settings.models import Endpoint, Settings
+from settings.plan import Node
+from settings.running import RunningStack
 
 
 @dataclass(frozen=True, kw_only=True)

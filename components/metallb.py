@@ -14,7 +14,7 @@ import pulumi_kubernetes as kubernetes
 from components import control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
-from settings import Settings
+from settings.models import Settings
 
 NAMESPACE = "metallb-system"
 POOL = "main-pool"

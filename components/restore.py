@@ -18,14 +18,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
 from components import helm_release
 from components.cluster_api import ClusterApi
-from settings import Problem, Settings, SettingsError, compatibility
+from settings import compatibility
+from settings.problems import Problem, SettingsError
 from upkeep.archive import Archive, ArchiveError
+
+if TYPE_CHECKING:
+    from settings.models import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 SETTING = "cluster.restore_from"

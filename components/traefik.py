@@ -21,8 +21,8 @@ from components import acme_backup, acme_challenge, control_plane
 from components.chart import ChartSource
 from components.namespace import make_namespace
 from components.secret import make_secret
-from settings import Settings
 from settings.charts import DnsChallenge
+from settings.models import Settings
 
 NAMESPACE = "traefik"
 VOLUME = "traefik-certificates"

@@ -11,7 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from components import acme_challenge
 from components.namespace import make_namespace
-from settings import Settings
+from settings.models import Settings
 
 NAMESPACE = "whoami"
 # renovate: datasource=docker depName=traefik/whoami

@@ -13,7 +13,7 @@ from pathlib import Path
 from clients.kubernetes.longhorn import Storage
 from doctor.visit import visit
 from engine import cli, cluster_storage, ends, passphrase, token
-from settings import SettingsError
+from settings.problems import SettingsError
 
 FOLDER = Path(__file__).resolve().parent.parent
 CLI_FOLDER = FOLDER / ".pulumi-cli"

@@ -10,7 +10,7 @@ from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning
 from doctor.presence import Presence
 from doctor.proxmox import OwnMachine
-from settings import Role
+from settings.plan import Role
 from settings.wording import count
 
 MOST = 64

@@ -10,7 +10,7 @@ from clients.kubernetes.longhorn import Storage
 from doctor.findings import CannotTellError, Finding, failure, warning
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
-from settings import Settings
+from settings.models import Settings
 
 
 def no_cluster() -> Storage | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from doctor.context import Context
 from doctor.findings import Finding, failure, ok, warning
 from doctor.proxmox import Proxmox
-from settings import Settings
+from settings.models import Settings
 from settings.wording import count
 
 

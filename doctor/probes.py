@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import proxmox_api
 from doctor import nat_pmp, presence, web
-from settings import Settings
+from settings.models import Settings
 
 
 class Fetch(Protocol):

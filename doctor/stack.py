@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from rehearsal import stack_file
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.run import perform
-from settings import Problem, Settings, SettingsError
 from settings.load import TOKEN, joined
-from settings.models import PROJECT, Endpoint
+from settings.models import PROJECT, Endpoint, Settings
+from settings.problems import Problem, SettingsError
 
 ENVIRONMENT = "PROXMOX_VE_API_TOKEN"
 """Holds the token where the stack file does not; the provider reads it too."""

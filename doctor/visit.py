@@ -18,7 +18,8 @@ from doctor.findings import CannotTellError, Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from doctor.storage import read_once
-from settings import RunningMachine, RunningStack, Settings
+from settings.models import Settings
+from settings.running import RunningMachine, RunningStack
 
 WIDTH = 110
 """Columns where the output is no terminal."""

@@ -32,8 +32,8 @@ from engine.recover import cancel, recover, recover_if_needed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from engine.snapshot import snapshot
 from rehearsal import stack_file
-from settings import SettingsError
 from settings.load import TOKEN
+from settings.problems import SettingsError
 
 CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
 COMMANDS = {

@@ -20,7 +20,8 @@ from components.cluster_api import ApiError, ClusterApi
 from engine import acme_json, acme_record, castle, helm_records
 from engine.ask import confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
-from settings import Settings, SettingsError
+from settings.models import Settings
+from settings.problems import SettingsError
 
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 CONTAINER = "traefik"

@@ -8,8 +8,8 @@ import json
 import pulumi
 
 from engine.session import Session, SessionError
-from settings import Settings
 from settings.load import load
+from settings.models import Settings
 
 CONFIG = ("config", "--json", "--show-secrets")
 """The CLI's words for all that a stack is configured with."""

@@ -14,7 +14,7 @@ from engine import castle, cli, state, storage_record
 from engine.session import Session, SessionError
 from engine.storage_record import StorageRecord
 from lifecycle.operations.storage_health import storage_problems
-from settings import SettingsError
+from settings.problems import SettingsError
 
 KUBECONFIG = "kubeconfig"
 """Name of the stack's output."""

@@ -8,7 +8,7 @@ from engine import backup, castle, last_up, recover, remains, unfinished
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from rehearsal.kinds import MACHINE
-from settings import SettingsError
+from settings.problems import SettingsError
 
 PROXMOX = ["refresh", "--target", "**VmLegacy**", "--target", "**download/file:File**"]
 """Compares machines and images with what is really there: the cluster itself may be dead.

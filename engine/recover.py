@@ -27,7 +27,7 @@ from engine import castle, helm_records, last_up, leftovers, remains, torn_disks
 from engine.ask import answers, confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
 from rehearsal.kinds import MACHINE, RELEASE
-from settings import SettingsError
+from settings.problems import SettingsError
 
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 OUTSIDE = ("**proxmoxve**",)

@@ -9,7 +9,7 @@ from typing import Any
 from components.credentials import Authority
 from engine import castle, state
 from engine.session import PROJECT_FOLDER, Session, SessionError
-from settings import SettingsError
+from settings.problems import SettingsError
 from upkeep import snapshots
 from upkeep.errors import UpkeepError
 

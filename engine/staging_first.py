@@ -16,8 +16,8 @@ from components.backup_place import BackupError
 from engine import acme_record, backup, castle
 from engine.ask import confirmed
 from engine.session import PROJECT_FOLDER, Session, SessionError
-from settings import Settings, SettingsError
-from settings.models import PROJECT
+from settings.models import PROJECT, Settings
+from settings.problems import SettingsError
 
 
 def agreed(session: Session, more: Sequence[str]) -> bool:

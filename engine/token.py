@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine import castle
-from settings import Problem, SettingsError, encrypted
+from settings import encrypted
 from settings.load import TOKEN
+from settings.problems import Problem, SettingsError
 
 LIMIT = 60
 """Seconds that the CLI has to open it."""

@@ -12,8 +12,8 @@ from contextlib import suppress
 import proxmox_api
 from engine import castle
 from engine.session import Session, SessionError
-from settings import SettingsError
 from settings.models import Endpoint
+from settings.problems import SettingsError
 
 LIMIT = 600
 """Seconds that one task has: the import of an image on slow disks takes minutes."""

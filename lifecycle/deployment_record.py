@@ -12,14 +12,16 @@ It holds no secret. ``preflight/state.py`` reads it at the start of the next run
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi import dynamic
 
 from lifecycle.provider import MODULE, Provider
-from settings import Settings
 from settings.version import VERSION
+
+if TYPE_CHECKING:
+    from settings.models import Settings
 
 
 class DeploymentRecord(dynamic.Resource, module=MODULE, name="DeploymentRecord"):

@@ -19,18 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 
 from lifecycle.provider import MODULE, Provider
-from settings import Node, Role, Settings
+from settings.plan import Node, Role
 from upkeep import config_change, rebirth, talosctl
 from upkeep import node as operations
 from upkeep.errors import UpkeepError
 from upkeep.power import Power
+
+if TYPE_CHECKING:
+    from settings.models import Settings
 
 MachineState: TypeAlias = Literal["gone", "off", "blank", "created", ""]
 """The state of a node's machine: it is not on Proxmox; it has no power; it has no machine config;

@@ -23,7 +23,7 @@ from components.cluster_api import ApiError, ClusterApi
 from components.mutual_tls import context_of
 from components.wait import NotYet, wait_until
 from lifecycle.provider import MODULE, Provider
-from settings import Node, Role
+from settings.plan import Node, Role
 
 READY_TIMEOUT_S = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""

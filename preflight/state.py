@@ -20,7 +20,10 @@ from typing import Any
 
 import pulumi
 
-from settings import Role, RunningMachine, RunningStack, Settings, load
+from settings.load import load
+from settings.models import Settings
+from settings.plan import Role
+from settings.running import RunningMachine, RunningStack
 
 INVOKE = "pulumi:pulumi:readStackResourceOutputs"
 CLI_TIMEOUT_S = 60

@@ -17,7 +17,7 @@ from rehearsal.change import rehearse_change
 from rehearsal.report import as_json
 from rehearsal.run import rehearse
 from rehearsal.show import show
-from settings import SettingsError
+from settings.problems import SettingsError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -34,8 +34,8 @@ from rehearsal import deeds, kinds, rules
 from rehearsal.record import Resource, needs
 from rehearsal.run import PROGRAM, Rehearsal, offline, rehearse
 from rehearsal.values import reveal
-from settings import Problem, SettingsError
 from settings.encrypted import file_of
+from settings.problems import Problem, SettingsError
 from upkeep.errors import UpkeepError
 
 What = Literal["create", "update", "replace", "delete"]

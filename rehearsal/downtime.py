@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rehearsal import kinds
 from rehearsal.change import Change, Step
 from rehearsal.deeds import MOVE, RESTART
-from settings import Role, Settings
+from settings.models import Settings
+from settings.plan import Role
 
 START = 10
 """Seconds for which a pod without a volume starts elsewhere."""

@@ -28,8 +28,8 @@ from components import acme_backup, flux_health
 from rehearsal import rules, stack_file, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle
-from settings import Settings, encrypted
-from settings.models import PROJECT
+from settings import encrypted
+from settings.models import PROJECT, Settings
 
 PROGRAM = Path(__file__).resolve().parent.parent
 

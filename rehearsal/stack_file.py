@@ -14,11 +14,10 @@ from typing import Any
 import pyrage
 import yaml
 
-from settings import Problem, SettingsError
 from settings.encrypted import file_of, qualified
 from settings.load import TOKEN
 from settings.models import PROJECT
-from settings.problems import did_you_mean
+from settings.problems import Problem, SettingsError, did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
 """Stands for the API token, which a stack file has only in encrypted form, if at all."""

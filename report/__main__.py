@@ -15,7 +15,7 @@ from engine.session import PROJECT_FOLDER
 from rehearsal.run import rehearse
 from report import gather, page
 from report.as_json import as_json
-from settings import SettingsError
+from settings.problems import SettingsError
 
 
 def main(arguments: list[str] | None = None) -> int:

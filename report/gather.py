@@ -14,7 +14,8 @@ from preflight.state import running_stack
 from rehearsal.run import Rehearsal
 from report import certificates, graph, model, network, timeline, versions
 from report.storage import build_storage
-from settings import Role, Settings
+from settings.models import Settings
+from settings.plan import Role
 
 
 def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:

@@ -7,7 +7,8 @@ from ipaddress import AddressValueError, IPv4Address
 from urllib.parse import urlsplit
 
 from report import model
-from settings import Node, Settings
+from settings.models import Settings
+from settings.plan import Node
 
 
 def of(settings: Settings) -> model.Network:

@@ -8,7 +8,7 @@ from clients.kubernetes.longhorn import DATA_PATH, Storage, Volume
 from engine.storage_record import StorageRecord
 from lifecycle.operations.storage_health import GIB, age, storage_problems
 from report import model
-from settings import Settings
+from settings.models import Settings
 from settings.storage import usable_gib
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from importlib.metadata import version as installed
 
 from report import model
-from settings import Settings
 from settings.charts import Chart
 from settings.compatibility import CHARTS, PACKAGES, TALOS, Minor, minor_of, minor_text
+from settings.models import Settings
 
 ENGINE = "pulumi"
 """The Python SDK: the CLI has the same number."""

@@ -14,7 +14,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from settings.values import DNS_LABEL, SECRET, Like, UserError, host_name, port_is_one
+from settings.problems import UserError
+from settings.values import DNS_LABEL, SECRET, Like, host_name, port_is_one
 
 _CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-from settings.charts import Chart, Flux, Longhorn, MetalLB, Traefik
-from settings.models import Cluster
 from settings.problems import Problem
+
+if TYPE_CHECKING:
+    from settings.charts import Chart, Flux, Longhorn, MetalLB, Traefik
+    from settings.models import Cluster
 
 Minor = tuple[int, int]
 

@@ -18,9 +18,9 @@ from pydantic_core import ErrorDetails
 from settings import encrypted, rules
 from settings.group import Group
 from settings.models import PROJECT, Nodes, Settings
-from settings.problems import Problem, SettingsError, did_you_mean
+from settings.problems import Problem, SettingsError, UserError, did_you_mean
 from settings.running import RunningStack
-from settings.values import MACHINE_NAME, UserError
+from settings.values import MACHINE_NAME
 
 PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
 """Keys of the ``proxmoxve:`` namespace that the castle hands to its provider."""

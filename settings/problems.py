@@ -26,6 +26,15 @@ class Problem:
         return f"{self.path} = {self.value}\n    {self.reason}\n    -> {self.cure}"
 
 
+class UserError(ValueError):
+    """A value that cannot be used, with its reason and its cure in two parts."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cure = cure
+
+
 class SettingsError(pulumi.RunError):
     """The stack's settings cannot be used; carries every problem found, in the order of paths.
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Annotated, Any
 
-from cryptography import x509
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -19,6 +18,8 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+from settings.problems import UserError
 
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DOTTED = r"\d{1,3}(\.\d{1,3}){3}"
@@ -35,15 +36,6 @@ VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 """Names of environment variables, as providers of DNS have them."""
 MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
 """Short names of machines, as ``nodes.overrides`` writes them."""
-
-
-class UserError(ValueError):
-    """A value that cannot be used, with its reason and its cure in two parts."""
-
-    def __init__(self, reason: str, cure: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.cure = cure
 
 
 @dataclass(frozen=True)
@@ -232,6 +224,8 @@ def _snapshot(value: str) -> str:
 
 
 def _certificate(value: str) -> str:
+    from cryptography import x509  # takes as long to import as all models; rarely needed
+
     try:
         x509.load_pem_x509_certificates(value.encode())
     except ValueError:

@@ -13,9 +13,9 @@ from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle, Resource
 from rehearsal.run import PROGRAM, perform
 from rehearsal.values import reveal
-from settings import RunningStack, Settings, load
-from settings.load import TOKEN
-from settings.models import PROJECT
+from settings.load import TOKEN, load
+from settings.models import PROJECT, Settings
+from settings.running import RunningStack
 
 NOTHING = stack_file.StackFile(config={}, secret_keys=[])
 

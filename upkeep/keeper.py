@@ -13,11 +13,13 @@ import re
 import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import proxmox_api
-from settings.models import Endpoint
 from upkeep.errors import UpkeepError
+
+if TYPE_CHECKING:
+    from settings.models import Endpoint
 
 LIMIT = 300
 """Seconds that Proxmox has to make a keeper and its disk."""

@@ -6,11 +6,13 @@ import http.client
 import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import proxmox_api
-from settings.models import Endpoint
 from upkeep.errors import UpkeepError
+
+if TYPE_CHECKING:
+    from settings.models import Endpoint
 
 LIMIT = 600
 """Seconds that a machine has to shut down, before its power is cut."""
@@ -33,6 +35,9 @@ class Power:
     @classmethod
     def of(cls, props: Mapping[str, Any]) -> Power:
         """The button of the machine that a resource's inputs name."""
+        # Imported here: no other part of a dynamic provider needs the models of the settings.
+        from settings.models import Endpoint
+
         return cls(
             proxmox=Endpoint(
                 endpoint=props["proxmox_endpoint"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from clients.kubernetes.longhorn import (
     DATA_PATH,
@@ -15,10 +15,12 @@ from clients.kubernetes.longhorn import (
     Storage,
     Volume,
 )
-from settings import Settings
-from settings.backups import longest_gap
+from settings.schedule import longest_gap
 from settings.storage import MINIMAL_AVAILABLE_PERCENT, capacity_gib
 from settings.wording import count
+
+if TYPE_CHECKING:
+    from settings.models import Settings
 
 GIB = 1024**3
 """Bytes."""

@@ -11,7 +11,8 @@ import pytest
 
 from components import acme_backup
 from components.backup_place import BackupError, Folder
-from settings import Settings, SettingsError
+from settings.models import Settings
+from settings.problems import SettingsError
 from tests.recorder import settings_with
 
 KEY = str(pyrage.x25519.Identity.generate())

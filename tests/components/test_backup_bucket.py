@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from components import acme_backup
 from components.backup_bucket import BucketBackups
 from components.backup_place import BackupError
-from settings import SettingsError
 from settings.backups import S3
+from settings.problems import SettingsError
 from tests.recorder import settings_with
 
 ENDPOINT = "https://s3.tazlab.net"

@@ -8,7 +8,7 @@ import pytest
 
 from components.machines import Machines, MachinesArgs, mac_address
 from rehearsal.record import Castle
-from settings import RunningMachine, RunningStack
+from settings.running import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with
 
 

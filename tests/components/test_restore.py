@@ -12,7 +12,9 @@ import pytest
 from components import bootstrap, restore
 from components.bootstrap import BootstrapProvider, RestoreRefusedError
 from components.restore import plan
-from settings import RunningStack, Settings, SettingsError
+from settings.models import Settings
+from settings.problems import SettingsError
+from settings.running import RunningStack
 from tests.recorder import settings_with
 from tests.upkeep.archives import KEY, RECIPIENT, SNAPSHOT, archive
 

@@ -24,8 +24,8 @@ from doctor.findings import Finding, Result
 from doctor.presence import Presence
 from doctor.probes import Probes, connect
 from doctor.proxmox import Proxmox
-from settings import Settings, load
-from settings.load import TOKEN
+from settings.load import TOKEN, load
+from settings.models import Settings
 from tests.e2e.lab import on_rack
 from tests.e2e.rack.proxmox.model import Pool
 from tests.e2e.rack.rack import Rack

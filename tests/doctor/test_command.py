@@ -19,8 +19,8 @@ from doctor.examine import Examined
 from doctor.findings import failure, note, ok, warning
 from doctor.probes import Probes, cli_version
 from doctor.show import as_json, show
-from settings import Settings
 from settings.load import TOKEN
+from settings.models import Settings
 from tests.doctor.house import House
 
 FOUND = [

@@ -12,7 +12,7 @@ import pytest
 
 from engine import __main__ as engine
 from engine import passphrase, session
-from settings import Problem, SettingsError
+from settings.problems import Problem, SettingsError
 from tests.engine.conftest import Cli
 
 

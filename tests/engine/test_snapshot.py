@@ -13,7 +13,7 @@ import pytest
 from components.mutual_tls import context_of
 from engine import __main__ as engine
 from engine.session import SessionError
-from settings import Settings
+from settings.models import Settings
 from tests.engine.conftest import Cli
 from tests.rack.machine_configs import talos_authority
 from tests.recorder import settings_with

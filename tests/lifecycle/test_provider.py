@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +53,25 @@ def classes(base: type[Any]) -> set[type[Any]]:
             if not one.__module__.startswith(("pulumi.", "tests.")):
                 found.add(one)
     return found
+
+
+def test_a_provider_loads_without_the_settings_models_and_the_sdks() -> None:
+    """The engine waits for the first provider to load: the models alone take a quarter second."""
+    program = (
+        "import sys; from lifecycle.provider import PROVIDERS, load; "
+        "[load(name) for name in PROVIDERS]; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROGRAM, capture_output=True, text=True, check=True
+    )
+    slow = {
+        "cryptography",
+        "pulumi_kubernetes",
+        "pulumi_proxmoxve",
+        "pulumiverse_talos",
+        "pydantic",
+    }
+    assert slow & set(done.stdout.split()) == set()
 
 
 def test_every_address_is_what_it_was_in_the_first_release() -> None:

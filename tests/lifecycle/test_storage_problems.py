@@ -16,8 +16,8 @@ from lifecycle.operations.storage_health import (
     storage_problems,
 )
 from rehearsal.run import rehearse
-from settings import Settings
 from settings.backups import VolumeBackup
+from settings.models import Settings
 from tests.longhorn_objects import GIB, LonghornObjects, healthy_cluster
 from tests.rehearsal.conftest import write_stack
 

@@ -14,8 +14,8 @@ from preflight.state import StateError, read_running_stack, running_stack
 from rehearsal import kinds, stack_file
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.run import perform, rehearse
-from settings import RunningStack
 from settings.models import PROJECT
+from settings.running import RunningStack
 from settings.version import VERSION
 from tests.recorder import record
 

@@ -16,7 +16,7 @@ import pytest
 from rehearsal import __main__ as command
 from rehearsal import answers, downtime, kinds
 from rehearsal.change import DYNAMIC, Change, rehearse_change
-from settings import SettingsError
+from settings.problems import SettingsError
 from tests.rehearsal.conftest import FLUX, write_stack
 
 Between = Callable[..., Change]

@@ -21,7 +21,8 @@ from rehearsal.record import Castle, Resource
 from rehearsal.report import as_json
 from rehearsal.run import PROGRAM, Rehearsal, rehearse
 from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
-from settings import Role, SettingsError
+from settings.plan import Role
+from settings.problems import SettingsError
 from tests.rehearsal.conftest import FLUX, Vary
 
 THREE_HOSTS = {

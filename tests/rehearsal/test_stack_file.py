@@ -11,9 +11,8 @@ import pytest
 from rehearsal import stack_file
 from rehearsal.run import PROGRAM
 from rehearsal.values import Secret, reveal
-from settings import SettingsError
 from settings.load import GROUPS, TOKEN, model_of
-from settings.problems import Problem
+from settings.problems import Problem, SettingsError
 from tests.rehearsal.conftest import Vary
 
 

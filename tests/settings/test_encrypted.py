@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from settings import SettingsError, load
+from settings.load import load
+from settings.problems import SettingsError
 from tests.settings.test_fixtures import TOKEN, engine_map, reference
 
 AGE_KEY = (

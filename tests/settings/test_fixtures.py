@@ -23,9 +23,11 @@ from typing import Any
 import pytest
 import yaml
 
-from settings import Problem, Settings, SettingsError, compatibility, load, rules
+from settings import compatibility, rules
 from settings.load import _TYPES as TYPE_ERRORS
-from settings.models import PROJECT
+from settings.load import load
+from settings.models import PROJECT, Settings
+from settings.problems import Problem, SettingsError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -7,9 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from settings import Node, Role
 from settings.models import Cluster, Nodes, Proxmox
-from settings.plan import WORKER_ID_OFFSET, plan_nodes
+from settings.plan import WORKER_ID_OFFSET, Node, Role, plan_nodes
 
 CONTROL_PLANES = {"first_address": "192.168.1.230"}
 WORKERS = {"first_address": "192.168.1.155"}

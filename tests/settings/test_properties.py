@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from settings import Settings, SettingsError, load
-from settings.models import PROJECT
+from settings.load import load
+from settings.models import PROJECT, Settings
+from settings.problems import SettingsError
 
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"

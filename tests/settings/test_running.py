@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from settings import Problem, RunningMachine, RunningStack, Settings, SettingsError, rules
+from settings import rules
+from settings.models import Settings
+from settings.problems import Problem, SettingsError
+from settings.running import RunningMachine, RunningStack
 from tests.recorder import settings_with
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from settings.backups import longest_gap
+from settings.schedule import longest_gap
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import jsonschema
 import pytest
 import yaml
 
-from settings import SettingsError, load, rules, schema
+from settings import rules, schema
+from settings.load import load
+from settings.problems import SettingsError
 from tests.settings.test_fixtures import INVALID, ROOT, VALID, _name, document, engine_map
 
 STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))

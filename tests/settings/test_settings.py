@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from settings import RunningStack, Settings, load, rules
+from settings import rules
 from settings.backups import VolumeBackup
 from settings.charts import Longhorn, Traefik
-from settings.models import Cluster, Nodes, Proxmox
+from settings.load import load
+from settings.models import Cluster, Nodes, Proxmox, Settings
 from settings.problems import Problem, SettingsError, did_you_mean
+from settings.running import RunningStack
 
 TOKEN = "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"
 NETWORK = {"cidr": "192.168.1.0/24", "gateway": "192.168.1.1"}

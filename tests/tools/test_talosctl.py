@@ -12,7 +12,7 @@ import yaml
 
 from components.cluster import TalosClusterArgs
 from components.machine_config import node_patches, role_patch
-from settings import Role
+from settings.plan import Role
 from tests.recorder import settings_with
 
 TALOSCTL = shutil.which("talosctl")

@@ -29,7 +29,8 @@ def test_a_fourth_host_moves_nothing_and_gets_the_next_machine(make_lab: MakeLab
     planned = lab.preview()
     assert planned.code == 0, planned.output
     changed = {(op, name) for op, name in planned.steps if op != "create"}
-    assert changed == {("update", "longhorn-storage"), ("update", "record")}
+    updated = {"cluster-readiness", "longhorn-storage", "record"}
+    assert changed == {("update", name) for name in updated}
     more = lab.up("--skip-preview")
     assert more.code == 0, more.output
     assert hosts(lab) == first | {8014: "pve4"}

@@ -152,13 +152,14 @@ def test_copies_follow_the_settings_and_other_volumes_wait_for_make_replicas(
 
     lab.set("longhorn.replicas", 3)
     planned = lab.preview()
-    assert planned.steps == [("update", "longhorn-release"), ("update", "longhorn-storage")]
+    updated = ("longhorn-release", "longhorn-storage", "record")
+    assert planned.steps == [("update", name) for name in updated]
     shown = json.loads(planned.output[planned.output.index("{\n") :])
     told = " ".join(it["message"] for it in shown["diagnostics"])
     assert f"This `up` gives {TRAEFIK} 3 copies instead of 2" in told
     assert "All other volumes keep their number until `make replicas`" in told
     more = lab.up()
-    assert (more.code, more.changes) == (0, {"updated": 2}), more.output
+    assert (more.code, more.changes) == (0, {"updated": 3}), more.output
     assert f"{LIBRARY} (2). `make replicas` sets them to 3." in " ".join(more.output.split())
     assert copies(api)[TRAEFIK] == (3, 3)
     assert copies(api)[LIBRARY][0] == 2
@@ -173,7 +174,7 @@ def test_copies_follow_the_settings_and_other_volumes_wait_for_make_replicas(
 
     lab.set("longhorn.replicas", 1)
     fewer = lab.up()
-    assert (fewer.code, fewer.changes) == (0, {"updated": 2}), fewer.output
+    assert (fewer.code, fewer.changes) == (0, {"updated": 3}), fewer.output
     assert "Longhorn deletes the surplus copies" in " ".join(fewer.output.split())
     assert copies(api)[TRAEFIK] == (1, 1)
     assert copies(api)[LIBRARY][0] == 3
@@ -181,10 +182,10 @@ def test_copies_follow_the_settings_and_other_volumes_wait_for_make_replicas(
 
     lab.set("nodes.workers.count", 4)
     planned = lab.preview()
-    assert planned.changes == {"create": 6, "update": 1}
+    assert planned.changes == {"create": 3, "update": 3}
     assert ("update", "longhorn-storage") in planned.steps
     grown = lab.up()
-    assert (grown.code, grown.changes) == (0, {"created": 6, "updated": 1}), grown.output
+    assert (grown.code, grown.changes) == (0, {"created": 3, "updated": 3}), grown.output
     disks = (api.get(f"{PATH}/nodes/castle-worker-4") or {})["spec"]["disks"]
     assert [disk["path"].rstrip("/") for disk in disks.values()] == ["/var/mnt/longhorn"]
     assert_no_diff(lab)

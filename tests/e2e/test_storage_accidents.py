@@ -127,9 +127,10 @@ def test_volumes_follow_an_upgrade_of_longhorn(make_lab: MakeLab, tmp_path: Path
     assert sorted(name for _, name in lab.preview().steps) == [
         "longhorn-release",
         "longhorn-storage",
+        "record",
     ]
     done = lab.up()
-    assert (done.code, done.changes) == (0, {"updated": 2}), done.output
+    assert (done.code, done.changes) == (0, {"updated": 3}), done.output
     after = volume_of(lab, TRAEFIK).engine_image
     assert (before != after, "1.12.2" in after) == (True, True)
     assert_no_diff(lab)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import urllib.error
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import proxmox_api
 from settings.models import Endpoint
 from settings.plan import Node
+
+_THREADS = 8
+"""VM ids that Proxmox is asked about at the same time."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,14 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
     try:
         guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
         seen = {guest.vm_id for guest in guests}
-        for vm_id in wanted:
-            if vm_id not in seen and not _is_free(get, vm_id):
-                guests.append(Guest(vm_id, "one that the token may not see", "some host", "guest"))
+        unseen = [vm_id for vm_id in wanted if vm_id not in seen]
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            free = list(pool.map(lambda vm_id: _is_free(get, vm_id), unseen))
+        guests += [
+            Guest(vm_id, "one that the token may not see", "some host", "guest")
+            for vm_id, is_free in zip(unseen, free, strict=True)
+            if not is_free
+        ]
     except urllib.error.HTTPError as error:
         error.close()
         cure = (

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from clients.kubernetes.longhorn import STORAGE_CLASS, Volume, set_copies
 from components.cluster_api import ApiError, ClusterApi
-from engine import castle
+from engine import castle, cluster_storage
 from engine.ask import confirmed
 from engine.session import Session, SessionError
 from lifecycle.operations.longhorn import volumes_with_other_copies
@@ -27,7 +27,10 @@ def set_replicas(session: Session, more: Sequence[str]) -> int:
     """
     try:
         copies = castle.settings(session).replicas
-        kubeconfig = session.read(["stack", "output", "kubeconfig", "--show-secrets"]).decode()
+        kubeconfig = cluster_storage.kubeconfig_of(session)
+        if kubeconfig is None:
+            print(f"The stack {session.stack} has no cluster: there is no volume to change.")
+            return 1
         api = ClusterApi.of(kubeconfig)
         volumes = volumes_with_other_copies(api, copies)
     except (ApiError, SessionError, SettingsError) as error:

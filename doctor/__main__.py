@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from clients.kubernetes.longhorn import Storage
 from doctor.visit import visit
-from engine import cli, cluster_storage, ends, passphrase, token
+from engine import cli, cluster_storage, ends, passphrase, state, token
 from settings.problems import SettingsError
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -35,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         return token.opened(options.stack, FOLDER, pulumi, environment)
 
     def read_storage() -> Storage | None:
-        return cluster_storage.read_and_keep(options.stack, FOLDER, CLI_FOLDER, environment)
+        kubeconfig = cluster_storage.read_kubeconfig(options.stack, FOLDER, CLI_FOLDER, environment)
+        return cluster_storage.read_and_keep(options.stack, FOLDER, kubeconfig)
+
+    def read_state() -> list[dict[str, Any]]:
+        return state.resources(FOLDER, CLI_FOLDER, options.stack)
 
     try:
         return visit(
@@ -43,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             FOLDER,
             cli=pulumi,
             open_token=open_token,
-            ends=lambda: ends.of(FOLDER, CLI_FOLDER, options.stack),
+            ends=lambda: ends.of(FOLDER, read_state),
             read_storage=read_storage,
             as_json=options.json,
         )

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clients.kubernetes.longhorn import Storage
 from commands.replicas import set_replicas
@@ -24,6 +25,7 @@ from engine import (
     ends,
     passphrase,
     staging_first,
+    state,
     token,
 )
 from engine.down import down
@@ -122,21 +124,23 @@ def _do(command: str, session: Session, more: Sequence[str]) -> int:
 def _look_first(session: Session) -> int:
     """Let the doctor look before anything is changed; 0 where nothing stands in the way."""
 
-    def open_token() -> str:
-        return token.opened(session.stack, PROJECT_FOLDER, session.pulumi, session.environment)
-
     def read_storage() -> Storage | None:
-        return cluster_storage.read_and_keep(
-            session.stack, PROJECT_FOLDER, CLI_FOLDER, session.environment
-        )
+        kubeconfig = cluster_storage.kubeconfig_of(session)
+        return cluster_storage.read_and_keep(session.stack, PROJECT_FOLDER, kubeconfig)
+
+    def read_state() -> list[dict[str, Any]]:
+        try:
+            return session.deployment(secrets=True).get("resources") or []
+        except SessionError as error:
+            raise state.NoStateError(str(error)) from None
 
     try:
         code = visit(
             session.stack,
             PROJECT_FOLDER,
             cli=session.pulumi,
-            open_token=open_token,
-            ends=lambda: ends.of(PROJECT_FOLDER, CLI_FOLDER, session.stack),
+            open_token=lambda: token.of_session(session, PROJECT_FOLDER),
+            ends=lambda: ends.of(PROJECT_FOLDER, read_state),
             read_storage=read_storage,
             brief=True,
         )
@@ -155,7 +159,7 @@ def _look_first(session: Session) -> int:
 def _after_up(session: Session) -> None:
     """Keep the certificates, and say what is wrong with the storage, of a stack that is up."""
     backup.after_up(session)
-    cluster_storage.after_up(session, PROJECT_FOLDER, CLI_FOLDER)
+    cluster_storage.after_up(session, PROJECT_FOLDER)
 
 
 def _write(file: Path, session: Session) -> int:

@@ -11,9 +11,6 @@ from engine.session import Session, SessionError
 from settings.load import load
 from settings.models import Settings
 
-CONFIG = ("config", "--json", "--show-secrets")
-"""The CLI's words for all that a stack is configured with."""
-
 
 @functools.cache
 def settings(session: Session) -> Settings:
@@ -22,7 +19,7 @@ def settings(session: Session) -> Settings:
     Raises ``SessionError``, or ``SettingsError`` where they are wrong.
     """
     try:
-        values, secret = values_of(session.read(CONFIG))
+        values, secret = values_of(session.config())
     except ValueError:
         raise SessionError("the CLI tells no settings that can be read") from None
     pulumi.runtime.set_all_config(values, secret)
@@ -30,7 +27,7 @@ def settings(session: Session) -> Settings:
 
 
 def values_of(said: str | bytes) -> tuple[dict[str, str], list[str]]:
-    """What the CLI said to ``CONFIG``, as the program gets it, and the keys that are encrypted.
+    """What ``session.CONFIG`` makes the CLI print, as the program gets it, and the encrypted keys.
 
     Raises ``ValueError``.
     """

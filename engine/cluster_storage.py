@@ -24,15 +24,13 @@ OUTPUT_TIMEOUT_S = 30
 """Seconds that the CLI has to print an output."""
 
 
-def read_and_keep(
-    stack: str, project: Path, cli_folder: Path, environment: Mapping[str, str]
-) -> Storage | None:
+def read_and_keep(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:
     """Read the storage of a stack's cluster, and keep a record of it for the report.
 
-    None if the stack has no cluster, or if Longhorn is not installed in it. Raises ``ApiError``.
+    ``kubeconfig`` is None if the stack has no cluster. None as well if Longhorn is not installed in
+    the cluster. Raises ``ApiError``.
     """
-    api = open_cluster(stack, project, cli_folder, environment)
-    storage = read_storage(api) if api else None
+    storage = read_storage(ClusterApi.of(kubeconfig)) if kubeconfig else None
     if storage:
         with suppress(OSError):  # only the report needs the record
             record = StorageRecord(moment=datetime.now(UTC), storage=storage)
@@ -40,13 +38,32 @@ def read_and_keep(
     return storage
 
 
-def open_cluster(
-    stack: str, project: Path, cli_folder: Path, environment: Mapping[str, str]
-) -> ClusterApi | None:
-    """The Kubernetes API of a stack's cluster, by the stack's output ``kubeconfig``.
+def kubeconfig_of(session: Session) -> str | None:
+    """The output ``kubeconfig`` of a session's stack, for memory alone; None if it has none.
 
-    The kubeconfig stays in memory, and the CLI opens it only if the state has one. ``environment``
-    is that of the CLI, with the passphrase. None if the stack has no cluster. Raises ``ApiError``.
+    Raises ``ApiError``.
+    """
+    try:
+        resources = session.deployment(secrets=True).get("resources") or []
+    except SessionError:
+        # Not the CLI's own message: the address of a backend may contain a password.
+        raise ApiError(
+            f"the kubeconfig of the cluster cannot be opened: `pulumi stack export --stack "
+            f"{session.stack} --show-secrets` says why"
+        ) from None
+    for resource in resources:
+        if resource["type"] == state.STACK and (raw := resource.get("outputs", {}).get(KUBECONFIG)):
+            return str(state.opened(raw))
+    return None
+
+
+def read_kubeconfig(
+    stack: str, project: Path, cli_folder: Path, environment: Mapping[str, str]
+) -> str | None:
+    """The same for a command that has no session.
+
+    The CLI opens the kubeconfig only if the state has one. ``environment`` is that of the CLI, with
+    the passphrase. Raises ``ApiError``.
     """
     pulumi = cli.installed(cli_folder)
     if pulumi is None:
@@ -59,16 +76,16 @@ def open_cluster(
         it["type"] == state.STACK and KUBECONFIG in it.get("outputs", {}) for it in resources
     ):
         return None
-    return ClusterApi.of(_read_output(pulumi, stack, project, environment))
+    return _read_output(pulumi, stack, project, environment)
 
 
-def after_up(session: Session, project: Path, cli_folder: Path) -> None:
+def after_up(session: Session, project: Path) -> None:
     """Print what is wrong with the cluster's storage, warnings only, and keep a record of it.
 
     Raises nothing: the ``up`` itself has succeeded.
     """
     try:
-        storage = read_and_keep(session.stack, project, cli_folder, session.environment)
+        storage = read_and_keep(session.stack, project, kubeconfig_of(session))
         if storage is None:
             return
         settings, now = castle.settings(session), datetime.now(UTC)

@@ -6,7 +6,7 @@ Nothing is opened for it: the dates stand in the open in the state, certificates
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,18 @@ from components import credentials
 from engine import state
 
 
-def of(project: Path, cli_folder: Path, stack: str) -> dict[str, datetime]:
+def of(project: Path, read_state: Callable[[], list[dict[str, Any]]]) -> dict[str, datetime]:
     """By name: ``kubeconfig``, ``talosconfig``, ``authorities`` as the state has them, and
     ``./kubeconfig``, ``./talosconfig`` where there is such a file. What is not there is left out.
+
+    ``read_state`` returns the resources of the state, or raises ``NoStateError``.
     """
-    return _outputs(project, cli_folder, stack) | dict(_files(project))
+    return _outputs(read_state) | dict(_files(project))
 
 
-def _outputs(project: Path, cli_folder: Path, stack: str) -> dict[str, datetime]:
+def _outputs(read_state: Callable[[], list[dict[str, Any]]]) -> dict[str, datetime]:
     try:
-        resources = state.resources(project, cli_folder, stack)
+        resources = read_state()
     except state.NoStateError:
         return {}
     return {name: end for it in resources for name, end in credentials.ends_of(it).items()}

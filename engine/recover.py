@@ -152,7 +152,7 @@ def recover_if_needed(session: Session, more: Sequence[str]) -> int:
         needed = bool(
             (last and not last.succeeded and not last.settled)
             or leftovers.look(PROJECT_FOLDER, session.stack)
-            or Aftermath.of(session.deployment())
+            or Aftermath.of(session.deployment(secrets=True))
         )
     except SessionError:
         needed = True  # the state cannot be read

@@ -6,12 +6,17 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+CHANGES_NOTHING = "preview"
+"""The one command that ``run`` is given and that leaves the state as it is."""
+CONFIG = ("config", "--json", "--show-secrets")
+"""The CLI's words for all that a stack is configured with."""
 
 
 class SessionError(Exception):
@@ -19,13 +24,20 @@ class SessionError(Exception):
 
 
 class Session:
-    """Runs the CLI, and hands on its answers."""
+    """Runs the CLI, and hands on its answers.
+
+    It asks for the state and for the configuration once, and for the state again after each command
+    that may have changed it.
+    """
 
     def __init__(self, pulumi: Path, stack: str, temporary: Path) -> None:
         """``pulumi`` is the CLI, ``temporary`` a folder that nobody else can read."""
         self.stack = stack
         self.temporary = temporary
         self.pulumi = pulumi
+        self._lock = threading.RLock()
+        self._exported: dict[bool, dict[str, Any]] = {}
+        self._config: bytes | None = None
         self.environment = os.environ | {
             "TMPDIR": str(temporary),
             "PATH": f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -42,6 +54,8 @@ class Session:
         environment: Mapping[str, str] | None = None,
     ) -> int:
         """Run a command in the foreground; returns its exit code."""
+        if words[0] != CHANGES_NOTHING:
+            self._exported.clear()
         return self._run([*self._command(words), *more], environment)
 
     def succeeds(self, words: Sequence[str]) -> bool:
@@ -64,19 +78,33 @@ class Session:
         return found
 
     def exported(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The state as the CLI exports it. Raises ``SessionError``."""
+        """The state as the CLI exports it, to be read only. Raises ``SessionError``."""
         show = ["--show-secrets"] if secrets else []
-        try:
-            exported: dict[str, Any] = json.loads(self.read(["stack", "export", *show]))
-        except ValueError:
-            raise SessionError("the CLI exports no state that can be read") from None
-        return exported
+        with self._lock:
+            if secrets not in self._exported:
+                try:
+                    found = json.loads(self.read(["stack", "export", *show]))
+                except ValueError:
+                    raise SessionError("the CLI exports no state that can be read") from None
+                self._exported[secrets] = found
+            return self._exported[secrets]
+
+    def config(self) -> bytes:
+        """What the stack is configured with, as the CLI prints it; for memory alone.
+
+        Raises ``SessionError``.
+        """
+        with self._lock:
+            if self._config is None:
+                self._config = self.read(CONFIG)
+            return self._config
 
     def replace_state(self, exported: Mapping[str, Any]) -> None:
         """Put an exported state, its secrets closed, in place of the stack's own.
 
         Raises ``SessionError``; the backend keeps the one before.
         """
+        self._exported.clear()
         file = self.temporary / "state.json"
         file.write_text(json.dumps(exported), encoding="utf-8")
         self.read(["stack", "import", "--file", str(file)])

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine import castle
+from engine.session import CONFIG, Session, SessionError
 from settings import encrypted
 from settings.load import TOKEN
 from settings.problems import Problem, SettingsError
 
 LIMIT = 60
 """Seconds that the CLI has to open it."""
+FIX = "see what `pulumi config` says"
+
+
+def of_session(session: Session, folder: Path) -> str:
+    """The token of a session's stack; raises ``SettingsError`` where it cannot be opened."""
+    try:
+        printed = session.config()
+    except SessionError as error:
+        raise _refused(session.stack, str(error)) from None
+    return _find(session.stack, folder, printed)
 
 
 def opened(stack: str, folder: Path, pulumi: Path | None, environment: Mapping[str, str]) -> str:
-    """The token, decrypted by the CLI, or by SOPS where it is among the settings that SOPS keeps.
-
-    Raises ``SettingsError`` where it cannot be opened.
-    """
+    """The same for a command that has no session."""
     if pulumi is None:
         raise _closed(stack, "cannot be opened without the Pulumi CLI", "`make preview` gets it")
-
-    def read(words: Sequence[str]) -> str:
-        command = [str(pulumi), *words, "--stack", stack, "--non-interactive"]
-        return _read(command, stack, folder, environment)
-
-    if TOKEN not in encrypted.names(stack, folder):
-        return read(["config", "get", TOKEN]).strip()
-    values, _ = castle.values_of(read(castle.CONFIG))
-    return str(encrypted.opened(stack, values, folder)[TOKEN])
-
-
-def _read(command: list[str], stack: str, folder: Path, environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
-            command,
+            [str(pulumi), *CONFIG, "--stack", stack, "--non-interactive"],
             cwd=folder,
             env={**environment, "PULUMI_SKIP_UPDATE_CHECK": "true"},
             stdin=subprocess.DEVNULL,
@@ -46,17 +42,30 @@ def _read(command: list[str], stack: str, folder: Path, environment: Mapping[str
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        raise _closed(
-            stack, "the Pulumi CLI does not open it", "see what `pulumi config` says"
-        ) from None
+        raise _closed(stack, "the Pulumi CLI does not open it", FIX) from None
     if done.returncode != 0:
-        said = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "no word")
-        raise _closed(
-            stack,
-            f"cannot be opened: {said.removeprefix('error: ')}",
-            "set PULUMI_CONFIG_PASSPHRASE to the passphrase; or put the token in anew: make token",
-        )
-    return done.stdout
+        raise _refused(stack, done.stderr)
+    return _find(stack, folder, done.stdout)
+
+
+def _find(stack: str, folder: Path, printed: str | bytes) -> str:
+    """The token in what the CLI printed, or in the file of SOPS."""
+    try:
+        values, _ = castle.values_of(printed)
+        if TOKEN in encrypted.names(stack, folder):
+            return str(encrypted.opened(stack, values, folder)[TOKEN])
+        return values[TOKEN].strip()
+    except (ValueError, LookupError):
+        raise _closed(stack, "the Pulumi CLI does not open it", FIX) from None
+
+
+def _refused(stack: str, said: str) -> SettingsError:
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "no word")
+    return _closed(
+        stack,
+        f"cannot be opened: {line.removeprefix('error: ')}",
+        "set PULUMI_CONFIG_PASSPHRASE to the passphrase; or put the token in anew: make token",
+    )
 
 
 def _closed(stack: str, reason: str, cure: str) -> SettingsError:

@@ -8,7 +8,7 @@ import pytest
 
 from components.cluster_api import ApiError
 from engine import __main__ as engine
-from tests.engine.conftest import Cli, fake
+from tests.engine.conftest import Cli, fake, opened_state
 from tests.lifecycle.fake_longhorn import FakeLonghorn
 from tests.recorder import settings_with
 
@@ -20,7 +20,7 @@ TRAEFIK, LIBRARY, FILMS = "traefik/traefik-certificates", "media/library", "medi
 @pytest.fixture
 def longhorn(fake: Cli, monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
     """A stack that asks for 2 copies, and volumes with 1, 2 and 3 of them."""
-    fake.answers("stack output kubeconfig --show-secrets", "a kubeconfig")
+    fake.answers("stack export", opened_state("a kubeconfig"))
     settings = settings_with(longhorn={"replicas": 2})
     monkeypatch.setattr("engine.castle.settings", lambda session: settings)
     cluster = FakeLonghorn().install(monkeypatch)
@@ -120,6 +120,6 @@ def test_a_cluster_that_does_not_answer_is_an_error(
 def test_a_stack_without_a_cluster_is_an_error(
     longhorn: FakeLonghorn, fake: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake.answers("stack output kubeconfig --show-secrets", "no output", code=255)
+    fake.answers("stack export", {"version": 3, "deployment": {}})
     assert replicas("--yes") == 1
-    assert "not changed" in capsys.readouterr().out
+    assert "The stack homelab has no cluster" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from doctor.examine import Examined
 from doctor.findings import failure, note, ok, warning
 from doctor.probes import Probes, cli_version
 from doctor.show import as_json, show
+from engine.session import CONFIG
 from settings.load import TOKEN
 from settings.models import Settings
 from tests.doctor.house import House
@@ -94,6 +95,11 @@ def write(folder: Path, house: House, token: object) -> None:
         config[TOKEN] = token
     text = yaml.safe_dump({"config": config, "encryptionsalt": "v1:salt"})
     (folder / "Pulumi.homelab.yaml").write_text(text, encoding="utf-8")
+
+
+def token_in_config(token: str) -> str:
+    """What the CLI prints of a stack that is configured with a token alone."""
+    return json.dumps({TOKEN: {"value": token, "secret": True}})
 
 
 async def run(*arguments: str) -> int:
@@ -181,13 +187,13 @@ async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
 ) -> None:
     monkeypatch.delenv("PROXMOX_VE_API_TOKEN")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")
-    log = cli(folder, monkeypatch, f"print({house.rack.api_token!r})")
+    log = cli(folder, monkeypatch, f"print({token_in_config(house.rack.api_token)!r})")
     write(folder, house, token={"secure": "v1:abc"})
     assert await run() == 0
     (settings,) = opened
     assert settings.proxmoxve.api_token.get_secret_value() == house.rack.api_token
     asked = [json.loads(line) for line in log.read_text().splitlines()]
-    words = ["config", "get", TOKEN, "--stack", "homelab", "--non-interactive"]
+    words = [*CONFIG, "--stack", "homelab", "--non-interactive"]
     assert [it for it in asked if it[0][0] == "config"] == [[words, "correct horse"]]
     out, err = capsys.readouterr()
     assert house.rack.api_token.partition("=")[2] not in out + err
@@ -230,7 +236,7 @@ async def test_what_sops_keeps_is_opened_for_the_token_alone(
     ("then", "reason"),
     [
         ("sys.exit('error: incorrect passphrase')", "cannot be opened: incorrect passphrase"),
-        ("print('nonsense')", "is not an API token of Proxmox"),
+        (f"print({token_in_config('nonsense')!r})", "is not an API token of Proxmox"),
     ],
 )
 async def test_a_token_that_cannot_be_opened_is_two(

@@ -28,6 +28,13 @@ for words, output, code in json.load(open({answers!r})):
 EMPTY_STATE = (["stack", "export"], '{"version": 3, "deployment": {}}', 0)
 
 
+def opened_state(kubeconfig: str) -> dict[str, Any]:
+    """The state of a stack with a cluster, its secrets open, as the CLI exports it."""
+    secret = {"4dabf18193072939515e22adb298388d": "1b47", "plaintext": json.dumps(kubeconfig)}
+    stack = {"type": "pulumi:pulumi:Stack", "outputs": {"kubeconfig": secret}}
+    return {"version": 3, "deployment": {"resources": [stack]}}
+
+
 class Cli:
     """A CLI of ours on PATH."""
 

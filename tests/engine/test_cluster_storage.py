@@ -11,14 +11,15 @@ import pytest
 from clients.kubernetes.longhorn import read_storage
 from components.cluster_api import ApiError, ClusterApi
 from engine import __main__ as engine
-from engine import castle, storage_record
+from engine import castle, cluster_storage, storage_record
+from engine.session import Session
 from rehearsal.run import PROGRAM, rehearse
-from tests.engine.conftest import Cli
+from tests.engine.conftest import Cli, opened_state
 from tests.longhorn_objects import LonghornObjects, healthy_cluster
 from tests.rehearsal.conftest import write_stack
 
 KUBECONFIG = "kind: Config, with the admin's key"
-OUTPUT = "stack output kubeconfig --show-secrets --non-interactive --stack homelab"
+EXPORT = ["stack", "export"]
 
 
 @pytest.fixture
@@ -28,9 +29,7 @@ def project(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = rehearse("homelab", tmp_path).settings
     monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(castle, "settings", lambda session: settings)
-    stack = {"type": "pulumi:pulumi:Stack", "outputs": {"kubeconfig": {"ciphertext": "v1:abc"}}}
-    fake.answers("stack export", {"deployment": {"resources": [stack]}})
-    fake.answers("stack output kubeconfig", KUBECONFIG)
+    fake.answers("stack export", opened_state(KUBECONFIG))
     monkeypatch.chdir(PROGRAM)
     return tmp_path
 
@@ -69,8 +68,24 @@ def test_healthy_storage_is_recorded_and_not_mentioned(
     assert (volume.title, volume.zones) == ("traefik/traefik-certificates", ("pve1", "pve2"))
     assert record.storage.target and record.storage.target.is_available
     assert KUBECONFIG not in storage_record.file(project, "homelab").read_text()
-    asked = [" ".join(arguments) for arguments, _, _ in fake.calls]
-    assert asked.count(OUTPUT) == 1
+    asked = [arguments[:2] for arguments, _, _ in fake.calls]
+    # Once before the update, and once after it.
+    assert asked.count(EXPORT) == 2
+
+
+def test_without_changes_the_state_is_exported_once(
+    project: Path, fake: Cli, longhorn: LonghornObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def visit(*_: Any, **given: Any) -> int:
+        """A doctor who asks for all that the state has for him."""
+        assert given["read_storage"]() and given["ends"]() == {}
+        return 0
+
+    monkeypatch.setattr(engine, "visit", visit)
+    monkeypatch.setattr("commands.up.has_changes", lambda _: False)
+    assert engine.main(["up", "--", "--yes"]) == 0
+    asked = [arguments[:2] for arguments, _, _ in fake.calls]
+    assert asked == [["stack", "select"], EXPORT, ["preview", "--stack"]]
 
 
 def test_warnings_are_printed_with_their_fix_and_notes_are_not(
@@ -114,12 +129,14 @@ def test_what_cannot_be_read_is_one_line_and_the_up_has_succeeded(
     assert storage_record.load(project, "homelab") is None
 
 
-def test_a_kubeconfig_that_stays_closed_asks_for_the_passphrase(
+def test_a_state_that_stays_closed_is_one_line_without_the_words_of_the_cli(
     project: Path, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    fake.answers("stack output kubeconfig", "https://user:password@backend", code=1)
-    out = up(capfd)
-    assert "cannot be opened: is PULUMI_CONFIG_PASSPHRASE set" in out
+    session = Session(fake.folder / "pulumi", "homelab", project)
+    fake.answers("stack export", "https://user:password@backend", code=1)
+    cluster_storage.after_up(session, project)
+    out = capfd.readouterr().out
+    assert "`pulumi stack export --stack homelab --show-secrets` says why" in out
     assert "password@" not in out
 
 
@@ -128,8 +145,6 @@ def test_without_a_cluster_no_kubeconfig_is_opened(
 ) -> None:
     fake.answers("stack export", {"deployment": {}})
     assert up(capfd) == ""
-    asked = [arguments for arguments, _, _ in fake.calls]
-    assert [it for it in asked if it[:2] == ["stack", "output"]] == []
     assert not storage_record.file(project, "homelab").exists()
 
 

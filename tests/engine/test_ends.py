@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -22,18 +22,17 @@ def given() -> credentials.Given:
     return credentials.given(SimpleNamespace(**certs), "castle", "https://192.168.1.250:6443")
 
 
-def test_outputs_and_files_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_outputs_and_files_are_told_apart(tmp_path: Path) -> None:
     now = given()
     stack: dict[str, Any] = {
         "type": "pulumi:pulumi:Stack",
         "outputs": {"certificates": {"kubeconfig": "2027-01-01T00:00:00Z"}},
     }
-    monkeypatch.setattr(state, "resources", lambda *_: [stack, {"type": "another"}])
     (tmp_path / "kubeconfig").write_text(now.kubeconfig)
     context = {"ca": "", "crt": now.talos.client_certificate, "key": ""}
     talosconfig = {"context": "castle", "contexts": {"castle": context}}
     (tmp_path / "talosconfig").write_text(yaml.safe_dump(talosconfig))
-    assert ends.of(tmp_path, tmp_path, "homelab") == {
+    assert ends.of(tmp_path, lambda: [stack, {"type": "another"}]) == {
         "kubeconfig": datetime(2027, 1, 1, tzinfo=UTC),
         "./kubeconfig": datetime.fromisoformat(now.ends["kubeconfig"]),
         "./talosconfig": datetime.fromisoformat(now.ends["talosconfig"]),
@@ -41,12 +40,9 @@ def test_outputs_and_files_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize("text", ["", "[1", "users: []", "users: [{user: {}}]", "no: kubeconfig"])
-def test_what_cannot_be_read_is_left_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
-) -> None:
-    def fail(*_: object) -> None:
+def test_what_cannot_be_read_is_left_out(tmp_path: Path, text: str) -> None:
+    def fail() -> NoReturn:
         raise state.NoStateError("the disk is on fire")
 
-    monkeypatch.setattr(state, "resources", fail)
     (tmp_path / "kubeconfig").write_text(text)
-    assert ends.of(tmp_path, tmp_path, "homelab") == {}
+    assert ends.of(tmp_path, fail) == {}

@@ -12,6 +12,7 @@ import pytest
 
 from engine import __main__ as engine
 from engine import passphrase, session
+from settings.load import TOKEN
 from settings.problems import Problem, SettingsError
 from tests.engine.conftest import Cli
 
@@ -118,9 +119,11 @@ def test_it_is_asked_once_for_the_doctor_and_for_the_engine(
     monkeypatch.setattr(engine, "PROJECT_FOLDER", encrypted.parent)
     fake.does(
         "word = os.environ.get('PULUMI_CONFIG_PASSPHRASE')\n"
+        "if arguments[0] == 'config' and word == 'horse':\n"
+        f"    print(json.dumps({{{TOKEN!r}: {{'value': 'a token', 'secret': True}}}}))\n"
         "sys.exit(0 if arguments[0] == 'stack' or word == 'horse' else 9)"
     )
-    doctor(lambda kwargs: 0 if kwargs["open_token"]() == "" else 1)
+    doctor(lambda kwargs: 0 if kwargs["open_token"]() == "a token" else 1)
     assert engine.main(["up"]) == 0
     assert commands(fake) == ["stack", "config", "preview", "up"]
     assert len(terminal) == 1 and "Pulumi.homelab.yaml" in terminal[0]

@@ -212,14 +212,14 @@ class Lab:
         # Python runs a module of this name before any program.
         (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command of the engine, in a session of its own."""
-        return self._start(["pulumi", *arguments, "--non-interactive"])
+    def start(self, *arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command of the engine, in a session of its own; ``folder`` has the program."""
+        return self._start(["pulumi", *arguments, "--non-interactive"], folder)
 
-    def _start(self, command: list[str]) -> subprocess.Popen[str]:
+    def _start(self, command: list[str], folder: Path | None = None) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             command,
-            cwd=self.program,
+            cwd=folder or self.program,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -130,13 +130,14 @@ def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Runni
     machines = {}
     for outputs in by_type.get(MACHINE, ()):
         machine = _machine(outputs)
-        # A control plane that has its config may be a member of etcd before it is ready.
-        is_member = bool(ready) and machine.role is Role.CONTROL_PLANE
+        # In a cluster that runs, a node that has its config may be a member of etcd or store copies
+        # of volumes, although the `up` that added it has not seen it ready.
+        may_be_member = bool(ready) and machine.address in configured
         machines[machine.name] = replace(
             machine,
             talos=talos.get(machine.name),
             retains_data_disk=machine.name in retained,
-            has_come_up=machine.name in ready or (is_member and machine.address in configured),
+            has_come_up=machine.name in ready or may_be_member,
         )
     return machines
 

@@ -130,8 +130,8 @@ def assert_a_leap_of_longhorn_is_refused(lab: Lab) -> None:
     refused = lab.preview()
     assert refused.code != 0
     told = " ".join(refused.output.split())
-    assert "Set it to the newest 1.13.x first" in told
-    assert "Longhorn has not been changed" in told
+    assert "the cluster runs Longhorn 1.12.1, and an upgrade to 1.14.0 skips a minor" in told
+    assert "nothing has been touched" in told
 
 
 def _resources(lab: Lab) -> list[tuple[str, str]]:

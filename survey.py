@@ -28,6 +28,7 @@ from guests import Guest, SurveyError, list_guests, refusal, strangers
 from lifecycle.node import MachineState
 from settings.models import Settings
 from settings.plan import Node, Role
+from settings.running import RunningStack
 from upkeep import rebirth, talosctl
 from upkeep.errors import UpkeepError
 
@@ -89,9 +90,10 @@ def look(settings: Settings) -> Guard:
     messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
     born = any(settings.owner in guest.tags for guest in guests)
     states = look_at_machines(guests, settings.machines)
+    _refuse_upgrade_without_a_control_plane(settings, states)
     return Guard(
         birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
-        machines=_of_machines(messages, settings.machines if born else (), states),
+        machines=_of_machines(messages, settings if born else None, states),
         restore=plan(settings),
         machine_states=states,
     )
@@ -109,6 +111,38 @@ def _require_talosctl_to_leave(guests: Iterable[Guest], settings: Settings) -> N
             talosctl.require(settings.cluster.talos)
         except UpkeepError as error:
             raise pulumi.RunError(f"{', '.join(leaving)}: {error}") from None
+
+
+def _refuse_upgrade_without_a_control_plane(
+    settings: Settings, states: Mapping[str, MachineState]
+) -> None:
+    """Refuse another version of Talos or Kubernetes while a control plane is lost.
+
+    The lost one gets its config after the upgrade of the others, which etcd does not allow without
+    it: no run would come to its end.
+    """
+    running = settings.running
+    lost = [
+        node.name
+        for node in settings.control_planes
+        if states.get(node.name) in ("gone", "blank") and running.machine_has_come_up(node.name)
+    ]
+    talos = {running.talos} if running.talos else set()
+    versions = {
+        "cluster.talos": (talos, settings.cluster.talos),
+        "cluster.kubernetes": (running.kubernetes, settings.cluster.kubernetes),
+    }
+    back = [
+        f"{setting} to {' or '.join(sorted(old))}"
+        for setting, (old, wanted) in versions.items()
+        if old - {wanted}
+    ]
+    if lost and back:
+        raise pulumi.RunError(
+            f"{', '.join(lost)} is lost, and an upgrade needs every control plane. Set "
+            f"{' and '.join(back)} and run `make up`, which brings the control plane back. Then "
+            "upgrade. Nothing has been touched."
+        )
 
 
 def _refuse_to_make_anew(
@@ -158,26 +192,32 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
 
 
 def _of_machines(
-    messages: Mapping[str, str], living: Sequence[Node], states: dict[str, MachineState]
+    messages: Mapping[str, str], living: Settings | None, states: dict[str, MachineState]
 ) -> dict[str, pulumi.ResourceHookBinding]:
     """By node name: the hooks of its machine; those of a new castle ask only for its place."""
     hooks = {name: _refuse(name, message) for name, message in messages.items()}
     if living:
-        created = _remember_creation(states)
-        for node in living:
+        created = _remember_creation(states, living.running)
+        for node in living.machines:
             binding = hooks.setdefault(node.name, pulumi.ResourceHookBinding())
             binding.after_create = [created]
     return hooks
 
 
-def _remember_creation(states: dict[str, MachineState]) -> pulumi.ResourceHook:
+def _remember_creation(
+    states: dict[str, MachineState], running: RunningStack
+) -> pulumi.ResourceHook:
     """A hook that notes that the engine has created a machine in this run.
 
-    A machine that is replaced has the VM id of the one before: nothing else tells them apart.
+    A machine that is replaced has the VM id of the one before: nothing else tells them apart. One
+    that the state does not have, and that answered with its machine config before this run, is not
+    created but adopted by the provider: it is what it was.
     """
 
     def remember(args: pulumi.ResourceHookArgs) -> None:
-        states[(args.new_inputs or {})["name"]] = "created"
+        name = (args.new_inputs or {})["name"]
+        if states.get(name) or name in running.machines:
+            states[name] = "created"
 
     return pulumi.ResourceHook("machine-is-created", remember)
 

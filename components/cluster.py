@@ -203,8 +203,9 @@ class TalosCluster(pulumi.ComponentResource):
         patches: Mapping[str, Sequence[pulumi.Input[str]]],
         issued: pulumi.Output[Any],
     ) -> tuple[dict[str, NodeLifecycle], KubernetesVersion]:
-        """What a running cluster goes through, in this order: a snapshot of etcd, the nodes one by
-        one, control planes first, and the upgrade of Kubernetes."""
+        """What a running cluster goes through, in this order: machines that are lost are removed
+        from it, then come a snapshot of etcd, the nodes one by one, control planes first, and the
+        upgrade of Kubernetes. A node that is lost would hold up each of these."""
         context = args.context
         token = args.proxmox_token
         node_credentials: pulumi.Output[Mapping[str, str]] = issued.apply(
@@ -212,7 +213,36 @@ class TalosCluster(pulumi.ComponentResource):
                 {**vars(it[0]), "access": it[1].access, "proxmox_token": token}
             )
         )
-        before: pulumi.Resource = EtcdSnapshot(
+        found: dict[str, NodeLifecycle] = {}
+
+        def chain(nodes: Sequence[Node], before: Sequence[pulumi.Resource]) -> None:
+            for node in nodes:
+                found[node.name] = NodeLifecycle(
+                    f"{name}-{node.name}",
+                    NodeLifecycleArgs(
+                        node=node,
+                        has_come_up=args.running.machine_has_come_up(node.name),
+                        datastore=args.datastore,
+                        context=context,
+                        installer=args.installer,
+                        configuration=configurations[node.role],
+                        patches=patches[node.name],
+                        machine_state=_state_of(node, args),
+                        credentials=node_credentials,
+                    ),
+                    # Not deleted_with its machine: a node that leaves is removed from the cluster,
+                    # and a replaced machine must not start its generations again.
+                    pulumi.ResourceOptions(
+                        parent=self,
+                        depends_on=[args.machines[node.name], *before],
+                        deleted_with=self.identity,
+                    ),
+                )
+                before = [found[node.name]]
+
+        lost = [node for node in args.nodes if _is_lost(node, args)]
+        chain(lost, [])
+        snapshot = EtcdSnapshot(
             f"{name}-etcd-snapshot",
             cluster=context.cluster,
             talos=args.talos_version,
@@ -223,32 +253,11 @@ class TalosCluster(pulumi.ComponentResource):
             return_s=context.return_s,
             has_come_up=args.running.has_come_up,
             credentials=self._client,
+            after=list(found.values())[-1:],
             identity=self.identity,
             parent=self,
         )
-        found = {}
-        for node in args.nodes:
-            before = found[node.name] = NodeLifecycle(
-                f"{name}-{node.name}",
-                NodeLifecycleArgs(
-                    node=node,
-                    has_come_up=args.running.machine_has_come_up(node.name),
-                    datastore=args.datastore,
-                    context=context,
-                    installer=args.installer,
-                    configuration=configurations[node.role],
-                    patches=patches[node.name],
-                    machine_state=_state_of(node, args),
-                    credentials=node_credentials,
-                ),
-                # Not deleted_with its machine: a node that leaves is removed from the cluster, and
-                # a replaced machine must not start its generations again.
-                pulumi.ResourceOptions(
-                    parent=self,
-                    depends_on=[args.machines[node.name], before],
-                    deleted_with=self.identity,
-                ),
-            )
+        chain([node for node in args.nodes if node not in lost], [snapshot])
         upgraded = KubernetesVersion(
             f"{name}-kubernetes",
             cluster=context.cluster,
@@ -258,7 +267,7 @@ class TalosCluster(pulumi.ComponentResource):
             return_s=context.return_s,
             has_come_up=args.running.has_come_up,
             credentials=self._client,
-            after=[before],
+            after=[snapshot, *list(found.values())[-1:]],
             identity=self.identity,
             parent=self,
         )
@@ -288,6 +297,12 @@ class TalosCluster(pulumi.ComponentResource):
 
 _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
 """Every field: with a part of them the bridge fails after the call (pulumi-talos#252)."""
+
+
+def _is_lost(node: Node, args: TalosClusterArgs) -> bool:
+    """Whether the machine of a node that has come up is gone, or has lost its machine config."""
+    is_lost = args.machine_states.get(node.name) in ("gone", "blank")
+    return is_lost and args.running.machine_has_come_up(node.name)
 
 
 def _state_of(node: Node, args: TalosClusterArgs) -> pulumi.Output[MachineState]:

@@ -38,10 +38,11 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
         return_s: int,
         has_come_up: bool,
         credentials: pulumi.Output[Any],
+        after: Sequence[pulumi.Resource],
         identity: pulumi.Resource,
         parent: pulumi.Resource,
     ) -> None:
-        """Stand before every upgrade; versions have their leading v.
+        """Stand before every upgrade, once ``after`` are done; versions have their leading v.
 
         ``age_recipient`` is whom snapshots are encrypted for; none keeps them in plain.
         ``has_come_up`` says whether any node of the cluster was ready once.
@@ -60,7 +61,7 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
                 "has_come_up": has_come_up,
                 **inputs_of(credentials),
             },
-            pulumi.ResourceOptions(parent=parent, deleted_with=identity),
+            pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
         )
 
 

@@ -16,7 +16,7 @@ import pulumi_proxmoxve as proxmoxve
 
 from components.kept_disk import KeptDisk
 from settings.models import Endpoint, Settings
-from settings.plan import Node
+from settings.plan import Node, Role
 from settings.running import RunningStack
 
 
@@ -79,7 +79,7 @@ class MachinesArgs:
 class Machines(pulumi.ComponentResource):
     """One virtual machine for each node, all made in parallel."""
 
-    machines: Mapping[str, proxmoxve.VmLegacy]
+    machines: dict[str, proxmoxve.VmLegacy]
     """The virtual machines, by node name."""
     table: Mapping[str, Mapping[str, str | int]]
     """By node name: role, address, VM id and host, for the stack's outputs."""
@@ -96,10 +96,9 @@ class Machines(pulumi.ComponentResource):
                 comment=pool_comment(args.owner),
                 opts=pulumi.ResourceOptions(parent=self),
             ).pool_id
-        self.machines = {
-            node.name: self._machine(f"{name}-{node.name}", node, args, pool_id)
-            for node in args.nodes
-        }
+        self.machines = {}
+        for node in args.nodes:
+            self.machines[node.name] = self._machine(f"{name}-{node.name}", node, args, pool_id)
         self.table = {
             node.name: {
                 "role": str(node.role),
@@ -191,8 +190,21 @@ class Machines(pulumi.ComponentResource):
                 # importFrom: a new image must not touch a machine that runs.
                 ignore_changes=["disks[0].importFrom", *speeds] if has_come_up else speeds,
                 replace_on_changes=[] if has_come_up else _CORRECTED_BY_REPLACING,
+                replace_with=self._first_control_plane(node, args),
             ),
         )
+
+    def _first_control_plane(self, node: Node, args: MachinesArgs) -> list[proxmoxve.VmLegacy]:
+        """The machine that a control plane of a cluster that has never come up is replaced with.
+
+        etcd is bootstrapped again on the first one then: the others must not keep the etcd of
+        before.
+        """
+        first = next(iter(self.machines), node.name)
+        is_another = node.role is Role.CONTROL_PLANE and node.name != first
+        if not is_another or args.running.has_come_up:
+            return []
+        return [self.machines[first]]
 
     def _kept(self, name: str, node: Node, args: MachinesArgs) -> dict[str, Any]:
         """Where a data disk is that outlives its machine; nothing for one that does not."""

@@ -54,9 +54,10 @@ class Session:
         environment: Mapping[str, str] | None = None,
     ) -> int:
         """Run a command in the foreground; returns its exit code."""
+        code = self._run([*self._command(words), *more], environment)
         if words[0] != CHANGES_NOTHING:
-            self._exported.clear()
-        return self._run([*self._command(words), *more], environment)
+            self._forget_state()
+        return code
 
     def succeeds(self, words: Sequence[str]) -> bool:
         """Run a command without a word, and tell whether it succeeds."""
@@ -104,10 +105,15 @@ class Session:
 
         Raises ``SessionError``; the backend keeps the one before.
         """
-        self._exported.clear()
         file = self.temporary / "state.json"
         file.write_text(json.dumps(exported), encoding="utf-8")
         self.read(["stack", "import", "--file", str(file)])
+        self._forget_state()
+
+    def _forget_state(self) -> None:
+        """Ask for the state again. A check of the doctor that is late may be reading it still."""
+        with self._lock:
+            self._exported = {}
 
     def _command(self, words: Sequence[str]) -> list[str]:
         return [str(self.pulumi), *words, "--stack", self.stack]

@@ -160,6 +160,7 @@ DISKS = ("node.os_disk_gib", "node.data_disk_gib")
 internal/app/machined/pkg/controllers/block/volume_manager.go)."""
 HARDWARE = ("node.cores", "node.memory_mib", *DISKS)
 """Inputs whose change needs a power-cycle."""
+_HARDWARE_KEYS = [name.partition(".")[2] for name in HARDWARE]
 CONFIG = ("patches", "cluster.vip", "cluster.talos")
 """Inputs whose change may need a reboot or restart programs of Kubernetes. The VIP is among the
 names in the certificate of the Kubernetes API; the version of Talos changes what it generates."""
@@ -249,12 +250,15 @@ def _replace(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, A
     """Remove what the cluster has of the former machine. The new one is not awaited here: it gets
     its machine config after the nodes of the chain.
 
-    A machine that was reset keeps the Talos on its disk: the next run upgrades it.
+    A machine that was reset keeps the Talos on its disk and the hardware that it was started with:
+    the next run upgrades and power-cycles it.
     """
     rebirth.forget_former(flat(news), with_disks=_has_lost_data_disk(news))
     if _is_another_vm(news):
         return None
+    kept = {key: olds["node"][key] for key in _HARDWARE_KEYS if key in olds["node"]}
     return {
+        "node": {**news["node"], **kept},
         "cluster": {**news["cluster"], "talos": olds["cluster"]["talos"]},
         "installer": olds["installer"],
     }

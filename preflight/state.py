@@ -31,7 +31,6 @@ CLI_TIMEOUT_S = 60
 MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 MACHINE_SECRETS = "talos:machine/secrets:Secrets"
-CONFIG_APPLY = "talos:machine/configurationApply:ConfigurationApply"
 HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
 OS_DISK, DATA_DISK = "scsi0", "scsi1"
 
@@ -118,26 +117,31 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
 
 
 def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, RunningMachine]:
+    records = [it.get("record") or {} for it in by_type.get("DeploymentRecord", ())]
     ready = {name for it in by_type.get("ClusterReadiness", ()) for name in it.get("nodes") or ()}
-    configured = {it.get("node") for it in by_type.get(CONFIG_APPLY, ())}
-    talos = {
-        (it.get("node") or {}).get("name"): _text((it.get("cluster") or {}).get("talos"))
-        for it in by_type.get("NodeLifecycle", ())
-    }
+    ready |= {name for it in records for name in it.get("machines") or ()}
+    is_restored = any(it.get("restored_from") for it in by_type.get("Bootstrap", ()))
+    # In a cluster that runs, a node that has got as far as its own resource may be a member of etcd
+    # or store copies of volumes: the `up` that added it may not have seen it ready, and an `up`
+    # that failed to remove it has deleted its config and its entry in the readiness before that.
+    runs = bool(ready or is_restored or by_type.get(HELM_RELEASE))
+    nodes = [(it.get("node") or {}, it) for it in by_type.get("NodeLifecycle", ())]
+    talos = {node.get("name"): _text((it.get("cluster") or {}).get("talos")) for node, it in nodes}
+    names = {_number(node.get("vm_id")): node.get("name") for node, _ in nodes}
     retained = {
         it.get("node") for kind in ("KeptDisk", "RetainedDisk") for it in by_type.get(kind, ())
     }
     machines = {}
     for outputs in by_type.get(MACHINE, ()):
         machine = _machine(outputs)
-        # In a cluster that runs, a node that has its config may be a member of etcd or store copies
-        # of volumes, although the `up` that added it has not seen it ready.
-        may_be_member = bool(ready) and machine.address in configured
-        machines[machine.name] = replace(
+        # A refresh stores the name that a VM has in Proxmox, where a person may have changed it.
+        name = str(names.get(machine.vm_id) or machine.name)
+        machines[name] = replace(
             machine,
-            talos=talos.get(machine.name),
-            retains_data_disk=machine.name in retained,
-            has_come_up=machine.name in ready or may_be_member,
+            name=name,
+            talos=talos.get(name),
+            retains_data_disk=name in retained,
+            has_come_up=name in ready or (runs and name in talos),
         )
     return machines
 

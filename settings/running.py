@@ -37,9 +37,9 @@ class RunningMachine:
     talos: str | None = None
     """Talos version that its node was last brought to, with its leading v."""
     has_come_up: bool = False
-    """Whether its node was ready in Kubernetes once, or has its machine config while another node
-    was. Until then every value can be corrected: the VM holds nothing, and is replaced if it cannot
-    be changed."""
+    """Whether its node was ready in Kubernetes once, or may be a member of a cluster that runs.
+    Until then every value can be corrected: the VM holds nothing, and is replaced if it cannot be
+    changed."""
 
 
 @dataclass(frozen=True, kw_only=True)

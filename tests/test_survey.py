@@ -19,6 +19,7 @@ from components.image import TalosImageArgs
 from components.machines import MachinesArgs
 from guests import Guest, SurveyError, list_guests, refusal, strangers
 from settings.models import Endpoint
+from settings.running import RunningMachine, RunningStack
 from survey import Guard
 from tests.recorder import record, settings_with
 from upkeep import rebirth, talosctl
@@ -234,7 +235,12 @@ def _hooks_without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi, "ResourceHook", Hook)
 
 
-def look(monkeypatch: pytest.MonkeyPatch, guests: Any, preview: bool = True) -> Guard:
+def look(
+    monkeypatch: pytest.MonkeyPatch,
+    guests: Any,
+    preview: bool = True,
+    running: RunningStack | None = None,
+) -> Guard:
     """What ``survey.look`` returns in a preview or an ``up``."""
     found: list[Guard] = []
 
@@ -245,7 +251,10 @@ def look(monkeypatch: pytest.MonkeyPatch, guests: Any, preview: bool = True) -> 
         return list(guests)
 
     monkeypatch.setattr(survey, "list_guests", answer)
-    record(lambda: found.append(survey.look(settings_with())), preview=preview)
+    record(
+        lambda: found.append(survey.look(settings_with(running=running or RunningStack()))),
+        preview=preview,
+    )
     return found[0]
 
 
@@ -315,6 +324,49 @@ def test_a_machine_that_the_engine_creates_in_this_run_is_noted(
         )
     )
     assert guard.machine_states["castle-worker-1"] == "created"
+
+
+CREATED = pulumi.ResourceHookArgs(
+    urn="", id="", name="", type="", new_inputs={"name": "castle-worker-1"}
+)
+
+
+@pytest.mark.parametrize(("is_known", "state"), [(True, "created"), (False, "")])
+def test_a_machine_that_answers_and_is_not_in_the_state_is_adopted_and_not_created(
+    monkeypatch: pytest.MonkeyPatch, is_known: bool, state: str
+) -> None:
+    """Its node is a member of the cluster: nothing of it may be removed there."""
+    monkeypatch.setattr("upkeep.rebirth.wait_for_answer", lambda address, limit: False)
+    guest = Guest(8010, "castle-worker-1", "pve", "qemu", OURS, is_running=True)
+    known = {"castle-worker-1": RunningMachine(name="castle-worker-1")} if is_known else {}
+    guard = look(monkeypatch, [guest], running=RunningStack(machines=known))
+    (hook,) = guard.machines["castle-worker-1"].after_create or []
+    assert isinstance(hook, Hook)
+    hook.callback(CREATED)
+    assert guard.machine_states["castle-worker-1"] == state
+
+
+@pytest.mark.parametrize(
+    ("talos", "kubernetes", "back"),
+    [
+        ("v1.13.9", "v1.36.3", ""),
+        ("v1.13.0", "v1.36.3", "Set cluster.talos to v1.13.0 and run `make up`"),
+        ("v1.13.9", "v1.36.2", "Set cluster.kubernetes to v1.36.2 and run `make up`"),
+    ],
+)
+def test_an_upgrade_waits_for_a_control_plane_that_is_lost(
+    monkeypatch: pytest.MonkeyPatch, talos: str, kubernetes: str, back: str
+) -> None:
+    lost = RunningMachine(name="castle-control-plane-1", has_come_up=True)
+    running = RunningStack(
+        machines={lost.name: lost}, talos=talos, kubernetes=frozenset({kubernetes})
+    )
+    if not back:
+        assert look(monkeypatch, [], running=running).machine_states[lost.name] == "gone"
+        return
+    with pytest.raises(pulumi.RunError, match="castle-control-plane-1 is lost") as refused:
+        look(monkeypatch, [], running=running)
+    assert back in str(refused.value) and "Nothing has been touched" in str(refused.value)
 
 
 def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,13 @@ import pytest
 
 from components.cluster import TalosCluster, TalosClusterArgs
 from components.machine_config import data_disk_selector, role_patch
+from lifecycle.node import MachineState
 from rehearsal import kinds, machine_config
 from rehearsal.record import Castle
 from rehearsal.rules.talos import configs
 from rehearsal.run import rehearse
+from settings.models import Settings
+from settings.running import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with
 from tests.upkeep.archives import KEY, RECIPIENT
 
@@ -208,20 +211,50 @@ def test_without_workers_control_planes_do_the_work() -> None:
     assert "cluster" not in role_patch("installer", settings_with().machines)
 
 
-def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:
-    settings = settings_with(sops={"age_key": str(KEY)})
+def cluster_of(settings: Settings, states: dict[str, MachineState] | None = None) -> Castle:
+    """The cluster alone, with machines that were seen in these states."""
     machine = proxmoxve.VmLegacy
 
     def build() -> None:
         machines = {node.name: machine(node.name, node_name="pve") for node in settings.machines}
         args = TalosClusterArgs.of(
-            settings, "installer:v1.13.9", machines, machine_states={}, restore=None
+            settings, "installer:v1.13.9", machines, machine_states=states or {}, restore=None
         )
         TalosCluster("cluster", args)
 
+    return record(build)
+
+
+@pytest.mark.parametrize("state", ["gone", "blank"])
+def test_a_machine_that_is_lost_is_removed_from_the_cluster_before_the_others_change(
+    state: MachineState,
+) -> None:
+    """It would hold up their reboots, and etcd would not be healthy enough for a snapshot."""
+    settings = settings_with()
+    lost = "castle-worker-2"
+    up = {node.name: RunningMachine(name=node.name, has_come_up=True) for node in settings.machines}
+    castle = cluster_of(
+        settings.with_running(RunningStack(machines=up)),
+        {node.name: state if node.name == lost else "" for node in settings.machines},
+    )
+    names = [it.name for it in castle.resources if it.type in (kinds.NODE, kinds.SNAPSHOT)]
+    assert names[:2] == [f"cluster-{lost}", "cluster-etcd-snapshot"]
+    for before, after in pairwise(names):
+        assert one(castle, before).urn in one(castle, after).dependencies
+
+
+def test_on_the_first_day_all_machines_are_gone_and_none_is_lost() -> None:
+    settings = settings_with()
+    castle = cluster_of(settings, {node.name: "gone" for node in settings.machines})
+    names = [it.name for it in castle.resources if it.type in (kinds.NODE, kinds.SNAPSHOT)]
+    assert names[0] == "cluster-etcd-snapshot"
+
+
+def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:
+    settings = settings_with(sops={"age_key": str(KEY)})
     takers = [
         sent(resource)
-        for resource in record(build).resources
+        for resource in cluster_of(settings).resources
         if resource.type.rpartition(":")[2] in ("EtcdSnapshot", "NodeLifecycle")
     ]
     assert len(takers) == 1 + len(settings.machines)

@@ -86,6 +86,19 @@ def test_a_machine_that_has_never_come_up_is_created_again_to_correct_it(
     assert {"disks", "initialization", "networkDevices"} <= set(machine.replace_on_changes)
 
 
+def test_control_planes_that_have_never_come_up_are_created_again_together() -> None:
+    """etcd is bootstrapped again on the first one: no other may keep the etcd of before."""
+    nodes = {"control_planes": {"count": 3, "first_address": "192.168.1.251"}}
+    names = [f"machines-castle-control-plane-{number}" for number in (1, 2, 3)]
+    castle = castle_with(nodes=nodes)
+    first = one(castle, names[0])
+    assert [one(castle, name).replace_with for name in names] == [(), (first.urn,), (first.urn,)]
+    assert one(castle, "machines-castle-worker-1").replace_with == ()
+    up = RunningMachine(name="castle-control-plane-1", has_come_up=True)
+    castle = castle_with(nodes=nodes, running=RunningStack(machines={up.name: up}))
+    assert [one(castle, name).replace_with for name in names] == [(), (), ()]
+
+
 def test_drives_fit_the_machine_type(reference: Castle) -> None:
     machine = worker(reference)
     assert machine["machine"] == "q35"

@@ -258,7 +258,8 @@ def test_flux_can_be_removed_alone_alive_dead_and_stuck(
         lab.forget("flux")  # the age key stays: certificates are kept with it too
         removed = lab.up()
         assert removed.code == 0, (condition, removed.output)
-        assert set(removed.changes) == {"deleted"}
+        assert set(removed.changes) == {"deleted", "updated"}
+        assert removed.changes["updated"] == 1  # the record
         assert_flux_is_gone(api)
         # What it applied is still there.
         assert api.get(f"{HELLO}/secrets/hello")

@@ -82,4 +82,6 @@ def test_the_report_follows_the_castle_and_tells_no_secret(make_lab: MakeLab) ->
         "cluster-castle-worker-4",
         "cluster-castle-worker-4-config",
         "cluster-readiness",
+        "longhorn-storage",
+        "record",
     }

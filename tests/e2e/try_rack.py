@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import yaml
 
-from engine import last_up
+from engine import last_up, storage_record
 from rehearsal.run import PROGRAM
 from tests.e2e.lab import HOME, missing, on_rack, rack
 
@@ -55,11 +55,11 @@ def main() -> int:
         return 0
     finally:
         STACK_FILE.unlink(missing_ok=True)
-        # The times of a castle that is gone; the folder stays where anything else is in it.
-        times = last_up.file(PROGRAM, "rack")
-        times.unlink(missing_ok=True)
+        # What is known of a stack that is gone; the folder stays where anything else is in it.
+        for record in (last_up, storage_record):
+            record.file(PROGRAM, "rack").unlink(missing_ok=True)
         with suppress(OSError):
-            times.parent.rmdir()
+            last_up.file(PROGRAM, "rack").parent.rmdir()
     return 0
 
 

@@ -114,6 +114,23 @@ def test_all_changes_of_a_node_are_one_update(done: list[dict[str, Any]]) -> Non
     assert len(done) == 1
 
 
+def test_a_machine_that_was_reset_is_power_cycled_by_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, done: list[dict[str, Any]]
+) -> None:
+    """It keeps the Talos on its disk and the hardware that it was started with."""
+    monkeypatch.setattr("upkeep.rebirth.forget_former", lambda props, with_disks: None)
+    news = changed("cluster.talos", "v1.13.9", with_node({"memory_mib": 9216, "cores": 8}))
+    news |= {"generation": 2, "machine_state": "blank"}
+    outs = NodeLifecycleProvider().update("", RUNS, news).outs or {}
+    assert done == [] and outs["generation"] == 2
+    old, node = outs["cluster"]["talos"], outs["node"]
+    assert (old, node["memory_mib"], node["cores"]) == ("v1.13.0", 8192, 4)
+    next_run = news | {"machine_state": ""}
+    assert NodeLifecycleProvider().diff("", outs, next_run).changes
+    NodeLifecycleProvider().update("", outs, next_run)
+    assert len(done) == 1
+
+
 def test_an_installer_that_is_not_known_yet_is_a_change(done: list[dict[str, Any]]) -> None:
     """In a preview of another schematic nobody knows its id."""
     assert NodeLifecycleProvider().diff("", RUNS, changed("installer", "unknown")).changes

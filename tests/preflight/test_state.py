@@ -63,18 +63,59 @@ def without(answer: dict[str, Any], *types: str) -> dict[str, Any]:
     return {urn: it for urn, it in answer.items() if it["type"] not in types}
 
 
-def test_a_node_has_come_up_once_it_was_ready() -> None:
-    half = without(deployed(), kinds.READY)
-    assert not running_stack(outputs(half)).has_come_up
-    ready = deployed()
-    (readiness,) = (it for it in ready.values() if it["type"] == kinds.READY)
-    nodes = readiness["outputs"]["nodes"]
-    readiness["outputs"]["nodes"] = {"castle-worker-1": nodes["castle-worker-1"]}
-    found = running_stack(outputs(ready))
-    # All have their config, and may be members of etcd or store copies of volumes.
-    assert all(it.has_come_up for it in found.machines.values())
-    bare = running_stack(outputs(without(ready, kinds.APPLY)))
-    assert {name for name, it in bare.machines.items() if it.has_come_up} == {"castle-worker-1"}
+def of_type(answer: dict[str, Any], type_: str) -> dict[str, dict[str, Any]]:
+    return {urn: it for urn, it in answer.items() if it["type"] == type_}
+
+
+def come_up(answer: dict[str, Any]) -> set[str]:
+    return {name for name, it in running_stack(outputs(answer)).machines.items() if it.has_come_up}
+
+
+ALL = {f"castle-{name}" for name in ("control-plane-1", "worker-1", "worker-2", "worker-3")}
+APPLICATIONS = (kinds.RECORD, kinds.RELEASE)
+
+
+def test_nothing_has_come_up_before_the_first_node_was_ready() -> None:
+    answer = without(deployed(), kinds.READY, *APPLICATIONS)
+    assert come_up(answer) == set()
+    assert not running_stack(outputs(answer)).has_come_up
+
+
+def test_once_a_node_was_ready_all_that_have_a_resource_may_be_members() -> None:
+    """One that was added may store copies of volumes before the engine has seen it ready; one that
+    could not be removed has lost its config and its entry in the readiness already."""
+    answer = without(deployed(), kinds.APPLY, *APPLICATIONS)
+    (readiness,) = of_type(answer, kinds.READY).values()
+    readiness["outputs"]["nodes"] = {"castle-worker-1": readiness["outputs"]["nodes"]}
+    assert come_up(answer) == ALL
+    # A VM whose node has no resource yet holds nothing.
+    for urn, it in of_type(answer, kinds.NODE).items():
+        if it["outputs"]["node"]["name"] == "castle-worker-2":
+            del answer[urn]
+    assert come_up(answer) == ALL - {"castle-worker-2"}
+
+
+@pytest.mark.parametrize("evidence", APPLICATIONS)
+def test_what_is_deployed_proves_that_nodes_were_ready(evidence: str) -> None:
+    """Somebody has removed the readiness from the state by hand."""
+    others = set(APPLICATIONS) - {evidence}
+    assert come_up(without(deployed(), kinds.READY, *others)) == ALL
+
+
+def test_a_restored_cluster_runs_before_its_nodes_are_ready() -> None:
+    answer = without(deployed(), kinds.READY, *APPLICATIONS)
+    (bootstrap,) = of_type(answer, kinds.BOOTSTRAP).values()
+    bootstrap["outputs"]["restored_from"] = "old.db.age"
+    assert come_up(answer) == ALL
+
+
+def test_a_machine_that_was_renamed_in_proxmox_is_known_by_its_vm_id() -> None:
+    answer = deployed()
+    for it in of_type(answer, kinds.MACHINE).values():
+        if it["outputs"]["name"] == "castle-worker-2":
+            it["outputs"]["name"] = "nas"
+    worker = running_stack(outputs(answer)).machines["castle-worker-2"]
+    assert (worker.host, worker.talos, worker.has_come_up) == ("pve", "v1.13.9", True)
 
 
 def test_nothing_secret_is_kept() -> None:
@@ -103,10 +144,9 @@ def test_a_value_that_is_not_in_the_state_is_none(lost: dict[str, Any]) -> None:
 
 
 def test_the_types_are_those_of_the_program() -> None:
-    assert {state.MACHINE, state.MACHINE_SECRETS, state.CONFIG_APPLY, state.HELM_RELEASE} == {
+    assert {state.MACHINE, state.MACHINE_SECRETS, state.HELM_RELEASE} == {
         kinds.MACHINE,
         kinds.SECRETS,
-        kinds.APPLY,
         kinds.RELEASE,
     }
 

@@ -10,7 +10,7 @@ import logging
 import os
 import runpy
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,11 +25,14 @@ from pulumi.runtime import stack as runtime_stack
 
 import survey
 from components import acme_backup, flux_health
-from rehearsal import rules, stack_file, timeline
+from guests import Guest
+from lifecycle.node import MachineState
+from rehearsal import kinds, rules, stack_file, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle
 from settings import encrypted
 from settings.models import PROJECT, Settings
+from settings.plan import Node
 
 PROGRAM = Path(__file__).resolve().parent.parent
 
@@ -73,6 +76,7 @@ def rehearse(
     with (
         # Proxmox as on the first day: no guest has any VM id.
         mock.patch.object(survey, "list_guests", return_value=[]),
+        mock.patch.object(survey, "look_at_machines", _seen_as_in(state)),
         # A placeholder for its key opens no snapshot, and a living castle's may be gone.
         mock.patch.object(survey, "plan", return_value=None),
         # Placeholders stand for it already.
@@ -100,6 +104,16 @@ def rehearse(
         problems=problems,
         notes=notes,
     )
+
+
+def _seen_as_in(state: Mapping[str, Any]) -> Callable[..., dict[str, MachineState]]:
+    """What is seen of machines without asking any: those of the state are as they should be."""
+    known = {it["outputs"].get("name") for it in state.values() if it["type"] == kinds.MACHINE}
+
+    def seen(_: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
+        return {node.name: "" if node.name in known else "gone" for node in nodes}
+
+    return seen
 
 
 def _nothing_kept(settings: Settings) -> dict[str, str] | None:

@@ -143,7 +143,8 @@ def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Runni
             retains_data_disk=name in retained,
             has_come_up=name in ready or (runs and name in talos),
         )
-    return machines
+    # The engine answers in any order; messages name machines in this one.
+    return dict(sorted(machines.items()))
 
 
 def _machine(outputs: Mapping[str, Any]) -> RunningMachine:

@@ -109,6 +109,11 @@ def test_a_restored_cluster_runs_before_its_nodes_are_ready() -> None:
     assert come_up(answer) == ALL
 
 
+def test_machines_are_in_the_order_of_their_names_whatever_the_engine_answers() -> None:
+    backwards = dict(reversed(deployed().items()))
+    assert list(running_stack(outputs(backwards)).machines) == sorted(ALL)
+
+
 def test_a_machine_that_was_renamed_in_proxmox_is_known_by_its_vm_id() -> None:
     answer = deployed()
     for it in of_type(answer, kinds.MACHINE).values():

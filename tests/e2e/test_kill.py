@@ -46,6 +46,7 @@ RESOURCES = (
     "whoami-deployment",
     "whoami-service",
     "whoami-route",
+    "record",
 )
 SAMPLE = ("machines-pool", "machines-castle-worker-1", "cluster-bootstrap", "traefik-release")
 

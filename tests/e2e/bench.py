@@ -27,6 +27,8 @@ LIVES = ((1, 3), (3, 5), (1, 100))
 """Control planes and workers of the stacks that are deployed and taken away."""
 WORKERS = (3, 30, 100)
 """Sizes of the stacks that are previewed."""
+HOSTS = ["pve1", "pve2"]
+"""Proxmox hosts: the disks of 100 workers do not fit on one."""
 ROUNDS = 3
 STACK = "bench"
 NETWORK = 31
@@ -39,7 +41,7 @@ TARGETS = """Targets on two quiet cores:
 
 def lab_of(folder: Path, endpoints: dict[str, str], control_planes: int, workers: int) -> Lab:
     """The reference homelab with so many machines."""
-    lab = Lab(folder, NETWORK, endpoints, STACK, ["pve1"])
+    lab = Lab(folder, NETWORK, endpoints, STACK, HOSTS)
     lab.set("nodes.control_planes.count", control_planes)
     lab.set("nodes.control_planes.first_address", f"{lab.prefix}.251")
     lab.set("nodes.workers.first_address", f"{lab.prefix}.125")
@@ -99,7 +101,7 @@ def show(name: str, found: dict[str, float], base: str) -> None:
 
 def measure_previews() -> None:
     """Measure first previews, where nothing is deployed yet."""
-    with rack("pve1") as endpoints, tempfile.TemporaryDirectory() as name:
+    with rack(*HOSTS) as endpoints, tempfile.TemporaryDirectory() as name:
         lab = lab_of(Path(name), endpoints, 1, WORKERS[0])
         empty = Empty(lab)
         times: dict[str, list[float]] = {}
@@ -118,7 +120,7 @@ def measure_previews() -> None:
 
 def measure_life(control_planes: int, workers: int) -> None:
     """Measure what a stack goes through, and print it."""
-    with rack("pve1") as endpoints, tempfile.TemporaryDirectory() as name:
+    with rack(*HOSTS) as endpoints, tempfile.TemporaryDirectory() as name:
         lab = lab_of(Path(name), endpoints, control_planes, workers)
         empty = Empty(lab)
         empty.preview()

@@ -25,7 +25,7 @@ import pulumi
 
 from components.restore import Restore, plan
 from guests import Guest, SurveyError, list_guests, refusal, strangers
-from lifecycle.node import MachineState
+from lifecycle.node import LOST, MachineState
 from settings.models import Settings
 from settings.plan import Node, Role
 from settings.running import RunningStack
@@ -125,7 +125,7 @@ def _refuse_upgrade_without_a_control_plane(
     lost = [
         node.name
         for node in settings.control_planes
-        if states.get(node.name) in ("gone", "blank") and running.machine_has_come_up(node.name)
+        if states.get(node.name) in LOST and running.machine_has_come_up(node.name)
     ]
     talos = {running.talos} if running.talos else set()
     versions = {

@@ -21,7 +21,7 @@ from components.cluster_args import TalosClusterArgs
 from components.etcd_snapshot import EtcdSnapshot
 from components.kubernetes_version import KubernetesVersion
 from components.machine_config import node_patches, role_patch
-from lifecycle.node import MachineState, NodeLifecycle, NodeLifecycleArgs
+from lifecycle.node import LOST, MachineState, NodeLifecycle, NodeLifecycleArgs
 from lifecycle.readiness import ClusterReadiness, ClusterReadinessArgs
 from settings.plan import Node, Role
 
@@ -301,8 +301,9 @@ _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
 
 def _is_lost(node: Node, args: TalosClusterArgs) -> bool:
     """Whether the machine of a node that has come up is gone, or has lost its machine config."""
-    is_lost = args.machine_states.get(node.name) in ("gone", "blank")
-    return is_lost and args.running.machine_has_come_up(node.name)
+    return args.machine_states.get(node.name) in LOST and args.running.machine_has_come_up(
+        node.name
+    )
 
 
 def _state_of(node: Node, args: TalosClusterArgs) -> pulumi.Output[MachineState]:

@@ -35,7 +35,7 @@ class Session:
         self.stack = stack
         self.temporary = temporary
         self.pulumi = pulumi
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._exported: dict[bool, dict[str, Any]] = {}
         self._config: bytes | None = None
         self.environment = os.environ | {

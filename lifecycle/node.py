@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 MachineState: TypeAlias = Literal["gone", "off", "blank", "created", ""]
 """The state of a node's machine: it is not on Proxmox; it has no power; it has no machine config;
 it was created in this run; or it is as it should be."""
+LOST: tuple[MachineState, ...] = ("gone", "blank")
+"""States of a machine that the engine must create or configure again before its node answers."""
 
 
 @dataclass(frozen=True, kw_only=True)

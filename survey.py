@@ -132,10 +132,11 @@ def _refuse_upgrade_without_a_control_plane(
         "cluster.talos": (talos, settings.cluster.talos),
         "cluster.kubernetes": (running.kubernetes, settings.cluster.kubernetes),
     }
+    # An upgrade that was interrupted has two versions, and cannot be taken back: it goes on.
     back = [
         f"{setting} to {' or '.join(sorted(old))}"
         for setting, (old, wanted) in versions.items()
-        if old - {wanted}
+        if old and wanted not in old
     ]
     if lost and back:
         raise pulumi.RunError(

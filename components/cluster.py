@@ -9,13 +9,12 @@ Kubernetes, and the operations on running nodes (``lifecycle``, ``upkeep``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumiverse_talos as talos
 import yaml
 
-from components import credentials
 from components.bootstrap import Bootstrap
 from components.cluster_args import TalosClusterArgs
 from components.etcd_snapshot import EtcdSnapshot
@@ -24,6 +23,9 @@ from components.machine_config import node_patches, role_patch
 from lifecycle.node import LOST, MachineState, NodeLifecycle, NodeLifecycleArgs
 from lifecycle.readiness import ClusterReadiness, ClusterReadinessArgs
 from settings.plan import Node, Role
+
+if TYPE_CHECKING:
+    from components.credentials import Client, Given
 
 __all__ = ["TalosCluster", "TalosClusterArgs"]
 
@@ -64,10 +66,7 @@ class TalosCluster(pulumi.ComponentResource):
             ),
         )
         issued = secrets.machine_secrets.apply(
-            lambda it: (
-                credentials.own(it.certs),
-                credentials.given(it.certs, args.cluster_name, self.endpoint),
-            )
+            lambda it: _issue(it.certs, args.cluster_name, self.endpoint)
         )
         given = issued.apply(lambda it: it[1])
         self._client = pulumi.Output.secret(issued.apply(lambda it: it[0]))
@@ -297,6 +296,13 @@ class TalosCluster(pulumi.ComponentResource):
 
 _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
 """Every field: with a part of them the bridge fails after the call (pulumi-talos#252)."""
+
+
+def _issue(certs: Any, cluster_name: str, endpoint: str) -> tuple[Client, Given]:
+    """Issue the stack's own credentials for Talos, and those that people are given."""
+    from components import credentials  # loads cryptography, which a first preview does not need
+
+    return credentials.own(certs), credentials.given(certs, cluster_name, endpoint)
 
 
 def _is_lost(node: Node, args: TalosClusterArgs) -> bool:

@@ -87,10 +87,18 @@ def stop(api: ClusterApi, namespace: str) -> None:
     """End every controller: one that lives would put its finalizers on again."""
     apps = f"/apis/apps/v1/namespaces/{namespace}"
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    for kind in ("deployments", "replicasets"):
-        for it in api.items(f"{apps}/{kind}"):
-            api.delete(f"{apps}/{kind}/{it['metadata']['name']}", propagationPolicy="Background")
+
+    def delete_workloads() -> None:
+        for kind in ("deployments", "replicasets"):
+            for it in api.items(f"{apps}/{kind}"):
+                path = f"{apps}/{kind}/{it['metadata']['name']}"
+                api.delete(path, propagationPolicy="Background")
+
+    delete_workloads()
     for waited in _looks("pods of Flux are still there", lambda: api.items(pods)):
+        # Kubernetes' Deployment controller makes a ReplicaSet again if it has not heard of the end
+        # of its Deployment yet, and the operator a Deployment.
+        delete_workloads()
         if waited >= GRACE:
             # A node that is gone never reports the end of its pods.
             for pod in api.items(pods):

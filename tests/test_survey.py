@@ -350,6 +350,7 @@ def test_a_machine_that_answers_and_is_not_in_the_state_is_adopted_and_not_creat
     ("talos", "kubernetes", "back"),
     [
         ("v1.13.9", "v1.36.3", ""),
+        ("v1.13.9", "v1.36.2 v1.36.3", ""),  # an upgrade that was interrupted goes on
         ("v1.13.0", "v1.36.3", "Set cluster.talos to v1.13.0 and run `make up`"),
         ("v1.13.9", "v1.36.2", "Set cluster.kubernetes to v1.36.2 and run `make up`"),
     ],
@@ -359,7 +360,7 @@ def test_an_upgrade_waits_for_a_control_plane_that_is_lost(
 ) -> None:
     lost = RunningMachine(name="castle-control-plane-1", has_come_up=True)
     running = RunningStack(
-        machines={lost.name: lost}, talos=talos, kubernetes=frozenset({kubernetes})
+        machines={lost.name: lost}, talos=talos, kubernetes=frozenset(kubernetes.split())
     )
     if not back:
         assert look(monkeypatch, [], running=running).machine_states[lost.name] == "gone"

@@ -296,6 +296,30 @@ def test_a_removal_takes_all_of_flux_and_nothing_else(
     flux_uninstall.uninstall(cluster, NAMESPACE)  # and can be run again
 
 
+def test_a_removal_ends_though_kubernetes_makes_a_workload_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passing(monkeypatch, flux_uninstall, 10)
+
+    class Late(Cluster):
+        """Its controllers hear of the end of a Deployment after its ReplicaSet is gone, too."""
+
+        revivals = 2
+
+        def items(self, path: str) -> list[dict[str, Any]]:
+            if path == PODS and not self.pods and self.revivals:
+                self.revivals -= 1
+                self.deployments, self.pods = ["kustomize-controller"], ["pod-2"]
+            elif path == PODS and self.deployments:
+                self.pods = ["pod-3"]  # one that is deleted alone is made again
+            return super().items(path)
+
+    cluster = Late()
+    flux_uninstall.uninstall(cluster, NAMESPACE)
+    assert cluster.kinds == {"certificates": "cert-manager.io"}
+    assert cluster.pods == cluster.deployments == []
+
+
 def test_a_removal_that_gets_nowhere_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     passing(monkeypatch, flux_uninstall, 50)
 

@@ -1,6 +1,5 @@
 """The stack: image, machines, cluster, storage, network, ingress, demo site, Flux, record."""
 
-# ruff: noqa: E402
 import gc
 
 gc.disable()  # A run is short: searching all that is imported for garbage takes longer than it.

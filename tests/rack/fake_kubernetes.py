@@ -51,11 +51,12 @@ class FakeKubernetesApi(KubernetesClient):
         assert at not in self.objects, at
         self.put(at, {key: value for key, value in body.items() if key != "status"})
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
+    async def patch(self, path: str, body: Mapping[str, Any]) -> bool:
         found = self.objects.get(path.removesuffix("/status"))
         if found is not None:
             is_status = path.endswith("/status")
             _merge(found, {k: v for k, v in body.items() if (k == "status") is is_status})
+        return found is not None
 
     async def delete(self, path: str, *, grace_period_s: int | None = None) -> None:
         self.deletions.append((path, grace_period_s))

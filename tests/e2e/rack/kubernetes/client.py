@@ -53,9 +53,9 @@ class KubernetesClient:
         """Create an object."""
         await self._call("POST", path, body)
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
-        """Merge changes into an object, or into its status at ``…/status``."""
-        await self._call("PATCH", path, body, _MERGE)
+    async def patch(self, path: str, body: Mapping[str, Any]) -> bool:
+        """Merge changes into an object, or into its status at ``…/status``; whether it exists."""
+        return await self._call("PATCH", path, body, _MERGE) is not None
 
     async def apply(self, path: str, body: Mapping[str, Any], manager: str) -> None:
         """Apply an object as its server does it: what the manager does not name stays as it is."""

@@ -56,7 +56,9 @@ async def _renew_lease(client: KubernetesClient, machine: Machine) -> None:
             "renewTime": renewal,
         },
     }
-    await client.apply(f"{_LEASES}/{machine.hostname}", lease, "kubelet")
+    # A merge costs the API server a fraction of what an apply does.
+    if not await client.patch(f"{_LEASES}/{machine.hostname}", lease):
+        await client.create(_LEASES, lease)
 
 
 async def _update(

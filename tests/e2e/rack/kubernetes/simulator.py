@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 
 from ..talos.cluster import LiveCluster
@@ -19,6 +20,9 @@ from .webhook import MetallbWebhook
 
 _INTERVAL = 0.5
 """Seconds between two looks at what the stand-ins have to do."""
+_REST = 5
+"""After a look the rack rests at least so many times as long as the look took: with 100 nodes it
+would otherwise keep one core busy, beside the program that is measured."""
 _PAUSE = 1.0
 """Seconds to wait after a failure."""
 _LOG = logging.getLogger(__name__)
@@ -56,13 +60,15 @@ class KubernetesSimulator:
     async def _follow(self) -> None:
         while True:
             self._changed.clear()
+            begin = time.monotonic()
             try:
                 await self._reconcile()
             except Exception as error:  # tried again; nothing may end the simulation
                 _LOG.warning("%s: %s", type(error).__name__, error)
                 await asyncio.sleep(_PAUSE)
+            rest = max(_INTERVAL, _REST * (time.monotonic() - begin))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _INTERVAL)
+                await asyncio.wait_for(self._changed.wait(), rest)
 
     async def _reconcile(self) -> None:
         live = {cluster.id: cluster for cluster in self._talos.live_clusters()}

@@ -45,40 +45,40 @@ doctor: .venv/ready ## Look whether the castle will stand on this Proxmox, and c
 	@$(BIN)/python -m doctor --stack $(STACK)
 
 token: .venv/ready ## Ask for the Proxmox API token, and put it into the stack file, encrypted
-	@$(BIN)/python -m engine token --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m commands token --stack $(STACK) -- $(ARGS)
 
 age-key: .venv/ready ## Make the key that secrets in git are encrypted for, and print its public half
-	@$(BIN)/python -m engine age-key --stack $(STACK)
+	@$(BIN)/python -m commands age-key --stack $(STACK)
 
 preview: .venv/ready ## Ask the real engine what it would change
-	@$(BIN)/python -m engine preview --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m commands preview --stack $(STACK) -- $(ARGS)
 
 up: .venv/ready ## Build the castle, or bring it to what its stack file says
-	@$(BIN)/python -m engine up --stack $(STACK) $(SKIP_DOCTOR) -- $(ARGS)
+	@$(BIN)/python -m commands up --stack $(STACK) $(SKIP_DOCTOR) -- $(ARGS)
 
 refresh: .venv/ready ## Compare the engine's state with what is really there
-	@$(BIN)/python -m engine refresh --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m commands refresh --stack $(STACK) -- $(ARGS)
 
 recover: .venv/ready ## Bring what a killed or failed run left to a clean state
-	@$(BIN)/python -m engine recover --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m commands recover --stack $(STACK) -- $(ARGS)
 
 backup: .venv/ready ## Keep the certificates, encrypted, where they outlive the castle
-	@$(BIN)/python -m engine backup --stack $(STACK)
+	@$(BIN)/python -m commands backup --stack $(STACK)
 
 down: .venv/ready ## Take the castle away, all of it
-	@$(BIN)/python -m engine down --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m commands down --stack $(STACK) -- $(ARGS)
 
 snapshot: .venv/ready ## Keep a snapshot of etcd, encrypted if there is an age key
-	@$(BIN)/python -m engine snapshot --stack $(STACK)
+	@$(BIN)/python -m commands snapshot --stack $(STACK)
 
 replicas: .venv/ready ## Give every Longhorn volume as many copies as the stack file says
-	@$(BIN)/python -m engine replicas --stack $(STACK) -- $(ARGS)
+	@$(BIN)/python -m commands replicas --stack $(STACK) -- $(ARGS)
 
 kubeconfig talosconfig: .venv/ready ## Write the file that kubectl or talosctl asks for
-	@$(BIN)/python -m engine $@ --stack $(STACK)
+	@$(BIN)/python -m commands $@ --stack $(STACK)
 
 cancel: .venv/ready ## Take away the lock that a killed run left
-	@$(BIN)/python -m engine cancel --stack $(STACK) -- --yes
+	@$(BIN)/python -m commands cancel --stack $(STACK) -- --yes
 
 e2e: .venv/ready-dev ## Bring the castle up and down on a simulated rack, with the real engine
 	@CASTLE_E2E=all $(BIN)/python -m pytest -n 2 -rs tests/e2e

@@ -9,21 +9,21 @@ import pulumi_kubernetes as kubernetes
 import pulumi_proxmoxve as proxmoxve
 import pulumiverse_talos as talos
 
-import survey
-from components.cluster import TalosCluster, TalosClusterArgs
 from components.flux import Flux, FluxArgs
 from components.image import TalosImage, TalosImageArgs
 from components.longhorn import Longhorn, LonghornArgs
 from components.machines import Machines, MachinesArgs
 from components.metallb import MetalLB, MetalLBArgs
-from components.traefik import Traefik, TraefikArgs
+from components.talos.cluster import TalosCluster, TalosClusterArgs
+from components.traefik.traefik import Traefik, TraefikArgs
 from components.whoami import Whoami, WhoamiArgs
 from lifecycle.deployment_record import DeploymentRecord
+from preflight.machines import check_machines, proxmox_options
 from preflight.state import load_settings
 
 settings = load_settings()
-guard = survey.look(settings)
-proxmox = proxmoxve.Provider("proxmox", **survey.access(settings))
+guard = check_machines(settings)
+proxmox = proxmoxve.Provider("proxmox", **proxmox_options(settings))
 factory = talos.Provider("talos", image_factory_url=settings.image.factory)
 gates = pulumi.ProviderResource("pulumi-python", "gates")
 outside = pulumi.ResourceOptions(providers=[proxmox, factory, gates])

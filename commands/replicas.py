@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from clients.kubernetes.api import ApiError, ClusterApi
 from clients.kubernetes.longhorn import STORAGE_CLASS, Volume, set_copies
-from components.cluster_api import ApiError, ClusterApi
-from engine import castle, cluster_storage
-from engine.ask import confirmed
-from engine.session import Session, SessionError
+from clients.pulumi_cli import stack_settings
+from clients.pulumi_cli.kubeconfig import kubeconfig_of
+from clients.pulumi_cli.session import Session, SessionError
+from commands.ask import confirmed
 from lifecycle.operations.longhorn import volumes_with_other_copies
 from lifecycle.operations.storage_health import gib
 from settings.problems import SettingsError
@@ -26,8 +27,8 @@ def set_replicas(session: Session, more: Sequence[str]) -> int:
     ``more`` are the words for the CLI: one of them may answer the question.
     """
     try:
-        copies = castle.settings(session).replicas
-        kubeconfig = cluster_storage.kubeconfig_of(session)
+        copies = stack_settings.settings(session).replicas
+        kubeconfig = kubeconfig_of(session)
         if kubeconfig is None:
             print(f"The stack {session.stack} has no cluster: there is no volume to change.")
             return 1

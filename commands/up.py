@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine import event_log, failures, last_up
-from engine.ask import YES, confirmed
-from engine.session import Session
-from engine.state import STACK
+from clients.pulumi_cli import event_log, failures
+from clients.pulumi_cli.session import Session
+from clients.pulumi_cli.state import STACK
+from commands import last_up
+from commands.ask import YES, confirmed
 
 UPDATE_ONLY = frozenset({*YES, "--skip-preview", "--continue-on-error"})
 """Words of ``pulumi up`` that ``pulumi preview`` does not know."""

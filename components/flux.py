@@ -23,11 +23,11 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import flux_health
-from components.chart import ChartSource
-from components.flux_ready import FluxReady, FluxSource
-from components.flux_uninstall import FluxUninstall
-from components.namespace import make_namespace
+from clients.kubernetes import flux_health
+from components.shared.namespace import make_namespace
+from lifecycle.flux_ready import FluxReady, FluxSource
+from lifecycle.flux_uninstall import FluxUninstall
+from settings.chart_source import ChartSource
 from settings.models import Settings
 
 NAMESPACE = "flux-system"

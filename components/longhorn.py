@@ -12,15 +12,15 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from clients.kubernetes import control_plane
 from clients.kubernetes.longhorn import DATA_PATH, NAMESPACE, STORAGE_CLASS
-from components import control_plane
-from components.chart import ChartSource
-from components.namespace import make_namespace
-from components.secret import make_secret
+from components.shared.namespace import make_namespace
+from components.shared.secret import make_secret
 from lifecycle.longhorn_storage import LonghornStorage, LonghornStorageArgs
 from lifecycle.longhorn_upgrade import upgrade_check
 from lifecycle.operations.storage_health import data_disks
 from settings.backups import S3, VolumeBackup, bucket_of
+from settings.chart_source import ChartSource
 from settings.models import Settings
 from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
 

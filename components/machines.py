@@ -5,7 +5,6 @@ Leaves out everything inside of them: that is Talos' (``cluster.py``).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -14,9 +13,11 @@ from typing import Any
 import pulumi
 import pulumi_proxmoxve as proxmoxve
 
-from components.kept_disk import KeptDisk
-from settings.models import Endpoint, Settings
-from settings.plan import Node, Role
+from clients.proxmox.guests import mac_address, pool_comment
+from lifecycle.retained_disk import KeptDisk
+from settings.groups import Endpoint
+from settings.models import Settings
+from settings.node import Node, Role
 from settings.running import RunningStack
 
 
@@ -244,14 +245,3 @@ def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:
         "discard": "on",
         "ssd": True,
     }
-
-
-def pool_comment(owner: str) -> str:
-    """What the castle's own pool is known by."""
-    return f"Machines of {owner}"
-
-
-def mac_address(owner: str, vm_id: int) -> str:
-    """A MAC address that stays the same through every rebuild: locally administered, unicast."""
-    digest = hashlib.sha256(f"{owner}/{vm_id}".encode()).digest()
-    return ":".join(f"{byte:02X}" for byte in (0x02, *digest[:5]))

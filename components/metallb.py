@@ -11,9 +11,9 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import control_plane
-from components.chart import ChartSource
-from components.namespace import make_namespace
+from clients.kubernetes import control_plane
+from components.shared.namespace import make_namespace
+from settings.chart_source import ChartSource
 from settings.models import Settings
 
 NAMESPACE = "metallb-system"

@@ -9,8 +9,8 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components import acme_challenge
-from components.namespace import make_namespace
+from components.shared import acme
+from components.shared.namespace import make_namespace
 from settings.models import Settings
 
 NAMESPACE = "whoami"
@@ -36,7 +36,7 @@ class WhoamiArgs:
     def of(cls, settings: Settings, traefik: pulumi.Resource, resolver: str) -> WhoamiArgs:
         """The demo site that a stack asks for."""
         host, dns = settings.whoami.host, settings.traefik.acme.dns
-        domains = acme_challenge.domains(dns, host)
+        domains = acme.domains(dns, host)
         return cls(host=host, traefik=traefik, resolver=resolver, domains=domains)
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from clients.kubernetes.longhorn import Storage
+from clients.pulumi_cli import api_token, certificate_ends, cli, passphrase, state
+from clients.pulumi_cli import kubeconfig as stack_kubeconfig
+from doctor import cluster_storage
 from doctor.visit import visit
-from engine import cli, cluster_storage, ends, passphrase, state, token
 from settings.problems import SettingsError
+from settings.project import PROJECT_FOLDER
 
-FOLDER = Path(__file__).resolve().parent.parent
-CLI_FOLDER = FOLDER / ".pulumi-cli"
+CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
 INTERRUPTED = 130
 """The exit code of what Ctrl-C ended, as shells have it."""
 
@@ -32,23 +33,25 @@ def main(arguments: list[str] | None = None) -> int:
     environment = dict(os.environ)
 
     def open_token() -> str:
-        passphrase.ask_once(environment, FOLDER / f"Pulumi.{options.stack}.yaml")
-        return token.opened(options.stack, FOLDER, pulumi, environment)
+        passphrase.ask_once(environment, PROJECT_FOLDER / f"Pulumi.{options.stack}.yaml")
+        return api_token.opened(options.stack, PROJECT_FOLDER, pulumi, environment)
 
     def read_storage() -> Storage | None:
-        kubeconfig = cluster_storage.read_kubeconfig(options.stack, FOLDER, CLI_FOLDER, environment)
-        return cluster_storage.read_and_keep(options.stack, FOLDER, kubeconfig)
+        kubeconfig = stack_kubeconfig.read_kubeconfig(
+            options.stack, PROJECT_FOLDER, CLI_FOLDER, environment
+        )
+        return cluster_storage.read_and_keep(options.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
-        return state.resources(FOLDER, CLI_FOLDER, options.stack)
+        return state.resources(PROJECT_FOLDER, CLI_FOLDER, options.stack)
 
     try:
         return visit(
             options.stack,
-            FOLDER,
+            PROJECT_FOLDER,
             cli=pulumi,
             open_token=open_token,
-            ends=lambda: ends.of(FOLDER, read_state),
+            ends=lambda: certificate_ends.of(PROJECT_FOLDER, read_state),
             read_storage=read_storage,
             as_json=options.json,
         )

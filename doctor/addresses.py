@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
-from components.machines import mac_address
+from clients.proxmox.guests import mac_address
 from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning
 from doctor.presence import Presence
 from doctor.proxmox import OwnMachine
-from settings.plan import Role
+from settings.node import Role
 from settings.wording import count
 
 MOST = 64

@@ -6,7 +6,7 @@ import urllib.error
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import proxmox_api
+from clients.proxmox import api as proxmox_api
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning

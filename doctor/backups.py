@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.backup_place import BackupError, in_time
+from backup.store import BackupError, in_time
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning

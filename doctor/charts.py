@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from components.chart import ChartSource
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, failure, ok, warning
 from doctor.probes import Fetch
+from settings.chart_source import ChartSource
 from settings.charts import Chart
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from doctor.context import Context
 from doctor.findings import CannotTellError, Finding, failure, gib, ok, warning
-from settings.plan import Node
+from settings.node import Node
 from settings.problems import did_you_mean
 from settings.wording import count
 

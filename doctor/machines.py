@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.machines import pool_comment
+from clients.proxmox.guests import SurveyError, list_guests, pool_comment, refusal, strangers
 from doctor.context import Context
 from doctor.findings import CannotTellError, Finding, failure, ok, warning
-from guests import SurveyError, list_guests, refusal, strangers
 
 
 def check(context: Context) -> Iterator[Finding]:

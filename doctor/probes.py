@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
-import proxmox_api
+from clients.proxmox import api as proxmox_api
 from doctor import nat_pmp, presence, web
 from settings.models import Settings
 

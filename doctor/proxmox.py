@@ -11,9 +11,9 @@ from ipaddress import AddressValueError, IPv4Address
 from threading import Lock
 from typing import Any
 
-import proxmox_api
-from components import kept_disk
+from clients.proxmox import api as proxmox_api
 from doctor.findings import CannotTellError
+from lifecycle import retained_disk
 
 _READERS = 8
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -91,7 +91,7 @@ class Proxmox:
 
     def keepers(self) -> set[str]:
         """The names of the castle's keepers, one for each data disk that outlived its machine."""
-        tag = kept_disk.tag(self._owner)
+        tag = retained_disk.tag(self._owner)
         return {guest["name"] for guest in self.guests() if tag in proxmox_api.tags_of(guest)}
 
     def hosts_of_machines(self) -> dict[str, str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from rehearsal import stack_file
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.run import perform
+from settings import stack_file
+from settings.groups import PROJECT, Endpoint
 from settings.load import TOKEN, joined
-from settings.models import PROJECT, Endpoint, Settings
+from settings.models import Settings
 from settings.problems import Problem, SettingsError
 
 ENVIRONMENT = "PROXMOX_VE_API_TOKEN"

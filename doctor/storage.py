@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from threading import Lock
 
+from clients.kubernetes.api import ApiError
 from clients.kubernetes.longhorn import Storage
-from components.cluster_api import ApiError
 from doctor.context import Context
 from doctor.findings import Finding, gib, note, ok, warning
 from lifecycle.operations import storage_health

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.kept_disk import name_of
 from doctor.context import Context
 from doctor.findings import Finding, failure, gib, ok, warning
+from lifecycle.retained_disk import name_of
 
 GIB = 1024**3
 IMAGE_SIZE = GIB

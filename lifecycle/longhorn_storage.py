@@ -20,14 +20,14 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from clients.errors import UpkeepError
+from clients.kubernetes.api import ApiError
 from clients.kubernetes.longhorn import STORAGE_CLASS
-from components.cluster_api import ApiError
-from lifecycle.diagnostics import report
+from clients.kubernetes.patient_api import PatientApi
 from lifecycle.operations import longhorn
+from lifecycle.operations.diagnostics import report
 from lifecycle.provider import MODULE, Provider
 from settings.wording import count
-from upkeep.api import PatientApi
-from upkeep.errors import UpkeepError
 
 RESTORED_TIMEOUT_S = 60
 """Seconds that a restored cluster is given: its disks either match what Longhorn knows, or not."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pulumi
 
-from components.cluster_api import ApiError, ClusterApi
+from clients.kubernetes.api import ApiError, ClusterApi
 from lifecycle.operations.longhorn import upgrade_refusal
 
 

@@ -25,12 +25,13 @@ import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 
+from clients.errors import UpkeepError
+from clients.talos import talosctl
+from lifecycle.operations import config_diff, node_replacement
+from lifecycle.operations import node as operations
+from lifecycle.operations.power import Power
 from lifecycle.provider import MODULE, Provider
-from settings.plan import Node, Role
-from upkeep import config_change, rebirth, talosctl
-from upkeep import node as operations
-from upkeep.errors import UpkeepError
-from upkeep.power import Power
+from settings.node import Node, Role
 
 if TYPE_CHECKING:
     from settings.models import Settings
@@ -205,7 +206,7 @@ class NodeLifecycleProvider(Provider):
             inputs["machine_state"] = ""
         else:
             if isinstance(news["credentials"], dict):  # not unknown
-                rebirth.require_tools(flat(news))
+                node_replacement.require_tools(flat(news))
             inputs["generation"] += 1
         return dynamic.CheckResult(inputs, [])
 
@@ -213,7 +214,7 @@ class NodeLifecycleProvider(Provider):
         """The inputs that change; ``patches`` only if the node, or a program of Kubernetes on it,
         goes down for the change."""
         found = super().changed(olds, news)
-        if config_change.takes_down(
+        if config_diff.takes_down(
             olds["patches"], news["patches"], control_plane=news["node"]["control_plane"]
         ):
             found.append("patches")
@@ -255,7 +256,7 @@ def _replace(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, A
     A machine that was reset keeps the Talos on its disk and the hardware that it was started with:
     the next run upgrades and power-cycles it.
     """
-    rebirth.forget_former(flat(news), with_disks=_has_lost_data_disk(news))
+    node_replacement.forget_former(flat(news), with_disks=_has_lost_data_disk(news))
     if _is_another_vm(news):
         return None
     kept = {key: olds["node"][key] for key in _HARDWARE_KEYS if key in olds["node"]}
@@ -283,8 +284,8 @@ def is_new_machine(news: Mapping[str, Any]) -> bool:
         case "off":
             # If this run has switched it on: a reset may have switched it off.
             props = flat(news)
-            return Power.of(props).status() == "running" and rebirth.wait_for_answer(
-                props["address"], rebirth.BOOT_LIMIT
+            return Power.of(props).status() == "running" and node_replacement.wait_for_answer(
+                props["address"], node_replacement.BOOT_LIMIT
             )
         case state:
             return isinstance(state, Unknown)  # a preview: the engine is about to create it

@@ -15,19 +15,19 @@ from typing import Any, ClassVar
 
 from pulumi import dynamic
 
-from lifecycle.diagnostics import report
+from lifecycle.operations.diagnostics import report
 
 PROVIDERS: dict[str, str] = {
-    "Bootstrap": "components.bootstrap:BootstrapProvider",
+    "Bootstrap": "lifecycle.bootstrap:BootstrapProvider",
     "ClusterReadiness": "lifecycle.readiness:ClusterReadinessProvider",
     "DeploymentRecord": "lifecycle.deployment_record:DeploymentRecordProvider",
-    "EtcdSnapshot": "components.etcd_snapshot:EtcdSnapshotProvider",
-    "FluxReady": "components.flux_ready:FluxReadyProvider",
-    "FluxUninstall": "components.flux_uninstall:FluxUninstallProvider",
-    "KubernetesVersion": "components.kubernetes_version:KubernetesVersionProvider",
+    "EtcdSnapshot": "lifecycle.etcd_snapshot:EtcdSnapshotProvider",
+    "FluxReady": "lifecycle.flux_ready:FluxReadyProvider",
+    "FluxUninstall": "lifecycle.flux_uninstall:FluxUninstallProvider",
+    "KubernetesVersion": "lifecycle.kubernetes_version:KubernetesVersionProvider",
     "LonghornStorage": "lifecycle.longhorn_storage:LonghornStorageProvider",
     "NodeLifecycle": "lifecycle.node:NodeLifecycleProvider",
-    "RetainedDisk": "components.kept_disk:KeptDiskProvider",
+    "RetainedDisk": "lifecycle.retained_disk:KeptDiskProvider",
 }
 """By short name, which is frozen: the module and class of a provider, imported when needed."""
 

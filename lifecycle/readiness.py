@@ -18,12 +18,12 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from components import control_plane
-from components.cluster_api import ApiError, ClusterApi
-from components.mutual_tls import context_of
-from components.wait import NotYet, wait_until
+from clients.kubernetes import control_plane
+from clients.kubernetes.api import ApiError, ClusterApi
+from clients.tls import context_of
+from clients.wait import NotYet, wait_until
 from lifecycle.provider import MODULE, Provider
-from settings.plan import Node, Role
+from settings.node import Node, Role
 
 READY_TIMEOUT_S = 900
 """Seconds that a node has to join: a first boot pulls all images of Kubernetes."""

@@ -22,7 +22,7 @@ import pulumi
 
 from settings.load import load
 from settings.models import Settings
-from settings.plan import Role
+from settings.node import Role
 from settings.running import RunningMachine, RunningStack
 
 INVOKE = "pulumi:pulumi:readStackResourceOutputs"

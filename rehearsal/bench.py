@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 
 SIZES = (3, 30, 100)
 ROUNDS = 5
@@ -38,7 +38,7 @@ TARGETS = "3 workers: at most 2.5 imports; 100 workers: at most 2.7 times 3 work
 
 def write_stack(workers: int, folder: Path) -> None:
     """Write the reference homelab with so many workers into ``folder``."""
-    document = yaml.safe_load((PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((PROJECT_FOLDER / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
     config = document["config"]
     config["ephemeral-castle:nodes"]["workers"]["count"] = workers
     config["ephemeral-castle:nodes"]["workers"]["first_address"] = "192.168.1.125"
@@ -50,7 +50,10 @@ def seconds(code: str, *arguments: str) -> float:
     """Seconds that a Python process takes for ``code``."""
     begin = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=PROGRAM, capture_output=True, check=True
+        [sys.executable, "-c", code, *arguments],
+        cwd=PROJECT_FOLDER,
+        capture_output=True,
+        check=True,
     )
     return time.perf_counter() - begin
 

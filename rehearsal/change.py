@@ -20,45 +20,47 @@ from unittest import mock
 
 from pulumi import dynamic
 
-from components.bootstrap import BootstrapProvider
-from components.etcd_snapshot import EtcdSnapshotProvider
-from components.flux_ready import FluxReadyProvider
-from components.flux_uninstall import FluxUninstallProvider
-from components.kept_disk import KeptDiskProvider
-from components.kubernetes_version import KubernetesVersionProvider
+from clients.errors import UpkeepError
+from lifecycle.bootstrap import BootstrapProvider
 from lifecycle.deployment_record import DeploymentRecordProvider
+from lifecycle.etcd_snapshot import EtcdSnapshotProvider
+from lifecycle.flux_ready import FluxReadyProvider
+from lifecycle.flux_uninstall import FluxUninstallProvider
+from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from lifecycle.node import NodeLifecycleProvider
 from lifecycle.readiness import ClusterReadinessProvider
-from rehearsal import deeds, kinds, rules
+from lifecycle.retained_disk import KeptDiskProvider
+from rehearsal import effects, rules
 from rehearsal.record import Resource, needs
-from rehearsal.run import PROGRAM, Rehearsal, offline, rehearse
+from rehearsal.run import Rehearsal, offline, rehearse
 from rehearsal.values import reveal
+from settings import resource_types
 from settings.encrypted import file_of
 from settings.problems import Problem, SettingsError
-from upkeep.errors import UpkeepError
+from settings.project import PROJECT_FOLDER
 
 What = Literal["create", "update", "replace", "delete"]
 
 DYNAMIC: dict[str, dynamic.ResourceProvider] = {
-    kinds.BOOTSTRAP: BootstrapProvider(),
-    kinds.SNAPSHOT: EtcdSnapshotProvider(),
-    kinds.FLUX_READY: FluxReadyProvider(),
-    kinds.UNINSTALL: FluxUninstallProvider(),
-    deeds.KEPT_DISK: KeptDiskProvider(),
-    kinds.KUBERNETES_VERSION: KubernetesVersionProvider(),
-    kinds.NODE: NodeLifecycleProvider(),
-    kinds.READY: ClusterReadinessProvider(),
-    kinds.RECORD: DeploymentRecordProvider(),
-    kinds.STORAGE: LonghornStorageProvider(),
+    resource_types.BOOTSTRAP: BootstrapProvider(),
+    resource_types.SNAPSHOT: EtcdSnapshotProvider(),
+    resource_types.FLUX_READY: FluxReadyProvider(),
+    resource_types.UNINSTALL: FluxUninstallProvider(),
+    effects.KEPT_DISK: KeptDiskProvider(),
+    resource_types.KUBERNETES_VERSION: KubernetesVersionProvider(),
+    resource_types.NODE: NodeLifecycleProvider(),
+    resource_types.READY: ClusterReadinessProvider(),
+    resource_types.RECORD: DeploymentRecordProvider(),
+    resource_types.STORAGE: LonghornStorageProvider(),
 }
 """Who tells whether a dynamic resource changes."""
 
 FORCED = {
-    kinds.FILE: ("url", "fileName", "nodeName", "datastoreId"),
-    kinds.MACHINE: ("vmId",),
-    kinds.SCHEMATIC: ("schematic",),
-    kinds.CLAIM: ("spec",),
+    resource_types.FILE: ("url", "fileName", "nodeName", "datastoreId"),
+    resource_types.MACHINE: ("vmId",),
+    resource_types.SCHEMATIC: ("schematic",),
+    resource_types.CLAIM: ("spec",),
     "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
 }
 """Inputs that cannot change in place (facts/providers.md B, facts/end-to-end.md 8)."""
@@ -73,7 +75,7 @@ class Step:
     """As it will be; one that goes, as it was."""
     inputs: tuple[str, ...] = ()
     """The inputs that change."""
-    deed: deeds.Deed
+    deed: effects.Deed
     """What it means, and for how long."""
     start: float = 0.0
     """Nominal seconds from the beginning of the ``up``."""
@@ -103,7 +105,7 @@ class Change:
         return max((step.end for step in self.steps), default=0.0)
 
 
-def rehearse_change(stack: str, source: Path, folder: Path = PROGRAM) -> Change:
+def rehearse_change(stack: str, source: Path, folder: Path = PROJECT_FOLDER) -> Change:
     """Rehearse a stack as ``source`` describes it and as its file in ``folder`` does, and compare.
 
     The program rehearses the new file on the state that the old file leads to. Raises
@@ -171,7 +173,11 @@ def _asked(
     """
     problems, printed = change.problems, io.StringIO()
     # No tool is needed here: whether talosctl is on PATH is the preview's to say.
-    with mock.patch("upkeep.talosctl.require"), offline(), contextlib.redirect_stdout(printed):
+    with (
+        mock.patch("clients.talos.talosctl.require"),
+        offline(),
+        contextlib.redirect_stdout(printed),
+    ):
         try:
             olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
             said = DYNAMIC[new.type].diff(new.id, olds, news)
@@ -196,7 +202,7 @@ def _with_generations(
     """
     if "machine_state" not in news:
         return olds, news
-    replaced = deeds.is_another_vm(olds, news)
+    replaced = effects.is_another_vm(olds, news)
     state = "created" if replaced else ""
     return olds | {"generation": 1}, news | {"generation": 1 + replaced, "machine_state": state}
 
@@ -232,9 +238,9 @@ def _taking_over(
     before: Mapping[str, Resource], after: Mapping[str, Resource]
 ) -> Iterator[rules.Finding]:
     """A machine that gets the VM id of another one is refused (``survey.py``)."""
-    had = {it.plain("vmId"): it for it in before.values() if it.type == kinds.MACHINE}
+    had = {it.plain("vmId"): it for it in before.values() if it.type == resource_types.MACHINE}
     for machine in after.values():
-        other = had.get(machine.plain("vmId")) if machine.type == kinds.MACHINE else None
+        other = had.get(machine.plain("vmId")) if machine.type == resource_types.MACHINE else None
         if other is not None and other.plain("name") != machine.plain("name"):
             said = f"VM id {machine.plain('vmId')} is still this castle's {other.plain('name')}"
             yield rules.Finding("ids stay", machine.name, said, "facts/end-to-end.md 9")
@@ -249,7 +255,7 @@ def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) 
         ends[resource.urn] = start
         if told := found.get(resource.urn):
             what, inputs = told
-            deed = deeds.of(what, before.get(resource.urn), resource, change.new.castle)
+            deed = effects.of(what, before.get(resource.urn), resource, change.new.castle)
             step = Step(what=what, resource=resource, inputs=inputs, deed=deed, start=start)
             ends[resource.urn] = step.end
             steps.append(step)
@@ -269,9 +275,9 @@ def _backward(change: Change) -> list[Step]:
     begin, steps = change.seconds, []
     for resource in reversed(gone):
         waits = [ends[it.urn] for it in gone if resource.urn in needs(it) and it.urn in ends]
-        deed = deeds.of("delete", resource, resource, change.old.castle)
+        deed = effects.of("delete", resource, resource, change.old.castle)
         if resource.deleted_with in going:
-            deed = deeds.Deed(says="goes along with what carries it")
+            deed = effects.Deed(says="goes along with what carries it")
         step = Step(what="delete", resource=resource, deed=deed, start=max([begin, *waits]))
         ends[resource.urn] = step.end
         steps.append(step)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rehearsal import kinds
 from rehearsal.change import Change, Step
-from rehearsal.deeds import MOVE, RESTART
+from rehearsal.effects import MOVE, RESTART
+from settings import resource_types
 from settings.models import Settings
-from settings.plan import Role
+from settings.node import Role
 
 START = 10
 """Seconds for which a pod without a volume starts elsewhere."""
@@ -38,7 +38,9 @@ def _api(change: Change) -> Downtime:
     """Kubernetes' API is away where its only control plane is."""
     planes = _names(change.old.settings, Role.CONTROL_PLANE)
     turns = [it for it in change.steps if it.deed.node in planes and it.deed.away_s]
-    upgrades = [it for it in _updates(change) if it.resource.type == kinds.KUBERNETES_VERSION]
+    upgrades = [
+        it for it in _updates(change) if it.resource.type == resource_types.KUBERNETES_VERSION
+    ]
     service = "Kubernetes API"
     if not turns and not upgrades:
         return _downtime(service, 0, [])

@@ -23,18 +23,19 @@ from pulumi.runtime import mocks
 from pulumi.runtime import settings as runtime
 from pulumi.runtime import stack as runtime_stack
 
-import survey
-from components import acme_backup, flux_health
-from guests import Guest
+from clients.kubernetes import flux_health
+from clients.proxmox.guests import Guest
+from components.traefik import certificate_backup
 from lifecycle.node import MachineState
-from rehearsal import kinds, rules, stack_file, timeline
+from preflight import machines
+from rehearsal import rules, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle
-from settings import encrypted
-from settings.models import PROJECT, Settings
-from settings.plan import Node
-
-PROGRAM = Path(__file__).resolve().parent.parent
+from settings import encrypted, resource_types, stack_file
+from settings.groups import PROJECT
+from settings.models import Settings
+from settings.node import Node
+from settings.project import PROJECT_FOLDER
 
 
 @dataclass(kw_only=True)
@@ -55,7 +56,7 @@ class ConnectionRefused(AssertionError):
 
 def rehearse(
     stack: str,
-    folder: Path = PROGRAM,
+    folder: Path = PROJECT_FOLDER,
     *,
     preview: bool = False,
     state: Mapping[str, Any] = MappingProxyType({}),
@@ -70,19 +71,19 @@ def rehearse(
     program: dict[str, Any] = {}
 
     def body() -> None:
-        program.update(runpy.run_path(str(PROGRAM / "__main__.py"), run_name="__main__"))
+        program.update(runpy.run_path(str(PROJECT_FOLDER / "__main__.py"), run_name="__main__"))
 
     monitor = RecordingMonitor(PROJECT, stack, preview, state)
     with (
         # Proxmox as on the first day: no guest has any VM id.
-        mock.patch.object(survey, "list_guests", return_value=[]),
-        mock.patch.object(survey, "look_at_machines", _seen_as_in(state)),
+        mock.patch.object(machines, "list_guests", return_value=[]),
+        mock.patch.object(machines, "look_at_machines", _seen_as_in(state)),
         # A placeholder for its key opens no snapshot, and a living castle's may be gone.
-        mock.patch.object(survey, "plan", return_value=None),
+        mock.patch.object(machines, "plan", return_value=None),
         # Placeholders stand for it already.
         mock.patch.object(encrypted, "opened", return_value={}),
         # Nor can what is kept be opened with one.
-        mock.patch.object(acme_backup, "opened", _nothing_kept),
+        mock.patch.object(certificate_backup, "opened", _nothing_kept),
         # There is no cluster to ask how Flux is.
         mock.patch.object(flux_health, "look", return_value={}),
     ):
@@ -108,7 +109,9 @@ def rehearse(
 
 def _seen_as_in(state: Mapping[str, Any]) -> Callable[..., dict[str, MachineState]]:
     """What is seen of machines without asking any: those of the state are as they should be."""
-    known = {it["outputs"].get("name") for it in state.values() if it["type"] == kinds.MACHINE}
+    known = {
+        it["outputs"].get("name") for it in state.values() if it["type"] == resource_types.MACHINE
+    }
 
     def seen(_: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
         return {node.name: "" if node.name in known else "gone" for node in nodes}

@@ -11,11 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-from engine.session import PROJECT_FOLDER
 from rehearsal.run import rehearse
 from report import gather, page
 from report.as_json import as_json
 from settings.problems import SettingsError
+from settings.project import PROJECT_FOLDER
 
 
 def main(arguments: list[str] | None = None) -> int:

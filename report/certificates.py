@@ -15,8 +15,8 @@ from typing import Any
 
 from cryptography import x509
 
-from components import credentials
-from engine import acme_record
+from clients.talos import credentials
+from commands import acme_record
 from report import model
 
 _GIVEN = (

@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine import acme_record, last_up, state, storage_record
-from engine.__main__ import CLI_FOLDER
-from engine.session import PROJECT_FOLDER
+from clients.pulumi_cli import state
+from commands import acme_record, last_up
+from commands.__main__ import CLI_FOLDER
+from doctor import storage_record
 from preflight.state import running_stack
 from rehearsal.run import Rehearsal
 from report import certificates, graph, model, network, timeline, versions
 from report.storage import build_storage
 from settings.models import Settings
-from settings.plan import Role
+from settings.node import Role
+from settings.project import PROJECT_FOLDER
 
 
 def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:

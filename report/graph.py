@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rehearsal import kinds
 from rehearsal.record import Castle, Resource, needs
 from report import model
+from settings import resource_types
 
 OUTSIDE = "stack"
 """Stands for the component of what belongs to none."""
@@ -53,7 +53,7 @@ def _shown(castle: Castle) -> list[Resource]:
     return [
         r
         for r in castle.resources
-        if r.custom and r.type != kinds.RECORD and not r.type.startswith(PROVIDER)
+        if r.custom and r.type != resource_types.RECORD and not r.type.startswith(PROVIDER)
     ]
 
 

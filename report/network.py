@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from report import model
 from settings.models import Settings
-from settings.plan import Node
+from settings.node import Node
 
 
 def of(settings: Settings) -> model.Network:

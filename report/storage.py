@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from clients.kubernetes.longhorn import DATA_PATH, Storage, Volume
-from engine.storage_record import StorageRecord
+from doctor.storage_record import StorageRecord
 from lifecycle.operations.storage_health import GIB, age, storage_problems
 from report import model
 from settings.models import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 
-from engine.last_up import LastUp, Operation
+from commands.last_up import LastUp, Operation
 from rehearsal import timeline
 from rehearsal.record import Castle, Resource
 from report import model

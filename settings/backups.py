@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictStr
 
+from settings.base import Group
 from settings.chart_values import Credential
-from settings.group import Group
 from settings.problems import UserError
 from settings.schedule import SCHEDULE, check_schedule
 from settings.values import Certificate, Like, Url, Whole

@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from settings.backups import CertificateBackup, VolumeBackup
+from settings.base import Group
 from settings.chart_values import (
     AgeKey,
     ChartVersion,
@@ -25,7 +26,6 @@ from settings.chart_values import (
     Interval,
     RepositoryPath,
 )
-from settings.group import Group
 from settings.values import Address, Certificate, HostName, Range, Whole
 
 

@@ -15,7 +15,7 @@ from settings.problems import Problem
 
 if TYPE_CHECKING:
     from settings.charts import Chart, Flux, Longhorn, MetalLB, Traefik
-    from settings.models import Cluster
+    from settings.groups import Cluster
 
 Minor = tuple[int, int]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from settings.models import PROJECT
+from settings.groups import PROJECT
 from settings.problems import Problem, SettingsError
 
 LIMIT = 60

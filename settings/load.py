@@ -16,8 +16,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from settings import encrypted, rules
-from settings.group import Group
-from settings.models import PROJECT, Nodes, Settings
+from settings.base import Group
+from settings.groups import PROJECT, Nodes
+from settings.models import Settings
 from settings.problems import Problem, SettingsError, UserError, did_you_mean
 from settings.running import RunningStack
 from settings.values import MACHINE_NAME

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from settings.models import Cluster, Nodes
+from settings.groups import Cluster, Nodes
 from settings.problems import Problem, did_you_mean
 
 Found = tuple[str, str, str]

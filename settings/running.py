@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from settings.plan import Role
+from settings.node import Role
 
 
 @dataclass(frozen=True, kw_only=True)

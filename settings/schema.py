@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from settings.groups import PROJECT, Endpoint
 from settings.load import GROUPS, model_of
-from settings.models import PROJECT, Endpoint
 
 FILE = Path(__file__).with_name("schema.json")
 """Where the schema lies; the first line of each stack file names it."""

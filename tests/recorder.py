@@ -8,13 +8,15 @@ from typing import Any
 
 import yaml
 
-from rehearsal import stack_file
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Castle, Resource
-from rehearsal.run import PROGRAM, perform
+from rehearsal.run import perform
 from rehearsal.values import reveal
+from settings import stack_file
+from settings.groups import PROJECT
 from settings.load import TOKEN, load
-from settings.models import PROJECT, Settings
+from settings.models import Settings
+from settings.project import PROJECT_FOLDER
 from settings.running import RunningStack
 
 NOTHING = stack_file.StackFile(config={}, secret_keys=[])
@@ -25,7 +27,7 @@ def settings_with(*, running: RunningStack | None = None, **changes: Any) -> Set
 
     ``running`` is what the stack runs, which they are compared with; nothing by default.
     """
-    document = yaml.safe_load((PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((PROJECT_FOLDER / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
     config = document["config"]
     for group, change in changes.items():
         key = f"ephemeral-castle:{group}"

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from rehearsal.run import PROGRAM
 from settings.load import GROUPS, model_of
+from settings.project import PROJECT_FOLDER
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:
@@ -27,10 +27,10 @@ ALL = sorted({key for field in GROUPS.values() for key in keys(model_of(field))}
 
 @pytest.mark.parametrize("file", ["Pulumi.homelab.yaml", "docs/settings.md"])
 def test_every_key_is_explained(file: str) -> None:
-    text = (PROGRAM / file).read_text(encoding="utf-8")
+    text = (PROJECT_FOLDER / file).read_text(encoding="utf-8")
     assert [key for key in ALL if key not in text] == []
 
 
 def test_readme_names_the_one_command_of_the_tests() -> None:
-    assert "make test" in (PROGRAM / "README.md").read_text(encoding="utf-8")
-    assert "make test" in (PROGRAM / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make test" in (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "make test" in (PROJECT_FOLDER / ".ci" / "run").read_text(encoding="utf-8")

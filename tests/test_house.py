@@ -1,140 +1,95 @@
-"""The house's own rules: who may import whom, and what stands in one place only."""
+"""The layers of the program: every import points down, and no file imports itself in a circle."""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 import pytest
 
-from rehearsal.run import PROGRAM
 from settings.compatibility import PACKAGES
+from settings.project import PROJECT_FOLDER
 
-PARTS = {
-    "clients",
-    "commands",
-    "components",
-    "doctor",
-    "engine",
-    "guests",
-    "lifecycle",
-    "preflight",
-    "proxmox_api",
-    "rehearsal",
+LAYERS = [
     "report",
+    "commands",
+    "doctor",
+    "rehearsal",
+    "__main__",
+    "preflight",
+    "components",
+    "lifecycle",
+    "lifecycle.operations",
+    "clients",
+    "backup",
     "settings",
-    "survey",
-    "tests",
-    "upkeep",
+]
+"""From the top to the bottom. A package that is not named belongs to the layer of its parent."""
+COMPONENTS = ["flux", "image", "longhorn", "machines", "metallb", "talos", "traefik", "whoami"]
+"""Components, which share ``components.shared`` and nothing else."""
+MODULES = {
+    ".".join(path.relative_to(PROJECT_FOLDER).with_suffix("").parts).removesuffix(".__init__"): path
+    for part in {layer.partition(".")[0] for layer in LAYERS}
+    for path in (
+        [PROJECT_FOLDER / "__main__.py"]
+        if part == "__main__"
+        else (PROJECT_FOLDER / part).rglob("*.py")
+    )
 }
 
 
-def imported(file: Path) -> set[str]:
-    """The modules that a file imports, by their full names."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    found = set()
-    for node in ast.walk(tree):
+def imported(module: str) -> set[str]:
+    """Our modules that a module imports, also for its types alone."""
+    names = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inner & MODULES.keys() or {node.module}
+    return names & MODULES.keys() - {module}
 
 
-def parts(file: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imported(file)} & PARTS
-
-
-def files(part: str) -> list[Path]:
-    return sorted((PROGRAM / part).rglob("*.py"))
+def layer(module: str) -> int:
+    """Where a module is in ``LAYERS``: the longest name that its own begins with."""
+    found = [name for name in LAYERS if f"{module}.".startswith(f"{name}.")]
+    return LAYERS.index(max(found, key=len))
 
 
 def test_main_reads_as_one_sentence() -> None:
-    lines = (PROGRAM / "__main__.py").read_text(encoding="utf-8").splitlines()
+    lines = (PROJECT_FOLDER / "__main__.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 60
 
 
-@pytest.mark.parametrize("file", files("settings"), ids=lambda file: file.name)
-def test_settings_import_nothing_of_ours(file: Path) -> None:
-    assert parts(file) <= {"settings"}
+def test_every_file_of_the_program_is_in_a_layer() -> None:
+    ours = {path.name for path in PROJECT_FOLDER.iterdir() if (path / "__init__.py").exists()}
+    assert ours == {name.partition(".")[0] for name in LAYERS} - {"__main__"} | {"tests"}
+    assert [path.name for path in PROJECT_FOLDER.glob("*.py")] == ["__main__.py"]
 
 
-@pytest.mark.parametrize("file", files("components"), ids=lambda file: file.name)
-def test_a_component_imports_no_other_component(file: Path) -> None:
-    components = {
-        "image",
-        "machines",
-        "cluster",
-        "longhorn",
-        "metallb",
-        "traefik",
-        "whoami",
-        "flux",
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_an_import_points_down(module: str) -> None:
+    assert [name for name in imported(module) if layer(name) < layer(module)] == []
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    TopologicalSorter({module: imported(module) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", sorted(it for it in MODULES if it.startswith("components.")))
+def test_a_component_imports_no_other_component(module: str) -> None:
+    own = module.split(".")[1]
+    assert {it.split(".")[1] for it in imported(module) if it.startswith("components.")} <= {
+        own,
+        "shared",
     }
-    others = {f"components.{name}" for name in components - {file.stem}}
-    assert not imported(file) & others
-    assert parts(file) <= {"clients", "components", "lifecycle", "settings", "upkeep"}
-
-
-@pytest.mark.parametrize("file", files("upkeep"), ids=lambda file: file.name)
-def test_upkeep_knows_neither_the_engine_nor_who_calls_it(file: Path) -> None:
-    assert parts(file) <= {"components", "proxmox_api", "settings", "upkeep"}
-
-
-@pytest.mark.parametrize("file", files("clients"), ids=lambda file: file.name)
-def test_a_client_imports_settings_and_clients_alone(file: Path) -> None:
-    assert parts(file) <= {"clients", "settings"}
-
-
-@pytest.mark.parametrize("file", files("commands"), ids=lambda file: file.name)
-def test_commands_know_neither_the_report_nor_the_tests(file: Path) -> None:
-    assert not parts(file) & {"report", "rehearsal", "tests"}
-
-
-@pytest.mark.parametrize("file", files("lifecycle"), ids=lambda file: file.name)
-def test_dynamic_resources_know_neither_the_engine_nor_the_rehearsal(file: Path) -> None:
-    assert parts(file) <= {"clients", "components", "lifecycle", "settings", "upkeep"}
-
-
-@pytest.mark.parametrize("file", files("preflight"), ids=lambda file: file.name)
-def test_preflight_imports_settings_and_clients_alone(file: Path) -> None:
-    assert parts(file) <= {"clients", "preflight", "settings"}
-
-
-def test_the_program_knows_neither_the_rehearsal_nor_the_tests() -> None:
-    for name in ("__main__.py", "guests.py", "survey.py", "proxmox_api.py"):
-        assert parts(PROGRAM / name) <= {
-            "components",
-            "guests",
-            "lifecycle",
-            "preflight",
-            "proxmox_api",
-            "settings",
-            "survey",
-            "upkeep",
-        }
-
-
-@pytest.mark.parametrize("file", files("doctor"), ids=lambda file: file.name)
-def test_the_doctor_knows_the_engine_by_its_command_alone(file: Path) -> None:
-    commands = {"engine"} if file.name == "__main__.py" else set()
-    known = {
-        "clients",
-        "components",
-        "doctor",
-        "guests",
-        "lifecycle",
-        "proxmox_api",
-        "rehearsal",
-        "settings",
-    }
-    assert parts(file) <= known | commands
+    assert own in [*COMPONENTS, "shared"]
 
 
 def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:
     pinned = dict(
         line.removesuffix(" \\").split("==")
-        for line in (PROGRAM / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        for line in (PROJECT_FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines()
         if "==" in line
     )
     for name, entry in PACKAGES.items():

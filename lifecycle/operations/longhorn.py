@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from clients.errors import UpkeepError
+from clients.kubernetes.api import ApiError
 from clients.kubernetes.longhorn import (
     STORAGE_CLASS,
     Disk,
@@ -20,12 +22,10 @@ from clients.kubernetes.longhorn import (
     read_volumes,
     set_copies,
 )
-from components.cluster_api import ApiError
-from components.wait import NotYet, wait_until
-from lifecycle.diagnostics import report
+from clients.wait import NotYet, wait_until
+from lifecycle.operations.diagnostics import report
 from lifecycle.operations.storage_health import StorageProblem, disk_problems
 from settings import compatibility
-from upkeep.errors import UpkeepError
 
 READY_TIMEOUT_S = 600
 """Seconds in which Longhorn must report all disks: its managers pull their images first."""

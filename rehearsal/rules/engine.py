@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from rehearsal.kinds import (
+from rehearsal.record import Castle
+from rehearsal.rules.book import rule
+from rehearsal.values import Secret
+from settings.resource_types import (
     APPLY,
     FLUX_READY,
     KUBERNETES_VERSION,
@@ -18,9 +21,6 @@ from rehearsal.kinds import (
     SNAPSHOT,
     UNINSTALL,
 )
-from rehearsal.record import Castle
-from rehearsal.rules.book import rule
-from rehearsal.values import Secret
 
 
 @rule("pulumi: Duplicate resource URN")

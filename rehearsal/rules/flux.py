@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rehearsal.kinds import FLUX_READY, INSTANCE, KUSTOMIZATION, SECRET, SOURCE, UNINSTALL
 from rehearsal.record import Castle
 from rehearsal.rules.book import rule
+from settings.resource_types import FLUX_READY, INSTANCE, KUSTOMIZATION, SECRET, SOURCE, UNINSTALL
 
 
 @rule("fluxcd/flux2#632, fluxcd/terraform-provider-flux#67: Terminating for ever")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rehearsal.kinds import (
+from rehearsal.record import Castle, Resource
+from rehearsal.rules.book import rule
+from settings.resource_types import (
     APPLY,
     BOOTSTRAP,
     FLUX_READY,
@@ -17,8 +19,6 @@ from rehearsal.kinds import (
     SECRETS,
     UNINSTALL,
 )
-from rehearsal.record import Castle, Resource
-from rehearsal.rules.book import rule
 
 
 @rule("facts/end-to-end.md 5 and its last part")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rehearsal.kinds import ADVERTISEMENT, POOL
 from rehearsal.record import Castle
 from rehearsal.rules.book import rule
 from rehearsal.rules.kubernetes import comes_after_release, releases_of
 from rehearsal.rules.talos import configs, is_control_plane
+from settings.resource_types import ADVERTISEMENT, POOL
 
 
 @rule("facts/charts.md 0.1 and 3")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rehearsal.kinds import FILE, MACHINE, SCHEMATIC
 from rehearsal.record import Castle
 from rehearsal.rules.book import rule
+from settings.resource_types import FILE, MACHINE, SCHEMATIC
 
 
 @rule("facts/providers.md A3.9")

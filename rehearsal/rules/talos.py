@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rehearsal import machine_config
-from rehearsal.kinds import APPLY, BOOTSTRAP, MACHINE, READY, SCHEMATIC, SECRETS
 from rehearsal.record import Castle, Resource
 from rehearsal.rules.book import rule
 from rehearsal.values import reveal
+from settings.resource_types import APPLY, BOOTSTRAP, MACHINE, READY, SCHEMATIC, SECRETS
 
 
 @rule("facts/providers.md A3.1")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rehearsal.kinds import ADVERTISEMENT, CLAIM, POOL, ROUTE
 from rehearsal.record import Castle
 from rehearsal.rules.book import rule
 from rehearsal.rules.kubernetes import comes_after_release, releases_of
 from rehearsal.rules.longhorn import TRAEFIK_41_KEYS
+from settings.resource_types import ADVERTISEMENT, CLAIM, POOL, ROUTE
 
 
 @rule("facts/charts.md 2")

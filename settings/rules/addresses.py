@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from settings.charts import MetalLB, Traefik
-from settings.models import Cluster, Endpoint, Network, Nodes, Proxmox
-from settings.plan import Node, Role, plan_nodes
+from settings.groups import Cluster, Endpoint, Network, Nodes, Proxmox
+from settings.node import Node, Role
+from settings.plan import plan_nodes
 from settings.problems import Problem
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from settings.charts import Longhorn, Traefik
-from settings.models import Nodes
-from settings.plan import Node, Role, default_replicas, plan_nodes
+from settings.groups import Nodes
+from settings.node import Node, Role
+from settings.plan import default_replicas, plan_nodes
 from settings.rules.services import not_public
 from settings.running import RunningStack
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from settings.backups import S3, bucket_of, server_of
 from settings.charts import Longhorn, MetalLB, Sops, Traefik
-from settings.models import Cluster, Nodes, Proxmox
+from settings.groups import Cluster, Nodes, Proxmox
 from settings.plan import plan_nodes
 from settings.problems import Problem
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from settings.charts import Longhorn
-from settings.models import Cluster, Nodes, Proxmox
-from settings.plan import WORKER_ID_OFFSET, Node, Role, plan_nodes
+from settings.groups import Cluster, Nodes, Proxmox
+from settings.node import Node, Role
+from settings.plan import WORKER_ID_OFFSET, plan_nodes
 from settings.problems import Problem
 from settings.rules.addresses import node_path
 from settings.values import CONTROL_PLANE_CORES, CONTROL_PLANE_MIB

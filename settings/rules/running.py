@@ -14,8 +14,9 @@ from collections.abc import Iterator
 
 from settings import compatibility
 from settings.charts import Longhorn
-from settings.models import Cluster, Nodes, Proxmox
-from settings.plan import Node, plan_nodes
+from settings.groups import Cluster, Nodes, Proxmox
+from settings.node import Node
+from settings.plan import plan_nodes
 from settings.problems import Problem
 from settings.rules.addresses import node_path
 from settings.running import RunningMachine, RunningStack

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from settings.charts import Flux, Longhorn, MetalLB, Traefik, Whoami
-from settings.models import Nodes
+from settings.groups import Nodes
 from settings.problems import Problem
 
 NOT_PUBLIC = ("example", "test", "invalid", "localhost", "local", "internal", "lan", "home.arpa")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.cluster_api import ApiError
-from engine import __main__ as engine
-from tests.engine.conftest import Cli, fake, opened_state
+from clients.kubernetes.api import ApiError
+from commands import __main__ as engine
+from tests.commands.conftest import Cli, fake, opened_state
 from tests.lifecycle.fake_longhorn import FakeLonghorn
 from tests.recorder import settings_with
 
@@ -22,7 +22,7 @@ def longhorn(fake: Cli, monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
     """A stack that asks for 2 copies, and volumes with 1, 2 and 3 of them."""
     fake.answers("stack export", opened_state("a kubeconfig"))
     settings = settings_with(longhorn={"replicas": 2})
-    monkeypatch.setattr("engine.castle.settings", lambda session: settings)
+    monkeypatch.setattr("clients.pulumi_cli.stack_settings.settings", lambda session: settings)
     cluster = FakeLonghorn().install(monkeypatch)
     cluster.add_volume(TRAEFIK, 2, "worker-1", "worker-2")
     cluster.add_volume(LIBRARY, 1, "worker-1", gib=20)

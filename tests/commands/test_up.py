@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from clients.pulumi_cli.session import Session
+from commands import ask, last_up
 from commands import up as command
-from engine import ask, last_up
-from engine.session import Session
-from tests.engine.conftest import Cli, fake
+from tests.commands.conftest import Cli, fake
 
 __all__ = ["fake"]
 
@@ -80,7 +80,7 @@ def preview_says(cli: Cli, events: str) -> None:
 
 @pytest.fixture
 def session(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setattr("engine.session.PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr("clients.pulumi_cli.session.PROJECT_FOLDER", tmp_path)
     (tmp_path / "private").mkdir()
     return Session(fake.folder / "pulumi", "homelab", tmp_path / "private")
 

@@ -14,10 +14,12 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from components import flux, longhorn, metallb, namespace, traefik
-from components.chart import ChartSource
+from components import flux, longhorn, metallb
+from components.shared import namespace
+from components.traefik import traefik
 from lifecycle.longhorn_storage import LonghornStorageArgs
 from settings.backups import S3, VolumeBackup
+from settings.chart_source import ChartSource
 from settings.charts import DnsChallenge
 
 CHART = ChartSource(name="chart", version="1.2.3", repository="https://charts.example.org")

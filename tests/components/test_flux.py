@@ -10,8 +10,11 @@ import pulumi
 import pytest
 import trustme
 
-from components import flux, flux_health, flux_ready, flux_uninstall, wait
-from components.cluster_api import ApiError, ClusterApi
+from clients import wait
+from clients.kubernetes import flux_health
+from clients.kubernetes.api import ApiError, ClusterApi
+from components import flux
+from lifecycle import flux_ready, flux_uninstall
 from rehearsal.record import Castle
 from tests.components.test_charts import KEYS, _keys
 from tests.recorder import one, record, sent, settings_with

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.machines import Machines, MachinesArgs, mac_address
+from clients.proxmox.guests import mac_address
+from components.machines import Machines, MachinesArgs
 from rehearsal.record import Castle
 from settings.running import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with

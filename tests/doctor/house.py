@@ -16,7 +16,7 @@ from unittest import mock
 import yaml
 from aiohttp import web as http
 
-import proxmox_api
+from clients.proxmox import api as proxmox_api
 from doctor import presence, web
 from doctor.context import Context
 from doctor.examine import Examined, examine

@@ -58,7 +58,7 @@ async def test_a_share_and_a_server_that_answer_are_well(house: House) -> None:
 async def test_a_folder_that_blocks_whoever_asks_is_a_warning(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.backup_place.ANSWER_LIMIT", 0.1)
+    monkeypatch.setattr("backup.store.ANSWER_LIMIT", 0.1)
     is_there, is_dir = threading.Event(), Path.is_dir
     monkeypatch.setattr(
         Path, "is_dir", lambda path: is_there.wait(60) if path == tmp_path else is_dir(path)

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from rich.console import Console
 
+from clients.pulumi_cli.session import CONFIG
 from doctor import __main__ as command
 from doctor.examine import Examined
 from doctor.findings import failure, note, ok, warning
 from doctor.probes import Probes, cli_version
 from doctor.show import as_json, show
-from engine.session import CONFIG
 from settings.load import TOKEN
 from settings.models import Settings
 from tests.doctor.house import House
@@ -82,7 +82,7 @@ def test_json_holds_the_same() -> None:
 @pytest.fixture
 def folder(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a stack file of the house, whose token the environment holds."""
-    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(command, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(Probes, "of", lambda settings, cli: house.probes())
     monkeypatch.setenv("PROXMOX_VE_API_TOKEN", house.rack.api_token)
     write(tmp_path, house, token=None)

@@ -364,7 +364,7 @@ async def test_a_repeater_that_speaks_for_all_is_no_stranger(house: House) -> No
 
 
 async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: House) -> None:
-    from components.machines import mac_address
+    from clients.proxmox.guests import mac_address
 
     ours = mac_address(house.settings.owner, 8010)
     house.seen[house.address(155)] = Presence("", ours, on_link=True)

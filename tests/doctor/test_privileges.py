@@ -10,7 +10,7 @@ import pytest
 
 from doctor.findings import Finding
 from doctor.privileges import CASTLE, CASTLE_IMAGES
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 from tests.doctor.house import House
 from tests.e2e.rack.proxmox.access import Access
 
@@ -40,7 +40,7 @@ def pveum(access: Access, commands: list[str]) -> None:
 
 
 def commands_of_the_readme() -> list[str]:
-    text = (PROGRAM / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     return [" ".join(line.split()) for line in re.findall(r"^ *(pveum .*)$", text, re.MULTILINE)]
 
 

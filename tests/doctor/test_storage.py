@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from clients.kubernetes.api import ApiError, ClusterApi
 from clients.kubernetes.longhorn import PATH, Storage, read_storage
-from components.cluster_api import ApiError, ClusterApi
 from doctor import __main__ as command
+from doctor import storage_record
 from doctor.context import Context
 from doctor.examine import examine
 from doctor.findings import Finding, Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from doctor.storage import read_once
-from engine import storage_record
 from tests.doctor.house import House
 from tests.doctor.test_command import cli, write
 from tests.longhorn_objects import LonghornObjects, healthy_cluster
@@ -209,7 +209,7 @@ async def test_the_command_opens_the_kubeconfig_and_renews_the_record(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(command, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(Probes, "of", lambda settings, cli: house.probes())
     monkeypatch.setenv("PROXMOX_VE_API_TOKEN", house.rack.api_token)
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import trustme
 
-from components.chart import ChartSource
 from doctor import api, web
 from doctor.charts import _check, _in_registry
 from doctor.findings import Result
 from doctor.web import Certificate
+from settings.chart_source import ChartSource
 
 AUTHORITY = trustme.CA()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from engine import last_up
+from commands import last_up
 from rehearsal.run import rehearse
 from report import timeline
 from tests.e2e.lab import Lab, Run, missing, rack

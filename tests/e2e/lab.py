@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 import yaml
 
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 from tests.e2e.rack.kubernetes.webhook import PORT
 from tests.e2e.sweep import files_with, forms, secrets_in
 from tests.e2e.tools.build import FOLDER as BUILT
@@ -108,7 +108,7 @@ def on_rack(endpoints: dict[str, str], prefix: str, hosts: Sequence[str]) -> dic
 
     ``prefix`` are the first three numbers of every address: ``127.0.30``.
     """
-    text = (PROGRAM / "Pulumi.homelab.yaml").read_text(encoding="utf-8")
+    text = (PROJECT_FOLDER / "Pulumi.homelab.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text.replace("192.168.1.", f"{prefix}."))
     config: dict[str, Any] = document["config"]
     config["proxmoxve:endpoint"] = endpoints["endpoint"]
@@ -142,7 +142,7 @@ class Lab:
         """First three numbers of every address."""
         self.program = folder / stack
         ignored = shutil.ignore_patterns(".git", ".venv", "tests", "docs", ".*")
-        shutil.copytree(PROGRAM, self.program, ignore=ignored)
+        shutil.copytree(PROJECT_FOLDER, self.program, ignore=ignored)
         (folder / "state").mkdir(exist_ok=True)
         (folder / "tmp").mkdir(exist_ok=True)
         (folder / "runtime").mkdir(exist_ok=True)
@@ -259,7 +259,7 @@ class Lab:
         """
         if word == "down":
             self.learn_secrets()
-        command = [sys.executable, "-m", "engine", word, "--stack", self.stack]
+        command = [sys.executable, "-m", "commands", word, "--stack", self.stack]
         command += [] if doctor else ["--skip-doctor"]
         return self.finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
 
@@ -447,7 +447,7 @@ def rack(*hosts: str) -> Iterator[dict[str, str]]:
     flags += ["--kubernetes", SEARCHED, "--until-closed"]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.rack", *flags],
-        cwd=PROGRAM,
+        cwd=PROJECT_FOLDER,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 from tests.e2e.lab import SEARCHED
 
 _IGNORED = shutil.ignore_patterns(".*", "__pycache__", "docs")
@@ -27,7 +27,7 @@ class Trial:
         """The copy of the program."""
         self.temporary = folder / "tmp"
         """Where its temporary files lie."""
-        shutil.copytree(PROGRAM, self.program, ignore=_IGNORED)
+        shutil.copytree(PROJECT_FOLDER, self.program, ignore=_IGNORED)
         # The engine runs the program in this environment, and makes one where there is none.
         (self.program / ".venv").symlink_to(sys.prefix)
         self.temporary.mkdir()

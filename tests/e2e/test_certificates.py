@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.backup.traefiks import acme_json, secrets_of
 from tests.e2e import s3_server
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import CHARTS, STAND_INS, Lab, missing
 from tests.e2e.rack.kubernetes.containers import VOLUMES
 from tests.e2e.test_gitops import hide, read_back
 from tests.e2e.test_life import assert_empty, assert_no_diff
-from tests.engine.traefiks import acme_json, secrets_of
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 

@@ -15,15 +15,15 @@ import asyncssh
 import pytest
 import yaml
 
-from components.cluster_api import ClusterApi
-from rehearsal.run import PROGRAM
+from clients.kubernetes.api import ClusterApi
+from settings.project import PROJECT_FOLDER
 from tests.e2e.conftest import MakeLab
 from tests.e2e.git_server import GitRepository, served, served_over_ssh
 from tests.e2e.lab import CHARTS, Lab, missing
 from tests.e2e.rack.kubernetes.flux import ANNOTATION, DISTRIBUTION, STUCK
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 
-EXAMPLE = PROGRAM / "examples" / "manifests"
+EXAMPLE = PROJECT_FOLDER / "examples" / "manifests"
 TOKEN = "gitea-5eed1e55cafe4bad8bad"
 SYNC = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/flux-system"
 HELLO = "/api/v1/namespaces/hello"

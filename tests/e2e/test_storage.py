@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from clients.kubernetes.api import ClusterApi
 from clients.kubernetes.longhorn import PATH
-from components.cluster_api import ClusterApi
-from engine import helm_records
+from commands import helm_records
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import CHANGES, CHARTS, Lab, missing, without
 from tests.e2e.test_life import assert_no_diff, assert_up

@@ -24,7 +24,7 @@ def test_what_it_says_brings_the_castle_up_and_ctrl_c_leaves_nothing() -> None:
     ):
         guide = trial.start()
         exports = [line for line in guide if line.startswith("  export ")]
-        up = f"{sys.executable} -m engine up --stack rack -- --yes --non-interactive"
+        up = f"{sys.executable} -m commands up --stack rack -- --yes --non-interactive"
         done = subprocess.run(
             ["bash", "-c", "".join(exports) + up],
             cwd=trial.program,

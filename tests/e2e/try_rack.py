@@ -13,11 +13,12 @@ from contextlib import suppress
 
 import yaml
 
-from engine import last_up, storage_record
-from rehearsal.run import PROGRAM
+from commands import last_up
+from doctor import storage_record
+from settings.project import PROJECT_FOLDER
 from tests.e2e.lab import HOME, missing, on_rack, rack
 
-STACK_FILE = PROGRAM / "Pulumi.rack.yaml"
+STACK_FILE = PROJECT_FOLDER / "Pulumi.rack.yaml"
 NETWORK = 30
 """Third number of the stack's addresses: 127.0.30.x."""
 _GUIDE = """\
@@ -57,9 +58,9 @@ def main() -> int:
         STACK_FILE.unlink(missing_ok=True)
         # What is known of a stack that is gone; the folder stays where anything else is in it.
         for record in (last_up, storage_record):
-            record.file(PROGRAM, "rack").unlink(missing_ok=True)
+            record.file(PROJECT_FOLDER, "rack").unlink(missing_ok=True)
         with suppress(OSError):
-            last_up.file(PROGRAM, "rack").parent.rmdir()
+            last_up.file(PROJECT_FOLDER, "rack").parent.rmdir()
     return 0
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from clients.kubernetes.api import ApiError, ClusterApi
 from clients.kubernetes.longhorn import DATA_PATH, PATH
-from components.cluster_api import ApiError, ClusterApi
 
 GIB = 1024**3
 ENGINE = "longhornio/longhorn-engine:v1.12.1"

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from components.cluster_api import ApiError
+from clients.errors import UpkeepError
+from clients.kubernetes.api import ApiError
 from lifecycle.longhorn_storage import LonghornStorageProvider
-from rehearsal import kinds
 from rehearsal.record import Castle
 from rehearsal.run import rehearse
+from settings import resource_types
 from tests.lifecycle.fake_longhorn import ENGINE, OLD_ENGINE, FakeLonghorn
 from tests.recorder import one, sent
-from upkeep.errors import UpkeepError
 
 TRAEFIK = "traefik/traefik-certificates"
 OTHER = "media/library"
@@ -68,9 +68,9 @@ def homelab() -> Castle:
 
 
 def test_storage_is_checked_after_the_release_and_before_any_claim(homelab: Castle) -> None:
-    (storage,) = homelab.of_type(kinds.STORAGE)
+    (storage,) = homelab.of_type(resource_types.STORAGE)
     assert one(homelab, "longhorn-release").urn in homelab.before(storage)
-    for claim in homelab.of_type(kinds.CLAIM):
+    for claim in homelab.of_type(resource_types.CLAIM):
         assert storage.urn in homelab.before(claim)
 
 
@@ -79,7 +79,7 @@ def test_every_node_and_every_claim_of_the_stack_is_named(homelab: Castle) -> No
     assert found["data_disks"] == {f"castle-worker-{number}": 43 for number in (1, 2, 3)}
     assert found["other_nodes"] == ["castle-control-plane-1"]
     assert found["replicas"] == 2
-    claims = [sent(claim)["metadata"] for claim in homelab.of_type(kinds.CLAIM)]
+    claims = [sent(claim)["metadata"] for claim in homelab.of_type(resource_types.CLAIM)]
     assert found["claims"] == [f"{it['namespace']}/{it['name']}" for it in claims]
 
 

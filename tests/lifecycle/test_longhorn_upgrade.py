@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.cluster_api import ApiError
+from clients.kubernetes.api import ApiError
 from lifecycle.longhorn_upgrade import upgrade_check
 from tests.lifecycle.fake_longhorn import ENGINE, OLD_ENGINE, FakeLonghorn
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.etcd_snapshot import EtcdSnapshotProvider
-from components.kubernetes_version import KubernetesVersionProvider
+from clients.errors import UpkeepError
+from lifecycle.etcd_snapshot import EtcdSnapshotProvider
+from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.node import NodeLifecycleProvider
-from upkeep.errors import UpkeepError
 
 BORN: dict[str, Any] = {
     "talos": "v1.13.0",
@@ -57,9 +57,10 @@ def changed(path: str, value: Any, props: dict[str, Any] = RUNS) -> dict[str, An
 def done(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What was done to a node: the arguments of each update."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr("upkeep.talosctl.require", lambda talos: None)
+    monkeypatch.setattr("clients.talos.talosctl.require", lambda talos: None)
     monkeypatch.setattr(
-        "upkeep.node.update_node", lambda props, **more: calls.append({"props": props, **more})
+        "lifecycle.operations.node.update_node",
+        lambda props, **more: calls.append({"props": props, **more}),
     )
     return calls
 
@@ -118,7 +119,9 @@ def test_a_machine_that_was_reset_is_power_cycled_by_the_next_run(
     monkeypatch: pytest.MonkeyPatch, done: list[dict[str, Any]]
 ) -> None:
     """It keeps the Talos on its disk and the hardware that it was started with."""
-    monkeypatch.setattr("upkeep.rebirth.forget_former", lambda props, with_disks: None)
+    monkeypatch.setattr(
+        "lifecycle.operations.node_replacement.forget_former", lambda props, with_disks: None
+    )
     news = changed("cluster.talos", "v1.13.9", with_node({"memory_mib": 9216, "cores": 8}))
     news |= {"generation": 2, "machine_state": "blank"}
     outs = NodeLifecycleProvider().update("", RUNS, news).outs or {}
@@ -146,7 +149,7 @@ def test_a_new_node_needs_nothing_and_keeps_no_configuration(done: list[dict[str
 
 def test_a_node_is_removed_with_what_the_state_has(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[dict[str, Any]] = []
-    monkeypatch.setattr("upkeep.node.leave", gone.append)
+    monkeypatch.setattr("lifecycle.operations.node.leave", gone.append)
     NodeLifecycleProvider().delete("", {**RUNS, "__provider": "x"})
     assert gone[0]["node"] == "castle-worker-1"
     assert gone[0]["client_key"] == "old"
@@ -175,7 +178,7 @@ def test_nothing_is_upgraded_that_has_never_come_up(
     def missing(talos: str) -> None:
         raise AssertionError("talosctl was asked for")
 
-    monkeypatch.setattr("upkeep.talosctl.require", missing)
+    monkeypatch.setattr("clients.talos.talosctl.require", missing)
     node = changed("cluster.talos", "v1.11.0", with_node({"cores": 2, "os_disk_gib": 20}))
     node["has_come_up"] = False
     assert NodeLifecycleProvider().diff("", RUNS, node).changes
@@ -210,7 +213,7 @@ def test_an_upgrade_that_was_stopped_after_its_snapshot_asks_for_talosctl_in_a_p
     def missing(talos: str) -> None:
         raise UpkeepError(f"This change needs talosctl {talos}")
 
-    monkeypatch.setattr("upkeep.talosctl.require", missing)
+    monkeypatch.setattr("clients.talos.talosctl.require", missing)
     with pytest.raises(UpkeepError, match="needs talosctl v1.13.0"):
         KubernetesVersionProvider().diff("", BORN, BORN | {"kubernetes": "v1.36.9"})
     assert not KubernetesVersionProvider().diff("", BORN, BORN).changes

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pulumi.output import UNKNOWN
 
+from clients.errors import UpkeepError
 from lifecycle.node import NodeLifecycleProvider
-from upkeep import rebirth
-from upkeep.errors import UpkeepError
-from upkeep.power import Power
+from lifecycle.operations import node_replacement
+from lifecycle.operations.power import Power
 
 PROGRAM: dict[str, Any] = {
     "node": {
@@ -45,7 +45,7 @@ OUTPUTS = NodeLifecycleProvider().create(dict(STATE)).outs or {}
 
 @pytest.fixture(autouse=True)
 def _tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebirth, "require_tools", lambda props: None)
+    monkeypatch.setattr(node_replacement, "require_tools", lambda props: None)
 
 
 def checked(
@@ -103,7 +103,7 @@ def test_a_machine_that_only_the_engine_believes_in_is_reported(
 def test_a_machine_that_was_off_is_asked_once_it_runs(
     monkeypatch: pytest.MonkeyPatch, blank: bool
 ) -> None:
-    monkeypatch.setattr(rebirth, "wait_for_answer", lambda address, limit: blank)
+    monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: blank)
     assert checked(monkeypatch, machine_state="off")["generation"] == 1 + blank
 
 
@@ -122,13 +122,13 @@ def test_the_former_machine_is_removed_and_the_new_one_is_not_awaited(
     """Its config comes only after the whole chain: waiting for it here would wait in vain."""
     forgotten: list[bool] = []
     monkeypatch.setattr(
-        rebirth, "forget_former", lambda props, with_disks: forgotten.append(with_disks)
+        node_replacement, "forget_former", lambda props, with_disks: forgotten.append(with_disks)
     )
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a new machine is neither upgraded nor awaited")
 
-    monkeypatch.setattr("upkeep.node.update_node", never)
+    monkeypatch.setattr("lifecycle.operations.node.update_node", never)
     upgraded = PROGRAM["cluster"] | {"talos": "v1.13.10"}
     inputs = checked(monkeypatch, cluster=upgraded, installer="factory/abc:v1.13.10", **news)
     outs = NodeLifecycleProvider().update("", OUTPUTS, inputs).outs or {}
@@ -144,7 +144,7 @@ def test_talosctl_is_asked_for_before_anything_is_touched(monkeypatch: pytest.Mo
     def missing(props: dict[str, Any]) -> None:
         raise UpkeepError("talosctl is not on PATH")
 
-    monkeypatch.setattr(rebirth, "require_tools", missing)
+    monkeypatch.setattr(node_replacement, "require_tools", missing)
     checked(monkeypatch)
     with pytest.raises(UpkeepError, match="talosctl is not on PATH"):
         checked(monkeypatch, machine_state="blank")

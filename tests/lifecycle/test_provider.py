@@ -17,7 +17,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 
 from lifecycle import provider
 from lifecycle.provider import PROVIDERS, Provider, plain
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 
 FROZEN = {
     "Bootstrap": "pulumi-python:dynamic/ephemeral-castle:Bootstrap",
@@ -43,8 +43,10 @@ PICKLE = (
 def classes(base: type[Any]) -> set[type[Any]]:
     """All classes of this program that derive from a class of the SDK, or from ``Provider``."""
     for folder in ("components", "lifecycle"):
-        for file in (PROGRAM / folder).rglob("*.py"):
-            importlib.import_module(".".join(file.relative_to(PROGRAM).with_suffix("").parts))
+        for file in (PROJECT_FOLDER / folder).rglob("*.py"):
+            importlib.import_module(
+                ".".join(file.relative_to(PROJECT_FOLDER).with_suffix("").parts)
+            )
     found: set[type[Any]] = set()
     queue: list[type[Any]] = [base]
     while queue:
@@ -62,7 +64,11 @@ def test_a_provider_loads_without_the_settings_models_and_the_sdks() -> None:
         "[load(name) for name in PROVIDERS]; print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROGRAM, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=PROJECT_FOLDER,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     slow = {
         "cryptography",

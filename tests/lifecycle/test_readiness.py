@@ -158,7 +158,7 @@ def test_it_goes_on_until_the_node_is_ready(api: Api, monkeypatch: pytest.Monkey
     def next_time(_: float) -> None:
         api.status = 200
 
-    monkeypatch.setattr("components.wait.time.sleep", next_time)
+    monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait_until_ready(api.props, NODES, limit=60)
     assert len(api.asked) == 2
 
@@ -231,6 +231,6 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(
     def next_time(_: float) -> None:
         api.length = 0
 
-    monkeypatch.setattr("components.wait.time.sleep", next_time)
+    monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait_until_ready(api.props, NODES, limit=60)
     assert len(api.asked) == 2

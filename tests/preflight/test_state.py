@@ -11,10 +11,10 @@ import pytest
 
 from preflight import state
 from preflight.state import StateError, read_running_stack, running_stack
-from rehearsal import kinds, stack_file
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.run import perform, rehearse
-from settings.models import PROJECT
+from settings import resource_types, stack_file
+from settings.groups import PROJECT
 from settings.running import RunningStack
 from settings.version import VERSION
 from tests.recorder import record
@@ -72,11 +72,11 @@ def come_up(answer: dict[str, Any]) -> set[str]:
 
 
 ALL = {f"castle-{name}" for name in ("control-plane-1", "worker-1", "worker-2", "worker-3")}
-APPLICATIONS = (kinds.RECORD, kinds.RELEASE)
+APPLICATIONS = (resource_types.RECORD, resource_types.RELEASE)
 
 
 def test_nothing_has_come_up_before_the_first_node_was_ready() -> None:
-    answer = without(deployed(), kinds.READY, *APPLICATIONS)
+    answer = without(deployed(), resource_types.READY, *APPLICATIONS)
     assert come_up(answer) == set()
     assert not running_stack(outputs(answer)).has_come_up
 
@@ -84,12 +84,12 @@ def test_nothing_has_come_up_before_the_first_node_was_ready() -> None:
 def test_once_a_node_was_ready_all_that_have_a_resource_may_be_members() -> None:
     """One that was added may store copies of volumes before the engine has seen it ready; one that
     could not be removed has lost its config and its entry in the readiness already."""
-    answer = without(deployed(), kinds.APPLY, *APPLICATIONS)
-    (readiness,) = of_type(answer, kinds.READY).values()
+    answer = without(deployed(), resource_types.APPLY, *APPLICATIONS)
+    (readiness,) = of_type(answer, resource_types.READY).values()
     readiness["outputs"]["nodes"] = {"castle-worker-1": readiness["outputs"]["nodes"]}
     assert come_up(answer) == ALL
     # A VM whose node has no resource yet holds nothing.
-    for urn, it in of_type(answer, kinds.NODE).items():
+    for urn, it in of_type(answer, resource_types.NODE).items():
         if it["outputs"]["node"]["name"] == "castle-worker-2":
             del answer[urn]
     assert come_up(answer) == ALL - {"castle-worker-2"}
@@ -99,12 +99,12 @@ def test_once_a_node_was_ready_all_that_have_a_resource_may_be_members() -> None
 def test_what_is_deployed_proves_that_nodes_were_ready(evidence: str) -> None:
     """Somebody has removed the readiness from the state by hand."""
     others = set(APPLICATIONS) - {evidence}
-    assert come_up(without(deployed(), kinds.READY, *others)) == ALL
+    assert come_up(without(deployed(), resource_types.READY, *others)) == ALL
 
 
 def test_a_restored_cluster_runs_before_its_nodes_are_ready() -> None:
-    answer = without(deployed(), kinds.READY, *APPLICATIONS)
-    (bootstrap,) = of_type(answer, kinds.BOOTSTRAP).values()
+    answer = without(deployed(), resource_types.READY, *APPLICATIONS)
+    (bootstrap,) = of_type(answer, resource_types.BOOTSTRAP).values()
     bootstrap["outputs"]["restored_from"] = "old.db.age"
     assert come_up(answer) == ALL
 
@@ -116,7 +116,7 @@ def test_machines_are_in_the_order_of_their_names_whatever_the_engine_answers() 
 
 def test_a_machine_that_was_renamed_in_proxmox_is_known_by_its_vm_id() -> None:
     answer = deployed()
-    for it in of_type(answer, kinds.MACHINE).values():
+    for it in of_type(answer, resource_types.MACHINE).values():
         if it["outputs"]["name"] == "castle-worker-2":
             it["outputs"]["name"] = "nas"
     worker = running_stack(outputs(answer)).machines["castle-worker-2"]
@@ -143,16 +143,16 @@ def test_nothing_secret_is_kept() -> None:
 def test_a_value_that_is_not_in_the_state_is_none(lost: dict[str, Any]) -> None:
     answer = deployed()
     for it in answer.values():
-        if it["type"] == kinds.MACHINE:
+        if it["type"] == resource_types.MACHINE:
             it["outputs"] |= lost
     assert len(running_stack(outputs(answer)).machines) == 4
 
 
 def test_the_types_are_those_of_the_program() -> None:
     assert {state.MACHINE, state.MACHINE_SECRETS, state.HELM_RELEASE} == {
-        kinds.MACHINE,
-        kinds.SECRETS,
-        kinds.RELEASE,
+        resource_types.MACHINE,
+        resource_types.SECRETS,
+        resource_types.RELEASE,
     }
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from components import bootstrap as module
-from components import wait
-from components.bootstrap import BootstrapProvider, bootstrap
-from components.mutual_tls import context_of
-from components.talos_call import TalosCallError, call
+from clients import wait
+from clients.talos.machine_api import TalosCallError, call
+from clients.tls import context_of
+from lifecycle import bootstrap as module
+from lifecycle.bootstrap import BootstrapProvider, bootstrap
 from tests.e2e.rack.rack import Rack
 
 from .machine_configs import SELECTOR, VIP, ClusterSecrets
@@ -87,7 +87,7 @@ async def test_it_waits_for_a_machine_that_is_not_there_yet(
         waits.append(seconds)
         asyncio.run_coroutine_threadsafe(boot(), loop).result(30)
 
-    monkeypatch.setattr("components.wait.time.sleep", boot_instead_of_waiting)
+    monkeypatch.setattr("clients.wait.time.sleep", boot_instead_of_waiting)
     await asyncio.to_thread(bootstrap, props(secrets, CONTROL_PLANE))
     assert waits == [wait.INTERVAL]
     assert rack.machines[CONTROL_PLANE].installation.has_etcd_data

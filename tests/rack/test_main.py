@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 from tests.e2e.lab import CLUSTER
 from tests.e2e.rack.proxmox.model import VERSION
 
@@ -45,7 +45,7 @@ def test_it_ends_with_whoever_started_it_even_if_that_is_killed(tmp_path: Path) 
         (tmp_path / name).chmod(0o755)
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT],
-        cwd=PROGRAM,
+        cwd=PROJECT_FOLDER,
         env=os.environ | {"PATH": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

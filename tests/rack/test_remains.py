@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from components.machines import mac_address
-from engine.remains import Remain, RemainsError, look, machines
-from settings.models import Endpoint
+from clients.proxmox.guests import mac_address
+from commands.orphaned_resources import Remain, RemainsError, look, machines
+from settings.groups import Endpoint
 from tests.e2e.rack.faults import Fault, Kind
 from tests.e2e.rack.rack import Rack
 
@@ -133,8 +133,8 @@ def test_an_image_on_a_storage_that_hosts_share_is_named_once(
         for name in ("nas", "local"):
             volume = {"volid": f"{name}:{image}"}
             answers[f"{storages}/{name}/content?content=import"] = [volume]
-    monkeypatch.setattr("engine.remains.list_guests", lambda _: [])
-    monkeypatch.setattr("proxmox_api.caller", lambda *_: answers.__getitem__)
+    monkeypatch.setattr("commands.orphaned_resources.list_guests", lambda _: [])
+    monkeypatch.setattr("clients.proxmox.api.caller", lambda *_: answers.__getitem__)
     nowhere = Endpoint(endpoint="https://127.0.0.1:8006", apiToken=SecretStr("a@pve!b=c"))
     assert [thing.sentence for thing in look(nowhere, OWNER)] == [
         f"the image nas:{image} on pve",

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from engine import unfinished
-from settings.models import Endpoint
+from commands import running_tasks
+from settings.groups import Endpoint
 from tests.e2e.rack.rack import Rack
 
 from .proxmox_client import ProxmoxClient
@@ -31,12 +31,12 @@ async def test_a_machine_whose_disks_are_imported_is_nobodys_until_it_is_made(
     assert (guest["name"], guest["lock"]) == ("VM 101", "create")
     assert "tags" not in guest
 
-    await asyncio.to_thread(unfinished.wait_for, endpoint(rack))
+    await asyncio.to_thread(running_tasks.wait_for, endpoint(rack))
     assert "Proxmox is still at qmcreate 101 on pve: waiting" in capsys.readouterr().out
     assert (rack.vms[101].config["tags"], rack.vms[101].lock) == ("ours", "")
     await begun
 
-    await asyncio.to_thread(unfinished.wait_for, endpoint(rack))
+    await asyncio.to_thread(running_tasks.wait_for, endpoint(rack))
     assert capsys.readouterr().out == ""
 
 
@@ -45,7 +45,7 @@ async def test_what_others_have_begun_is_theirs(
 ) -> None:
     for user in ("root@pam", "castle@pve!another", "castle@pve"):
         rack.proxmox.tasks.record("pve", "vzdump", 102, user, exitstatus=None)
-    await asyncio.to_thread(unfinished.wait_for, endpoint(rack))
+    await asyncio.to_thread(running_tasks.wait_for, endpoint(rack))
     assert capsys.readouterr().out == ""
 
 
@@ -53,5 +53,5 @@ async def test_where_nobody_answers_the_next_step_says_so(
     rack: Rack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await rack.stop()
-    await asyncio.to_thread(unfinished.wait_for, endpoint(rack))
+    await asyncio.to_thread(running_tasks.wait_for, endpoint(rack))
     assert capsys.readouterr().out == ""

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from rehearsal.record import Castle
-from rehearsal.run import PROGRAM, Rehearsal, rehearse
-from settings.models import PROJECT
+from rehearsal.run import Rehearsal, rehearse
+from settings.groups import PROJECT
+from settings.project import PROJECT_FOLDER
 
 Vary = Callable[..., Rehearsal]
 
@@ -69,7 +70,7 @@ def vary(tmp_path: Path) -> Vary:
 
 def write_stack(folder: Path, base: str, changes: dict[str, Any]) -> None:
     """Write a stack file of the repository to ``folder``, with other values at dotted paths."""
-    text = (PROGRAM / f"Pulumi.{base}.yaml").read_text(encoding="utf-8")
+    text = (PROJECT_FOLDER / f"Pulumi.{base}.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     for dotted, value in changes.items():
         group, *inner = dotted.split(".")

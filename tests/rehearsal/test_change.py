@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from rehearsal import __main__ as command
-from rehearsal import answers, downtime, kinds
+from rehearsal import answers, downtime
 from rehearsal.change import DYNAMIC, Change, rehearse_change
+from settings import resource_types
 from settings.problems import SettingsError
 from tests.rehearsal.conftest import FLUX, write_stack
 
@@ -121,7 +122,7 @@ def test_from_four_workers_to_two(between: Between) -> None:
     for number in (3, 4):
         node, machine = f"cluster-castle-worker-{number}", f"machines-castle-worker-{number}"
         assert gone.index(node) < gone.index(machine)
-    nodes = [step for step in change.steps if step.resource.type == kinds.NODE]
+    nodes = [step for step in change.steps if step.resource.type == resource_types.NODE]
     assert [it.deed.node for it in nodes] == ["castle-worker-4", "castle-worker-3"]
     assert nodes[0].end <= nodes[1].start
     assert "Longhorn moves its replicas away" in nodes[0].deed.says

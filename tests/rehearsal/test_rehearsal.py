@@ -15,14 +15,16 @@ import pytest
 import trustme
 from pulumi.runtime import settings as runtime
 
-from rehearsal import answers, kinds, rules, run, stack_file
+from rehearsal import answers, rules, run
 from rehearsal.monitor import STACK, RecordingMonitor
 from rehearsal.record import Castle, Resource
 from rehearsal.report import as_json
-from rehearsal.run import PROGRAM, Rehearsal, rehearse
+from rehearsal.run import Rehearsal, rehearse
 from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
-from settings.plan import Role
+from settings import resource_types, stack_file
+from settings.node import Role
 from settings.problems import SettingsError
+from settings.project import PROJECT_FOLDER
 from tests.rehearsal.conftest import FLUX, Vary
 
 THREE_HOSTS = {
@@ -105,16 +107,18 @@ def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary)
     found = vary(changes)
     assert found.problems == []
     machines = len(found.settings.machines)
-    for type_ in (kinds.MACHINE, kinds.APPLY, kinds.NODE):
+    for type_ in (resource_types.MACHINE, resource_types.APPLY, resource_types.NODE):
         assert len(list(found.castle.of_type(type_))) == machines
-    (readiness,) = found.castle.of_type(kinds.READY)
+    (readiness,) = found.castle.of_type(resource_types.READY)
     assert len(readiness.plain("nodes")) == machines
 
 
 def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
     castle = vary({"longhorn.backup": {"target": "nfs://192.168.1.5:/b", "retain": 3}}).castle
     (job,) = castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
-    (release,) = (r for r in castle.of_type(kinds.RELEASE) if r.plain("name") == "longhorn")
+    (release,) = (
+        r for r in castle.of_type(resource_types.RELEASE) if r.plain("name") == "longhorn"
+    )
     store = release.plain("values")["defaultBackupStore"]
     assert store == {"backupTarget": "nfs://192.168.1.5:/b", "backupTargetCredentialSecret": ""}
     assert job.plain("metadata")["namespace"] == release.plain("namespace")
@@ -131,7 +135,9 @@ def test_a_bucket_is_opened_before_longhorn_begins_and_its_key_is_a_secret(vary:
         for r in castle.of_type("kubernetes:core/v1:Secret")
         if r.plain("metadata")["namespace"] == "longhorn-system"
     )
-    (release,) = (r for r in castle.of_type(kinds.RELEASE) if r.plain("name") == "longhorn")
+    (release,) = (
+        r for r in castle.of_type(resource_types.RELEASE) if r.plain("name") == "longhorn"
+    )
     assert release.plain("values")["defaultBackupStore"] == {
         "backupTarget": "s3://castle@home/volumes",
         "backupTargetCredentialSecret": secret.plain("metadata")["name"],
@@ -197,7 +203,9 @@ def test_the_programs_warnings_are_told(vary: Vary) -> None:
 
 def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
     found = vary(THREE_HOSTS)
-    machines = {machine.plain("name"): machine for machine in found.castle.of_type(kinds.MACHINE)}
+    machines = {
+        machine.plain("name"): machine for machine in found.castle.of_type(resource_types.MACHINE)
+    }
     assert machines.keys() == {node.name for node in found.settings.machines}
     for node in found.settings.machines:
         machine = machines[node.name]
@@ -212,14 +220,19 @@ def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
 
 
 def test_an_image_lies_on_every_host_that_carries_a_machine(vary: Vary) -> None:
-    files = vary(THREE_HOSTS).castle.of_type(kinds.FILE)
+    files = vary(THREE_HOSTS).castle.of_type(resource_types.FILE)
     assert {file.plain("nodeName") for file in files} == {"pve1", "pve2", "pve3", "pve4"}
 
 
 @pytest.mark.parametrize("stack", ["homelab", "ha"])
 def test_nothing_enters_kubernetes_before_every_node_is_ready(stack: str) -> None:
     castle = rehearse(stack).castle
-    before = {r.urn for r in castle.of_type(kinds.READY, kinds.BOOTSTRAP, kinds.APPLY)}
+    before = {
+        r.urn
+        for r in castle.of_type(
+            resource_types.READY, resource_types.BOOTSTRAP, resource_types.APPLY
+        )
+    }
     inside = [resource for resource in castle.resources if resource.in_kubernetes]
     assert len(inside) >= 10
     for resource in inside:
@@ -230,14 +243,14 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
     three, four = _by_urn(vary({})), _by_urn(vary({"nodes.workers.count": 4}))
     assert three.keys() <= four.keys()
     assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
-        (kinds.MACHINE, "machines-castle-worker-4"),
-        (kinds.NODE, "cluster-castle-worker-4"),
-        (kinds.APPLY, "cluster-castle-worker-4-config"),
+        (resource_types.MACHINE, "machines-castle-worker-4"),
+        (resource_types.NODE, "cluster-castle-worker-4"),
+        (resource_types.APPLY, "cluster-castle-worker-4-config"),
     }
     for urn, resource in three.items():
-        if resource["type"] in (kinds.READY, kinds.RECORD):
+        if resource["type"] in (resource_types.READY, resource_types.RECORD):
             continue  # they name one node more
-        if resource["type"] == kinds.STORAGE:
+        if resource["type"] == resource_types.STORAGE:
             resource["inputs"]["data_disks"]["castle-worker-4"] = 43
         for key in ("inputs", "parent", "provider", "deletedWith", "ignoreChanges"):
             assert resource[key] == four[urn][key], (urn, key)
@@ -250,7 +263,7 @@ def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
     three = {
         r.urn: reveal(dict(r.inputs))
         for r in vary({}).castle.resources
-        if r.type != kinds.STORAGE  # it names every node
+        if r.type != resource_types.STORAGE  # it names every node
     }
     four = {
         r.urn: reveal(dict(r.inputs))
@@ -276,7 +289,9 @@ def test_a_stack_leaves_nothing_behind_for_the_next(homelab: Rehearsal) -> None:
 def test_two_stacks_share_no_name_id_or_address() -> None:
     one, other = rehearse("homelab").castle, rehearse("ha").castle
     for path in ("vmId", "name", "poolId", "tags"):
-        owned = [{str(m.plain(path)) for m in c.of_type(kinds.MACHINE)} for c in (one, other)]
+        owned = [
+            {str(m.plain(path)) for m in c.of_type(resource_types.MACHINE)} for c in (one, other)
+        ]
         assert not owned[0] & owned[1], path
 
 
@@ -316,7 +331,7 @@ def test_what_tries_to_connect_is_refused() -> None:
         with socket.socket() as client:
             client.connect(("127.0.0.1", 9))
 
-    file = stack_file.read("homelab", PROGRAM)
+    file = stack_file.read("homelab", PROJECT_FOLDER)
     with pytest.raises(run.ConnectionRefused, match="opens no connection"):
         run.perform(body, RecordingMonitor("project", "stack"), file)
 
@@ -465,10 +480,10 @@ def test_the_outputs_tell_where_to_go(homelab: Rehearsal) -> None:
 
 
 def test_what_nobody_can_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(answers._RESOURCES, kinds.SCHEMATIC)
+    monkeypatch.delitem(answers._RESOURCES, resource_types.SCHEMATIC)
     problems = rehearse("homelab").problems
     assert "known answers" in {problem.rule for problem in problems}
-    assert any(kinds.SCHEMATIC in problem.message for problem in problems)
+    assert any(resource_types.SCHEMATIC in problem.message for problem in problems)
 
 
 def test_urns_are_made_as_the_engine_makes_them() -> None:
@@ -514,7 +529,7 @@ def test_what_must_be_there_before_is_found_however_far_back() -> None:
 
 
 def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> None:
-    text = (PROGRAM / "Pulumi.ha.yaml").read_text(encoding="utf-8")
+    text = (PROJECT_FOLDER / "Pulumi.ha.yaml").read_text(encoding="utf-8")
     (tmp_path / "Pulumi.other.yaml").write_text(text, encoding="utf-8")
     found = rehearse("other", tmp_path)
     assert found.stack == "other"
@@ -522,7 +537,7 @@ def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> Non
 
 
 def test_an_id_is_unknown_in_a_preview() -> None:
-    (file,) = rehearse("homelab", preview=True).castle.of_type(kinds.FILE)
+    (file,) = rehearse("homelab", preview=True).castle.of_type(resource_types.FILE)
     assert "nocloud-amd64" not in str(file.inputs["url"])
 
 
@@ -537,11 +552,11 @@ def test_an_unknown_function_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("type_", "key"),
     [
-        (kinds.MACHINE, "initialization"),
-        (kinds.APPLY, "machineConfigurationInput"),
-        (kinds.NAMESPACE, "metadata"),
-        (kinds.POOL, "metadata"),
-        (kinds.CLAIM, "metadata"),
+        (resource_types.MACHINE, "initialization"),
+        (resource_types.APPLY, "machineConfigurationInput"),
+        (resource_types.NAMESPACE, "metadata"),
+        (resource_types.POOL, "metadata"),
+        (resource_types.CLAIM, "metadata"),
     ],
 )
 def test_a_missing_input_is_no_traceback(type_: str, key: str) -> None:
@@ -564,7 +579,9 @@ def test_the_guard_refuses_look_ups_and_datagrams(attempt: Callable[[], object])
         attempt()
 
     with pytest.raises(run.ConnectionRefused):
-        run.perform(body, RecordingMonitor("project", "stack"), stack_file.read("homelab", PROGRAM))
+        run.perform(
+            body, RecordingMonitor("project", "stack"), stack_file.read("homelab", PROJECT_FOLDER)
+        )
 
 
 def _send() -> None:
@@ -576,3 +593,27 @@ def test_a_rehearsal_leaves_no_engine_behind() -> None:
     before = runtime.SETTINGS.engine
     rehearse("homelab")
     assert runtime.SETTINGS.engine is before
+
+
+LOGIN = {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "ghcr.io"}
+
+
+def test_a_secret_inside_of_a_patch_is_rehearsed_as_one(vary: Vary) -> None:
+    hidden = LOGIN | {"password": {"secure": "v1:abc"}}
+    castle = vary({"nodes.overrides": {"worker-1": {"patches": [hidden]}}}).castle
+    for name in ("cluster-castle-worker-1-config", "cluster-castle-worker-1"):
+        resource = next(it for it in castle.resources if it.name == name)
+        patches = resource.inputs.get("configPatches") or resource.inputs["patches"]
+        assert all(isinstance(patch, Secret) for patch in patches)
+        assert "password: rehearsal" in str(reveal(patches[-1]))
+
+
+def test_a_patch_without_a_secret_can_be_read_in_a_preview(vary: Vary) -> None:
+    castle = vary({"nodes.workers.patches": [LOGIN]}).castle
+    (apply,) = (it for it in castle.resources if it.name == "cluster-castle-worker-1-config")
+    assert "RegistryAuthConfig" in apply.inputs["configPatches"][-1]
+
+
+def test_a_secret_elsewhere_in_the_nodes_is_none(vary: Vary) -> None:
+    with pytest.raises(SettingsError, match="nodes = encrypted"):
+        vary({"nodes.workers.count": {"secure": "v1:abc"}})

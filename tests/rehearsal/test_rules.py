@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from rehearsal import kinds, machine_config, rules
+from rehearsal import machine_config, rules
 from rehearsal.record import Castle, Invoke, Resource
 from rehearsal.run import Rehearsal
 from rehearsal.values import Secret
+from settings import resource_types
 from tests.recorder import one
 
 WORKER = "cluster-castle-worker-1-config"
@@ -643,7 +644,7 @@ def an_advertisement_has_a_typo(castle: Castle) -> None:
 @case("somebody_announces_the_pool", "metallb-release", "speaker.ignoreExcludeLB")
 def only_control_planes_are_left(castle: Castle) -> None:
     castle.resources = [
-        r for r in castle.resources if not (r.type == kinds.APPLY and "-worker-" in r.name)
+        r for r in castle.resources if not (r.type == resource_types.APPLY and "-worker-" in r.name)
     ]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from rehearsal import kinds, timeline
+from rehearsal import timeline
 from rehearsal.record import Castle, Resource, needs
 from rehearsal.run import Rehearsal
+from settings import resource_types
 
 
 def test_up_begins_nothing_before_what_it_needs(homelab: Rehearsal) -> None:
@@ -59,7 +60,13 @@ def test_the_critical_path_has_no_gaps_and_ends_last(homelab: Rehearsal) -> None
 
 
 def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> None:
-    stations = [kinds.FILE, kinds.MACHINE, kinds.APPLY, kinds.BOOTSTRAP, kinds.READY]
+    stations = [
+        resource_types.FILE,
+        resource_types.MACHINE,
+        resource_types.APPLY,
+        resource_types.BOOTSTRAP,
+        resource_types.READY,
+    ]
     path = timeline.critical_path(homelab.castle)
     charts = {"longhorn", "traefik"}
     found = [
@@ -71,7 +78,7 @@ def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> Non
 
 
 def test_all_workers_begin_together(homelab: Rehearsal) -> None:
-    for type_ in (kinds.MACHINE, kinds.APPLY):
+    for type_ in (resource_types.MACHINE, resource_types.APPLY):
         workers = [r for r in homelab.castle.of_type(type_) if "-worker-" in r.name]
         assert len(workers) == 3
         assert len({worker.start for worker in workers}) == 1
@@ -79,12 +86,12 @@ def test_all_workers_begin_together(homelab: Rehearsal) -> None:
 
 def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> None:
     """Providers, secrets and upkeep are made in no time; all else has a rule of thumb."""
-    instant = {"pulumi", kinds.SECRETS.partition(":")[0]}
+    instant = {"pulumi", resource_types.SECRETS.partition(":")[0]}
     upkeep = {
-        kinds.NODE,
-        kinds.SNAPSHOT,
-        kinds.KUBERNETES_VERSION,
-        kinds.RECORD,
+        resource_types.NODE,
+        resource_types.SNAPSHOT,
+        resource_types.KUBERNETES_VERSION,
+        resource_types.RECORD,
     }
     for resource in homelab.castle.resources:
         if resource.custom and not {resource.type.partition(":")[0], resource.type} & (
@@ -99,12 +106,15 @@ def test_a_castle_of_nothing_has_no_path() -> None:
 
 
 def test_times_follow_from_needs() -> None:
-    file = Resource(urn="file", type=kinds.FILE, name="file")
-    machine = Resource(urn="vm", type=kinds.MACHINE, name="vm", dependencies=("file",))
+    file = Resource(urn="file", type=resource_types.FILE, name="file")
+    machine = Resource(urn="vm", type=resource_types.MACHINE, name="vm", dependencies=("file",))
     by_property = Resource(
-        urn="config", type=kinds.APPLY, name="config", property_dependencies={"node": ("vm",)}
+        urn="config",
+        type=resource_types.APPLY,
+        name="config",
+        property_dependencies={"node": ("vm",)},
     )
-    alone = Resource(urn="alone", type=kinds.MACHINE, name="alone")
+    alone = Resource(urn="alone", type=resource_types.MACHINE, name="alone")
     castle = Castle(resources=[file, machine, alone, by_property])
     timeline.lay_out(castle)
     assert [(r.start, r.end) for r in castle.resources] == [(0, 60), (60, 100), (0, 40), (100, 120)]

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from engine import state
-from rehearsal.run import PROGRAM, Rehearsal, rehearse
+from clients.pulumi_cli import state
+from rehearsal.run import Rehearsal, rehearse
 from report import gather
 from report.model import Report
+from settings.project import PROJECT_FOLDER
 from tests.rehearsal.conftest import vary as vary
 from tests.rehearsal.conftest import write_stack
 from tests.settings.test_fixtures import document
 
 MakeReport = Callable[..., Report]
-VALID = sorted((PROGRAM / "tests" / "settings" / "valid").glob("*.yaml"))
+VALID = sorted((PROJECT_FOLDER / "tests" / "settings" / "valid").glob("*.yaml"))
 LARGE = {
     "nodes.workers": {"count": 27, "first_address": "192.168.1.130", "data_disk_gib": 120},
     "longhorn.replicas": 3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clients.kubernetes.longhorn import PATH, read_storage
-from engine.storage_record import StorageRecord
+from doctor.storage_record import StorageRecord
 from settings.models import Settings
 from tests.longhorn_objects import CAPACITY, GIB, LonghornObjects
 from tests.report.certificates import NOW

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
-from engine import acme_record, storage_record
-from engine.acme_json import Certificate
+from backup.acme_json import Certificate
+from commands import acme_record
+from doctor import storage_record
 from rehearsal.run import Rehearsal
 from report import page
 from report.as_json import as_json

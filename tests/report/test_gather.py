@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from engine import acme_record, last_up, state
-from engine.acme_json import Certificate
-from engine.acme_record import Signed
-from engine.last_up import LastUp, Operation
-from rehearsal import kinds
+from backup.acme_json import Certificate
+from clients.pulumi_cli import state
+from commands import acme_record, last_up
+from commands.acme_record import Signed
+from commands.last_up import LastUp, Operation
 from rehearsal import timeline as rehearsed
 from rehearsal.run import Rehearsal
 from report import certificates, gather, graph, timeline, versions
 from report.as_json import as_json
 from report.model import Span
+from settings import resource_types
+from settings.project import STATE
 from tests.rehearsal.conftest import Vary
 from tests.report.certificates import NOW, state_of
 from tests.report.conftest import MakeReport
@@ -110,7 +112,7 @@ def test_no_resource_is_left_out_of_the_graph(any_castle: Rehearsal) -> None:
         for resource in any_castle.castle.resources
         if resource.custom
         and not resource.type.startswith("pulumi:providers:")
-        and resource.type != kinds.RECORD
+        and resource.type != resource_types.RECORD
     ]
     assert sorted(shown) == sorted(made)
 
@@ -177,7 +179,7 @@ def test_the_rehearsal_itself_keeps_its_times(homelab: Rehearsal) -> None:
 def test_the_record_of_a_stack_is_read(
     homelab: Rehearsal, make_report: MakeReport, tmp_path: Path
 ) -> None:
-    (tmp_path / last_up.STATE_FOLDER).mkdir()
+    (tmp_path / STATE).mkdir()
     up = an_up(homelab)
     record = {
         "begun": up.begun,
@@ -191,7 +193,7 @@ def test_the_record_of_a_stack_is_read(
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"operations": [{}]}'])
 def test_a_record_that_is_none_is_no_up(text: str, tmp_path: Path) -> None:
-    (tmp_path / last_up.STATE_FOLDER).mkdir()
+    (tmp_path / STATE).mkdir()
     last_up.file(tmp_path, "homelab").write_text(text)
     assert last_up.load(tmp_path, "homelab") is None
 
@@ -294,7 +296,7 @@ def test_certificates_of_sites_are_those_of_the_server_in_use() -> None:
 def test_the_record_of_signed_names_is_shown(
     homelab: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.state.resources", lambda *_: state_of(days=300)[0])
+    monkeypatch.setattr("clients.pulumi_cli.state.resources", lambda *_: state_of(days=300)[0])
     signed = Signed(server="staging", certificate=Certificate(("tazlab.net",), NOW, NOW))
     acme_record.keep(tmp_path, "homelab", [signed])
     names = [one.name for one in gather.of(homelab, tmp_path).certificates.found]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clients.kubernetes.longhorn import Disk
-from engine import storage_record
+from doctor import storage_record
 from rehearsal.run import Rehearsal
 from report import page
 from report.as_json import as_json

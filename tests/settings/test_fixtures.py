@@ -24,9 +24,10 @@ import pytest
 import yaml
 
 from settings import compatibility, rules
+from settings.groups import PROJECT
 from settings.load import _TYPES as TYPE_ERRORS
 from settings.load import load
-from settings.models import PROJECT, Settings
+from settings.models import Settings
 from settings.problems import Problem, SettingsError
 
 HERE = Path(__file__).parent

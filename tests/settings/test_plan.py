@@ -7,8 +7,9 @@ from typing import Any, get_args
 
 import pytest
 
-from settings.models import Cluster, Nodes, Proxmox
-from settings.plan import WORKER_ID_OFFSET, Node, Role, plan_nodes
+from settings.groups import Cluster, Nodes, Proxmox
+from settings.node import Node, Role
+from settings.plan import WORKER_ID_OFFSET, plan_nodes
 
 CONTROL_PLANES = {"first_address": "192.168.1.230"}
 WORKERS = {"first_address": "192.168.1.155"}

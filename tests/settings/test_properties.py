@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from settings.groups import PROJECT
 from settings.load import load
-from settings.models import PROJECT, Settings
+from settings.models import Settings
 from settings.problems import SettingsError
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from settings import rules
 from settings.backups import VolumeBackup
 from settings.charts import Longhorn, Traefik
+from settings.groups import Cluster, Nodes, Proxmox
 from settings.load import load
-from settings.models import Cluster, Nodes, Proxmox, Settings
+from settings.models import Settings
 from settings.problems import Problem, SettingsError, did_you_mean
 from settings.running import RunningStack
 

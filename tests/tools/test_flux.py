@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from components import flux
-from components.chart import ChartSource
+from settings.chart_source import ChartSource
 from tests.e2e.rack.kubernetes import manifests
 from tests.tools.test_stand_ins import HELM, SOURCES, render
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rehearsal.run import PROGRAM, rehearse
+from rehearsal.run import rehearse
+from settings.project import PROJECT_FOLDER
 from tests.e2e.lab import ENGINE
 
 MISSING = [name for name in ENGINE if shutil.which(name) is None]
@@ -26,7 +27,7 @@ CLOSED = "https://127.0.0.1:1"
 def on_loopback(stack: str, folder: Path) -> None:
     """Copy the program and a stack of it, with every address on 127.0.0.0/8."""
     ignored = shutil.ignore_patterns(".*", "tests", "__pycache__")
-    shutil.copytree(PROGRAM, folder, ignore=ignored)
+    shutil.copytree(PROJECT_FOLDER, folder, ignore=ignored)
     file = folder / f"Pulumi.{stack}.yaml"
     text = file.read_text(encoding="utf-8").replace("192.168.1.", "127.0.10.")
     document = yaml.safe_load(text)

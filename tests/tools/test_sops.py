@@ -11,10 +11,10 @@ import pyrage
 import pytest
 import yaml
 
-from rehearsal.run import PROGRAM
+from settings.project import PROJECT_FOLDER
 
 MISSING = [name for name in ("sops", "age", "age-keygen") if shutil.which(name) is None]
-EXAMPLE = PROGRAM / "examples" / "manifests"
+EXAMPLE = PROJECT_FOLDER / "examples" / "manifests"
 SECRET = Path("apps/hello/secret.sops.yaml")
 VALUE = "the castle's own secret name"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cluster import TalosClusterArgs
-from components.machine_config import node_patches, role_patch
-from settings.plan import Role
+from components.talos.cluster import TalosClusterArgs
+from components.talos.machine_config import node_patches, role_patch
+from settings.node import Role
 from tests.recorder import settings_with
 
 TALOSCTL = shutil.which("talosctl")

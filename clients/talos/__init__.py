@@ -1,0 +1,1 @@
+"""The Talos API, talosctl, and the credentials that both take."""

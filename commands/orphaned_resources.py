@@ -1,0 +1,170 @@
+"""What bears a castle's mark on Proxmox though the engine no longer knows it.
+
+A provider that outlived its engine, or an answer that was lost, makes what no state has: a
+``destroy`` cannot take it away, and says nothing. The mark is the castle's own: the tag and the MAC
+address of its machines, the comment of its pool, the beginning of its images' names.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.parse
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from clients.proxmox import api as proxmox_api
+from clients.proxmox.guests import SurveyError, list_guests, mac_address, pool_comment
+from settings.groups import Endpoint
+
+ANSWER_LIMIT = 60
+"""Seconds that Proxmox has to answer: each storage that is dead makes it wait for ten."""
+TASK_LIMIT = 300
+"""Seconds that Proxmox may work at one thing."""
+
+
+class RemainsError(Exception):
+    """Proxmox could not be asked, or refused: what, and why."""
+
+
+@dataclass(frozen=True)
+class Remain:
+    """Something of the castle."""
+
+    sentence: str
+    """What it is and where."""
+    remove: Callable[[], None]
+    """Removes it; raises ``RemainsError``."""
+
+
+def look(proxmox: Endpoint, owner: str) -> list[Remain]:
+    """Everything that bears ``owner``'s mark, in the order in which it can go.
+
+    A storage that Proxmox does not reach is told, and not looked at. Raises ``RemainsError``.
+    """
+    call = proxmox_api.caller(proxmox, ANSWER_LIMIT)
+    with _told():
+        return [*_machines(proxmox, call, owner), *_pools(call, owner), *_images(call, owner)]
+
+
+def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[Remain]:
+    """The machines that bear ``owner``'s mark, but for the ``known`` VM ids.
+
+    Raises ``RemainsError``.
+    """
+    with _told():
+        return list(_machines(proxmox, proxmox_api.caller(proxmox, ANSWER_LIMIT), owner, known))
+
+
+def pools(proxmox: Endpoint, owner: str) -> list[Remain]:
+    """The pools that bear ``owner``'s mark. Raises ``RemainsError``."""
+    with _told():
+        return list(_pools(proxmox_api.caller(proxmox, ANSWER_LIMIT), owner))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in a sentence why Proxmox could not be asked."""
+    try:
+        yield
+    except SurveyError as error:
+        raise RemainsError(str(error)) from None
+    except proxmox_api.FAILURES as error:
+        raise RemainsError(f"Proxmox does not say what it has: {_reason(error)}") from None
+
+
+def _machines(
+    proxmox: Endpoint, call: Callable[..., Any], owner: str, known: Container[int] = ()
+) -> Iterator[Remain]:
+    for guest in list_guests(proxmox):
+        if owner not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
+            continue
+        path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
+        if not _is_ours(call(f"{path}/config"), owner, guest.vm_id):
+            continue
+        yield Remain(
+            f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",
+            _remover(
+                call,
+                f"VM {guest.vm_id}",
+                [
+                    ("POST", f"{path}/status/stop"),
+                    ("DELETE", f"{path}?purge=1&destroy-unreferenced-disks=1"),
+                ],
+            ),
+        )
+
+
+def _is_ours(config: Mapping[str, Any], owner: str, vm_id: int) -> bool:
+    """Whether a machine was made by the castle: a clone bears its tag, and not its address.
+
+    Nor does a backup that was restored to another id: the address is made of the id. Tag and
+    address are written together (proxmox/qemu-server src/PVE/API2/Qemu.pm ``$createfn``), so one
+    that is half-made has both or none.
+    """
+    return mac_address(owner, vm_id) in str(config.get("net0", "")).upper()
+
+
+def _pools(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
+    for pool in call("/pools"):
+        if pool.get("comment") == pool_comment(owner):
+            name = pool["poolid"]
+            path = f"/pools?{urllib.parse.urlencode({'poolid': name})}"
+            yield Remain(f"the pool {name}", _remover(call, f"pool {name}", [("DELETE", path)]))
+
+
+def _images(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
+    shared: set[str] = set()
+    for host in call("/nodes"):
+        if host.get("status") != "online":
+            continue
+        for storage in call(f"/nodes/{host['node']}/storage?content=import&enabled=1"):
+            if not storage.get("active", 1):
+                where = f"the storage {storage['storage']} on {host['node']}"
+                print(f"Proxmox does not reach {where}: it was not looked at.", flush=True)
+                continue
+            path = f"/nodes/{host['node']}/storage/{storage['storage']}/content"
+            for file in call(f"{path}?content=import"):
+                volume = file["volid"]
+                if volume in shared:
+                    continue  # seen on another host
+                if storage.get("shared"):
+                    shared.add(volume)
+                if volume.partition(":")[2].startswith(f"import/{owner}-talos-"):
+                    yield Remain(
+                        f"the image {volume} on {host['node']}",
+                        _remover(
+                            call,
+                            volume,
+                            [("DELETE", f"{path}/{urllib.parse.quote(volume, safe=':')}")],
+                        ),
+                    )
+
+
+def _remover(
+    call: Callable[..., Any], subject: str, steps: list[tuple[str, str]]
+) -> Callable[[], None]:
+    def remove() -> None:
+        for method, path in steps:
+            try:
+                _finish(call, call(path, method))
+            except proxmox_api.FAILURES as error:
+                raise RemainsError(f"{subject} is still there: {_reason(error)}") from None
+
+    return remove
+
+
+def _finish(call: Callable[..., Any], answer: Any) -> None:
+    """Wait for the task that an answer names, if it names one."""
+    if not (isinstance(answer, str) and answer.startswith("UPID:")):
+        return
+    if failure := proxmox_api.wait_for(call, answer, TASK_LIMIT):
+        raise OSError(failure)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return f"Proxmox answers {error.code} {error.reason}"
+    return str(getattr(error, "reason", error))

@@ -1,0 +1,1 @@
+"""Kubernetes objects that several components create."""

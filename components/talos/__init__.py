@@ -1,0 +1,1 @@
+"""The Talos cluster, and the machine configs of its nodes."""

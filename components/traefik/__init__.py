@@ -1,0 +1,1 @@
+"""Traefik, its ACME resolver, and the restore of its certificates."""

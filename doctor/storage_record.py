@@ -1,0 +1,46 @@
+"""Keeps what Longhorn last reported of a stack's storage, for the report. Nothing secret is in it.
+
+``make up`` and ``make doctor`` write it, each time they have read Longhorn's objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from clients.kubernetes.longhorn import Storage
+from settings.project import STATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageRecord:
+    """The storage of a cluster at one moment."""
+
+    moment: datetime
+    storage: Storage
+
+
+_RECORD = TypeAdapter(StorageRecord)
+
+
+def keep(project: Path, stack: str, found: StorageRecord) -> None:
+    """Replace the record of a stack. Raises ``OSError``."""
+    record = file(project, stack)
+    record.parent.mkdir(mode=0o700, exist_ok=True)
+    record.write_bytes(_RECORD.dump_json(found, indent=1))
+
+
+def load(project: Path, stack: str) -> StorageRecord | None:
+    """The record of a stack; None if there is none, or if it cannot be read."""
+    try:
+        return _RECORD.validate_json(file(project, stack).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def file(project: Path, stack: str) -> Path:
+    """Path of the record of a stack."""
+    return project / STATE / f"storage-{stack}.json"

@@ -1,0 +1,109 @@
+"""A node's data disk that outlives the node: ``keep_data_disk_on_destroy``.
+
+It is there before the node's machine, which uses it, and stays when the machine goes: the engine
+forgets it, and nothing of ours deletes it. The next castle finds it again.
+
+Leaves out what is on it: Talos finds its partition by its label, and formats nothing that is
+formatted (siderolabs/talos v1.13.9 internal/app/machined/pkg/controllers/block/internal/volumes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi import dynamic
+
+from clients.errors import UpkeepError
+from lifecycle.operations.disk_holder import Keeper, name_of, tag
+from lifecycle.provider import MODULE, Provider
+from settings.node import Node
+
+if TYPE_CHECKING:
+    from settings.groups import Endpoint
+
+__all__ = ["KeptDisk", "KeptDiskProvider", "name_of", "tag"]
+
+_FIXED = {
+    "host": "proxmox host",
+    "datastore": "proxmox.disk_datastore",
+    "size_gib": "data_disk_gib",
+}
+"""What a kept disk has from its birth on, and what that is for a person."""
+
+
+class KeptDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
+    """A data disk that belongs to a keeper."""
+
+    path: pulumi.Output[str]
+    """The disk's path in its storage."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        node: Node,
+        owner: str,
+        datastore: str,
+        proxmox: Endpoint,
+        parent: pulumi.Resource,
+    ) -> None:
+        """Find the disk of ``node``, or make it; ``owner`` is the identity of the castle."""
+        super().__init__(
+            KeptDiskProvider(),
+            resource_name,
+            {
+                "path": None,
+                "node": node.name,
+                "vm_id": node.vm_id,
+                "owner": owner,
+                "host": node.host,
+                "datastore": datastore,
+                "size_gib": node.data_disk_gib,
+                "endpoint": proxmox.endpoint,
+                "insecure": proxmox.insecure,
+                "api_token": pulumi.Output.secret(proxmox.api_token.get_secret_value()),
+            },
+            pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
+        )
+
+
+class KeptDiskProvider(Provider):
+    """Finds or creates the disk, and never deletes it."""
+
+    name = "RetainedDisk"
+    id_input = "node"
+    compared = ()
+    kept = ("node", *_FIXED)
+
+    def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
+        """Find the disk, or create it; raises ``UpkeepError``."""
+        return {"path": _keeper(props).disk()}
+
+    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+        """Raise ``UpkeepError`` if a property of the disk is to change."""
+        for key, what in _FIXED.items():
+            has, wanted = olds[key], news[key]
+            if has != wanted:
+                raise UpkeepError(
+                    f"{what}: the kept data disk of {news['node']} has {has}, and cannot become "
+                    f"{wanted} while it is kept. Nothing has been touched. Set it back to {has}."
+                )
+
+
+def _keeper(props: Mapping[str, Any]) -> Keeper:
+    # Imported here: no other part of a dynamic provider needs the models of the settings.
+    from settings.groups import Endpoint
+
+    return Keeper(
+        proxmox=Endpoint(
+            endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]
+        ),
+        owner=props["owner"],
+        node=props["node"],
+        vm_id=int(props["vm_id"]),
+        host=props["host"],
+        datastore=props["datastore"],
+        size_gib=int(props["size_gib"]),
+    )

@@ -1,0 +1,228 @@
+"""The wrapper around the CLI: which CLI, with what, and what is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pulumi.automation import PulumiCommand
+
+from clients.pulumi_cli import cli, session
+from clients.pulumi_cli.private_folder import PREFIX, private_folder
+from commands import __main__ as engine
+from commands import last_up
+from settings.project import PROJECT_FOLDER
+from tests.commands.conftest import Cli
+
+
+def left_behind(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "runtime").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("preview", ["preview"]),
+        ("refresh", ["refresh"]),
+        ("token", ["config", "set", "--secret", "proxmoxve:apiToken"]),
+        ("cancel", ["cancel"]),
+    ],
+)
+def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str]) -> None:
+    assert engine.main([command, "--stack", "homelab", "--", "--yes"]) == 0
+    assert [arguments for arguments, _, _ in fake.calls] == [
+        ["stack", "select", "--create", "homelab"],
+        [*expected, "--stack", "homelab", "--yes"],
+    ]
+
+
+def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr("commands.recover.PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
+    fake.answers("stack export", {"version": 3, "deployment": {}})
+    (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+    metadata = {"op": "create", "urn": "urn:pulumi:a::b::c::d", "new": {"custom": True}}
+    event = {"timestamp": 1, "resourcePreEvent": {"metadata": metadata}}
+    fake.does(
+        "if arguments[0] in ('stack', 'preview'): sys.exit(0)\n"
+        "assert os.environ['PULUMI_DEBUG_COMMANDS'] == 'true'\n"
+        f"pathlib.Path(arguments[-1]).write_text({json.dumps(event)!r})\n"
+        "sys.exit(3)"
+    )
+    assert engine.main(["up", "--stack", "homelab", "--", "--yes"]) == 3
+    arguments, folder, mode = fake.calls[-1]
+    log = str(Path(folder) / "events.jsonl")
+    assert arguments == [
+        "up",
+        "--stack",
+        "homelab",
+        "--yes",
+        "--skip-preview",
+        "--event-log",
+        log,
+    ]
+    assert mode.endswith("700") and not Path(log).exists()
+    kept = last_up.load(tmp_path, "homelab")
+    assert kept is not None and kept.operations[0].urn == metadata["urn"]
+
+
+@pytest.mark.parametrize("name", ["kubeconfig", "talosconfig"])
+def test_a_key_to_the_cluster_is_written_for_its_owner_alone(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+    (tmp_path / name).write_text("of the castle before")
+    fake.does("print('an admin key')")
+    assert engine.main([name]) == 0
+    written = tmp_path / name
+    assert written.read_text() == "an admin key\n"
+    assert oct(written.stat().st_mode)[-3:] == "600"
+    assert fake.calls[-1][0][:4] == ["stack", "output", name, "--show-secrets"]
+
+
+def test_where_there_is_no_key_no_file_is_touched(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
+    fake.does("sys.exit(0 if arguments[1] == 'select' else 255)")
+    assert engine.main(["kubeconfig"]) == 1
+    assert not (tmp_path / "kubeconfig").exists()
+
+
+def test_the_folder_is_private_and_gone_afterwards(fake: Cli, tmp_path: Path) -> None:
+    engine.main(["preview"])
+    (_, folder, mode) = fake.calls[-1]
+    assert Path(folder).name.startswith(PREFIX)
+    assert mode.endswith("700")
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_runtime_folder_that_is_gone_or_closed_is_not_needed(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """As after a ``su``, or where cron runs without a login."""
+    offered, other = tmp_path / "runtime", tmp_path / "temporary"
+    other.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(other))
+    if gone:
+        offered.rmdir()
+    else:
+        monkeypatch.setattr("os.access", lambda path, _: Path(path) != offered)
+    assert engine.main(["preview"]) == 0
+    assert Path(fake.calls[-1][1]).parent == other
+
+
+def test_a_failure_is_handed_on_and_leaves_nothing(fake: Cli, tmp_path: Path) -> None:
+    fake.does("sys.exit(0 if arguments[0] == 'stack' else 255)")
+    assert engine.main(["preview"]) == 255
+    assert left_behind(tmp_path) == []
+
+
+def test_a_stack_that_cannot_be_selected_ends_it(fake: Cli) -> None:
+    fake.does("sys.exit(7)")
+    assert engine.main(["preview"]) == 7
+    assert len(fake.calls) == 1
+
+
+def test_told_to_end_it_stops_the_cli_first_and_leaves_nothing(fake: Cli, tmp_path: Path) -> None:
+    fake.does(
+        "if arguments[0] == 'stack': sys.exit(0)\n"
+        "signal.signal(signal.SIGINT, lambda *_: sys.exit(3))\n"
+        "print('working', flush=True)\n"
+        "signal.pause()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-m", "commands", "preview"],
+        cwd=PROJECT_FOLDER,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "working\n"
+    child.send_signal(signal.SIGTERM)
+    child.stdout.close()
+    assert child.wait(timeout=60) == 3
+    assert left_behind(tmp_path) == []
+
+
+def test_what_a_killed_run_left_is_wiped_by_the_next(tmp_path: Path) -> None:
+    killed = tmp_path / f"{PREFIX}killed"
+    killed.mkdir()
+    (killed / "lock").touch()
+    (killed / "kubeconfig1").write_text("an admin key")
+    with private_folder(tmp_path) as mine:
+        assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_a_run_beside_ours_is_left_alone(tmp_path: Path) -> None:
+    with private_folder(tmp_path) as first, private_folder(tmp_path) as second:
+        assert first.exists() and second.exists() and first != second
+
+
+def test_an_unknown_stack_is_not_made(fake: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert engine.main(["up", "--stack", "homelap"]) == 2
+    assert "did you mean homelab?" in capsys.readouterr().err
+    assert not fake.log.exists()
+
+
+def test_without_a_cli_the_pinned_one_is_installed_beside_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots: list[str] = []
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(PulumiCommand, "install", lambda root: roots.append(root))
+    assert cli.find(tmp_path) == tmp_path / "bin" / "pulumi"
+    assert roots == [str(tmp_path)]
+    assert "installing v3.259.0" in capsys.readouterr().out
+
+
+def test_one_that_was_installed_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    installed = tmp_path / "bin" / "pulumi"
+    installed.parent.mkdir()
+    installed.touch()
+    assert cli.find(tmp_path) == installed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no route to host"),
+        subprocess.CalledProcessError(1, "sh", output=b"no route to host"),
+    ],
+)
+def test_where_it_cannot_be_installed_one_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def install(root: str) -> None:
+        raise error
+
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(PulumiCommand, "install", install)
+    with pytest.raises(cli.NoCliError) as found:
+        cli.find(tmp_path)
+    assert "no route to host" in str(found.value)
+    assert "https://www.pulumi.com/docs/install/" in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_no_file_lies_beside_the_state_that_a_kill_could_leave_half_written() -> None:
+    """Found in a real run: "failed to load checkpoint: EOF" was an empty attributes file."""
+    project = yaml.safe_load((PROJECT_FOLDER / "Pulumi.yaml").read_text(encoding="utf-8"))
+    assert project["backend"]["url"] == "file://./.state?metadata=skip"

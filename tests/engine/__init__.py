@@ -1,1 +1,0 @@
-"""The wrapper around the real CLI, with a CLI of ours in its place."""

@@ -1,0 +1,134 @@
+"""A Kubernetes API and an etcd that are told what to answer, and keep what they were asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clients.kubernetes.api import ApiError, ClusterApi
+from clients.talos.talosctl import Talosctl, TalosctlError
+from lifecycle.operations.etcd import Etcd
+
+LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
+
+
+class House(ClusterApi):
+    """Objects by their path; a list's path begins all of its objects'."""
+
+    def __init__(self, objects: dict[str, Any]) -> None:
+        self.objects = objects
+        self.refusals: dict[str, ApiError] = {}
+        """By path: what a POST is answered with."""
+        self.posted: list[str] = []
+
+    def get(self, path: str) -> Any:
+        return self.objects.get(path)
+
+    def items(self, path: str) -> Any:
+        base = path.partition("?")[0]
+        return [it for key, it in self.objects.items() if key.rpartition("/")[0] == base]
+
+    def merge(self, path: str, change: Any) -> None:
+        _merge(self.objects[path], change)
+
+    def post(self, path: str, body: Any) -> None:
+        self.posted.append(path)
+        if path in self.refusals:
+            raise self.refusals[path]
+        pod = path.removesuffix("/eviction").rpartition("/")[2]
+        self.objects.pop(f"/api/v1/pods/{pod}", None)
+
+    def delete(self, path: str, **_: Any) -> None:
+        self.objects.pop(path, None)
+
+
+def _merge(target: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value
+
+
+def node(name: str) -> dict[str, Any]:
+    """A node, by its path."""
+    return {f"/api/v1/nodes/{name}": {"metadata": {"name": name}, "spec": {}}}
+
+
+def pod(name: str, namespace: str = "whoami", owner: str = "ReplicaSet") -> dict[str, Any]:
+    """A pod with a controller, by the path that lists have."""
+    owners = [{"kind": owner, "controller": True}]
+    metadata = {"name": name, "namespace": namespace, "ownerReferences": owners}
+    return {f"/api/v1/pods/{name}": {"metadata": metadata, "status": {"phase": "Running"}}}
+
+
+def volume(name: str, copies: int, *healthy: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A volume and its replicas, healthy and failed, by the nodes that they are on."""
+    objects: dict[str, Any] = {
+        f"{LONGHORN}/volumes/{name}": {
+            "metadata": {"name": name},
+            "spec": {"numberOfReplicas": copies},
+            "status": {"kubernetesStatus": {"namespace": "traefik", "pvcName": f"{name}-claim"}},
+        }
+    }
+    for where in (*healthy, *failed):
+        objects[f"{LONGHORN}/replicas/{name}-{where}"] = {
+            "metadata": {"name": f"{name}-{where}"},
+            "spec": {
+                "volumeName": name,
+                "nodeID": where,
+                "healthyAt": "2026-11-21T10:00:00Z",
+                "failedAt": "2026-11-21T11:00:00Z" if where in failed else "",
+            },
+        }
+    return objects
+
+
+class Members(Talosctl):
+    """A talosctl that knows the members of etcd, and which of them do not answer."""
+
+    def __init__(
+        self, *names: str, sick: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()
+    ) -> None:
+        """``unstarted`` are the names of members that were added and have never run."""
+        self.unstarted = unstarted
+        self.addresses = {name: f"10.0.0.{number}" for number, name in enumerate(names, start=1)}
+        self.sick = [self.addresses[name] for name in sick]
+        self.asked: list[tuple[str, ...]] = []
+
+    def run(self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0) -> str:
+        self.asked.append((address, *command))
+        if address in self.sick:
+            raise TalosctlError("etcdserver: no leader")
+        if command[1] == "members":
+            heading = ["NODE", "ID", "HOSTNAME", "PEER URLS", "CLIENT URLS", "LEARNER"]
+            rows = [
+                [
+                    *(address, f"{number:016x}", "" if name in self.unstarted else name),
+                    f"https://{where}:2380",
+                    *("" if name in self.unstarted else f"https://{where}:2379", "false"),
+                ]
+                for number, (name, where) in enumerate(self.addresses.items(), start=1)
+            ]
+            return _table(heading, *rows)
+        if command[1] == "status":
+            return _table(["NODE", "MEMBER", "ERRORS"], [address, f"{1:016x}", ""])
+        return ""
+
+
+def _table(*rows: list[str]) -> str:
+    """A table as talosctl prints it: Go's tabwriter, with a padding of three."""
+    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True))
+        + row[-1]
+        for row in rows
+    )
+
+
+def etcd(*names: str, sick: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()) -> Etcd:
+    """An etcd of these members."""
+    talos = Members(*names, sick=sick, unstarted=unstarted)
+    return Etcd(talos, talos.addresses.values())

@@ -1,0 +1,241 @@
+"""A stack file is read as the engine reads it; what cannot be read is said with its place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from settings import stack_file
+from settings.load import GROUPS, TOKEN, model_of
+from settings.problems import Problem, SettingsError
+from settings.project import PROJECT_FOLDER
+
+
+def read(folder: Path, text: str) -> stack_file.StackFile:
+    """Read a stack file with this text."""
+    (folder / "Pulumi.test.yaml").write_text(text, encoding="utf-8")
+    return stack_file.read("test", folder)
+
+
+def refused(folder: Path, text: str) -> Problem:
+    """The one problem of a stack file with this text."""
+    with pytest.raises(SettingsError) as raised:
+        read(folder, text)
+    (problem,) = raised.value.problems
+    return problem
+
+
+def test_values_arrive_as_the_engine_hands_them_over(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        """
+        config:
+          a:text: plain
+          a:number: 3
+          a:bool: true
+          a:group: {list: [1, two], nested: {deep: null}}
+        """,
+    ).config
+    assert found["a:text"] == "plain"
+    assert found["a:number"] == "3"
+    assert found["a:bool"] == "true"
+    assert json.loads(found["a:group"]) == {"list": [1, "two"], "nested": {"deep": None}}
+
+
+@pytest.mark.parametrize("stack", ["homelab", "ha"])
+def test_the_stacks_of_the_repository_can_be_read(stack: str) -> None:
+    assert "ephemeral-castle:network" in stack_file.read(stack, PROJECT_FOLDER).config
+
+
+def test_a_token_need_not_be_in_the_file(tmp_path: Path) -> None:
+    found = read(tmp_path, "config: {}")
+    assert found.config == {TOKEN: stack_file.PLACEHOLDER_TOKEN}
+    assert found.secret_keys == [TOKEN]
+
+
+def test_a_placeholder_stands_for_every_secret(tmp_path: Path) -> None:
+    text = "config: {proxmoxve:apiToken: {secure: v1:abc}, a:other: {secure: v1:def}}"
+    found = read(tmp_path, text)
+    assert found.config == dict.fromkeys((TOKEN, "a:other"), stack_file.PLACEHOLDER_TOKEN)
+    assert found.secret_keys == [TOKEN, "a:other"]
+
+
+def test_a_token_in_plain_text_is_kept_as_what_it_is(tmp_path: Path) -> None:
+    found = read(tmp_path, "config: {proxmoxve:apiToken: me@pve!plain=1}")
+    assert found.config == {TOKEN: "me@pve!plain=1"}
+    assert found.secret_keys == []
+
+
+def test_a_group_that_holds_a_secret_among_others_is_no_secret(tmp_path: Path) -> None:
+    found = read(tmp_path, "config: {a:group: {secure: v1:abc, more: 1}}")
+    assert json.loads(found.config["a:group"]) == {"secure": "v1:abc", "more": 1}
+    assert found.secret_keys == [TOKEN]
+
+
+def test_malformed_yaml_is_said_with_its_line(tmp_path: Path) -> None:
+    problem = refused(tmp_path, "config:\n  a:one: 1\n  a:two: [1, 2\n  a:three: 3\n")
+    assert problem.path == "Pulumi.test.yaml"
+    assert "is not valid YAML: line 4, column " in problem.reason
+
+
+def test_a_tab_is_said_with_its_line(tmp_path: Path) -> None:
+    assert "line 2, column 1: " in refused(tmp_path, "config:\n\ta:one: 1\n").reason
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("config:\n  a:one: 1\n  a:two: 2\n  a:one: 3\n", 4, "a:one"),
+        ("config:\n  a:group:\n    count: 1\n    count: 2\n", 4, "count"),
+        ("config: {}\nconfig: {}\n", 2, "config"),
+    ],
+    ids=["top", "nested", "config"],
+)
+def test_a_key_that_stands_twice_is_said_with_its_line(
+    text: str, line: int, key: str, tmp_path: Path
+) -> None:
+    assert f"line {line}: the key {key} stands twice" in refused(tmp_path, text).reason
+
+
+def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.yaml").write_bytes("config: {a:b: schlo\u00df}".encode("latin-1"))
+    with pytest.raises(SettingsError, match="cannot be read: 'utf-8' codec"):
+        stack_file.read("test", tmp_path)
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.yaml").mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        stack_file.read("test", tmp_path)
+
+
+def test_a_missing_file_names_the_nearest_stack(tmp_path: Path) -> None:
+    for stack in ("homelab", "ha"):
+        (tmp_path / f"Pulumi.{stack}.yaml").touch()
+    with pytest.raises(SettingsError) as raised:
+        stack_file.read("homlab", tmp_path)
+    (problem,) = raised.value.problems
+    assert problem.value == "homlab"
+    assert problem.reason == "Pulumi.homlab.yaml does not exist"
+    assert problem.cure == "did you mean homelab?"
+
+
+def test_a_missing_file_unlike_any_names_all_stacks(tmp_path: Path) -> None:
+    for stack in ("homelab", "ha"):
+        (tmp_path / f"Pulumi.{stack}.yaml").touch()
+    with pytest.raises(SettingsError) as raised:
+        stack_file.read("xyz", tmp_path)
+    assert raised.value.problems[0].cure == "known here: ha, homelab"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "config:\n", "encryptionsalt: v1:abc\n", "{}"])
+def test_an_empty_file_has_no_configuration(text: str, tmp_path: Path) -> None:
+    assert read(tmp_path, text).config.keys() == {TOKEN}
+
+
+@pytest.mark.parametrize("text", ["- a: 1\n", "config: [1, 2]\n", "config: text\n", "text"])
+def test_anything_but_a_mapping_is_refused(text: str, tmp_path: Path) -> None:
+    problem = refused(tmp_path, text)
+    assert problem.path == "config"
+    assert problem.reason == "is not a group of settings"
+
+
+@pytest.mark.parametrize("text", ["config: {[1]: 2}", "config: {a:g: {2020-01-01: 1}}"])
+def test_a_strange_key_is_no_traceback(text: str, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text(text)
+    with contextlib.suppress(SettingsError):
+        stack_file.read("t", tmp_path)
+
+
+def test_a_secret_within_a_group_becomes_the_placeholder(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text("config: {a:g: {deep: {secure: v1:abc}}}")
+    assert "v1:abc" not in stack_file.read("t", tmp_path).config["a:g"]
+
+
+def test_yes_is_text_as_it_is_for_the_engine(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text("config: {proxmoxve:insecure: yes}")
+    assert stack_file.read("t", tmp_path).config["proxmoxve:insecure"] == "yes"
+
+
+def test_a_stack_with_a_dot_is_named_whole(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.prod.eu.yaml").touch()
+    with pytest.raises(SettingsError, match="did you mean prod.eu"):
+        stack_file.read("prod.e", tmp_path)
+
+
+def test_merge_keys_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.t.yaml").write_text("x: &d {a: 1}\nconfig: {a:g: {<<: *d, b: 2}}")
+    stack_file.read("t", tmp_path)
+
+
+FLUX = """
+config:
+  ephemeral-castle:flux: {url: https://tazlab.net/m.git, token: {secure: v1:abc}}
+  ephemeral-castle:sops: {age_key: {secure: v1:def}}
+"""
+
+
+def test_a_placeholder_stands_for_a_secret_among_other_keys(tmp_path: Path) -> None:
+    found = read(tmp_path, FLUX)
+    assert json.loads(found.config["ephemeral-castle:flux"]) == {
+        "url": "https://tazlab.net/m.git",
+        "token": "rehearsal",
+    }
+    assert "ephemeral-castle:flux" in found.secret_keys
+    assert "ephemeral-castle:sops" in found.secret_keys
+
+
+def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
+    problem = refused(tmp_path, FLUX.replace("https://tazlab.net/m.git", "{secure: v1:ghi}"))
+    assert (problem.path, problem.value) == ("flux", "encrypted")
+
+
+NODES = "config:\n  ephemeral-castle:nodes: {workers: {count: 3}}\n"
+
+
+def test_what_sops_has_encrypted_has_placeholders_too(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.sops.yaml").write_text(
+        "proxmoxve:apiToken: ENC[AES256_GCM,data:x]\n"
+        "ephemeral-castle:flux: {token: 'ENC[AES256_GCM,data:x]'}\n"
+        "sops: {version: 3.13.3}\n"
+    )
+    found = read(tmp_path, FLUX.replace(", token: {secure: v1:abc}", ""))
+    assert found.config[TOKEN] == stack_file.PLACEHOLDER_TOKEN
+    assert json.loads(found.config["ephemeral-castle:flux"])["token"] == "rehearsal"
+    assert TOKEN in found.secret_keys
+
+
+def test_patches_that_sops_has_encrypted_whole_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.sops.yaml").write_text(
+        "ephemeral-castle:nodes:\n"
+        "  workers:\n"
+        "    patches:\n"
+        "      - {apiVersion: 'ENC[x]', kind: 'ENC[x]', name: 'ENC[x]', password: 'ENC[x]'}\n"
+        "      - {machine: {sysctls: {a: 'ENC[x]'}, certSANs: ['ENC[x]']}}\n"
+        "sops: {version: 3.13.3}\n"
+    )
+    found = read(tmp_path, NODES)
+    workers = json.loads(found.config["ephemeral-castle:nodes"])["workers"]
+    assert workers["patches"] == [
+        {"machine": {"sysctls": {"a": "rehearsal"}, "certSANs": ["rehearsal"]}}
+    ]
+    assert workers["count"] == 3
+    assert "ephemeral-castle:nodes" in found.secret_keys
+
+
+def test_an_encrypted_file_is_no_stack_of_its_own(tmp_path: Path) -> None:
+    for name in ("homelab", "homelab.sops"):
+        (tmp_path / f"Pulumi.{name}.yaml").touch()
+    with pytest.raises(SettingsError) as raised:
+        stack_file.read("xyz", tmp_path)
+    assert raised.value.problems[0].cure == "known here: homelab"
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS.keys() - {"proxmoxve", "traefik"}))
+def test_every_secret_of_a_group_has_something_that_stands_for_it(group: str) -> None:
+    fields = model_of(GROUPS[group]).model_fields.items()
+    secrets = {name for name, field in fields if "SecretStr" in str(field.annotation)}
+    assert secrets <= stack_file.PLACEHOLDERS.get(group, {}).keys()

@@ -1,1 +1,0 @@
-"""Upkeep: what is done to nodes that live, without a rack."""

@@ -26,7 +26,7 @@ class BackupError(Exception):
     """What is kept cannot be read or written: one sentence."""
 
 
-class Place(Protocol):
+class BackupStore(Protocol):
     """Where backups lie; as text it is what a person would call it."""
 
     def read(self, name: str) -> bytes | None:

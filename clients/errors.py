@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class UpkeepError(Exception):
+class OperationError(Exception):
     """A step was refused or did not succeed: what, why, and how to go on."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 
 INTERVAL = 2
 """Seconds between two looks."""
@@ -36,10 +36,10 @@ def wait_until(look: Callable[[], T], limit: float, told: Callable[[str], Except
 def wait_for(look: Callable[[], T], limit: float, what: str) -> T:
     """Call ``look`` until it no longer raises ``NotYet``, and return its result.
 
-    Raises ``UpkeepError`` after ``limit`` seconds: the sentence ``what``, and the last ``NotYet``.
+    After ``limit`` seconds, raises ``OperationError`` with ``what`` and the last ``NotYet``.
     """
 
-    def told(missing: str) -> UpkeepError:
-        return UpkeepError(f"{what} within {limit:.0f} s: {missing}.")
+    def told(missing: str) -> OperationError:
+        return OperationError(f"{what} within {limit:.0f} s: {missing}.")
 
     return wait_until(look, limit, told)

@@ -22,18 +22,18 @@ def confirmed(
     sentences: Iterable[str],
     question: str,
     more: Sequence[str],
-    cure: str = "say yes with ARGS=--yes",
+    fix: str = "say yes with ARGS=--yes",
 ) -> bool:
     """Say what will be done, and ask whether to do it.
 
     ``more`` are the words for the CLI: one of ``YES`` among them answers for the person. Without
-    it, and without a terminal, the answer is no, and ``cure`` says what to do.
+    it, and without a terminal, the answer is no, and ``fix`` says what to do.
     """
     for sentence in sentences:
         print(f"  - {sentence}")
     if YES & set(more):
         return True
     if not sys.stdin.isatty():
-        print(f"{question} Nobody is there to ask: {cure}.", flush=True)
+        print(f"{question} Nobody is there to ask: {fix}.", flush=True)
         return False
     return input(f"{question} (yes/no) ").strip().lower() in ("y", "yes")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backup import acme_json
-from backup.store import BackupError, Place
+from backup.store import BackupError, BackupStore
 from clients.kubernetes import exec
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.pulumi_cli import stack_settings
@@ -214,7 +214,7 @@ def _keep(found: list[Found], settings: Settings, key: str) -> Iterator[Kept]:
         )
 
 
-def _before(place: Place, name: str, key: str) -> bytes | None:
+def _before(place: BackupStore, name: str, key: str) -> bytes | None:
     """What was kept last; nothing where it cannot be opened, and moves on as an older one."""
     sealed = place.read(name)
     try:

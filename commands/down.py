@@ -51,7 +51,7 @@ def down(session: Session, more: Sequence[str]) -> int:
         last_up.settle(PROJECT_FOLDER, session.stack)
         # What did not go before is seen again here, or has gone since.
         return _remove_remains(session, more)
-    except (SessionError, SettingsError, orphaned_resources.RemainsError) as error:
+    except (SessionError, SettingsError, orphaned_resources.OrphanSearchError) as error:
         print(f"What the engine knew is gone. Whether anything else is left was not seen: {error}")
         return 1
 
@@ -71,7 +71,9 @@ def _forget_lost_machines(session: Session, more: Sequence[str]) -> None:
         session.run(PROXMOX, answers(more))
 
 
-def _unknown_machines(session: Session, more: Sequence[str]) -> list[orphaned_resources.Remain]:
+def _unknown_machines(
+    session: Session, more: Sequence[str]
+) -> list[orphaned_resources.OrphanedResource]:
     """Machines of ours that the engine does not know: their pool would not go, for it is not empty.
 
     Where nobody can be asked, the destroy that follows says why; a part of the castle that is to go
@@ -87,7 +89,7 @@ def _unknown_machines(session: Session, more: Sequence[str]) -> list[orphaned_re
             return []  # they are among what is left, which is looked for in a moment
         settings = stack_settings.settings(session)
         return orphaned_resources.machines(settings.proxmoxve, settings.owner, known)
-    except (SessionError, SettingsError, orphaned_resources.RemainsError):
+    except (SessionError, SettingsError, orphaned_resources.OrphanSearchError):
         return []
 
 
@@ -98,7 +100,7 @@ def _remove_remains(session: Session, more: Sequence[str]) -> int:
     return _remove(found) if _agreed(found, more) else 1
 
 
-def _agreed(found: Sequence[orphaned_resources.Remain], more: Sequence[str]) -> bool:
+def _agreed(found: Sequence[orphaned_resources.OrphanedResource], more: Sequence[str]) -> bool:
     """Show what the engine does not know, and ask whether it may go."""
     if not found:
         return True
@@ -106,13 +108,13 @@ def _agreed(found: Sequence[orphaned_resources.Remain], more: Sequence[str]) -> 
     return confirmed((f"remove {thing.sentence}" for thing in found), "Remove them?", more)
 
 
-def _remove(found: Sequence[orphaned_resources.Remain]) -> int:
+def _remove(found: Sequence[orphaned_resources.OrphanedResource]) -> int:
     """Remove what is found, one after the other; an exit code, 1 where something did not go."""
     code = 0
     for thing in found:
         try:
             thing.remove()
-        except orphaned_resources.RemainsError as error:
+        except orphaned_resources.OrphanSearchError as error:
             print(error, flush=True)
             code = 1
         else:

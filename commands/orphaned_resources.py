@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clients.proxmox import api as proxmox_api
-from clients.proxmox.guests import SurveyError, list_guests, mac_address, pool_comment
+from clients.proxmox.guests import GuestListError, list_guests, mac_address, pool_comment
 from settings.groups import Endpoint
 
 ANSWER_LIMIT = 60
@@ -24,41 +24,41 @@ TASK_LIMIT = 300
 """Seconds that Proxmox may work at one thing."""
 
 
-class RemainsError(Exception):
+class OrphanSearchError(Exception):
     """Proxmox could not be asked, or refused: what, and why."""
 
 
 @dataclass(frozen=True)
-class Remain:
+class OrphanedResource:
     """Something of the castle."""
 
     sentence: str
     """What it is and where."""
     remove: Callable[[], None]
-    """Removes it; raises ``RemainsError``."""
+    """Removes it; raises ``OrphanSearchError``."""
 
 
-def look(proxmox: Endpoint, owner: str) -> list[Remain]:
+def look(proxmox: Endpoint, owner: str) -> list[OrphanedResource]:
     """Everything that bears ``owner``'s mark, in the order in which it can go.
 
-    A storage that Proxmox does not reach is told, and not looked at. Raises ``RemainsError``.
+    A storage that Proxmox does not reach is told, and not looked at. Raises ``OrphanSearchError``.
     """
     call = proxmox_api.caller(proxmox, ANSWER_LIMIT)
     with _told():
         return [*_machines(proxmox, call, owner), *_pools(call, owner), *_images(call, owner)]
 
 
-def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[Remain]:
+def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[OrphanedResource]:
     """The machines that bear ``owner``'s mark, but for the ``known`` VM ids.
 
-    Raises ``RemainsError``.
+    Raises ``OrphanSearchError``.
     """
     with _told():
         return list(_machines(proxmox, proxmox_api.caller(proxmox, ANSWER_LIMIT), owner, known))
 
 
-def pools(proxmox: Endpoint, owner: str) -> list[Remain]:
-    """The pools that bear ``owner``'s mark. Raises ``RemainsError``."""
+def pools(proxmox: Endpoint, owner: str) -> list[OrphanedResource]:
+    """The pools that bear ``owner``'s mark. Raises ``OrphanSearchError``."""
     with _told():
         return list(_pools(proxmox_api.caller(proxmox, ANSWER_LIMIT), owner))
 
@@ -68,22 +68,22 @@ def _told() -> Iterator[None]:
     """Say in a sentence why Proxmox could not be asked."""
     try:
         yield
-    except SurveyError as error:
-        raise RemainsError(str(error)) from None
+    except GuestListError as error:
+        raise OrphanSearchError(str(error)) from None
     except proxmox_api.FAILURES as error:
-        raise RemainsError(f"Proxmox does not say what it has: {_reason(error)}") from None
+        raise OrphanSearchError(f"Proxmox does not say what it has: {_reason(error)}") from None
 
 
 def _machines(
     proxmox: Endpoint, call: Callable[..., Any], owner: str, known: Container[int] = ()
-) -> Iterator[Remain]:
+) -> Iterator[OrphanedResource]:
     for guest in list_guests(proxmox):
         if owner not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
             continue
         path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
         if not _is_ours(call(f"{path}/config"), owner, guest.vm_id):
             continue
-        yield Remain(
+        yield OrphanedResource(
             f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",
             _remover(
                 call,
@@ -106,15 +106,17 @@ def _is_ours(config: Mapping[str, Any], owner: str, vm_id: int) -> bool:
     return mac_address(owner, vm_id) in str(config.get("net0", "")).upper()
 
 
-def _pools(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
+def _pools(call: Callable[..., Any], owner: str) -> Iterator[OrphanedResource]:
     for pool in call("/pools"):
         if pool.get("comment") == pool_comment(owner):
             name = pool["poolid"]
             path = f"/pools?{urllib.parse.urlencode({'poolid': name})}"
-            yield Remain(f"the pool {name}", _remover(call, f"pool {name}", [("DELETE", path)]))
+            yield OrphanedResource(
+                f"the pool {name}", _remover(call, f"pool {name}", [("DELETE", path)])
+            )
 
 
-def _images(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
+def _images(call: Callable[..., Any], owner: str) -> Iterator[OrphanedResource]:
     shared: set[str] = set()
     for host in call("/nodes"):
         if host.get("status") != "online":
@@ -132,7 +134,7 @@ def _images(call: Callable[..., Any], owner: str) -> Iterator[Remain]:
                 if storage.get("shared"):
                     shared.add(volume)
                 if volume.partition(":")[2].startswith(f"import/{owner}-talos-"):
-                    yield Remain(
+                    yield OrphanedResource(
                         f"the image {volume} on {host['node']}",
                         _remover(
                             call,
@@ -150,7 +152,7 @@ def _remover(
             try:
                 _finish(call, call(path, method))
             except proxmox_api.FAILURES as error:
-                raise RemainsError(f"{subject} is still there: {_reason(error)}") from None
+                raise OrphanSearchError(f"{subject} is still there: {_reason(error)}") from None
 
     return remove
 

@@ -118,11 +118,11 @@ def _may_clear(found: stale_processes.Leftovers, question: str, more: Sequence[s
     if not found.elsewhere:
         return confirmed(found.sentences(), question, more)
     hosts = ", ".join(sorted({lock.host or "an unknown machine" for lock in found.elsewhere}))
-    cure = (
+    fix = (
         f"ARGS=--yes does not answer for a run on {hosts}. See that none is at work there, then "
         f"remove {' '.join(str(lock.path) for lock in found.elsewhere)}"
     )
-    return confirmed(found.sentences(), question, [], cure)
+    return confirmed(found.sentences(), question, [], fix)
 
 
 def recover(session: Session, more: Sequence[str]) -> int:
@@ -143,7 +143,7 @@ def recover(session: Session, more: Sequence[str]) -> int:
             return code
         if not _take_up(session, api, more):
             return 1
-    except (SessionError, SettingsError, orphaned_resources.RemainsError, ApiError) as error:
+    except (SessionError, SettingsError, orphaned_resources.OrphanSearchError, ApiError) as error:
         print(f"It could not be recovered: {error}")
         return 1
     last_up.settle(PROJECT_FOLDER, session.stack)
@@ -215,7 +215,7 @@ def _take_up(session: Session, api: ClusterApi | None, more: Sequence[str]) -> b
 
 def _helm_records(
     wanted: list[dict[str, Any]], api: ClusterApi | None
-) -> Iterator[orphaned_resources.Remain]:
+) -> Iterator[orphaned_resources.OrphanedResource]:
     if api is None:
         return
     for state in wanted:
@@ -224,12 +224,14 @@ def _helm_records(
             release = helm_records.Release(inputs["name"], inputs["namespace"])
             if helm_records.knows(api, release):
                 sentence = f"Helm's record of {release}; what it installed stays"
-                yield orphaned_resources.Remain(
+                yield orphaned_resources.OrphanedResource(
                     sentence, functools.partial(helm_records.forget, api, release)
                 )
 
 
-def _pools(session: Session, wanted: list[dict[str, Any]]) -> list[orphaned_resources.Remain]:
+def _pools(
+    session: Session, wanted: list[dict[str, Any]]
+) -> list[orphaned_resources.OrphanedResource]:
     """A pool that no machine is in yet: machines are made when it is in the state."""
     if not any(state["type"] == POOL for state in wanted):
         return []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.pulumi_cli import stack_settings, state
 from clients.pulumi_cli.session import Session, SessionError
 from clients.talos.credentials import Authority
@@ -28,7 +28,7 @@ def snapshot(session: Session) -> int:
         addresses = [str(node.address) for node in settings.control_planes]
         archive = snapshots.take(credentials, addresses)
         path = snapshots.keep(archive, settings.owner, settings.age_recipient)
-    except (SessionError, SettingsError, UpkeepError, OSError) as error:
+    except (SessionError, SettingsError, OperationError, OSError) as error:
         print(f"No snapshot was taken: {error}")
         return 1
     _tell(path)

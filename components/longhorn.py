@@ -147,7 +147,7 @@ def _storage(settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornStora
         replicas=settings.replicas,
         claims=CLAIMS,
         chart_version=settings.longhorn.chart_version,
-        rebuild_s=settings.upkeep.rebuild_s,
+        rebuild_s=settings.timeouts.rebuild_s,
         restored=settings.cluster.restore_from is not None,
         kubeconfig=kubeconfig,
     )

@@ -14,7 +14,7 @@ import pulumi
 import pulumi_proxmoxve as proxmoxve
 
 from clients.proxmox.guests import mac_address, pool_comment
-from lifecycle.retained_disk import KeptDisk
+from lifecycle.retained_disk import RetainedDisk
 from settings.groups import Endpoint
 from settings.models import Settings
 from settings.node import Node, Role
@@ -211,7 +211,7 @@ class Machines(pulumi.ComponentResource):
         """Where a data disk is that outlives its machine; nothing for one that does not."""
         if not node.keep_data_disk_on_destroy:
             return {}
-        disk = KeptDisk(
+        disk = RetainedDisk(
             name,
             node=node,
             owner=args.owner,

@@ -27,8 +27,8 @@ def gateway(context: Context) -> Iterator[Finding]:
     elif seen.mac_address:
         yield ok(subject, f"is there: {seen.mac_address}")
     elif seen.on_link:
-        cure = "check network.gateway, and that the router is on"
-        yield failure(subject, "is not there: nobody in this network has that address", cure)
+        fix = "check network.gateway, and that the router is on"
+        yield failure(subject, "is not there: nobody in this network has that address", fix)
     else:
         yield note(
             subject,

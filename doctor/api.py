@@ -39,10 +39,10 @@ def check(context: Context) -> Iterator[Finding]:
     try:
         version = context.proxmox.version()
     except urllib.error.HTTPError as error:
-        cure = "look at the log of the host: journalctl -u pveproxy"
+        fix = "look at the log of the host: journalctl -u pveproxy"
         if error.code == 401:
-            cure = "check the token, its end and its realm; put it in again with `make token`"
-        yield failure(server.endpoint, f"refuses: {error.code} {error.reason}", cure)
+            fix = "check the token, its end and its realm; put it in again with `make token`"
+        yield failure(server.endpoint, f"refuses: {error.code} {error.reason}", fix)
     except proxmox_api.FAILURES as error:
         yield failure(
             server.endpoint,

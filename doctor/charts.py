@@ -73,8 +73,8 @@ def _check(
     if there:
         yield ok(subject, f"is in {chart.repository}")
     else:
-        cure = f"choose a {group}.chart_version that is there"
-        yield failure(subject, f"is not in {chart.repository}", cure)
+        fix = f"choose a {group}.chart_version that is there"
+        yield failure(subject, f"is not in {chart.repository}", fix)
 
 
 def _is_oci(chart: ChartSource) -> bool:

@@ -43,7 +43,7 @@ class Context:
         online = self.proxmox.online()
         return [host for host in self.hosts if online.get(host)]
 
-    def unreachable(self, subject: str, text: str, cure: str) -> Finding:
+    def unreachable(self, subject: str, text: str, fix: str) -> Finding:
         """A server for downloads cannot be asked: a failure only for a castle that begins.
 
         One that stands has what it needs, and most of its changes ask for nothing new.
@@ -52,7 +52,7 @@ class Context:
             stands = bool(self.proxmox.own_machines())
         except CannotTellError:
             stands = False
-        return (warning if stands else failure)(subject, text, cure)
+        return (warning if stands else failure)(subject, text, fix)
 
 
 Check = Callable[[Context], Iterator[Finding]]

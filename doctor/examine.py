@@ -124,8 +124,8 @@ def _found(name: str, check: Check, context: Context) -> tuple[Finding, ...]:
 
 
 def _late(name: str, limit: float) -> Finding:
-    cure = "run `make doctor` again"
-    return warning(name, f"not checked: it did not end within {limit:g} s", cure)
+    fix = "run `make doctor` again"
+    return warning(name, f"not checked: it did not end within {limit:g} s", fix)
 
 
 def _hide(context: Context, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -136,7 +136,7 @@ def _hide(context: Context, findings: tuple[Finding, ...]) -> tuple[Finding, ...
         return text.replace(secret, "[secret]")
 
     return tuple(
-        Finding(it.result, clean(it.subject), clean(it.text), clean(it.cure)) for it in findings
+        Finding(it.result, clean(it.subject), clean(it.text), clean(it.fix)) for it in findings
     )
 
 

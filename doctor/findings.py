@@ -27,7 +27,7 @@ class Finding:
     """What it is about: a host, a storage, a setting."""
     text: str
     """What was seen, as the rest of a sentence after the subject."""
-    cure: str = ""
+    fix: str = ""
     """What to do; empty where there is nothing to do."""
 
 
@@ -47,19 +47,19 @@ def ok(subject: str, text: str) -> Finding:
     return Finding(Result.OK, subject, text)
 
 
-def note(subject: str, text: str, cure: str = "") -> Finding:
+def note(subject: str, text: str, fix: str = "") -> Finding:
     """Something to know."""
-    return Finding(Result.NOTE, subject, text, cure)
+    return Finding(Result.NOTE, subject, text, fix)
 
 
-def warning(subject: str, text: str, cure: str) -> Finding:
+def warning(subject: str, text: str, fix: str) -> Finding:
     """Something that ``up`` can live with."""
-    return Finding(Result.WARNING, subject, text, cure)
+    return Finding(Result.WARNING, subject, text, fix)
 
 
-def failure(subject: str, text: str, cure: str) -> Finding:
+def failure(subject: str, text: str, fix: str) -> Finding:
     """Something that ``up`` would break on."""
-    return Finding(Result.FAILURE, subject, text, cure)
+    return Finding(Result.FAILURE, subject, text, fix)
 
 
 def gib(size: float) -> str:

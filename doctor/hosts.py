@@ -21,8 +21,8 @@ def check(context: Context) -> Iterator[Finding]:
     online = context.proxmox.online()
     for host in context.hosts:
         if host not in online:
-            cure = f"proxmox.hosts names it: {did_you_mean(host, online)}"
-            yield failure(host, "is not a host of this Proxmox", cure)
+            fix = f"proxmox.hosts names it: {did_you_mean(host, online)}"
+            yield failure(host, "is not a host of this Proxmox", fix)
         elif not online[host]:
             yield failure(host, "is offline", "start it, or take it out of proxmox.hosts")
         else:
@@ -85,13 +85,13 @@ def _memory(
         f"and has {gib(total)}"
     )
     asked = f"has {gib(free)} of memory free, and {gib(growth)} are needed"
-    cure = f"lower memory_mib of the machines on {host}, or move some: nodes.overrides.NAME.host"
+    fix = f"lower memory_mib of the machines on {host}, or move some: nodes.overrides.NAME.host"
     if planned + strangers > total and growth > free:
-        yield failure(host, f"{asked}; it {promised}", cure)
+        yield failure(host, f"{asked}; it {promised}", fix)
     elif growth > free:
-        yield warning(host, f"{asked}; a cache may give way", cure)
+        yield warning(host, f"{asked}; a cache may give way", fix)
     elif planned + strangers > total:
-        yield warning(host, promised, cure)
+        yield warning(host, promised, fix)
 
 
 def _cores(context: Context, host: str, nodes: list[Node], cores: int) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def _bridge(context: Context, host: str, name: str) -> Iterator[Finding]:
     active = {entry["iface"]: bool(int(entry.get("active") or 0)) for entry in entries}
     if name not in active:
         known = ", ".join(sorted(active)) or "none"
-        cure = f"make it there, or choose another network.bridge; {host} has: {known}"
-        yield failure(name, f"is not a bridge of {host} that the token may use", cure)
+        fix = f"make it there, or choose another network.bridge; {host} has: {known}"
+        yield failure(name, f"is not a bridge of {host} that the token may use", fix)
     elif not active[name]:
         yield warning(name, f"is not active on {host}", f"in a shell of {host}: ifup {name}")

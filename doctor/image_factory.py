@@ -41,8 +41,8 @@ def check(context: Context) -> Iterator[Finding]:
     wanted = sorted({*EXTENSIONS, *context.settings.image.extensions})
     unknown = [name for name in wanted if name not in official]
     for name in unknown:
-        cure = f"image.extensions: {did_you_mean(name, official)}"
-        yield failure(name, f"is not an extension of Talos {version}", cure)
+        fix = f"image.extensions: {did_you_mean(name, official)}"
+        yield failure(name, f"is not an extension of Talos {version}", fix)
     if not unknown:
         yield ok(factory, f"knows Talos {version} and its {len(wanted)} extensions")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clients.proxmox.guests import SurveyError, list_guests, pool_comment, refusal, strangers
+from clients.proxmox.guests import GuestListError, list_guests, pool_comment, refusal, strangers
 from doctor.context import Context
 from doctor.findings import CannotTellError, Finding, failure, ok, warning
 
@@ -16,11 +16,11 @@ def check(context: Context) -> Iterator[Finding]:
     wanted = [node.vm_id for node in settings.machines]
     try:
         guests = list_guests(settings.proxmoxve, wanted)
-    except SurveyError as error:
+    except GuestListError as error:
         raise CannotTellError(str(error)) from None
     taken = strangers(guests, settings.machines, settings.owner)
     for node, guest in taken:
-        text, _, cure = refusal(node, guest, settings.owner).partition(". ")
+        text, _, fix = refusal(node, guest, settings.owner).partition(". ")
         text = f"is wanted for {node.name}, and taken: {text.partition(' is taken: ')[2]}"
         subject = f"VM id {node.vm_id}"
         if settings.owner in guest.tags:
@@ -29,7 +29,7 @@ def check(context: Context) -> Iterator[Finding]:
                 f"is wanted for {node.name}, and this castle's {guest.name} has it: if that was "
                 "renamed by hand and is in the state all is well, or else it is refused before it "
                 "is touched",
-                cure.removesuffix(" Nothing has been touched."),
+                fix.removesuffix(" Nothing has been touched."),
             )
         elif guest.name == node.name:
             yield warning(
@@ -39,7 +39,7 @@ def check(context: Context) -> Iterator[Finding]:
                 f"if it is ours, give it the tag {settings.owner} in Proxmox",
             )
         else:
-            yield failure(subject, text, cure)
+            yield failure(subject, text, fix)
     if not taken:
         ours = sum(guest.vm_id in wanted for guest in guests)
         text = f"are free, or ours: {ours} of {len(wanted)} machines are there"

@@ -32,22 +32,22 @@ def names(context: Context) -> Iterator[Finding]:
             "ask your provider for a public IPv4 address, or forward the ports in that router too",
         )
         return
-    cure = f"let an A record of {host} point to " + (
+    fix = f"let an A record of {host} point to " + (
         str(public) if public else "the public address that the router shows"
     )
     addresses = _addresses(context, host)
     if not addresses:
-        yield warning(host, "has no address in the DNS: nobody will find the site", cure)
+        yield warning(host, "has no address in the DNS: nobody will find the site", fix)
     elif settings.ingress_address in addresses:
         yield note(
             host,
             f"leads to the ingress address {settings.ingress_address} here; what it is outside of "
             "your network cannot be seen from within",
-            cure,
+            fix,
         )
     elif all(address.is_private for address in addresses):
         text = f"leads to {_listed(addresses)} here, which nobody outside can reach"
-        yield warning(host, text, cure)
+        yield warning(host, text, fix)
     elif public is None:
         yield note(
             host,
@@ -60,7 +60,7 @@ def names(context: Context) -> Iterator[Finding]:
         yield warning(
             host,
             f"leads to {_listed(addresses)}, and the router's public address is {public}",
-            f"{cure}, unless a proxy stands between",
+            f"{fix}, unless a proxy stands between",
         )
 
 

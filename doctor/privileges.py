@@ -159,22 +159,22 @@ def check(context: Context) -> Iterator[Finding]:
     for (privilege, role, where), paths in missing.items():
         bundles[role, where, tuple(paths)].append(privilege)
     for (role, where, on_paths), privileges in bundles.items():
-        cure = "; ".join(_commands(role, where, privileges, owner, roles, granted))
-        yield from _missing(privileges, on_paths, cure)
+        fix = "; ".join(_commands(role, where, privileges, owner, roles, granted))
+        yield from _missing(privileges, on_paths, fix)
     if not missing:
         names = {privilege for need in wanted for privilege in need.privileges}
         yield ok(user, f"has the {len(names)} privileges that the castle needs")
 
 
-def _missing(privileges: list[str], paths: tuple[str, ...], cure: str) -> Iterator[Finding]:
+def _missing(privileges: list[str], paths: tuple[str, ...], fix: str) -> Iterator[Finding]:
     more = f" and {count(len(paths) - 2, 'more path')}" if len(paths) > 2 else ""
     places = f"is missing on {', '.join(paths[:2])}{more}"
     needed = [name for name in privileges if name not in ONLY_SOMETIMES]
     if needed:  # the one command grants the others too
-        yield failure(", ".join(privileges), places, cure)
+        yield failure(", ".join(privileges), places, fix)
         return
     for name in privileges:
-        yield warning(name, f"{places}; it is needed when {ONLY_SOMETIMES[name]}", cure)
+        yield warning(name, f"{places}; it is needed when {ONLY_SOMETIMES[name]}", fix)
 
 
 def _commands(

@@ -36,7 +36,7 @@ def as_json(stack: str, examined: Sequence[Examined]) -> dict[str, Any]:
                 "result": str(finding.result),
                 "subject": finding.subject,
                 "text": finding.text,
-                "cure": finding.cure,
+                "cure": finding.fix,
             }
             for one in examined
             for finding in one.findings
@@ -63,8 +63,8 @@ def _lines(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         style = STYLES[finding.result]
         table.add_row(Text(finding.result, style=style), f"{finding.subject} {finding.text}")
-        if finding.cure:
-            table.add_row("", Text(f"-> {finding.cure}"))
+        if finding.fix:
+            table.add_row("", Text(f"-> {finding.fix}"))
     return table
 
 

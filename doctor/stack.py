@@ -48,6 +48,6 @@ def _with_token(settings: Settings, token: str) -> Settings:
         found = (
             ("(hidden)", "is not an API token of Proxmox") if token else ("missing", "is needed")
         )
-        cure = "put it into the stack file, encrypted: make token"
-        raise SettingsError([Problem(TOKEN, *found, cure)], settings.stack) from None
+        fix = "put it into the stack file, encrypted: make token"
+        raise SettingsError([Problem(TOKEN, *found, fix)], settings.stack) from None
     return settings.model_copy(update={"proxmoxve": endpoint})

@@ -57,8 +57,8 @@ def _usable(purpose: _Purpose, host: str, entries: dict[str, dict[str, Any]]) ->
     entry = entries.get(name)
     if entry is None:
         fit = [n for n, e in sorted(entries.items()) if purpose.content in _contents(e)]
-        cure = f"choose another {purpose.setting}; {host} has for it: {', '.join(fit) or 'none'}"
-        yield failure(name, f"is not a storage of {host} that the token may see", cure)
+        fix = f"choose another {purpose.setting}; {host} has for it: {', '.join(fit) or 'none'}"
+        yield failure(name, f"is not a storage of {host} that the token may see", fix)
     elif purpose.content not in _contents(entry):
         contents = ",".join([*_contents(entry), purpose.content])
         yield failure(
@@ -67,8 +67,8 @@ def _usable(purpose: _Purpose, host: str, entries: dict[str, dict[str, Any]]) ->
             f"in a shell of the host: pvesm set {name} --content {contents}",
         )
     elif not int(entry.get("active") or 0):
-        cure = f"see in a shell of {host} what pvesm status says"
-        yield failure(name, f"is not active on {host}", cure)
+        fix = f"see in a shell of {host} what pvesm status says"
+        yield failure(name, f"is not active on {host}", fix)
 
 
 def _contents(entry: dict[str, Any]) -> list[str]:
@@ -81,13 +81,13 @@ def _room(
     """``where`` is the host whose machines count; none counts all of them."""
     free, total = int(entry["avail"]), int(entry["total"])
     on = f"on {where}" if where else "for all hosts"
-    cure = f"make room, or choose another {purpose.setting}"
+    fix = f"make room, or choose another {purpose.setting}"
     if purpose.content == "import":
         hosts = [where] if where else list(context.online_hosts())
         needed = IMAGE_SIZE * _missing_images(context, purpose.name, hosts)
         if free < needed:
             text = f"{on} has {gib(free)} free, and Talos images may take {gib(needed)}"
-            yield failure(purpose.name, text, cure)
+            yield failure(purpose.name, text, fix)
         else:
             yield ok(purpose.name, f"{on} is for images, {gib(free)} free")
         return
@@ -99,10 +99,10 @@ def _room(
         yield warning(
             purpose.name,
             f"{text}: they fit only as long as they are not full",
-            f"{cure}, or lower data_disk_gib",
+            f"{fix}, or lower data_disk_gib",
         )
     else:
-        yield failure(purpose.name, text, f"{cure}, or lower data_disk_gib")
+        yield failure(purpose.name, text, f"{fix}, or lower data_disk_gib")
 
 
 def _growth(context: Context, storage: str, where: str | None) -> int:

@@ -14,7 +14,7 @@ def check(context: Context) -> Iterator[Finding]:
     """The CLI must be of the SDK's major version, and not older than it."""
     pinned = version("pulumi")
     text = context.probes.cli_version()
-    cure = f"install v{pinned}, or take it off PATH: `make` then installs it for itself"
+    fix = f"install v{pinned}, or take it off PATH: `make` then installs it for itself"
     if not text:
         yield note("pulumi", f"is not here yet: `make` installs v{pinned} into .pulumi-cli")
         return
@@ -22,9 +22,9 @@ def check(context: Context) -> Iterator[Finding]:
     found = (int(numbers[1]), int(numbers[2])) if numbers else None
     major, minor, *_ = (int(part) for part in pinned.split("."))
     if found is None or found[0] != major:
-        yield warning("pulumi", f"is {text}, and the program is written for v{pinned}", cure)
+        yield warning("pulumi", f"is {text}, and the program is written for v{pinned}", fix)
     elif found < (major, minor):
-        yield warning("pulumi", f"is {text}, older than the program's own v{pinned}", cure)
+        yield warning("pulumi", f"is {text}, older than the program's own v{pinned}", fix)
     else:
         yield ok("pulumi", f"is {text}")
 

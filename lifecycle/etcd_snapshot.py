@@ -78,7 +78,7 @@ class EtcdSnapshotProvider(Provider):
             talosctl.require(news["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Take a snapshot if etcd is healthy; raises ``UpkeepError`` if it is not."""
+        """Take a snapshot if etcd is healthy; raises ``OperationError`` if it is not."""
         if news["has_come_up"]:
             with one_at_a_time(news["cluster"], news["return_s"]):
                 cluster = Cluster(news)

@@ -15,7 +15,7 @@ from pulumi import dynamic
 
 from clients.talos import talosctl
 from clients.tls import inputs_of
-from lifecycle.operations import kubernetes_upgrade as upkeep
+from lifecycle.operations import kubernetes_upgrade
 from lifecycle.provider import MODULE, Provider
 
 
@@ -72,4 +72,4 @@ class KubernetesVersionProvider(Provider):
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Upgrade; a cluster that has never come up is created with the new version."""
         if news["has_come_up"]:
-            upkeep.upgrade(news)
+            kubernetes_upgrade.upgrade(news)

@@ -20,7 +20,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
 from clients.kubernetes.longhorn import STORAGE_CLASS
 from clients.kubernetes.patient_api import PatientApi
@@ -100,7 +100,7 @@ class LonghornStorageProvider(Provider):
         return "longhorn"
 
     def on_create(self, props: dict[str, Any]) -> None:
-        """Wait until all disks are right. Raises ``UpkeepError``.
+        """Wait until all disks are right. Raises ``OperationError``.
 
         In a restored cluster what is left is only printed: Longhorn refuses a blank disk in the
         place of one that it knows, and a person decides about the volumes that were on it.
@@ -114,7 +114,7 @@ class LonghornStorageProvider(Provider):
                 RESTORED if restored else NOTHING_STORED,
                 timeout_s=RESTORED_TIMEOUT_S if restored else longhorn.READY_TIMEOUT_S,
             )
-        except UpkeepError as error:
+        except OperationError as error:
             if not restored:
                 raise
             report(str(error))
@@ -126,7 +126,7 @@ class LonghornStorageProvider(Provider):
         return replicas_note(olds["replicas"], news["replicas"], news["claims"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Do what the changes ask for. Raises ``UpkeepError``."""
+        """Do what the changes ask for. Raises ``OperationError``."""
         api = PatientApi.of(news["kubeconfig"])
         # Only new and changed disks: an old node that is down must not hold up its replacement.
         changed = dict(news["data_disks"].items() - olds["data_disks"].items())

@@ -25,7 +25,7 @@ import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.talos import talosctl
 from lifecycle.operations import config_diff, node_replacement
 from lifecycle.operations import node as operations
@@ -83,9 +83,9 @@ class OperationContext:
             age_recipient=settings.age_recipient,
             proxmox_endpoint=settings.proxmoxve.endpoint,
             proxmox_insecure=settings.proxmoxve.insecure,
-            drain_s=settings.upkeep.drain_s,
-            return_s=settings.upkeep.return_s,
-            rebuild_s=settings.upkeep.rebuild_s,
+            drain_s=settings.timeouts.drain_s,
+            return_s=settings.timeouts.return_s,
+            rebuild_s=settings.timeouts.rebuild_s,
         )
 
 
@@ -196,8 +196,8 @@ class NodeLifecycleProvider(Provider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
         """Count the generation, and keep the state of the machine if it is a new one.
 
-        Raises ``UpkeepError`` if the machine is gone but the engine does not know, and if talosctl
-        is missing and needed.
+        Raises ``OperationError`` if the machine is gone but the engine does not know it, and if
+        talosctl is missing and needed.
         """
         olds, inputs = dict(olds), dict(news)
         last = olds.get("generation")
@@ -230,7 +230,7 @@ class NodeLifecycleProvider(Provider):
             talosctl.require(news["cluster"]["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Bring the node to what is declared; raises ``UpkeepError``."""
+        """Bring the node to what is declared; raises ``OperationError``."""
         changed = self.changed(olds, news)
         if "generation" in changed:
             return _replace(olds, news)
@@ -276,7 +276,7 @@ def is_new_machine(news: Mapping[str, Any]) -> bool:
             props = flat(news)
             if Power.of(props).status():
                 return True  # created a moment ago
-            raise UpkeepError(
+            raise OperationError(
                 f"VM {props['vm_id']:g} of {props['node']} is not on Proxmox any more, and the "
                 "engine does not know. Run `make recover`, then `make up` makes it again (or "
                 "`make up ARGS=--refresh`). Nothing has been touched."

@@ -126,8 +126,8 @@ def bootstrap_inputs(restore: Restore | None) -> Mapping[str, Any]:
 
 
 def _read(settings: Settings, path: Path, key: str) -> Archive:
-    def refuse(reason: str, cure: str) -> SettingsError:
-        problem = Problem(SETTING, str(settings.cluster.restore_from), reason, cure)
+    def refuse(reason: str, fix: str) -> SettingsError:
+        problem = Problem(SETTING, str(settings.cluster.restore_from), reason, fix)
         return SettingsError([problem], settings.stack)
 
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import dynamic
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from lifecycle.operations.disk_holder import Keeper, name_of, tag
 from lifecycle.provider import MODULE, Provider
 from settings.node import Node
@@ -23,7 +23,7 @@ from settings.node import Node
 if TYPE_CHECKING:
     from settings.groups import Endpoint
 
-__all__ = ["KeptDisk", "KeptDiskProvider", "name_of", "tag"]
+__all__ = ["RetainedDisk", "RetainedDiskProvider", "name_of", "tag"]
 
 _FIXED = {
     "host": "proxmox host",
@@ -33,7 +33,7 @@ _FIXED = {
 """What a kept disk has from its birth on, and what that is for a person."""
 
 
-class KeptDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
+class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
     """A data disk that belongs to a keeper."""
 
     path: pulumi.Output[str]
@@ -51,7 +51,7 @@ class KeptDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
     ) -> None:
         """Find the disk of ``node``, or make it; ``owner`` is the identity of the castle."""
         super().__init__(
-            KeptDiskProvider(),
+            RetainedDiskProvider(),
             resource_name,
             {
                 "path": None,
@@ -69,7 +69,7 @@ class KeptDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
         )
 
 
-class KeptDiskProvider(Provider):
+class RetainedDiskProvider(Provider):
     """Finds or creates the disk, and never deletes it."""
 
     name = "RetainedDisk"
@@ -78,15 +78,15 @@ class KeptDiskProvider(Provider):
     kept = ("node", *_FIXED)
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
-        """Find the disk, or create it; raises ``UpkeepError``."""
+        """Find the disk, or create it; raises ``OperationError``."""
         return {"path": _keeper(props).disk()}
 
     def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``UpkeepError`` if a property of the disk is to change."""
+        """Raise ``OperationError`` if a property of the disk is to change."""
         for key, what in _FIXED.items():
             has, wanted = olds[key], news[key]
             if has != wanted:
-                raise UpkeepError(
+                raise OperationError(
                     f"{what}: the kept data disk of {news['node']} has {has}, and cannot become "
                     f"{wanted} while it is kept. Nothing has been touched. Set it back to {has}."
                 )

@@ -23,8 +23,8 @@ from typing import Any
 
 import pulumi
 
-from clients.errors import UpkeepError
-from clients.proxmox.guests import Guest, SurveyError, list_guests, refusal, strangers
+from clients.errors import OperationError
+from clients.proxmox.guests import Guest, GuestListError, list_guests, refusal, strangers
 from clients.talos import talosctl
 from lifecycle.node import LOST, MachineState
 from lifecycle.operations import node_replacement
@@ -80,7 +80,7 @@ def check_machines(settings: Settings) -> PreflightHooks:
     """
     try:
         guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
-    except SurveyError as error:
+    except GuestListError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
@@ -110,7 +110,7 @@ def _require_talosctl_to_leave(guests: Iterable[Guest], settings: Settings) -> N
     if leaving:
         try:
             talosctl.require(settings.cluster.talos)
-        except UpkeepError as error:
+        except OperationError as error:
             raise pulumi.RunError(f"{', '.join(leaving)}: {error}") from None
 
 

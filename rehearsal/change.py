@@ -20,7 +20,7 @@ from unittest import mock
 
 from pulumi import dynamic
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from lifecycle.bootstrap import BootstrapProvider
 from lifecycle.deployment_record import DeploymentRecordProvider
 from lifecycle.etcd_snapshot import EtcdSnapshotProvider
@@ -30,7 +30,7 @@ from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from lifecycle.node import NodeLifecycleProvider
 from lifecycle.readiness import ClusterReadinessProvider
-from lifecycle.retained_disk import KeptDiskProvider
+from lifecycle.retained_disk import RetainedDiskProvider
 from rehearsal import effects, rules
 from rehearsal.record import Resource, needs
 from rehearsal.run import Rehearsal, offline, rehearse
@@ -47,7 +47,7 @@ DYNAMIC: dict[str, dynamic.ResourceProvider] = {
     resource_types.SNAPSHOT: EtcdSnapshotProvider(),
     resource_types.FLUX_READY: FluxReadyProvider(),
     resource_types.UNINSTALL: FluxUninstallProvider(),
-    effects.KEPT_DISK: KeptDiskProvider(),
+    effects.KEPT_DISK: RetainedDiskProvider(),
     resource_types.KUBERNETES_VERSION: KubernetesVersionProvider(),
     resource_types.NODE: NodeLifecycleProvider(),
     resource_types.READY: ClusterReadinessProvider(),
@@ -75,7 +75,7 @@ class Step:
     """As it will be; one that goes, as it was."""
     inputs: tuple[str, ...] = ()
     """The inputs that change."""
-    deed: effects.Deed
+    effect: effects.Effect
     """What it means, and for how long."""
     start: float = 0.0
     """Nominal seconds from the beginning of the ``up``."""
@@ -83,7 +83,7 @@ class Step:
     @property
     def end(self) -> float:
         """When it is done."""
-        return self.start + self.deed.seconds
+        return self.start + self.effect.seconds
 
 
 @dataclass(kw_only=True)
@@ -181,7 +181,7 @@ def _asked(
         try:
             olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
             said = DYNAMIC[new.type].diff(new.id, olds, news)
-        except UpkeepError as refusal:
+        except OperationError as refusal:
             text = str(refusal).removesuffix(" Nothing has been touched.")
             # A node says again what the snapshot before it has said for all.
             if not any(text in it.message for it in problems):
@@ -255,8 +255,8 @@ def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) 
         ends[resource.urn] = start
         if told := found.get(resource.urn):
             what, inputs = told
-            deed = effects.of(what, before.get(resource.urn), resource, change.new.castle)
-            step = Step(what=what, resource=resource, inputs=inputs, deed=deed, start=start)
+            effect = effects.of(what, before.get(resource.urn), resource, change.new.castle)
+            step = Step(what=what, resource=resource, inputs=inputs, effect=effect, start=start)
             ends[resource.urn] = step.end
             steps.append(step)
     return sorted(steps, key=lambda step: step.start)
@@ -275,10 +275,10 @@ def _backward(change: Change) -> list[Step]:
     begin, steps = change.seconds, []
     for resource in reversed(gone):
         waits = [ends[it.urn] for it in gone if resource.urn in needs(it) and it.urn in ends]
-        deed = effects.of("delete", resource, resource, change.old.castle)
+        effect = effects.of("delete", resource, resource, change.old.castle)
         if resource.deleted_with in going:
-            deed = effects.Deed(says="goes along with what carries it")
-        step = Step(what="delete", resource=resource, deed=deed, start=max([begin, *waits]))
+            effect = effects.Effect(says="goes along with what carries it")
+        step = Step(what="delete", resource=resource, effect=effect, start=max([begin, *waits]))
         ends[resource.urn] = step.end
         steps.append(step)
     return sorted(steps, key=lambda step: step.start)

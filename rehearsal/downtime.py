@@ -37,7 +37,7 @@ def expected(change: Change) -> list[Downtime]:
 def _api(change: Change) -> Downtime:
     """Kubernetes' API is away where its only control plane is."""
     planes = _names(change.old.settings, Role.CONTROL_PLANE)
-    turns = [it for it in change.steps if it.deed.node in planes and it.deed.away_s]
+    turns = [it for it in change.steps if it.effect.node in planes and it.effect.away_s]
     upgrades = [
         it for it in _updates(change) if it.resource.type == resource_types.KUBERNETES_VERSION
     ]
@@ -46,7 +46,7 @@ def _api(change: Change) -> Downtime:
         return _downtime(service, 0, [])
     if len(planes) > 1:
         return _downtime(service, 0, ["others answer: a few seconds each time the VIP moves"])
-    seconds = sum(it.deed.away_s for it in turns) + RESTART * len(upgrades)
+    seconds = sum(it.effect.away_s for it in turns) + RESTART * len(upgrades)
     return _downtime(service, seconds, ["its only control plane is away"])
 
 
@@ -59,7 +59,7 @@ def _ingress(change: Change) -> Downtime:
     for step in _updates(change):
         if step.resource.name == "traefik-release":
             reasons.append("it begins anew")
-            seconds += step.deed.seconds
+            seconds += step.effect.seconds
         elif step.resource.name == "metallb-release" and not on_host:
             reasons.append("MetalLB's speakers, who announce its address, begin anew")
             seconds += START
@@ -80,13 +80,13 @@ def _moves(change: Change, homes: set[str], each: int, words: str) -> tuple[list
 
     Where it cannot be elsewhere it waits for its node.
     """
-    drained = [it for it in change.steps if it.deed.drains and it.deed.node in homes]
+    drained = [it for it in change.steps if it.effect.drains and it.effect.node in homes]
     if not drained:
         return [], 0
     left = homes & {node.name for node in change.new.settings.machines}
-    if len(left) == 1 and any(it.deed.away_s for it in drained):
+    if len(left) == 1 and any(it.effect.away_s for it in drained):
         return [f"{next(iter(left))} is the only node that it can be on"], sum(
-            it.deed.seconds for it in drained
+            it.effect.seconds for it in drained
         )
     times = "once" if len(drained) == 1 else f"{len(drained)} times"
     return [f"{words}, {times} at most"], each * len(drained)
@@ -109,9 +109,9 @@ def _volumes(change: Change) -> Downtime:
     """Longhorn's volumes with more than one copy stay usable, for no last copy goes down."""
     settings, service = change.old.settings, "Longhorn volumes"
     carriers = {node.name for node in settings.machines if node.data_disk_gib is not None}
-    touched = [it for it in change.steps if it.deed.node in carriers and it.deed.away_s]
+    touched = [it for it in change.steps if it.effect.node in carriers and it.effect.away_s]
     if touched and settings.replicas == 1:
-        longest = max(it.deed.away_s for it in touched)
+        longest = max(it.effect.away_s for it in touched)
         return _downtime(service, longest, ["each has one copy, which is on one node"])
     reasons = []
     if touched:

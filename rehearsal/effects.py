@@ -31,7 +31,7 @@ _UNITS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deed:
+class Effect:
     """A step in words, with what it costs."""
 
     says: str
@@ -44,20 +44,20 @@ class Deed:
     """Seconds for which the node, or the API on it, does not answer."""
 
 
-def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Deed:
+def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Effect:
     """What a step is; ``castle`` is the one that ``new`` belongs to."""
     if what == "update" and old is not None and new.type in _UPDATES:
         return _UPDATES[new.type](old, new, castle)
     if what == "delete" and new.type == KEPT_DISK:
-        return Deed(says="is forgotten, and stays where it is")
+        return Effect(says="is forgotten, and stays where it is")
     if what == "delete":
         return (
             _leave(new)
             if new.type == resource_types.NODE
-            else Deed(says="is taken away", seconds=_REMOVE)
+            else Effect(says="is taken away", seconds=_REMOVE)
         )
     words = {"create": "is made", "replace": "is made anew", "update": "is changed in place"}
-    return Deed(says=words[what], seconds=timeline.seconds(new), node=_node(new))
+    return Effect(says=words[what], seconds=timeline.seconds(new), node=_node(new))
 
 
 def is_another_vm(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
@@ -71,10 +71,10 @@ def _node(resource: Resource) -> str:
     return str(resource.plain("name") or "") if resource.type == resource_types.MACHINE else ""
 
 
-def _update_node(old: Resource, new: Resource, castle: Castle) -> Deed:
+def _update_node(old: Resource, new: Resource, castle: Castle) -> Effect:
     node, (olds, news) = _node(new), (reveal(dict(it.inputs)) for it in (old, new))
     if is_another_vm(olds, news):
-        return Deed(says="the cluster forgets the machine that it was", node=node)
+        return Effect(says="the cluster forgets the machine that it was", node=node)
     upgraded = any(_entry(olds, key) != _entry(news, key) for key in UPGRADE)
     grown = [key for key in HARDWARE if _entry(olds, key) != _entry(news, key)]
     sides = olds["patches"], news["patches"]
@@ -96,7 +96,7 @@ def _update_node(old: Resource, new: Resource, castle: Castle) -> Deed:
         turn.append(f"power-cycled ({', '.join(sizes)})")
     else:
         turn.append("rebooted")
-    return Deed(
+    return Effect(
         says=f"is {', '.join(turn)}, awaited",
         seconds=DRAIN + INSTALL * upgraded + BOOT,
         node=node,
@@ -105,12 +105,12 @@ def _update_node(old: Resource, new: Resource, castle: Castle) -> Deed:
     )
 
 
-def _restart(node: str, programs: Sequence[str]) -> Deed:
+def _restart(node: str, programs: Sequence[str]) -> Effect:
     if not programs:
-        return Deed(says="is written down", node=node)
+        return Effect(says="is written down", node=node)
     says = f"restarts {', '.join(programs)}, awaited"
     api = RESTART if "kube-apiserver" in programs else 0
-    return Deed(says=says, seconds=RESTART, node=node, away_s=api)
+    return Effect(says=says, seconds=RESTART, node=node, away_s=api)
 
 
 def _entry(props: Mapping[str, Any], key: str) -> Any:
@@ -119,32 +119,32 @@ def _entry(props: Mapping[str, Any], key: str) -> Any:
     return props[group].get(name) if name else props.get(group)
 
 
-def _readiness(old: Resource, new: Resource, castle: Castle) -> Deed:
-    return Deed(says="new nodes are awaited", seconds=timeline.seconds(new))
+def _readiness(old: Resource, new: Resource, castle: Castle) -> Effect:
+    return Effect(says="new nodes are awaited", seconds=timeline.seconds(new))
 
 
-def _snapshot(old: Resource, new: Resource, castle: Castle) -> Deed:
-    return Deed(says="etcd has to be healthy, and a snapshot of it is kept", seconds=_SNAPSHOT)
+def _snapshot(old: Resource, new: Resource, castle: Castle) -> Effect:
+    return Effect(says="etcd has to be healthy, and a snapshot of it is kept", seconds=_SNAPSHOT)
 
 
-def _kubernetes(old: Resource, new: Resource, castle: Castle) -> Deed:
+def _kubernetes(old: Resource, new: Resource, castle: Castle) -> Effect:
     was, to = old.plain("kubernetes"), new.plain("kubernetes")
     says = f"Kubernetes goes from {was} to {to}, node by node"
-    return Deed(says=says, seconds=_KUBERNETES * len(list(castle.of_type(resource_types.NODE))))
+    return Effect(says=says, seconds=_KUBERNETES * len(list(castle.of_type(resource_types.NODE))))
 
 
-def _config(old: Resource, new: Resource, castle: Castle) -> Deed:
-    return Deed(says="is sent, and taken up without a reboot", seconds=_WRITE)
+def _config(old: Resource, new: Resource, castle: Castle) -> Effect:
+    return Effect(says="is sent, and taken up without a reboot", seconds=_WRITE)
 
 
-def _machine(old: Resource, new: Resource, castle: Castle) -> Deed:
+def _machine(old: Resource, new: Resource, castle: Castle) -> Effect:
     if old.plain("nodeName") != new.plain("nodeName"):
         says = f"is migrated from {old.plain('nodeName')} to {new.plain('nodeName')}"
-        return Deed(says=says, seconds=INSTALL)
-    return Deed(says="is written down, for its node's turn", seconds=_WRITE)
+        return Effect(says=says, seconds=INSTALL)
+    return Effect(says="is written down, for its node's turn", seconds=_WRITE)
 
 
-def _storage(old: Resource, new: Resource, castle: Castle) -> Deed:
+def _storage(old: Resource, new: Resource, castle: Castle) -> Effect:
     turn, seconds = [], 0
     nodes = [set(reveal(it.inputs)["data_disks"].items()) for it in (old, new)]
     if nodes[1] - nodes[0]:
@@ -157,26 +157,26 @@ def _storage(old: Resource, new: Resource, castle: Castle) -> Deed:
     if old.plain("chart_version") != new.plain("chart_version"):
         turn.append("Longhorn upgrades the engines of all volumes")
         seconds += MOVE
-    return Deed(says="; ".join(turn) or "is written down", seconds=seconds)
+    return Effect(says="; ".join(turn) or "is written down", seconds=seconds)
 
 
-def _release(old: Resource, new: Resource, castle: Castle) -> Deed:
+def _release(old: Resource, new: Resource, castle: Castle) -> Effect:
     says = "is changed in place"
     was, to = (_reclaim_policy(it) for it in (old, new))
     if was != to:
         says += f"; new volumes get reclaim policy {to}, existing volumes keep {was}"
-    return Deed(says=says, seconds=timeline.seconds(new))
+    return Effect(says=says, seconds=timeline.seconds(new))
 
 
 def _reclaim_policy(release: Resource) -> str:
     return str(release.plain("values", {}).get("persistence", {}).get("reclaimPolicy", ""))
 
 
-def _leave(life: Resource) -> Deed:
+def _leave(life: Resource) -> Effect:
     turn = ["pods leave it", "Longhorn moves its replicas away"]
     if life.plain("node")["control_plane"]:
         turn.append("it leaves etcd")
-    return Deed(
+    return Effect(
         says=f"{', '.join(turn)}, it leaves Kubernetes",
         seconds=DRAIN + _LEAVE,
         node=_node(life),
@@ -184,7 +184,7 @@ def _leave(life: Resource) -> Deed:
     )
 
 
-_UPDATES: dict[str, Callable[[Resource, Resource, Castle], Deed]] = {
+_UPDATES: dict[str, Callable[[Resource, Resource, Castle], Effect]] = {
     resource_types.NODE: _update_node,
     resource_types.READY: _readiness,
     resource_types.SNAPSHOT: _snapshot,

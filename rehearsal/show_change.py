@@ -37,8 +37,8 @@ def _step(step: Step) -> dict[str, Any]:
         "urn": step.resource.urn,
         "name": step.resource.name,
         "inputs": list(step.inputs),
-        "says": step.deed.says,
-        "node": step.deed.node,
+        "says": step.effect.says,
+        "node": step.effect.node,
         "start": step.start,
         "end": step.end,
     }
@@ -78,7 +78,7 @@ def _table(change: Change, source: str) -> Table:
     table.add_column("what is done")
     for step in change.steps:
         at = f"{step.start:.0f} s"
-        words = step.deed.says + (f" [{', '.join(step.inputs)}]" if _needs_inputs(step) else "")
+        words = step.effect.says + (f" [{', '.join(step.inputs)}]" if _needs_inputs(step) else "")
         mark = Text(_MARKS[step.what], style=_COLOURS[step.what])
         table.add_row(at, mark, Text(step.resource.name), Text(words))
     return table
@@ -86,7 +86,7 @@ def _table(change: Change, source: str) -> Table:
 
 def _needs_inputs(step: Step) -> bool:
     """Whether the words alone do not say what changes."""
-    return bool(step.inputs) and not step.deed.node
+    return bool(step.inputs) and not step.effect.node
 
 
 def _counts(change: Change) -> Iterator[str]:

@@ -136,5 +136,5 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _unreadable(stack: str, reason: str, cure: str) -> SettingsError:
-    return SettingsError([Problem(file_of(stack, Path()).name, "unreadable", reason, cure)], stack)
+def _unreadable(stack: str, reason: str, fix: str) -> SettingsError:
+    return SettingsError([Problem(file_of(stack, Path()).name, "unreadable", reason, fix)], stack)

@@ -197,7 +197,7 @@ class Image(Group):
     """Extra arguments of the kernel; one that begins with a hyphen takes Talos' own away."""
 
 
-class Upkeep(Group):
+class Timeouts(Group):
     """How long the steps of an upgrade, a power-cycle or a removal may take, each for one node."""
 
     drain_s: Annotated[Whole, Field(ge=5, le=86400)] = 600

@@ -62,6 +62,10 @@ def model_of(field: FieldInfo) -> type[Group]:
 NOTHING_RUNS = RunningStack()
 
 
+RENAMED = {"upkeep": "this group is called timeouts now; its keys are the same"}
+"""What to do about a group that had another name."""
+
+
 def load(config: Mapping[str, str], stack: str, running: RunningStack = NOTHING_RUNS) -> Settings:
     """Read all settings of a stack, and compare them with what it runs.
 
@@ -144,22 +148,20 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
             if key in PROVIDER_KEYS:
                 endpoint[key] = text if key == "apiToken" else _scalar(text)
             else:
-                cure = did_you_mean(key, PROVIDER_KEYS)
-                problems.append(
-                    Problem(full_key, "set", "is not a key that the castle reads", cure)
-                )
+                fix = did_you_mean(key, PROVIDER_KEYS)
+                problems.append(Problem(full_key, "set", "is not a key that the castle reads", fix))
         elif namespace not in (PROJECT, "pulumi") and (
             near := difflib.get_close_matches(namespace, [PROJECT, "proxmoxve"], cutoff=0.8)
         ):
-            cure = f"did you mean {near[0]}:{key}?"
-            problems.append(Problem(full_key, "set", "is in a namespace that nobody reads", cure))
+            fix = f"did you mean {near[0]}:{key}?"
+            problems.append(Problem(full_key, "set", "is in a namespace that nobody reads", fix))
         elif namespace == PROJECT:
             known = GROUPS.keys() - {"proxmoxve"}
             if key not in known:
-                cure = did_you_mean(key, known)
+                fix = RENAMED.get(key) or did_you_mean(key, known)
                 # In quotes where nothing would be seen of it.
                 shown = key if key.strip() else json.dumps(key)
-                problems.append(Problem(shown, "set", "is not a setting", cure))
+                problems.append(Problem(shown, "set", "is not a setting", fix))
                 continue
             yield key, _scalar(text)
     # The provider reads this variable too, where the stack holds no token.
@@ -231,8 +233,8 @@ def _translate(
         return
     if kind == "extra_forbidden":
         known = _model_at(model, detail["loc"][:-1]).model_fields
-        cure = did_you_mean(str(detail["loc"][-1]), known)
-        yield Problem(path, shown, "is not a setting", cure)
+        fix = did_you_mean(str(detail["loc"][-1]), known)
+        yield Problem(path, shown, "is not a setting", fix)
         return
     yield Problem(path, shown, *_reason_and_cure(detail))
 
@@ -241,7 +243,7 @@ def _reason_and_cure(detail: ErrorDetails) -> tuple[str, str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error" and isinstance(context.get("error"), UserError):
         fault: UserError = context["error"]
-        return fault.reason, fault.cure
+        return fault.reason, fault.fix
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "")
         return "is not one of the choices", f"choose {expected}"

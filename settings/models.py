@@ -10,7 +10,7 @@ from pydantic import StrictStr
 from settings.backups import S3
 from settings.base import Group
 from settings.charts import Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
-from settings.groups import PROJECT, Cluster, Endpoint, Image, Network, Nodes, Proxmox, Upkeep
+from settings.groups import PROJECT, Cluster, Endpoint, Image, Network, Nodes, Proxmox, Timeouts
 from settings.node import Node, Role
 from settings.plan import default_replicas, plan_nodes
 from settings.running import RunningStack
@@ -38,7 +38,7 @@ class Settings(Group):
     flux: Flux | None = None
     sops: Sops = Sops()
     s3: S3 | None = None
-    upkeep: Upkeep = Upkeep()
+    timeouts: Timeouts = Timeouts()
 
     @property
     def owner(self) -> str:

@@ -131,8 +131,8 @@ def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
         if kind is None:
             yield from (Problem(*_at(path, found)) for found in _unknown(patch))
         elif kind not in known:
-            cure = did_you_mean(str(kind), known)
-            yield Problem(f"{path}.kind", str(kind), "is no document of Talos", cure)
+            fix = did_you_mean(str(kind), known)
+            yield Problem(f"{path}.kind", str(kind), "is no document of Talos", fix)
         elif kind in KINDS_SINCE_1_13 and cluster.talos.startswith("v1.12."):
             yield Problem(
                 f"{path}.kind",
@@ -178,8 +178,8 @@ def _patches(nodes: Nodes) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _at(path: str, found: Found) -> tuple[str, str, str, str]:
     """A problem's parts; what a patch holds may be a secret, and is not shown."""
-    inner, reason, cure = found
-    return f"{path}.{inner}" if inner else path, "set", reason, cure
+    inner, reason, fix = found
+    return f"{path}.{inner}" if inner else path, "set", reason, fix
 
 
 def _unknown(patch: Mapping[str, Any]) -> Iterator[Found]:
@@ -190,21 +190,21 @@ def _unknown(patch: Mapping[str, Any]) -> Iterator[Found]:
         yield "", "is empty", "take it out"
     for key, value in patch.items():
         if key not in MAIN:
-            cure = did_you_mean(key, [*MAIN, "kind"])
-            yield key, "is not a key of a machine config", cure
+            fix = did_you_mean(key, [*MAIN, "kind"])
+            yield key, "is not a key of a machine config", fix
         elif MAIN[key] and not isinstance(value, dict):
             yield key, "is not a group of keys", "write keys and values below it"
         elif MAIN[key]:
             for inner in value.keys() - {*MAIN[key], "$patch"}:
-                cure = did_you_mean(inner, MAIN[key])
-                yield f"{key}.{inner}", "is not a key of a machine config", cure
+                fix = did_you_mean(inner, MAIN[key])
+                yield f"{key}.{inner}", "is not a key of a machine config", fix
 
 
 def _fights(patch: Mapping[str, Any]) -> Iterator[Found]:
-    for owned, (reason, cure) in OWNED.items():
+    for owned, (reason, fix) in OWNED.items():
         place = _touched(patch, owned)
         if place == owned:
-            yield ".".join(place), reason, cure
+            yield ".".join(place), reason, fix
         elif place:
             yield ".".join(place), "takes away what the castle sets there", "name single keys"
     mounts = _group(patch, "machine", "kubelet").get("extraMounts")

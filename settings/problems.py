@@ -19,20 +19,20 @@ class Problem:
     """What stands there now, as text; ``missing`` where nothing stands."""
     reason: str
     """Why this cannot work."""
-    cure: str
+    fix: str
     """What to write instead."""
 
     def __str__(self) -> str:
-        return f"{self.path} = {self.value}\n    {self.reason}\n    -> {self.cure}"
+        return f"{self.path} = {self.value}\n    {self.reason}\n    -> {self.fix}"
 
 
 class UserError(ValueError):
     """A value that cannot be used, with its reason and its cure in two parts."""
 
-    def __init__(self, reason: str, cure: str) -> None:
+    def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.cure = cure
+        self.fix = fix
 
 
 class SettingsError(pulumi.RunError):

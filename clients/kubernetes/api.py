@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import yaml
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.tls import context_of
 
 ANSWER_LIMIT = 10
@@ -25,7 +25,7 @@ ANSWER_LIMIT = 10
 Object = dict[str, Any]
 
 
-class ApiError(UpkeepError):
+class ApiError(OperationError):
     """The API did not answer, or said no: one sentence."""
 
     def __init__(self, text: str, code: int = 0) -> None:

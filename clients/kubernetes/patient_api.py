@@ -36,7 +36,7 @@ class PatientApi(ClusterApi):
 def delete_in_time(api: ClusterApi, path: str, limit: float, what: str) -> None:
     """Delete an object that the API, or a webhook, does not let go at once.
 
-    Raises ``UpkeepError`` after ``limit`` seconds: ``what`` is the sentence that says so.
+    Raises ``OperationError`` after ``limit`` seconds: ``what`` is the sentence that says so.
     """
 
     def look() -> None:

@@ -33,7 +33,7 @@ class Guest:
     """The resource pool that it is in, if any."""
 
 
-class SurveyError(Exception):
+class GuestListError(Exception):
     """Proxmox could not be asked: what was tried, why it failed, and the cure."""
 
 
@@ -41,7 +41,7 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
     """Every guest of the Proxmox cluster, those of hosts that are switched off too.
 
     A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
-    asked for by itself: what has it is a ``Guest`` without a name. Raises ``SurveyError``.
+    asked for by itself: what has it is a ``Guest`` without a name. Raises ``GuestListError``.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     get = proxmox_api.caller(proxmox)
@@ -58,17 +58,17 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
         ]
     except urllib.error.HTTPError as error:
         error.close()
-        cure = (
+        fix = (
             "Check proxmoxve:apiToken and that the token has not expired."
             if error.code in (401, 403)
             else "Look at the Proxmox host's own log."
         )
-        raise SurveyError(
-            f"Proxmox at {base} answers {error.code} {error.reason}. {cure}"
+        raise GuestListError(
+            f"Proxmox at {base} answers {error.code} {error.reason}. {fix}"
         ) from None
     except proxmox_api.FAILURES as error:
         reason = getattr(error, "reason", error)
-        raise SurveyError(
+        raise GuestListError(
             f"Proxmox at {base} (proxmoxve:endpoint) does not answer as it should: {reason}. Check "
             "that the host is up and the address is right; with a self-signed certificate set "
             "proxmoxve:insecure to true."

@@ -68,5 +68,5 @@ def _refused(stack: str, said: str) -> SettingsError:
     )
 
 
-def _closed(stack: str, reason: str, cure: str) -> SettingsError:
-    return SettingsError([Problem(TOKEN, "encrypted", reason, cure)], stack)
+def _closed(stack: str, reason: str, fix: str) -> SettingsError:
+    return SettingsError([Problem(TOKEN, "encrypted", reason, fix)], stack)

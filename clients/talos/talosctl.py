@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 
 LIMIT = 60
 """Seconds that a command may take which only asks."""
@@ -33,7 +33,7 @@ _NO_CONNECTION = "connection error"
 """What gRPC says where it reached nobody."""
 
 
-class TalosctlError(UpkeepError):
+class TalosctlError(OperationError):
     """``talosctl`` is not there, too old, or said no; its own words are at the end."""
 
 
@@ -45,13 +45,13 @@ def require(talos: str) -> None:
     """Raise ``TalosctlError`` unless there is a ``talosctl`` for a Talos version like v1.13.9."""
     wanted = max(OLDEST, _minor(talos))
     release = talos if wanted == _minor(talos) else f"v{OLDEST[0]}.{OLDEST[1]}"
-    cure = (
+    fix = (
         f"Put talosctl {release} on PATH (https://docs.siderolabs.com/talos/latest/"
         "getting-started/talosctl) and run this again. Nothing has been touched."
     )
     command = shutil.which("talosctl")
     if command is None:
-        raise TalosctlError(f"This change needs talosctl, which is not on PATH. {cure}")
+        raise TalosctlError(f"This change needs talosctl, which is not on PATH. {fix}")
     try:
         done = subprocess.run(
             [command, "version", "--client", "--short"],
@@ -61,15 +61,15 @@ def require(talos: str) -> None:
             check=False,
         )
     except OSError as error:
-        raise TalosctlError(f"{command} does not run: {error.strerror}. {cure}") from None
+        raise TalosctlError(f"{command} does not run: {error.strerror}. {fix}") from None
     except subprocess.TimeoutExpired:
         raise TalosctlError(
-            f"{command} does not tell its version within {LIMIT} s. {cure}"
+            f"{command} does not tell its version within {LIMIT} s. {fix}"
         ) from None
     found = re.search(r"v\d+\.\d+\.\d+\S*", done.stdout)
     if found is None or _minor(found[0]) < wanted:
         has = found[0] if found else "of an unknown version"
-        raise TalosctlError(f"The talosctl on PATH is {has}, too old for Talos {talos}. {cure}")
+        raise TalosctlError(f"The talosctl on PATH is {has}, too old for Talos {talos}. {fix}")
 
 
 def _minor(version: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyrage
 
-from backup.store import BackupError, Folder, Place
+from backup.store import BackupError, BackupStore, Folder
 from settings.backups import bucket_of
 from settings.models import Settings
 from settings.problems import Problem, SettingsError
@@ -39,7 +39,7 @@ def name_of(stack: str, server: str) -> str:
     return f"{stack}-{server}.age"
 
 
-def place_of(settings: Settings) -> Place:
+def place_of(settings: Settings) -> BackupStore:
     """Where a stack's backups are kept."""
     target = settings.traefik.acme.backup.target
     if settings.s3 is None or bucket_of(target) is None:
@@ -107,7 +107,7 @@ def opened(settings: Settings) -> dict[str, str] | None:
     return found
 
 
-def _read(settings: Settings, place: Place, name: str) -> bytes | None:
+def _read(settings: Settings, place: BackupStore, name: str) -> bytes | None:
     try:
         return place.read(name)
     except BackupError as error:
@@ -118,5 +118,5 @@ def _read(settings: Settings, place: Place, name: str) -> bytes | None:
         ) from None
 
 
-def _refused(settings: Settings, reason: str, cure: str) -> SettingsError:
-    return SettingsError([Problem(PATH, str(place_of(settings)), reason, cure)], settings.stack)
+def _refused(settings: Settings, reason: str, fix: str) -> SettingsError:
+    return SettingsError([Problem(PATH, str(place_of(settings)), reason, fix)], settings.stack)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.kubernetes.patient_api import PatientApi
 from clients.talos.talosctl import Talosctl, TalosctlError
@@ -21,7 +21,7 @@ _ADDRESSES = "/proc/net/fib_trie"
 
 
 @dataclass(frozen=True)
-class Seen:
+class NodeStatus:
     """What Kubernetes tells of a node."""
 
     boot_id: str
@@ -42,7 +42,7 @@ class Cluster:
     """The ways into a living cluster."""
 
     def __init__(self, props: Mapping[str, Any]) -> None:
-        """Find a control plane that hands out a kubeconfig; raises ``UpkeepError``."""
+        """Find a control plane that hands out a kubeconfig; raises ``OperationError``."""
         self.props = props
         self.control_planes = [
             Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
@@ -60,12 +60,12 @@ class Cluster:
                 return self.talos.run(peer.address, "kubeconfig", "-", "--merge=false", limit=30)
             except TalosctlError as error:
                 refusals.append(str(error))
-        raise UpkeepError(
+        raise OperationError(
             f"No control plane of {self.props['cluster']} answers: {'; '.join(refusals)}. Nothing "
             "has been touched. Bring one back and run `up` again."
         )
 
-    def seen(self, name: str) -> Seen | None:
+    def seen(self, name: str) -> NodeStatus | None:
         """What Kubernetes tells of a node; None where it knows no such node."""
         found = self._api_now.get(f"/api/v1/nodes/{name}")
         return None if found is None else look_of(found)
@@ -90,10 +90,10 @@ class Cluster:
         table = self.talos.run(peer.address, "read", _ADDRESSES)
         return f"|-- {self.props['vip']}\n" in table
 
-    def wait_ready(self, name: str, what: str, not_boot: str = "") -> Seen:
+    def wait_ready(self, name: str, what: str, not_boot: str = "") -> NodeStatus:
         """Wait until a node is ready, in another boot than ``not_boot``."""
 
-        def look() -> Seen:
+        def look() -> NodeStatus:
             try:
                 seen = self.seen(name)
             except ApiError as error:
@@ -109,11 +109,11 @@ class Cluster:
         return wait_for(look, self.props["return_s"], what)
 
 
-def look_of(node: Object) -> Seen:
+def look_of(node: Object) -> NodeStatus:
     """What a node's object in Kubernetes tells."""
     info = node["status"].get("nodeInfo", {})
     conditions = node["status"].get("conditions", ())
-    return Seen(
+    return NodeStatus(
         boot_id=info.get("bootID", ""),
         talos=info.get("osImage", "").removeprefix("Talos (").removesuffix(")"),
         schematic=node["metadata"].get("annotations", {}).get(_SCHEMATIC),

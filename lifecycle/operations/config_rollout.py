@@ -62,7 +62,7 @@ class ConfigRollout:
 
         A node in maintenance mode is left alone: it gets its config later. ``may_be_too_new`` says
         that the node is about to be upgraded, so that it need not understand the config yet. Raises
-        ``UpkeepError`` if the node does not answer, or refuses the config.
+        ``OperationError`` if the node does not answer, or refuses the config.
         """
 
         def ask() -> Effect:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class Keeper:
     size_gib: int
 
     def disk(self) -> str:
-        """The disk's path in its storage, made if it is not there yet; raises ``UpkeepError``."""
+        """The disk's path in its storage. Creates the disk if it is missing. Raises
+        ``OperationError``.
+        """
         found = self._find()
         if found is None:
             vm_id = self._make()
@@ -99,7 +101,7 @@ class Keeper:
                     continue  # "VM ... already exists"
                 raise self._told(error) from None
             return vm_id
-        raise UpkeepError(f"No VM id from {self.vm_id + step} on is free for {self._name}.")
+        raise OperationError(f"No VM id from {self.vm_id + step} on is free for {self._name}.")
 
     def _path(self, vm_id: int) -> str:
         config = self._ask(f"/nodes/{self.host}/qemu/{vm_id}/config")
@@ -125,9 +127,9 @@ class Keeper:
         try:
             failure = proxmox_api.wait_for(self._ask, task, LIMIT)
         except TimeoutError:
-            raise UpkeepError(f"Proxmox did not make {self._name} within {LIMIT} s.") from None
+            raise OperationError(f"Proxmox did not make {self._name} within {LIMIT} s.") from None
         if failure:
-            raise UpkeepError(f"Proxmox could not make {self._name}: {failure}.")
+            raise OperationError(f"Proxmox could not make {self._name}: {failure}.")
 
     def _ask(self, path: str, method: str = "GET", form: Mapping[str, str] | None = None) -> Any:
         try:
@@ -136,21 +138,21 @@ class Keeper:
             error.close()
             raise self._told(error) from None
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise UpkeepError(
+            raise OperationError(
                 f"Proxmox at {self.proxmox.endpoint} does not answer as it should: {error}."
             ) from None
 
     def _call(self, path: str, method: str = "GET", form: Mapping[str, str] | None = None) -> Any:
         return proxmox_api.caller(self.proxmox, LIMIT)(path, method, form)
 
-    def _told(self, error: urllib.error.HTTPError) -> UpkeepError:
-        return UpkeepError(
+    def _told(self, error: urllib.error.HTTPError) -> OperationError:
+        return OperationError(
             f"The kept disk of {self.node}: Proxmox answers {error.code} {error.reason}."
         )
 
-    def _refusal(self, reason: str, cure: str) -> UpkeepError:
-        return UpkeepError(
-            f"The kept data disk of {self.node} ({self._name} in Proxmox) {reason}. {cure}; or, to "
+    def _refusal(self, reason: str, fix: str) -> OperationError:
+        return OperationError(
+            f"The kept data disk of {self.node} ({self._name} in Proxmox) {reason}. {fix}; or, to "
             f"begin with a blank disk, remove {self._name} there, its protection first."
         )
 

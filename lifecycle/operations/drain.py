@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.wait import NotYet, wait_for
 
@@ -32,8 +32,8 @@ def uncordon(api: ClusterApi, node: str) -> None:
 def drain(api: ClusterApi, node: str, limit: float) -> None:
     """Ask every pod that can be elsewhere to leave a cordoned node, and wait until they have.
 
-    Raises ``UpkeepError`` after ``limit`` seconds, with the pods that are still there and why; and
-    before the first has gone, where nothing would make one again elsewhere.
+    Raises ``OperationError`` after ``limit`` seconds, with the pods that are left and why; and
+    before the first eviction, if no controller would create one of the pods again.
     """
 
     def pods() -> list[Object]:
@@ -46,7 +46,7 @@ def drain(api: ClusterApi, node: str, limit: float) -> None:
             raise NotYet("; ".join(held[:3]) + (" ..." if len(held) > 3 else ""))
 
     if alone := [_name(pod) for pod in pods() if _is_alone(pod)]:
-        raise UpkeepError(
+        raise OperationError(
             f"{node} could not be drained: nothing would make {', '.join(alone)} again. Delete "
             "what is of no use any more, and let a controller (a Deployment, a Job) make the rest."
         )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.talos.talosctl import Talosctl, TalosctlError
 
 
@@ -48,25 +48,25 @@ class Etcd:
                 return [_member(row) for row in _rows(self._run(address, "etcd", "members"))]
             except TalosctlError as error:
                 refusals.append(str(error))
-        raise UpkeepError(f"No control plane tells who is in etcd: {'; '.join(refusals)}.")
+        raise OperationError(f"No control plane tells who is in etcd: {'; '.join(refusals)}.")
 
     def sick(self, members: Iterable[Member]) -> dict[str, str]:
         """By name: what is wrong with a member, for those that are not well."""
         return {member.who: why for member in members if (why := self._sickness(member))}
 
     def require_health(self) -> list[Member]:
-        """The members; raises ``UpkeepError`` unless all are well."""
+        """The members; raises ``OperationError`` unless all are well."""
         members = self.members()
         if sick := self.sick(members):
             told = "; ".join(f"{name}: {why}" for name, why in sick.items())
-            raise UpkeepError(
+            raise OperationError(
                 f"etcd is not healthy ({told}). Nothing has been touched: see to etcd first, with "
                 "`talosctl etcd status` and `talosctl service etcd`, then run `up` again."
             )
         return members
 
     def require_quorum_without(self, name: str, address: str, *, leaves: bool) -> Member | None:
-        """The member of a node; raises ``UpkeepError`` if etcd cannot do without it.
+        """The member of a node; raises ``OperationError`` if etcd cannot do without it.
 
         A member that ``leaves`` takes its vote along; one that only reboots does not. A lone
         member that reboots is let go: there is no other way.
@@ -80,7 +80,7 @@ class Etcd:
         voters = len(others) if leaves else len(members)
         if len(others) - len(sick) < voters // 2 + 1:
             told = "; ".join(f"{other}: {why}" for other, why in sick.items()) or "it is the last"
-            raise UpkeepError(
+            raise OperationError(
                 f"etcd would lose its majority without {name} ({told}). Nothing has been touched: "
                 "bring the other control planes back first, then run `up` again."
             )

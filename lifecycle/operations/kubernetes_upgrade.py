@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.talos import talosctl
 from clients.talos.talosctl import TalosctlError
 from lifecycle.operations.cluster_health import Cluster
@@ -19,7 +19,7 @@ def upgrade(props: Mapping[str, Any]) -> None:
     """Bring the control planes, then every kubelet, to ``props["kubernetes"]``.
 
     Its dry run comes first, and changes nothing. What has that version already is left alone, so
-    that an upgrade that was stopped is taken up by the next one. Raises ``UpkeepError``.
+    that an upgrade that was stopped is taken up by the next one. Raises ``OperationError``.
     """
     talosctl.require(props["talos"])
     with one_at_a_time(props["cluster"], props["return_s"]):
@@ -35,14 +35,14 @@ def upgrade(props: Mapping[str, Any]) -> None:
         try:
             cluster.talos.run(address, *command, "--dry-run", limit=LIMIT)
         except TalosctlError as error:
-            raise UpkeepError(
+            raise OperationError(
                 f"Kubernetes is not upgraded to {props['kubernetes']}: its dry run says no, and "
                 f"nothing has been touched. {error}"
             ) from None
         try:
             cluster.talos.run(address, *command, limit=LIMIT)
         except TalosctlError as error:
-            raise UpkeepError(
+            raise OperationError(
                 f"Kubernetes' upgrade to {props['kubernetes']} stopped on the way. What is done "
                 f"stays done; run `up` again, and it goes on from here. {error}"
             ) from None

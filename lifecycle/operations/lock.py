@@ -18,7 +18,7 @@ FOLDER = STATE_FOLDER
 
 @contextmanager
 def one_at_a_time(cluster: str, limit: float) -> Iterator[None]:
-    """Hold the cluster's lock; raises ``UpkeepError`` if another holds it for ``limit`` seconds."""
+    """Hold the cluster's lock. Raises ``OperationError`` after ``limit`` seconds without it."""
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / f"{cluster}.lock").open("w") as lock:
 

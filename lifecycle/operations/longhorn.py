@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
 from clients.kubernetes.longhorn import (
     STORAGE_CLASS,
@@ -51,8 +51,8 @@ def wait_for_disks(
 
     ``data_disks`` is the size in GiB by node name. Nodes in neither argument are leaving the
     cluster: their disks do not matter. ``consequence`` ends the error: what is stored already, and
-    how to go on. ``old_sizes`` are the sizes of disks that grow. Raises ``UpkeepError`` with every
-    problem that is left.
+    how to go on. ``old_sizes`` are the sizes of disks that grow. Raises ``OperationError`` with
+    every problem that is left.
     """
     first_seen: dict[StorageProblem, float] = {}
 
@@ -77,7 +77,7 @@ def wait_for_disks(
         if problems:
             raise NotYet(text)
 
-    def failed(missing: str) -> UpkeepError:
+    def failed(missing: str) -> OperationError:
         subject = f"Longhorn's disks are not ready after {timeout_s:.0f} s"
         return _disk_error(subject, missing, consequence)
 
@@ -100,8 +100,8 @@ def _growing(
     )
 
 
-def _disk_error(subject: str, problems: str, consequence: str) -> UpkeepError:
-    return UpkeepError(f"{subject}:\n{problems}\n{consequence}")
+def _disk_error(subject: str, problems: str, consequence: str) -> OperationError:
+    return OperationError(f"{subject}:\n{problems}\n{consequence}")
 
 
 def set_copies_of_claims(
@@ -109,15 +109,15 @@ def set_copies_of_claims(
 ) -> None:
     """Give the volumes of these claims so many copies, and wait until the attached ones have them.
 
-    Claims are named ``NAMESPACE/NAME``; one without a volume is skipped. Raises ``UpkeepError`` if
-    copies are still missing after ``rebuild_s`` seconds.
+    Claims are named ``NAMESPACE/NAME``; one without a volume is skipped. Raises
+    ``OperationError`` if copies are still missing after ``rebuild_s`` seconds.
     """
     for volume in _volumes_of(api, claims):
         if volume.copies != copies:
             try:
                 set_copies(api, volume, copies)
             except ApiError as error:
-                raise UpkeepError(
+                raise OperationError(
                     f"Longhorn does not set {volume.title} to {copies}: {error}."
                 ) from None
 
@@ -127,10 +127,10 @@ def set_copies_of_claims(
         if missing:
             raise NotYet(f"{len(volumes) - len(missing)} of {len(volumes)} have; {_shown(missing)}")
 
-    def failed(missing: str) -> UpkeepError:
-        return UpkeepError(
+    def failed(missing: str) -> OperationError:
+        return OperationError(
             f"The volumes do not have {copies} healthy copies each after {rebuild_s:.0f} s "
-            f"(upkeep.rebuild_s): {missing}. Longhorn continues by itself. See `kubectl -n "
+            f"(timeouts.rebuild_s): {missing}. Longhorn continues by itself. See `kubectl -n "
             "longhorn-system get volumes.longhorn.io`, then run `up` again."
         )
 
@@ -147,8 +147,8 @@ def _wait_for_deletions(api: KubernetesReader, claims: Collection[str], copies: 
             raise NotYet(_shown(surplus))
 
     try:
-        wait_until(check_surplus, SURPLUS_TIMEOUT_S, UpkeepError)
-    except UpkeepError as left:
+        wait_until(check_surplus, SURPLUS_TIMEOUT_S, OperationError)
+    except OperationError as left:
         report(
             f"Longhorn has not deleted the surplus copies yet after {SURPLUS_TIMEOUT_S} s: {left}. "
             "It does so only while its setting replica-auto-balance is not `disabled`. Surplus "
@@ -207,8 +207,8 @@ def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
             raise NotYet(_engines(storage.outdated))
 
     try:
-        wait_until(check, ENGINE_TIMEOUT_S, UpkeepError)
-    except UpkeepError as left:
+        wait_until(check, ENGINE_TIMEOUT_S, OperationError)
+    except OperationError as left:
         report(
             f"Volumes that still run an old engine {ENGINE_TIMEOUT_S} s after Longhorn became "
             f"{chart_version}: {left}. They work. `up` refuses Longhorn's next minor version until "

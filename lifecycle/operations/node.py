@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.talos import talosctl
 from clients.talos.talosctl import TalosctlError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff, drain, volumes
-from lifecycle.operations.cluster_health import Cluster, Peer, Seen, look_of
+from lifecycle.operations.cluster_health import Cluster, NodeStatus, Peer, look_of
 from lifecycle.operations.config_rollout import ConfigRollout, Effect
 from lifecycle.operations.etcd import Member
 from lifecycle.operations.lock import one_at_a_time
@@ -40,7 +40,7 @@ def update_node(
 
     ``grows`` says that one of its disks is larger now, which needs a boot. ``old_patches`` are the
     patches of its machine config before the change; ``None`` says that the config does not change.
-    Raises ``UpkeepError``.
+    Raises ``OperationError``.
     """
     talosctl.require(props["talos"])
     with one_at_a_time(props["cluster"], props["return_s"]):
@@ -79,12 +79,12 @@ def _those_before(cluster: Cluster, own: Peer) -> Iterator[Peer]:
         yield from (peer for peer in others if cluster.seen(peer.name))
 
 
-def _is_old(props: Mapping[str, Any], seen: Seen) -> bool:
+def _is_old(props: Mapping[str, Any], seen: NodeStatus) -> bool:
     _, schematic = _wanted(props)
     return seen.talos != props["talos"] or seen.schematic not in (None, schematic)
 
 
-def _installs_without_reboot(seen: Seen) -> bool:
+def _installs_without_reboot(seen: NodeStatus) -> bool:
     """Whether the Talos on a node can be upgraded without a reboot of its own."""
     major, minor, *_ = seen.talos.removeprefix("v").split(".")
     return (int(major), int(minor)) >= (1, 13)
@@ -125,7 +125,7 @@ class Step:
             self.node.name, f"{self.who} is not ready, so it was not touched; it did not come"
         )
         if problem := compatibility.talos_step(before.talos, self.props["talos"]):
-            raise UpkeepError(f"{problem.reason}: {problem.cure}.")
+            raise OperationError(f"{problem.reason}: {problem.fix}.")
         to_upgrade = _is_old(self.props, before)
         to_cycle = power is not None and (grows or power.has_new_hardware())
         if to_upgrade or to_cycle or effect is Effect.REBOOT:
@@ -154,7 +154,7 @@ class Step:
 
         Its pods cannot be asked to leave, and the new config may be what it lacks.
         """
-        before = self.cluster.seen(self.node.name) or Seen("", "", None, is_ready=False)
+        before = self.cluster.seen(self.node.name) or NodeStatus("", "", None, is_ready=False)
         if before.is_ready:
             return False
         self.require_safety()
@@ -163,7 +163,7 @@ class Step:
         return True
 
     def _reboot(
-        self, before: Seen, power: Power | None, *, to_upgrade: bool, effect: Effect
+        self, before: NodeStatus, power: Power | None, *, to_upgrade: bool, effect: Effect
     ) -> None:
         """Upgrade, power-cycle or reboot a drained node; with ``power`` it is power-cycled."""
         staged = effect in (Effect.REBOOT, Effect.RESTART)
@@ -186,7 +186,7 @@ class Step:
         if effect is Effect.REFUSED:
             self._after_upgrade(before)
 
-    def _after_upgrade(self, before: Seen) -> None:
+    def _after_upgrade(self, before: NodeStatus) -> None:
         """Send a config that only the new Talos understands to a node that is still drained."""
         effect = self._rollout.prepare(may_be_too_new=False)
         if effect is Effect.REBOOT:
@@ -202,10 +202,10 @@ class Step:
         limit, words = self.props["return_s"], ", ".join(programs)
         try:
             pods.wait(limit, f"{self.who}: {words} did not come back with the new config")
-        except UpkeepError as error:
+        except OperationError as error:
             self._rollout.send_back("no-reboot")
             pods.wait(limit, f"{self.who}: {words} did not come back with the old config")
-            raise UpkeepError(self._old_again(error)) from None
+            raise OperationError(self._old_again(error)) from None
 
     def _wait_for_others(self) -> None:
         def look() -> None:
@@ -215,23 +215,23 @@ class Step:
         what = f"{self.who} was not rebooted: no two nodes go down together, and others were"
         wait_for(look, self.props["return_s"], f"{what} not there")
 
-    def _back(self, before: Seen, what: str, *, with_config: bool) -> Seen:
+    def _back(self, before: NodeStatus, what: str, *, with_config: bool) -> NodeStatus:
         """Wait until the node is back; one that took up a config gets its old one if it fails."""
         return self._back_with_config(before, what) if with_config else self.back(before, what)
 
-    def _back_with_config(self, before: Seen, what: str) -> Seen:
+    def _back_with_config(self, before: NodeStatus, what: str) -> NodeStatus:
         try:
             return self.back(before, what)
-        except UpkeepError as error:
+        except OperationError as error:
             try:
                 self._rollout.send_back("reboot")
             except TalosctlError:
                 raise error from None
             self.back(before, "the reboot with its old machine config, for it failed with the new")
             drain.uncordon(self.cluster.api, self.node.name)
-            raise UpkeepError(self._old_again(error)) from None
+            raise OperationError(self._old_again(error)) from None
 
-    def _old_again(self, error: UpkeepError) -> str:
+    def _old_again(self, error: OperationError) -> str:
         return (
             f"{self.who} did not get well with its new machine config, so it has its old one "
             "again, and is ready. No node was touched after it. Mend the patch, then run `up` "
@@ -239,7 +239,7 @@ class Step:
         )
 
     def require_safety(self) -> None:
-        """Wait until the cluster can do without the node; raises ``UpkeepError`` if it cannot."""
+        """Wait until the cluster can do without the node. Raises ``OperationError``."""
         if self.is_control_plane:
             self.cluster.etcd.require_quorum_without(
                 self.node.name, self.node.address, leaves=False
@@ -256,9 +256,9 @@ class Step:
             drain.drain(api, name, self.props["drain_s"])
             # Again: draining takes a while, and moves what uses the volumes.
             volumes.wait_until_spare(api, name, self.props["rebuild_s"])
-        except UpkeepError as error:
+        except OperationError as error:
             drain.uncordon(api, name)
-            raise UpkeepError(
+            raise OperationError(
                 f"{error} {self.who} takes pods again and was not rebooted. Give its pods another "
                 "place or loosen what holds them, then run `up` again: it goes on from here."
             ) from None
@@ -283,23 +283,23 @@ class Step:
                 with suppress(TalosctlError):
                     self._rollout.send_back("staged")
             drain.uncordon(self.cluster.api, self.node.name)
-            raise UpkeepError(
+            raise OperationError(
                 f"{self.who} could not be upgraded to {version}: {error}. It runs on as it was."
             ) from None
 
-    def _back_upgraded(self, before: Seen, *, with_config: bool) -> Seen:
+    def _back_upgraded(self, before: NodeStatus, *, with_config: bool) -> NodeStatus:
         """Wait until the node is back with the other Talos."""
         version, _ = _wanted(self.props)
         after = self._back(before, f"its upgrade to Talos {version}", with_config=with_config)
         if after.talos != version:
             drain.uncordon(self.cluster.api, self.node.name)
-            raise UpkeepError(
+            raise OperationError(
                 f"{self.who} came back with Talos {after.talos} instead of {version}: the new one "
                 "did not boot, and Talos fell back. Its console in Proxmox says why."
             )
         return after
 
-    def back(self, before: Seen, what: str) -> Seen:
+    def back(self, before: NodeStatus, what: str) -> NodeStatus:
         """Wait until the node is back after ``what``, in another boot than ``before``."""
         return self.cluster.wait_ready(
             self.node.name,
@@ -317,7 +317,7 @@ class Step:
                 members = self.cluster.etcd.members()
                 own = [member for member in members if member.name == self.node.name]
                 sick = self.cluster.etcd.sick(own)
-            except UpkeepError as error:
+            except OperationError as error:
                 raise NotYet(str(error)) from None
             if not own or sick:
                 raise NotYet(sick.get(self.node.name, "it is no member of etcd"))
@@ -328,7 +328,7 @@ class Step:
 def leave(props: Mapping[str, Any]) -> None:
     """Take a node out of its cluster for good: pods, replicas, etcd, Kubernetes, in that order.
 
-    What is done already is left out. Raises ``UpkeepError``; the node then stays what it was.
+    What is done already is left out. Raises ``OperationError``; the node then stays what it was.
     """
     talosctl.require(props["talos"])
     with one_at_a_time(props["cluster"], props["return_s"]):
@@ -355,10 +355,10 @@ def _empty(api: ClusterApi, props: Mapping[str, Any], *, is_alive: bool) -> None
         if is_alive:
             drain.drain(api, name, props["drain_s"])
         volumes.empty(api, name, props["rebuild_s"], is_alive=is_alive)
-    except UpkeepError as error:
+    except OperationError as error:
         volumes.set_scheduling(api, name, allowed=True)
         drain.uncordon(api, name)
-        raise UpkeepError(
+        raise OperationError(
             f"{error} {name} stays in the cluster and takes pods again. See to that, then run `up` "
             "again."
         ) from None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.patient_api import PatientApi, delete_in_time
 from clients.talos import machine_api, maintenance, talosctl
 from clients.tls import context_of
@@ -49,7 +49,7 @@ def forget_former(props: Mapping[str, Any], *, with_disks: bool) -> None:
 
     ``with_disks`` says that its data disk is gone too. Where no other control plane runs etcd (a
     first `up` that was cut off, a lone control plane) there is nothing that could forget. Raises
-    ``UpkeepError``, also where a control plane runs and does not answer: what it knows is not
+    ``OperationError``, also where a control plane runs and does not answer: what it knows is not
     known. Etcd must have its majority without the former machine.
     """
     others = _who_remembers(props)
@@ -83,8 +83,8 @@ def _who_remembers(props: Mapping[str, Any]) -> list[str]:
             raise NotYet(", ".join(held))
         return found
 
-    def told(silent: str) -> UpkeepError:
-        return UpkeepError(
+    def told(silent: str) -> OperationError:
+        return OperationError(
             f"{silent} does not answer: whether the former {props['node']} must be forgotten is "
             "not known. See to it, then run `up` again."
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Power:
         """``running`` or ``stopped``; empty where there is no such machine."""
         try:
             return str(self._ask("GET", "status/current")["status"])
-        except UpkeepError as error:
+        except OperationError as error:
             if "does not exist" in str(error):
                 return ""
             raise
@@ -85,13 +85,15 @@ class Power:
         try:
             return proxmox_api.wait_for(self._get_from, task, LIMIT + 60)
         except TimeoutError:
-            raise UpkeepError(f"Proxmox did not {what} VM {self.vm_id} within {LIMIT} s.") from None
+            raise OperationError(
+                f"Proxmox did not {what} VM {self.vm_id} within {LIMIT} s."
+            ) from None
 
-    def _failed(self, what: str, failure: str) -> UpkeepError:
-        return UpkeepError(f"Proxmox could not {what} VM {self.vm_id}: {failure}.")
+    def _failed(self, what: str, failure: str) -> OperationError:
+        return OperationError(f"Proxmox could not {what} VM {self.vm_id}: {failure}.")
 
     def running(self, owner: str) -> frozenset[str]:
-        """The names of the machines that bear ``owner``'s tag and run; raises ``UpkeepError``."""
+        """The names of the running VMs that carry the tag ``owner``. Raises ``OperationError``."""
         guests = self._get_from("/cluster/resources?type=vm")
         return frozenset(
             str(guest.get("name"))
@@ -110,10 +112,10 @@ class Power:
             return call(path, method, form)
         except urllib.error.HTTPError as error:
             error.close()
-            raise UpkeepError(
+            raise OperationError(
                 f"Proxmox answers {error.code} {error.reason} to {method} {path}."
             ) from None
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise UpkeepError(
+            raise OperationError(
                 f"Proxmox at {self.proxmox.endpoint} does not answer as it should: {error}."
             ) from None

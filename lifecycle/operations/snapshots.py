@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from backup.etcd_archive import Archive, ArchiveError, check, secrets_of
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.talos import machine_api, protobuf
 from clients.tls import context_of
 from lifecycle.operations.live_config import machine_config
@@ -43,7 +43,7 @@ _BYTES = 2
 def take(credentials: Mapping[str, Any], addresses: Iterable[str]) -> Archive:
     """Take a snapshot at the first control plane whose etcd gives one.
 
-    ``credentials`` are a Talos ``client_configuration``. Raises ``UpkeepError``.
+    ``credentials`` are a Talos ``client_configuration``. Raises ``OperationError``.
     """
     refusals = []
     for address in addresses:
@@ -55,7 +55,7 @@ def take(credentials: Mapping[str, Any], addresses: Iterable[str]) -> Archive:
             refusals.append(
                 f"{address}: {error if known else 'its machine config is no control plane'}"
             )
-    raise UpkeepError(
+    raise OperationError(
         f"No control plane gives a snapshot of etcd ({'; '.join(refusals)}). Nothing has been "
         "touched: see to etcd first, with `talosctl etcd status` and `talosctl service etcd`."
     )
@@ -73,7 +73,7 @@ def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
 
 
 def renew(props: Mapping[str, Any], addresses: Iterable[str]) -> Path:
-    """Take a snapshot with the inputs of a resource, and keep it. Raises ``UpkeepError``."""
+    """Take a snapshot with the inputs of a resource, and keep it. Raises ``OperationError``."""
     return keep(take(props, addresses), props["cluster"], props.get("age_recipient"))
 
 

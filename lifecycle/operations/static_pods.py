@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.wait import NotYet, wait_for
 
@@ -25,8 +25,8 @@ class StaticPods:
         self._before = {name: _version(self._get(name)) for name in self._names}
 
     def wait(self, limit: float, what: str) -> None:
-        """Wait until they run with the new config; raises ``UpkeepError`` with ``what``."""
-        with suppress(UpkeepError):
+        """Wait until they run with the new config; raises ``OperationError`` with ``what``."""
+        with suppress(OperationError):
             wait_for(self._begun_anew, min(limit, _CHANGE_LIMIT), what)
         wait_for(self._ready, limit, what)
 

@@ -18,8 +18,8 @@ def wait_until_spare(api: ClusterApi, node: str, limit: float) -> None:
     """Wait until every volume that is in use has a healthy replica outside of a node.
 
     A volume that wants one replica alone is away while its node is: it was made so. One that is
-    not in use is not rebuilt, and loses nothing while its node boots. Raises ``UpkeepError`` after
-    ``limit`` seconds.
+    not in use is not rebuilt, and loses nothing while its node boots. Raises ``OperationError``
+    after ``limit`` seconds.
     """
 
     def look() -> None:
@@ -35,7 +35,7 @@ def empty(api: ClusterApi, node: str, limit: float, *, is_alive: bool) -> None:
     """Let Longhorn move all replicas off a node, and wait until it has.
 
     From a node that is dead nothing can be moved: there it is enough that every volume has a
-    healthy replica elsewhere. Raises ``UpkeepError`` after ``limit`` seconds.
+    healthy replica elsewhere. Raises ``OperationError`` after ``limit`` seconds.
     """
     if not set_scheduling(api, node, allowed=False):
         return

@@ -109,12 +109,12 @@ def nothing_in_dhcp(
     if network.dhcp is None:
         return
     reason = f"lies in the router's DHCP range {network.dhcp}"
-    cure = "choose an address outside of it, or shrink the range in the router and in network.dhcp"
+    fix = "choose an address outside of it, or shrink the range in the router and in network.dhcp"
     if cluster.vip in network.dhcp:
-        yield Problem("cluster.vip", str(cluster.vip), reason, cure)
+        yield Problem("cluster.vip", str(cluster.vip), reason, fix)
     for node in plan_nodes(cluster, nodes, proxmox):
         if node.address in network.dhcp:
-            yield Problem(*_placed(node, nodes), reason, cure)
+            yield Problem(*_placed(node, nodes), reason, fix)
 
 
 def pool_outside_dhcp(network: Network, metallb: MetalLB) -> Iterator[Problem]:
@@ -177,9 +177,9 @@ def nothing_in_pool(
 ) -> Iterator[Problem]:
     """What MetalLB hands out cannot be what the house or the castle has already."""
     reason = f"lies in the MetalLB pool {metallb.pool}"
-    cure = "choose an address outside of metallb.pool, or move the pool"
+    fix = "choose an address outside of metallb.pool, or move the pool"
     if cluster.vip in metallb.pool:
-        yield Problem("cluster.vip", str(cluster.vip), reason, cure)
+        yield Problem("cluster.vip", str(cluster.vip), reason, fix)
     if network.gateway in metallb.pool:
         yield Problem("network.gateway", str(network.gateway), reason, "move the pool")
     for server in network.nameservers:
@@ -190,7 +190,7 @@ def nothing_in_pool(
         yield Problem("proxmoxve:endpoint", proxmoxve.endpoint, reason, "move the pool")
     for node in plan_nodes(cluster, nodes, proxmox):
         if node.address in metallb.pool:
-            yield Problem(*_placed(node, nodes), reason, cure)
+            yield Problem(*_placed(node, nodes), reason, fix)
 
 
 def ingress_in_pool(metallb: MetalLB, traefik: Traefik) -> Iterator[Problem]:

@@ -115,5 +115,5 @@ def test_the_account_of_the_settings_is_used_and_no_other(
     with pytest.raises(SettingsError) as refused:
         certificate_backup.opened(settings)
     (problem,) = refused.value.problems
-    assert "NoSuchBucket" in problem.reason and "sops.age_key" not in problem.cure
+    assert "NoSuchBucket" in problem.reason and "sops.age_key" not in problem.fix
     assert SECRET not in str(refused.value)

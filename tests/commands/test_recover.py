@@ -14,7 +14,7 @@ import pytest
 from clients.pulumi_cli import session
 from commands import __main__ as engine
 from commands import last_up
-from commands.orphaned_resources import Remain, RemainsError
+from commands.orphaned_resources import OrphanedResource, OrphanSearchError
 from commands.recover import BUSY
 from tests.commands.conftest import Cli
 
@@ -265,9 +265,14 @@ def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
     removed: list[str] = []
 
     def refuse() -> None:
-        raise RemainsError("VM 8001 is still there: can't remove VM 8001 - protection mode enabled")
+        raise OrphanSearchError(
+            "VM 8001 is still there: can't remove VM 8001 - protection mode enabled"
+        )
 
-    found = [Remain("VM 8001", refuse), Remain("VM 8002", lambda: removed.append("VM 8002"))]
+    found = [
+        OrphanedResource("VM 8001", refuse),
+        OrphanedResource("VM 8002", lambda: removed.append("VM 8002")),
+    ]
     settings = SimpleNamespace(proxmoxve=None, owner="ephemeral-castle-homelab")
     monkeypatch.setattr("clients.pulumi_cli.stack_settings.settings", lambda session: settings)
     monkeypatch.setattr("commands.running_tasks.wait", lambda session: None)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backup.etcd_archive import Archive
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.pulumi_cli.session import SessionError
 from clients.tls import context_of
 from commands import __main__ as engine
@@ -101,7 +101,9 @@ def test_without_a_castle_there_is_nothing_to_keep(
     assert asked == []
 
 
-@pytest.mark.parametrize("error", [UpkeepError("etcd does not answer"), SessionError("no state")])
+@pytest.mark.parametrize(
+    "error", [OperationError("etcd does not answer"), SessionError("no state")]
+)
 def test_what_stands_in_the_way_is_said(
     fake: Cli,
     asked: list[Any],

@@ -35,7 +35,7 @@ PUBLIC = IPv4Address("20.30.40.50")
 CHARTS = ("longhorn", "metallb", "traefik")
 
 
-class House:
+class FakeHomelab:
     """All that the doctor looks at, on loopback; a test breaks one thing of it."""
 
     def __init__(self, rack: Rack, prefix: str, repository: str) -> None:
@@ -162,7 +162,7 @@ class House:
         ]
 
 
-def repository(house: list[House]) -> http.Application:
+def repository(house: list[FakeHomelab]) -> http.Application:
     """A chart repository that serves the index of the house."""
 
     async def index(request: http.Request) -> http.Response:

@@ -10,7 +10,7 @@ import pyrage
 import pytest
 
 from doctor.findings import Finding, Result
-from tests.doctor.house import House
+from tests.doctor.house import FakeHomelab
 
 KEY = str(pyrage.x25519.Identity.generate())
 ACCOUNT = {"access_key": "castle", "secret_key": "5eed1e55cafe4bad8bad"}
@@ -22,12 +22,12 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)
 
 
-async def told(house: House, **probes: Any) -> list[Finding]:
+async def told(house: FakeHomelab, **probes: Any) -> list[Finding]:
     (found,) = [one for one in await house.examine(**probes) if one.check == "backups"]
     return list(found.findings)
 
 
-async def test_what_goes_with_the_castle_is_said(house: House) -> None:
+async def test_what_goes_with_the_castle_is_said(house: FakeHomelab) -> None:
     found = await told(house)
     assert [(it.result, it.subject) for it in found] == [
         (Result.NOTE, "volumes"),
@@ -35,7 +35,7 @@ async def test_what_goes_with_the_castle_is_said(house: House) -> None:
     ]
 
 
-async def test_a_share_and_a_server_that_answer_are_well(house: House) -> None:
+async def test_a_share_and_a_server_that_answer_are_well(house: FakeHomelab) -> None:
     asked: list[tuple[str, int]] = []
     house.set("sops.age_key", KEY)
     house.set("longhorn.backup", {"target": "nfs://nas.home.arpa:/backups"})
@@ -56,7 +56,7 @@ async def test_a_share_and_a_server_that_answer_are_well(house: House) -> None:
 
 
 async def test_a_folder_that_blocks_whoever_asks_is_a_warning(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: FakeHomelab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.store.ANSWER_LIMIT", 0.1)
     is_there, is_dir = threading.Event(), Path.is_dir
@@ -71,14 +71,14 @@ async def test_a_folder_that_blocks_whoever_asks_is_a_warning(
     assert finding.text == "does not answer within 0.1 s: is its server on?"
 
 
-async def test_a_share_that_is_silent_is_a_warning(house: House) -> None:
+async def test_a_share_that_is_silent_is_a_warning(house: FakeHomelab) -> None:
     house.set("longhorn.backup", {"target": f"nfs://{house.address(9)}:/backups"})
     finding = (await told(house))[0]
     assert finding.result is Result.WARNING
     assert finding.text == "does not answer at port 2049: Connection refused"
 
 
-async def test_a_folder_elsewhere_must_be_there(house: House, tmp_path: Path) -> None:
+async def test_a_folder_elsewhere_must_be_there(house: FakeHomelab, tmp_path: Path) -> None:
     house.set("sops.age_key", KEY)
     for folder, result in ((tmp_path, Result.OK), (tmp_path / "nas", Result.WARNING)):
         house.set("traefik.acme.backup", {"target": str(folder)})

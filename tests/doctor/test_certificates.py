@@ -26,7 +26,7 @@ def test_certificates_with_a_life_before_them_are_well() -> None:
 
 def test_each_that_ends_soon_has_its_cure() -> None:
     found = look(kubeconfig=29, talosconfig=400, authorities=364, _kubeconfig=1, _talosconfig=-3)
-    assert [(it.result, it.subject, it.text, it.cure) for it in found] == [
+    assert [(it.result, it.subject, it.text, it.fix) for it in found] == [
         ("warning", "kubeconfig", "ends in 29 days", "`make up` renews it"),
         (
             "warning",

@@ -22,7 +22,7 @@ from doctor.probes import Probes, cli_version
 from doctor.show import as_json, show
 from settings.load import TOKEN
 from settings.models import Settings
-from tests.doctor.house import House
+from tests.doctor.house import FakeHomelab
 
 FOUND = [
     Examined("Proxmox", "API", (ok("pve", "answers"),)),
@@ -80,7 +80,7 @@ def test_json_holds_the_same() -> None:
 
 
 @pytest.fixture
-def folder(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(house: FakeHomelab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a stack file of the house, whose token the environment holds."""
     monkeypatch.setattr(command, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(Probes, "of", lambda settings, cli: house.probes())
@@ -89,7 +89,7 @@ def folder(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def write(folder: Path, house: House, token: object) -> None:
+def write(folder: Path, house: FakeHomelab, token: object) -> None:
     config = {key: value for key, value in house.config.items() if key != TOKEN}
     if token is not None:
         config[TOKEN] = token
@@ -116,7 +116,7 @@ async def test_a_sound_house_is_zero(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.usefixtures("folder")
 async def test_a_failure_is_one_in_json_too(
-    house: House, capsys: pytest.CaptureFixture[str]
+    house: FakeHomelab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     house.rack.proxmox.cluster.node("pve2").online = False
     assert await run("--json") == 1
@@ -128,7 +128,7 @@ async def test_a_failure_is_one_in_json_too(
 
 
 async def test_wrong_settings_are_two_in_their_own_words_and_nobody_is_asked(
-    house: House, folder: Path, capsys: pytest.CaptureFixture[str]
+    house: FakeHomelab, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     house.set("cluster.vip", "10.0.0.1")
     write(folder, house, token={"secure": "v1:abc"})
@@ -140,7 +140,10 @@ async def test_wrong_settings_are_two_in_their_own_words_and_nobody_is_asked(
 
 
 async def test_no_token_is_two(
-    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+    house: FakeHomelab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
 ) -> None:
     monkeypatch.delenv("PROXMOX_VE_API_TOKEN")
     assert await run() == 2
@@ -166,7 +169,7 @@ def cli(folder: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> Path:
 
 
 @pytest.fixture
-def opened(house: House, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+def opened(house: FakeHomelab, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the doctor looks with."""
     found: list[Settings] = []
 
@@ -179,7 +182,7 @@ def opened(house: House, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 
 
 async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
-    house: House,
+    house: FakeHomelab,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -200,7 +203,7 @@ async def test_a_token_that_is_encrypted_is_opened_by_the_cli(
 
 
 async def test_what_sops_keeps_is_opened_for_the_token_alone(
-    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Settings]
+    house: FakeHomelab, folder: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Settings]
 ) -> None:
     monkeypatch.delenv("PROXMOX_VE_API_TOKEN")
     monkeypatch.chdir(folder)  # as `make` runs it
@@ -240,7 +243,7 @@ async def test_what_sops_keeps_is_opened_for_the_token_alone(
     ],
 )
 async def test_a_token_that_cannot_be_opened_is_two(
-    house: House,
+    house: FakeHomelab,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -255,7 +258,10 @@ async def test_a_token_that_cannot_be_opened_is_two(
 
 
 async def test_without_a_cli_an_encrypted_token_is_two(
-    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    house: FakeHomelab,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     write(folder, house, token={"secure": "v1:abc"})

@@ -11,7 +11,7 @@ import pytest
 from doctor.findings import Result
 from doctor.presence import Presence
 from doctor.privileges import CASTLE, CASTLE_IMAGES
-from tests.doctor.house import House
+from tests.doctor.house import FakeHomelab
 from tests.e2e.rack.faults import Fault as Refusal
 from tests.e2e.rack.proxmox.model import GIB, Pool, Volume
 
@@ -23,35 +23,35 @@ MAC = "AA:BB:CC:DD:EE:FF"
 class Fault:
     """One thing that is wrong, and what must be said of it."""
 
-    inject: Callable[[House], object]
+    inject: Callable[[FakeHomelab], object]
     check: str
     result: Result
     text: str
-    cure: str
+    fix: str
 
 
-def storage(house: House, name: str, host: str = "pve2") -> object:
+def storage(house: FakeHomelab, name: str, host: str = "pve2") -> object:
     return house.rack.proxmox.cluster.node(host).storage(name)
 
 
-def change(house: House, name: str, **values: object) -> None:
+def change(house: FakeHomelab, name: str, **values: object) -> None:
     """Change a storage of pve2."""
     for key, value in values.items():
         setattr(storage(house, name), key, value)
 
 
-def host(house: House, **values: object) -> None:
+def host(house: FakeHomelab, **values: object) -> None:
     """Change pve2."""
     for key, value in values.items():
         setattr(house.rack.proxmox.cluster.node("pve2"), key, value)
 
 
-def refuse(house: House, path: str, status: int, reason: str) -> None:
+def refuse(house: FakeHomelab, path: str, status: int, reason: str) -> None:
     faults = house.rack.faults
     faults.append(Refusal(method="GET", path=path, reason=reason, status=status, times=99))
 
 
-def grant(house: House, castle: frozenset[str], images: frozenset[str]) -> None:
+def grant(house: FakeHomelab, castle: frozenset[str], images: frozenset[str]) -> None:
     access = house.rack.proxmox.access
     access.roles |= {"Castle": castle, "CastleImages": images}
     access.acl = {"/": frozenset({"Castle"}), "/storage/local": frozenset({"CastleImages"})}
@@ -283,13 +283,13 @@ FAULTS = {
 }  # fmt: skip
 
 
-async def test_a_sound_house_has_nothing_wrong_with_it(house: House) -> None:
+async def test_a_sound_house_has_nothing_wrong_with_it(house: FakeHomelab) -> None:
     assert await house.troubles() == []
     assert_only_looked(house)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-async def test_each_fault_is_named_and_nothing_else(house: House, fault: Fault) -> None:
+async def test_each_fault_is_named_and_nothing_else(house: FakeHomelab, fault: Fault) -> None:
     fault.inject(house)
     before = dict(house.rack.vms)
     ((check, finding), *more) = await house.troubles()
@@ -297,12 +297,12 @@ async def test_each_fault_is_named_and_nothing_else(house: House, fault: Fault) 
     assert {other for other, _ in more} <= {check}
     assert (check, finding.result) == (fault.check, fault.result)
     assert fault.text in f"{finding.subject} {finding.text}"
-    assert fault.cure in finding.cure
+    assert fault.fix in finding.fix
     assert_only_looked(house)
     assert house.rack.vms == before
 
 
-def assert_only_looked(house: House) -> None:
+def assert_only_looked(house: FakeHomelab) -> None:
     """Nobody was asked for more than an answer."""
     assert {request.method for request in house.rack.requests} <= {"GET"}
     assert set(house.chart_requests) <= {"GET"}
@@ -311,7 +311,7 @@ def assert_only_looked(house: House) -> None:
 # A castle that stands -----------------------------------------------------------------------------
 
 
-async def test_a_castle_that_stands_has_nothing_wrong_with_it(house: House) -> None:
+async def test_a_castle_that_stands_has_nothing_wrong_with_it(house: FakeHomelab) -> None:
     house.build()
     # As full as it may be: what the castle has already is not asked for again.
     for name in ("pve1", "pve2"):
@@ -321,7 +321,7 @@ async def test_a_castle_that_stands_has_nothing_wrong_with_it(house: House) -> N
     assert await house.troubles() == []
 
 
-async def test_a_castle_that_grows_asks_for_what_is_new_alone(house: House) -> None:
+async def test_a_castle_that_grows_asks_for_what_is_new_alone(house: FakeHomelab) -> None:
     house.build()
     house.set("nodes.workers.data_disk_gib", 53)
     pve2 = house.rack.proxmox.cluster.node("pve2")
@@ -332,7 +332,7 @@ async def test_a_castle_that_grows_asks_for_what_is_new_alone(house: House) -> N
     assert check == "storages" and "may grow by 20 GiB" in finding.text
 
 
-async def test_a_stranger_at_a_new_address_of_a_castle_that_stands(house: House) -> None:
+async def test_a_stranger_at_a_new_address_of_a_castle_that_stands(house: FakeHomelab) -> None:
     house.build()
     house.set("nodes.overrides", {"worker-2": {"address": str(house.address(180))}})
     assert await house.troubles() == []
@@ -342,28 +342,28 @@ async def test_a_stranger_at_a_new_address_of_a_castle_that_stands(house: House)
     assert "180 for worker-2 is taken" in f"{finding.subject} {finding.text}"
 
 
-async def test_a_machine_that_is_off_leaves_its_address_to_a_stranger(house: House) -> None:
+async def test_a_machine_that_is_off_leaves_its_address_to_a_stranger(house: FakeHomelab) -> None:
     house.build()
     house.rack.vms[8011].lose_power()
     ((check, finding),) = await house.troubles()
     assert check == "addresses" and "156 for worker-2" in finding.subject
 
 
-async def test_a_second_device_beside_ours_is_seen_by_its_mac_address(house: House) -> None:
+async def test_a_second_device_beside_ours_is_seen_by_its_mac_address(house: FakeHomelab) -> None:
     house.build()
     house.seen[house.address(250)] = Presence("port 443 is open", MAC, on_link=True)
     ((_, finding),) = await house.troubles()
     assert finding.result is W and "none of our machines has" in finding.text
 
 
-async def test_a_repeater_that_speaks_for_all_is_no_stranger(house: House) -> None:
+async def test_a_repeater_that_speaks_for_all_is_no_stranger(house: FakeHomelab) -> None:
     house.build()
     for last in (1, 155, 250):
         house.seen[house.address(last)] = Presence("port 443 is open", MAC, on_link=True)
     assert await house.troubles() == []
 
 
-async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: House) -> None:
+async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: FakeHomelab) -> None:
     from clients.proxmox.guests import mac_address
 
     ours = mac_address(house.settings.owner, 8010)
@@ -372,7 +372,7 @@ async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: Ho
     assert await house.troubles() == []
 
 
-async def test_a_castle_that_stands_can_do_without_the_internet(house: House) -> None:
+async def test_a_castle_that_stands_can_do_without_the_internet(house: FakeHomelab) -> None:
     house.build()
     house.set("image.factory", "http://127.0.0.1:9")
     house.set("longhorn.chart_repository", "http://127.0.0.1:9")
@@ -385,7 +385,7 @@ async def test_a_castle_that_stands_can_do_without_the_internet(house: House) ->
     ]
 
 
-async def test_an_image_that_is_there_needs_no_room(house: House) -> None:
+async def test_an_image_that_is_there_needs_no_room(house: FakeHomelab) -> None:
     local = house.rack.proxmox.cluster.node("pve2").storage("local")
     local.total = GIB // 2
     for host, troubles in (("pve1", 1), ("pve2", 0)):
@@ -397,7 +397,7 @@ async def test_an_image_that_is_there_needs_no_room(house: House) -> None:
 # What others may cause ----------------------------------------------------------------------------
 
 
-async def test_what_cannot_be_asked_is_not_said_to_be_well(house: House) -> None:
+async def test_what_cannot_be_asked_is_not_said_to_be_well(house: FakeHomelab) -> None:
     house.set("proxmoxve:endpoint", "https://127.0.0.1:9/")
     found = {one.check: one.findings for one in await house.examine()}
     for check in ("privileges", "hosts", "bridge", "storages", "VM ids", "addresses"):
@@ -408,14 +408,14 @@ async def test_what_cannot_be_asked_is_not_said_to_be_well(house: House) -> None
         )
 
 
-async def test_a_stage_whisper_of_the_token_is_not_passed_on(house: House) -> None:
+async def test_a_stage_whisper_of_the_token_is_not_passed_on(house: FakeHomelab) -> None:
     secret = house.rack.api_token.partition("=")[2]
     refuse(house, "/version", 500, f"who sent {secret} to me?")
     told = repr(await house.examine())
     assert secret not in told and "[secret]" in told
 
 
-async def test_a_defect_of_one_check_hides_no_other(house: House) -> None:
+async def test_a_defect_of_one_check_hides_no_other(house: FakeHomelab) -> None:
     def burst(name: str) -> list[IPv4Address]:
         raise RuntimeError("out of order")
 
@@ -423,7 +423,7 @@ async def test_a_defect_of_one_check_hides_no_other(house: House) -> None:
     assert check == "DNS" and "RuntimeError: out of order" in finding.text
 
 
-async def test_a_question_that_hangs_is_left_to_itself(house: House) -> None:
+async def test_a_question_that_hangs_is_left_to_itself(house: FakeHomelab) -> None:
     import asyncio
     import threading
 

@@ -11,7 +11,7 @@ import pytest
 from doctor.findings import Finding
 from doctor.privileges import CASTLE, CASTLE_IMAGES
 from settings.project import PROJECT_FOLDER
-from tests.doctor.house import House
+from tests.doctor.house import FakeHomelab
 from tests.e2e.rack.proxmox.access import Access
 
 USER = "root@pam"
@@ -51,7 +51,7 @@ def test_the_readme_makes_the_roles_of_the_code() -> None:
     assert access.roles["CastleImages"] == set(CASTLE_IMAGES.privileges)
 
 
-async def test_the_commands_of_the_readme_are_enough(house: House) -> None:
+async def test_the_commands_of_the_readme_are_enough(house: FakeHomelab) -> None:
     access = house.rack.proxmox.access
     access.acl.clear()
     pveum(access, commands_of_the_readme())
@@ -95,7 +95,7 @@ def is_on_one_path_only(access: Access) -> None:
         is_on_one_path_only,
     ],
 )
-async def test_the_cure_cures(house: House, fault: object) -> None:
+async def test_the_cure_cures(house: FakeHomelab, fault: object) -> None:
     access = house.rack.proxmox.access
     access.acl.clear()
     pveum(access, commands_of_the_readme())
@@ -109,10 +109,10 @@ async def test_the_cure_cures(house: House, fault: object) -> None:
 
 def cures(findings: list[Finding]) -> list[str]:
     """The commands, each once, as a person would run them."""
-    return list(dict.fromkeys(c for finding in findings for c in finding.cure.split("; ")))
+    return list(dict.fromkeys(c for finding in findings for c in finding.fix.split("; ")))
 
 
-async def test_the_token_is_named_but_its_secret_is_not(house: House) -> None:
+async def test_the_token_is_named_but_its_secret_is_not(house: FakeHomelab) -> None:
     told = repr(await house.examine())
     assert "root@pam!rack" in told
     assert house.rack.api_token.partition("=")[2] not in told

@@ -23,7 +23,7 @@ from doctor.findings import Finding, Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from doctor.storage import read_once
-from tests.doctor.house import House
+from tests.doctor.house import FakeHomelab
 from tests.doctor.test_command import cli, write
 from tests.longhorn_objects import LonghornObjects, healthy_cluster
 
@@ -31,7 +31,7 @@ TARGET = "nfs://nas.home.arpa:/backups"
 
 
 @pytest.fixture
-def longhorn(house: House) -> LonghornObjects:
+def longhorn(house: FakeHomelab) -> LonghornObjects:
     """A healthy cluster with the nodes of the house, backed up an hour ago."""
     house.set("longhorn.backup", {"target": TARGET})
     house.set("nodes.workers.count", 2)
@@ -49,7 +49,7 @@ def longhorn(house: House) -> LonghornObjects:
 
 
 async def look(
-    house: House, read: Callable[[], Storage | None], **probes: Any
+    house: FakeHomelab, read: Callable[[], Storage | None], **probes: Any
 ) -> dict[str, list[Finding]]:
     """The findings of the group, and those of the check of backups, by check."""
     found = dataclasses.replace(house.probes(), **probes)
@@ -77,7 +77,9 @@ def lines(found: dict[str, list[Finding]]) -> dict[str, list[str]]:
     }
 
 
-async def test_healthy_storage_is_five_good_lines(house: House, longhorn: LonghornObjects) -> None:
+async def test_healthy_storage_is_five_good_lines(
+    house: FakeHomelab, longhorn: LonghornObjects
+) -> None:
     assert lines(await look(house, lambda: read_storage(longhorn))) == {
         "cluster": [],
         "data disks": ["ok: data disks hold Longhorn's data on 2 nodes: 80 GiB of 86 GiB are free"],
@@ -91,7 +93,7 @@ async def test_healthy_storage_is_five_good_lines(house: House, longhorn: Longho
 
 
 async def test_a_node_or_a_size_that_the_next_up_makes_is_no_problem(
-    house: House, longhorn: LonghornObjects
+    house: FakeHomelab, longhorn: LonghornObjects
 ) -> None:
     house.set("nodes.workers.count", 3)
     found = await look(house, lambda: read_storage(longhorn))
@@ -106,7 +108,7 @@ async def test_a_node_or_a_size_that_the_next_up_makes_is_no_problem(
 
 
 async def test_every_problem_is_a_warning_or_a_note_and_no_failure(
-    house: House, longhorn: LonghornObjects
+    house: FakeHomelab, longhorn: LonghornObjects
 ) -> None:
     volume = longhorn.items(f"{PATH}/volumes")[0]
     volume["status"] |= {"currentImage": "old:1", "lastBackupAt": "", "robustness": "degraded"}
@@ -128,16 +130,18 @@ async def test_every_problem_is_a_warning_or_a_note_and_no_failure(
     }
     (disk,) = found["data disks"]
     assert "stores Longhorn's data at /var/lib/longhorn, which lies on its OS disk" in disk.text
-    assert "request the eviction" in disk.cure
+    assert "request the eviction" in disk.fix
 
 
-async def test_a_note_alone_leaves_the_good_line(house: House, longhorn: LonghornObjects) -> None:
+async def test_a_note_alone_leaves_the_good_line(
+    house: FakeHomelab, longhorn: LonghornObjects
+) -> None:
     longhorn.add("backupvolumes", "old", spec={"volumeName": "pvc-old"}, status={})
     found = await look(house, lambda: read_storage(longhorn))
     assert [it.result for it in found["volume backups"]] == [Result.OK, Result.NOTE]
 
 
-async def test_a_stack_without_a_cluster_is_one_note(house: House) -> None:
+async def test_a_stack_without_a_cluster_is_one_note(house: FakeHomelab) -> None:
     found = lines(await look(house, lambda: None))
     assert found.pop("cluster") == [
         "note: storage is not checked: this stack has no cluster with Longhorn yet"
@@ -145,7 +149,9 @@ async def test_a_stack_without_a_cluster_is_one_note(house: House) -> None:
     assert not any(found.values())
 
 
-async def test_a_cluster_that_does_not_answer_is_one_warning_and_asked_once(house: House) -> None:
+async def test_a_cluster_that_does_not_answer_is_one_warning_and_asked_once(
+    house: FakeHomelab,
+) -> None:
     asked: list[None] = []
 
     def read() -> Storage | None:
@@ -163,7 +169,7 @@ async def test_a_cluster_that_does_not_answer_is_one_warning_and_asked_once(hous
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_the_port_of_the_share_is_tried_only_if_longhorn_cannot_be_asked(
-    house: House, longhorn: LonghornObjects, answers: bool
+    house: FakeHomelab, longhorn: LonghornObjects, answers: bool
 ) -> None:
     asked: list[tuple[str, int]] = []
 
@@ -203,7 +209,7 @@ def test_many_threads_read_once() -> None:
 
 
 async def test_the_command_opens_the_kubeconfig_and_renews_the_record(
-    house: House,
+    house: FakeHomelab,
     longhorn: LonghornObjects,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -90,12 +90,12 @@ def test_one_that_ends_soon_is_a_warning() -> None:
     ids=["expired", "of another name", "of another authority"],
 )
 def test_one_that_is_not_trusted_is_a_failure_unless_nobody_minds(
-    leaf: trustme.LeafCert, problem: str, cure: str
+    leaf: trustme.LeafCert, problem: str, fix: str
 ) -> None:
     shown = seen(leaf)
     finding = api._certificate(shown, insecure=False)
     assert finding.result is Result.FAILURE
-    assert problem in finding.text and cure in finding.cure
+    assert problem in finding.text and fix in finding.fix
     tolerated = api._certificate(shown, insecure=True)
     assert tolerated.result is Result.NOTE
     assert problem in tolerated.text and shown.fingerprint in tolerated.text
@@ -103,7 +103,7 @@ def test_one_that_is_not_trusted_is_a_failure_unless_nobody_minds(
 
 def test_who_is_insecure_without_need_is_told() -> None:
     finding = api._certificate(seen(AUTHORITY.issue_cert("127.0.0.1")), insecure=True)
-    assert finding.result is Result.NOTE and "can go" in finding.cure
+    assert finding.result is Result.NOTE and "can go" in finding.fix
 
 
 # Charts -------------------------------------------------------------------------------------------

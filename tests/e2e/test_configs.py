@@ -102,7 +102,7 @@ def test_a_version_a_config_and_memory_cost_one_reboot(make_lab: MakeLab) -> Non
 
 def test_a_node_that_does_not_come_back_with_its_new_config(make_lab: MakeLab) -> None:
     lab = make_lab("pve1", "pve2")
-    lab.set("upkeep", {"drain_s": 10, "return_s": 30, "rebuild_s": 60})
+    lab.set("timeouts", {"drain_s": 10, "return_s": 30, "rebuild_s": 60})
     assert_up(lab)
     kubernetes, begin = Kubernetes(lab), len(diary(lab))
     order(lab, stays_down=[f"{lab.prefix}.156"])

@@ -27,7 +27,7 @@ def three(make_lab: MakeLab, talos: str, kubernetes: str, first: int = 251) -> L
     lab.set("nodes.workers.count", 2)
     lab.set("cluster.talos", talos)
     lab.set("cluster.kubernetes", kubernetes)
-    lab.set("upkeep", {"drain_s": 20, "return_s": 60, "rebuild_s": 60})
+    lab.set("timeouts", {"drain_s": 20, "return_s": 60, "rebuild_s": 60})
     assert_up(lab)
     return lab
 
@@ -161,7 +161,7 @@ REPLICAS = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/replicas"
 def small(make_lab: MakeLab) -> Lab:
     """One control plane and three workers."""
     lab = make_lab("pve1", "pve2")
-    lab.set("upkeep", {"drain_s": 10, "return_s": 30, "rebuild_s": 60})
+    lab.set("timeouts", {"drain_s": 10, "return_s": 30, "rebuild_s": 60})
     assert_up(lab)
     return lab
 
@@ -186,7 +186,7 @@ def test_more_memory_one_machine_at_a_time(small: Lab) -> None:
 def test_a_volume_that_is_not_rebuilt_keeps_the_next_machine_up(small: Lab) -> None:
     lab, begin = small, len(diary(small))
     order(lab, rebuilds=False)
-    lab.set("upkeep.rebuild_s", 10)
+    lab.set("timeouts.rebuild_s", 10)
     lab.set("nodes.workers.memory_mib", 9216)
     with watched(lab):
         stopped = lab.up("--skip-preview")

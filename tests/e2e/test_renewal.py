@@ -78,7 +78,7 @@ def test_an_up_half_a_year_later_renews_them_and_nothing_else(small: Lab) -> Non
 def test_a_castle_whose_certificates_have_ended_comes_back_with_one_up(small: Lab) -> None:
     lab = small
     lab.set("nodes.workers.count", 2)
-    lab.set("upkeep", {"drain_s": 60, "return_s": 60, "rebuild_s": 60})
+    lab.set("timeouts", {"drain_s": 60, "return_s": 60, "rebuild_s": 60})
     assert_up(lab)
     # An `up` with the clock of two years ago leaves what it would have left then.
     lab.set_clock(days=-730)

@@ -105,7 +105,7 @@ def test_a_machine_that_is_replaced_and_then_one_that_is_upgraded_too(make_lab: 
     lab.set("nodes.workers.count", 2)
     lab.set("longhorn.replicas", 1)
     lab.set("cluster.talos", OLD)
-    lab.set("upkeep", {"drain_s": 20, "return_s": 60, "rebuild_s": 60})
+    lab.set("timeouts", {"drain_s": 20, "return_s": 60, "rebuild_s": 60})
     assert_up(lab)
     replace = ("--replace", machine_urn(lab, "castle-worker-1"))
     done = lab.up("--skip-preview", *replace)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from rehearsal.record import Castle
@@ -107,7 +107,7 @@ def test_a_disk_that_longhorn_does_not_know_yet_is_waited_for(longhorn: FakeLong
 
 def test_a_disk_that_never_comes_is_told_after_the_whole_time(longhorn: FakeLonghorn) -> None:
     longhorn.add_disk("worker-2", is_ready=False)
-    with pytest.raises(UpkeepError) as raised:
+    with pytest.raises(OperationError) as raised:
         create()
     assert longhorn.now == 600
     told = str(raised.value)
@@ -138,7 +138,7 @@ def test_data_on_the_os_disk_is_refused_soon_with_all_problems(longhorn: FakeLon
     longhorn.add_disk("worker-1", 32)
     longhorn.add_disk("worker-2", path="/var/lib/longhorn")
     longhorn.add_disk("control-plane-1", 32)
-    with pytest.raises(UpkeepError) as raised:
+    with pytest.raises(OperationError) as raised:
         create()
     assert 45 <= longhorn.now < 60
     message = str(raised.value)
@@ -183,7 +183,7 @@ def test_a_larger_disk_is_waited_for(longhorn: FakeLonghorn) -> None:
 
 
 def test_a_disk_that_does_not_grow_is_not_taken_for_an_os_disk(longhorn: FakeLonghorn) -> None:
-    with pytest.raises(UpkeepError) as raised:
+    with pytest.raises(OperationError) as raised:
         update(data_disks={"worker-1": 43, "worker-2": 60})
     assert "worker-2 still reports its old data disk of 43 GiB" in str(raised.value)
     assert "OS disk" not in str(raised.value)
@@ -198,7 +198,7 @@ def test_a_wrong_disk_of_a_new_node_does_not_claim_that_nothing_is_stored(
     longhorn: FakeLonghorn,
 ) -> None:
     longhorn.add_disk("worker-3", 32)
-    with pytest.raises(UpkeepError, match="may have stored copies on these disks already"):
+    with pytest.raises(OperationError, match="may have stored copies on these disks already"):
         update(data_disks={"worker-1": 43, "worker-2": 43, "worker-3": 43})
 
 
@@ -219,11 +219,11 @@ def test_more_copies_reach_the_volumes_of_the_stack_and_no_other(
 
 
 def test_copies_that_do_not_come_are_told(longhorn: FakeLonghorn) -> None:
-    with pytest.raises(UpkeepError) as raised:
+    with pytest.raises(OperationError) as raised:
         update(replicas=3, rebuild_s=60)
     assert longhorn.now == 60
     assert (
-        "do not have 3 healthy copies each after 60 s (upkeep.rebuild_s): 0 of 1 have; "
+        "do not have 3 healthy copies each after 60 s (timeouts.rebuild_s): 0 of 1 have; "
         "traefik/traefik-certificates has 2 (worker-1, worker-2)" in str(raised.value)
     )
 
@@ -271,7 +271,7 @@ def test_what_longhorn_refuses_is_told(
 
     monkeypatch.setattr(longhorn, "merge", refuse)
     with pytest.raises(
-        UpkeepError, match="does not set traefik/traefik-certificates to 3: .*denied"
+        OperationError, match="does not set traefik/traefik-certificates to 3: .*denied"
     ):
         update(replicas=3)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from lifecycle.etcd_snapshot import EtcdSnapshotProvider
 from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.node import NodeLifecycleProvider
@@ -211,9 +211,9 @@ def test_an_upgrade_that_was_stopped_after_its_snapshot_asks_for_talosctl_in_a_p
     """The snapshot, which asks for it else, is up to date then."""
 
     def missing(talos: str) -> None:
-        raise UpkeepError(f"This change needs talosctl {talos}")
+        raise OperationError(f"This change needs talosctl {talos}")
 
     monkeypatch.setattr("clients.talos.talosctl.require", missing)
-    with pytest.raises(UpkeepError, match="needs talosctl v1.13.0"):
+    with pytest.raises(OperationError, match="needs talosctl v1.13.0"):
         KubernetesVersionProvider().diff("", BORN, BORN | {"kubernetes": "v1.36.9"})
     assert not KubernetesVersionProvider().diff("", BORN, BORN).changes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pulumi.output import UNKNOWN
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from lifecycle.node import NodeLifecycleProvider
 from lifecycle.operations import node_replacement
 from lifecycle.operations.power import Power
@@ -95,7 +95,7 @@ def test_a_refresh_sees_no_change() -> None:
 def test_a_machine_that_only_the_engine_believes_in_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(UpkeepError, match="VM 8010 of castle-worker-1 is not on .*make recover"):
+    with pytest.raises(OperationError, match="VM 8010 of castle-worker-1 is not on .*make recover"):
         checked(monkeypatch, machine_state="gone", status="")
 
 
@@ -142,9 +142,9 @@ def test_the_former_machine_is_removed_and_the_new_one_is_not_awaited(
 
 def test_talosctl_is_asked_for_before_anything_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(props: dict[str, Any]) -> None:
-        raise UpkeepError("talosctl is not on PATH")
+        raise OperationError("talosctl is not on PATH")
 
     monkeypatch.setattr(node_replacement, "require_tools", missing)
     checked(monkeypatch)
-    with pytest.raises(UpkeepError, match="talosctl is not on PATH"):
+    with pytest.raises(OperationError, match="talosctl is not on PATH"):
         checked(monkeypatch, machine_state="blank")

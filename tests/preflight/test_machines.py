@@ -14,8 +14,8 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from clients.errors import UpkeepError
-from clients.proxmox.guests import Guest, SurveyError, list_guests, refusal, strangers
+from clients.errors import OperationError
+from clients.proxmox.guests import Guest, GuestListError, list_guests, refusal, strangers
 from clients.talos import talosctl
 from components.image import TalosImageArgs
 from components.machines import MachinesArgs
@@ -109,13 +109,13 @@ def test_one_request_lists_machines_and_containers_of_all_hosts(proxmox: Proxmox
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_a_refusal_is_told_without_the_token(proxmox: Proxmox, status: int) -> None:
     proxmox.status = status
-    with pytest.raises(SurveyError, match=f"answers {status} authentication failure") as error:
+    with pytest.raises(GuestListError, match=f"answers {status} authentication failure") as error:
         list_guests(proxmox.endpoint(), [8010, 200])
     assert "1111" not in str(error.value)
 
 
 def test_an_unknown_certificate_is_refused_with_its_cure(proxmox: Proxmox) -> None:
-    with pytest.raises(SurveyError, match="set proxmoxve:insecure to true"):
+    with pytest.raises(GuestListError, match="set proxmoxve:insecure to true"):
         list_guests(proxmox.endpoint(insecure=False), [])
     assert proxmox.asked == []
 
@@ -123,7 +123,7 @@ def test_an_unknown_certificate_is_refused_with_its_cure(proxmox: Proxmox) -> No
 @pytest.mark.parametrize("body", ["not JSON", "{}", '{"data": null}', '{"data": [{}]}'])
 def test_an_answer_that_makes_no_sense_is_an_error(proxmox: Proxmox, body: str) -> None:
     proxmox.body = body
-    with pytest.raises(SurveyError, match="does not answer as it should"):
+    with pytest.raises(GuestListError, match="does not answer as it should"):
         list_guests(proxmox.endpoint(), [8010, 200])
 
 
@@ -213,14 +213,14 @@ def test_a_refusal_to_talk_of_one_id_is_no_guest(proxmox: Proxmox) -> None:
 def test_the_token_follows_no_redirect(proxmox: Proxmox) -> None:
     proxmox.status = 302
     proxmox.headers = {"Location": f"https://127.0.0.1:{proxmox.server.server_port}/elsewhere"}
-    with pytest.raises(SurveyError, match="answers 302"):
+    with pytest.raises(GuestListError, match="answers 302"):
         list_guests(proxmox.endpoint(), [])
     assert len(proxmox.asked) == 1
 
 
 def test_an_answer_that_is_cut_off_is_an_error(proxmox: Proxmox) -> None:
     proxmox.headers = {"Content-Length": "5000"}
-    with pytest.raises(SurveyError, match="does not answer as it should"):
+    with pytest.raises(GuestListError, match="does not answer as it should"):
         list_guests(proxmox.endpoint(), [])
 
 
@@ -282,12 +282,12 @@ def test_with_nothing_in_the_way_nothing_is_hooked(
 
 
 def test_a_preview_goes_on_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert look(monkeypatch, SurveyError("no answer"), preview=True) == PreflightHooks()
+    assert look(monkeypatch, GuestListError("no answer"), preview=True) == PreflightHooks()
 
 
 def test_an_up_ends_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(pulumi.RunError, match="no answer\nNothing has been touched"):
-        look(monkeypatch, SurveyError("no answer"), preview=False)
+        look(monkeypatch, GuestListError("no answer"), preview=False)
 
 
 def test_a_taken_id_is_refused_with_id_name_and_cure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +427,7 @@ def test_a_castle_without_a_control_plane_is_told_so(
 
 def test_who_is_to_leave_needs_talosctl(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(talos: str) -> None:
-        raise UpkeepError("This change needs talosctl, which is not on PATH.")
+        raise OperationError("This change needs talosctl, which is not on PATH.")
 
     monkeypatch.setattr(talosctl, "require", missing)
     monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: False)

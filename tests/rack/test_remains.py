@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from clients.proxmox.guests import mac_address
-from commands.orphaned_resources import Remain, RemainsError, look, machines
+from commands.orphaned_resources import OrphanedResource, OrphanSearchError, look, machines
 from settings.groups import Endpoint
 from tests.e2e.rack.faults import Fault, Kind
 from tests.e2e.rack.rack import Rack
@@ -28,7 +28,7 @@ def endpoint(rack: Rack) -> Endpoint:
     return Endpoint(endpoint=rack.endpoint, apiToken=SecretStr(rack.api_token), insecure=True)
 
 
-async def found(rack: Rack) -> list[Remain]:
+async def found(rack: Rack) -> list[OrphanedResource]:
     return await asyncio.to_thread(look, endpoint(rack), OWNER)
 
 
@@ -101,10 +101,10 @@ async def test_what_cannot_go_is_told_by_its_name(rack: Rack) -> None:
         Fault(method="DELETE", path="/nodes/pve/qemu/101", kind=Kind.LOCKED, times=None)
     )
     machine, *_ = await found(rack)
-    with pytest.raises(RemainsError, match=r"VM 101 is still there: .*VM is locked .backup."):
+    with pytest.raises(OrphanSearchError, match=r"VM 101 is still there: .*VM is locked .backup."):
         await asyncio.to_thread(machine.remove)
     rack.faults[0].kind = Kind.TASK_FAILED
-    with pytest.raises(RemainsError, match="VM 101 is still there: simulated fault"):
+    with pytest.raises(OrphanSearchError, match="VM 101 is still there: simulated fault"):
         await asyncio.to_thread(machine.remove)
     assert sorted(rack.vms) == [101, 102]
 
@@ -112,7 +112,7 @@ async def test_what_cannot_go_is_told_by_its_name(rack: Rack) -> None:
 @pytest.mark.parametrize("path", ["/cluster/resources", "/pools", "/nodes"])
 async def test_a_proxmox_that_does_not_say_what_it_has_is_told(rack: Rack, path: str) -> None:
     rack.faults.append(Fault(method="GET", path=path))
-    with pytest.raises(RemainsError, match="answers 500 simulated fault"):
+    with pytest.raises(OrphanSearchError, match="answers 500 simulated fault"):
         await found(rack)
 
 

@@ -53,10 +53,10 @@ def away(change: Change) -> dict[str, int]:
 
 def turns(change: Change) -> list[str]:
     """The nodes that go down, in order; never two at a time."""
-    found = [step for step in change.steps if step.deed.away_s]
+    found = [step for step in change.steps if step.effect.away_s]
     for before, after in pairwise(found):
         assert before.end <= after.start, (before.resource.name, after.resource.name)
-    return [step.deed.node for step in found]
+    return [step.effect.node for step in found]
 
 
 def test_every_dynamic_resource_is_asked_itself() -> None:
@@ -84,7 +84,7 @@ def test_a_new_talos_and_kubernetes_with_one_control_plane(between: Between) -> 
         "record",
     }
     node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
-    assert "upgraded from Talos v1.13.0 to v1.13.9" in node.deed.says
+    assert "upgraded from Talos v1.13.0 to v1.13.9" in node.effect.says
     assert away(change)["Kubernetes API"] > 0
     assert 0 < away(change)["Traefik"] < away(change)["whoami"]
     assert away(change)["Longhorn volumes"] == 0
@@ -123,9 +123,9 @@ def test_from_four_workers_to_two(between: Between) -> None:
         node, machine = f"cluster-castle-worker-{number}", f"machines-castle-worker-{number}"
         assert gone.index(node) < gone.index(machine)
     nodes = [step for step in change.steps if step.resource.type == resource_types.NODE]
-    assert [it.deed.node for it in nodes] == ["castle-worker-4", "castle-worker-3"]
+    assert [it.effect.node for it in nodes] == ["castle-worker-4", "castle-worker-3"]
     assert nodes[0].end <= nodes[1].start
-    assert "Longhorn moves its replicas away" in nodes[0].deed.says
+    assert "Longhorn moves its replicas away" in nodes[0].effect.says
     assert away(change)["Traefik"] > 0
     assert away(change)["Kubernetes API"] == 0
 
@@ -134,8 +134,8 @@ def test_more_memory_node_by_node(between: Between) -> None:
     change = between({}, {"nodes.workers.memory_mib": 9216})
     assert turns(change) == WORKERS
     assert names(change, "update")[:3] == [f"machines-{node}" for node in WORKERS]
-    node = next(step for step in change.steps if step.deed.drains)
-    assert "power-cycled (8192 → 9216 MiB memory)" in node.deed.says
+    node = next(step for step in change.steps if step.effect.drains)
+    assert "power-cycled (8192 → 9216 MiB memory)" in node.effect.says
     assert away(change)["Kubernetes API"] == 0
 
 
@@ -149,9 +149,9 @@ def test_on_the_control_planes_own_ports_traefik_stays_while_workers_go(between:
 def test_a_lone_worker_takes_all_along(between: Between) -> None:
     lone = {"nodes.workers.count": 1, "longhorn.replicas": 1}
     change = between(lone, lone | {"nodes.workers.memory_mib": 9216})
-    (turn,) = (step for step in change.steps if step.deed.away_s)
-    assert away(change)["Traefik"] == turn.deed.seconds
-    assert away(change)["Longhorn volumes"] == turn.deed.away_s
+    (turn,) = (step for step in change.steps if step.effect.away_s)
+    assert away(change)["Traefik"] == turn.effect.seconds
+    assert away(change)["Longhorn volumes"] == turn.effect.away_s
 
 
 def test_a_patch_that_reboots_and_one_that_does_not(between: Between) -> None:
@@ -168,7 +168,7 @@ def test_a_version_a_patch_and_memory_cost_one_reboot(between: Between) -> None:
     assert turns(change) == [HA[0], *WORKERS]
     node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
     for words in ("upgraded from", "given its new machine config", "power-cycled"):
-        assert words in node.deed.says
+        assert words in node.effect.says
 
 
 def test_a_patch_that_is_taken_up_at_once(between: Between) -> None:
@@ -265,7 +265,7 @@ def test_other_vm_ids_are_other_machines(between: Between) -> None:
     assert change.problems == []
     assert set(names(change, "replace")) >= {f"machines-{node}" for node in [HA[0], *WORKERS]}
     node = next(it for it in change.steps if it.resource.name == "cluster-castle-worker-1")
-    assert "forgets the machine that it was" in node.deed.says
+    assert "forgets the machine that it was" in node.effect.says
 
 
 def test_a_refusal_is_printed_and_the_exit_code_is_two(
@@ -322,7 +322,7 @@ def notes(change: Change) -> str:
 def says(change: Change, name: str) -> str:
     """What is done with the one resource of this name."""
     (step,) = (step for step in change.steps if step.resource.name == name)
-    return step.deed.says
+    return step.effect.says
 
 
 def test_more_copies_for_the_volumes_of_the_stack(between: Between) -> None:

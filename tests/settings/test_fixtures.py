@@ -180,8 +180,8 @@ def test_all_checks_of_compatibility_are_rules() -> None:
 
 @pytest.mark.parametrize("kind", sorted(TYPE_ERRORS))
 def test_every_structural_error_has_a_fixture(kind: str) -> None:
-    reason, cure = TYPE_ERRORS[kind]
-    assert any(f"    {reason}\n    -> {cure}\n" in _message(path) for path in INVALID)
+    reason, fix = TYPE_ERRORS[kind]
+    assert any(f"    {reason}\n    -> {fix}\n" in _message(path) for path in INVALID)
 
 
 def _message(path: Path) -> str:
@@ -203,7 +203,7 @@ def test_another_provider_package_is_refused(package: str, monkeypatch: pytest.M
     assert problem.path == f"requirements.txt {package}"
     assert problem.value == "9.9.9"
     assert compatibility.PACKAGES[package].tested in problem.reason
-    assert "make venv" in problem.cure
+    assert "make venv" in problem.fix
 
 
 def test_a_missing_provider_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def answer(config: dict[str, Any]) -> Settings | SettingsError:
             assert problem.path.strip(), error
             assert problem.value, error
             assert problem.reason.strip(), error
-            assert problem.cure.strip(), error
+            assert problem.fix.strip(), error
         return error
 
 

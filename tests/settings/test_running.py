@@ -104,7 +104,7 @@ def test_what_a_running_stack_cannot_become(change: dict[str, Any], path: str, w
     settings = settings_of_change(change)
     (problem,) = (it for it in broken(settings, runs) if it.path == path)
     assert words in problem.reason
-    assert problem.cure
+    assert problem.fix
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_talos_is_not_put_under_a_kubernetes_that_it_does_not_support() -> None:
     settings = settings_with(cluster={"talos": "v1.13.9", "kubernetes": "v1.31.2"})
     found = broken(settings, replace(runs, machines=machines))
     (problem,) = (it for it in found if it.path == "cluster.talos")
-    assert "upgrade cluster.kubernetes to v1.31.x" in problem.cure
+    assert "upgrade cluster.kubernetes to v1.31.x" in problem.fix
 
 
 def test_a_snapshot_that_the_cluster_was_restored_from_may_stay_in_the_file() -> None:

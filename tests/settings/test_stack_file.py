@@ -120,7 +120,7 @@ def test_a_missing_file_names_the_nearest_stack(tmp_path: Path) -> None:
     (problem,) = raised.value.problems
     assert problem.value == "homlab"
     assert problem.reason == "Pulumi.homlab.yaml does not exist"
-    assert problem.cure == "did you mean homelab?"
+    assert problem.fix == "did you mean homelab?"
 
 
 def test_a_missing_file_unlike_any_names_all_stacks(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_missing_file_unlike_any_names_all_stacks(tmp_path: Path) -> None:
         (tmp_path / f"Pulumi.{stack}.yaml").touch()
     with pytest.raises(SettingsError) as raised:
         stack_file.read("xyz", tmp_path)
-    assert raised.value.problems[0].cure == "known here: ha, homelab"
+    assert raised.value.problems[0].fix == "known here: ha, homelab"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "config:\n", "encryptionsalt: v1:abc\n", "{}"])
@@ -231,7 +231,7 @@ def test_an_encrypted_file_is_no_stack_of_its_own(tmp_path: Path) -> None:
         (tmp_path / f"Pulumi.{name}.yaml").touch()
     with pytest.raises(SettingsError) as raised:
         stack_file.read("xyz", tmp_path)
-    assert raised.value.problems[0].cure == "known here: homelab"
+    assert raised.value.problems[0].fix == "known here: homelab"
 
 
 @pytest.mark.parametrize("group", sorted(GROUPS.keys() - {"proxmoxve", "traefik"}))

@@ -145,7 +145,7 @@ def test_what_cannot_be_put_back_is_said_with_a_cure(tmp_path: Path) -> None:
     (problem,) = refused.value.problems
     assert problem.path == "traefik.acme.backup.target"
     assert problem.reason == "homelab-staging.age: was encrypted for another key, or is damaged"
-    assert "sops.age_key" in problem.cure
+    assert "sops.age_key" in problem.fix
     assert KEY not in str(refused.value)
 
 

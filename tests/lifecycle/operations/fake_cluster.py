@@ -12,7 +12,7 @@ from lifecycle.operations.etcd import Etcd
 LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
 
-class House(ClusterApi):
+class FakeCluster(ClusterApi):
     """Objects by their path; a list's path begins all of its objects'."""
 
     def __init__(self, objects: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.talos.machine_api import TalosCallError
 from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
 from lifecycle.operations import config_rollout
@@ -17,7 +17,7 @@ from lifecycle.operations.cluster_health import Cluster
 from lifecycle.operations.drain import MARK
 from lifecycle.operations.live_config import kubernetes_images
 from lifecycle.operations.power import Power
-from tests.lifecycle.operations.fake_cluster import House, etcd, node, pod
+from tests.lifecycle.operations.fake_cluster import FakeCluster, etcd, node, pod
 
 NAME = "castle-worker-1"
 OLD_PATCHES = ["machine: {env: {A: old}}\n"]
@@ -54,7 +54,9 @@ class Rack:
     """A cluster of three nodes, and a talosctl that knows what its nodes do with a config."""
 
     def __init__(self) -> None:
-        self.api = House(node(NAME) | node("castle-worker-2") | node("castle-control-plane-1"))
+        self.api = FakeCluster(
+            node(NAME) | node("castle-worker-2") | node("castle-control-plane-1")
+        )
         self.talos = "v1.13.9"
         for name in ("castle-control-plane-1", "castle-worker-1", "castle-worker-2"):
             self.be(name, boot="first", is_ready=True)
@@ -259,7 +261,7 @@ def test_an_upgrade_that_fails_takes_its_staged_config_back(
         raise TalosctlError("the image cannot be pulled")
 
     rack.on_boot = fail
-    with pytest.raises(UpkeepError, match="could not be upgraded to v1.13.9"):
+    with pytest.raises(OperationError, match="could not be upgraded to v1.13.9"):
         roll_out()
     assert rack.done == [("staged", NEW), ("upgrade", "reboot"), ("staged", LIVE)]
     assert not rack.is_cordoned()
@@ -296,7 +298,7 @@ def test_a_node_in_maintenance_mode_is_born_with_its_config(rack: Rack) -> None:
 
 def test_no_two_nodes_go_down_together(rack: Rack) -> None:
     rack.be("castle-worker-2", "first", is_ready=False)
-    with pytest.raises(UpkeepError, match=r"no two nodes go down together.*castle-worker-2"):
+    with pytest.raises(OperationError, match=r"no two nodes go down together.*castle-worker-2"):
         roll_out()
     assert rack.sent == []
     assert not rack.is_cordoned()
@@ -305,7 +307,7 @@ def test_no_two_nodes_go_down_together(rack: Rack) -> None:
 def test_a_drain_that_does_not_end_reboots_nothing(rack: Rack) -> None:
     rack.api.objects |= pod("whoami-1")
     rack.api.objects["/api/v1/pods/whoami-1"]["metadata"]["deletionTimestamp"] = "now"
-    with pytest.raises(UpkeepError, match="was not rebooted"):
+    with pytest.raises(OperationError, match="was not rebooted"):
         roll_out()
     assert rack.sent == []
     assert not rack.is_cordoned()
@@ -313,7 +315,7 @@ def test_a_drain_that_does_not_end_reboots_nothing(rack: Rack) -> None:
 
 def test_a_config_that_a_node_does_not_get_well_with_is_taken_back(rack: Rack) -> None:
     rack.on_sent = lambda text: rack.be(NAME, "later", is_ready="old" in text)
-    with pytest.raises(UpkeepError, match="it has its old one again") as raised:
+    with pytest.raises(OperationError, match="it has its old one again") as raised:
         roll_out()
     assert "Mend the patch, then run `up` again" in str(raised.value)
     assert [text for _, text in rack.sent] == [NEW, LIVE]
@@ -327,7 +329,7 @@ def test_a_node_that_answers_no_more_stays_cordoned_and_is_named(rack: Rack) -> 
             raise UnreachableError("connection error")
 
     rack.on_sent = go_away
-    with pytest.raises(UpkeepError, match=rf"{NAME} .* did not come back.*run `up` again"):
+    with pytest.raises(OperationError, match=rf"{NAME} .* did not come back.*run `up` again"):
         roll_out()
     assert rack.is_cordoned()
 
@@ -361,13 +363,13 @@ def test_programs_begin_anew_and_have_their_old_config_again_if_they_fail(
 
     rack.on_sent = begin_anew
     if is_right:
-        with pytest.raises(UpkeepError, match="it is no member of etcd"):
+        with pytest.raises(OperationError, match="it is no member of etcd"):
             roll_out(
                 NEWS | {"control_plane": True, "patches": [patch]}, []
             )  # a fake's etcd has no worker
         assert [mode for mode, _ in rack.sent] == ["no-reboot"]
         return
-    with pytest.raises(UpkeepError, match=r"kube-apiserver .*did not come back with the new"):
+    with pytest.raises(OperationError, match=r"kube-apiserver .*did not come back with the new"):
         roll_out(plane, [])
     assert [(mode, "new" in text) for mode, text in rack.sent] == [
         ("no-reboot", True),

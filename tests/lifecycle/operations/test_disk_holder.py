@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from lifecycle.operations.disk_holder import Keeper, tag
-from lifecycle.retained_disk import KeptDiskProvider
+from lifecycle.retained_disk import RetainedDiskProvider
 from settings.groups import Endpoint
 
 OWNER = "ephemeral-castle-homelab"
@@ -110,7 +110,7 @@ def test_one_that_does_not_fit_is_refused_with_the_cure(
     proxmox: Proxmox, host: str, disk: str, reason: str
 ) -> None:
     proxmox.keeps(host, disk)
-    with pytest.raises(UpkeepError, match=f"{reason}.*remove castle-worker-1-data there"):
+    with pytest.raises(OperationError, match=f"{reason}.*remove castle-worker-1-data there"):
         keeper().disk()
     assert proxmox.made == []
 
@@ -118,7 +118,7 @@ def test_one_that_does_not_fit_is_refused_with_the_cure(
 def test_one_without_a_disk_is_refused(proxmox: Proxmox) -> None:
     proxmox.keeps("pve", "")
     proxmox.configs["/nodes/pve/qemu/108010/config"] = {"name": "castle-worker-1-data"}
-    with pytest.raises(UpkeepError, match="castle-worker-1-data in Proxmox. is not there"):
+    with pytest.raises(OperationError, match="castle-worker-1-data in Proxmox. is not there"):
         keeper().disk()
 
 
@@ -130,7 +130,9 @@ def test_a_keeper_of_another_castle_is_not_ours(proxmox: Proxmox) -> None:
 
 def test_a_failure_of_proxmox_is_told(proxmox: Proxmox) -> None:
     proxmox.exit = "lvcreate failed"
-    with pytest.raises(UpkeepError, match="could not make castle-worker-1-data: lvcreate failed"):
+    with pytest.raises(
+        OperationError, match="could not make castle-worker-1-data: lvcreate failed"
+    ):
         keeper().disk()
 
 
@@ -152,10 +154,10 @@ PROPS = {
 
 
 def test_the_state_has_the_path_and_no_token(proxmox: Proxmox) -> None:
-    outs = KeptDiskProvider().create(PROPS).outs
+    outs = RetainedDiskProvider().create(PROPS).outs
     assert outs is not None and outs["path"] == "vm-108010-disk-0"
     assert "a@b!c=d" not in str(outs)
-    KeptDiskProvider().delete("", outs)
+    RetainedDiskProvider().delete("", outs)
     assert len(proxmox.made) == 1
 
 
@@ -171,10 +173,10 @@ def test_the_state_has_the_path_and_no_token(proxmox: Proxmox) -> None:
 def test_what_it_has_it_has_from_its_birth(
     proxmox: Proxmox, change: dict[str, Any], reason: str | None
 ) -> None:
-    provider = KeptDiskProvider()
+    provider = RetainedDiskProvider()
     olds: dict[str, Any] = dict(provider.create(PROPS).outs or {})
     if reason is None:
         assert provider.diff("", olds, PROPS | change).changes is False
         return
-    with pytest.raises(UpkeepError, match=reason):
+    with pytest.raises(OperationError, match=reason):
         provider.diff("", olds, PROPS | change)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from lifecycle.operations.etcd import Etcd, Member
 from tests.lifecycle.operations.fake_cluster import Members, etcd
 
@@ -22,7 +22,7 @@ def test_members_are_asked_at_the_next_where_the_first_is_away() -> None:
 
 def test_one_sick_member_is_enough_to_refuse_an_upgrade() -> None:
     assert len(etcd(*THREE).require_health()) == 3
-    with pytest.raises(UpkeepError, match=r"not healthy \(cp-2: etcdserver: no leader\)"):
+    with pytest.raises(OperationError, match=r"not healthy \(cp-2: etcdserver: no leader\)"):
         etcd(*THREE, sick=("cp-2",)).require_health()
 
 
@@ -48,7 +48,7 @@ def test_no_member_goes_that_etcd_needs(
         member = found.require_quorum_without("cp-3", "10.0.0.3", leaves=leaves)
         assert member is not None and member.name == "cp-3"
     else:
-        with pytest.raises(UpkeepError, match="would lose its majority without cp-3"):
+        with pytest.raises(OperationError, match="would lose its majority without cp-3"):
             found.require_quorum_without("cp-3", "10.0.0.3", leaves=leaves)
 
 
@@ -56,7 +56,7 @@ def test_a_member_that_never_started_is_known_by_its_address() -> None:
     """As after a control plane that was deleted while it joined: it has no name yet."""
     found = etcd(*THREE, sick=("cp-3",), unstarted=("cp-3",))
     assert found.members()[2] == Member("0000000000000003", "", "10.0.0.3")
-    with pytest.raises(UpkeepError, match=r"not healthy \(10\.0\.0\.3: etcdserver: no leader\)"):
+    with pytest.raises(OperationError, match=r"not healthy \(10\.0\.0\.3: etcdserver: no leader\)"):
         found.require_health()
     member = found.require_quorum_without("cp-3", "10.0.0.3", leaves=True)
     assert member == found.members()[2]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.kubernetes.patient_api import PatientApi
 from clients.talos import machine_api, maintenance, talosctl
 from lifecycle.operations import node_replacement, snapshots
 from lifecycle.operations.power import Power
-from tests.lifecycle.operations.fake_cluster import LONGHORN, House, Members, node, volume
+from tests.lifecycle.operations.fake_cluster import LONGHORN, FakeCluster, Members, node, volume
 
 PROPS: dict[str, Any] = {
     "cluster": "a-test",
@@ -39,7 +39,7 @@ WITHOUT = b"\n\x0d\n\x04etcd\x12\x09Preparing"
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A cluster of three control planes, of which all but the former machine answer."""
-    api = House(node("cp-1") | node("cp-2") | volume("certs", 2, "cp-1", "cp-2"))
+    api = FakeCluster(node("cp-1") | node("cp-2") | volume("certs", 2, "cp-1", "cp-2"))
     api.objects[f"{LONGHORN}/nodes/cp-2"] = {}
     found = SimpleNamespace(
         api=api, talos=Members("cp-1", "cp-2", "cp-3", sick=("cp-2",)), services=WITH_ETCD
@@ -79,7 +79,7 @@ def test_a_worker_has_no_member(told: SimpleNamespace) -> None:
 
 def test_etcd_keeps_its_majority(told: SimpleNamespace) -> None:
     told.talos = Members("cp-1", "cp-2", "cp-3", sick=("cp-2", "cp-3"))
-    with pytest.raises(UpkeepError, match="would lose its majority without cp-2"):
+    with pytest.raises(OperationError, match="would lose its majority without cp-2"):
         node_replacement.forget_former(PROPS, with_disks=True)
     assert "/api/v1/nodes/cp-2" in told.api.objects
 
@@ -120,7 +120,7 @@ def test_a_control_plane_that_is_silent_proves_nothing(
 ) -> None:
     """It may be booting: a birth that was taken for done would never be looked at again."""
     silent.waits_for_config = with_certificate
-    with pytest.raises(UpkeepError) as raised:
+    with pytest.raises(OperationError) as raised:
         node_replacement.forget_former(PROPS | {"node": "worker-1"}, with_disks=True)
     assert str(raised.value) == (
         "cp-1 does not answer: whether the former worker-1 must be forgotten is not known. See to "
@@ -164,6 +164,6 @@ def test_talosctl_is_asked_for_where_etcd_has_to_forget(
         raise talosctl.TalosctlError("talosctl is not on PATH")
 
     monkeypatch.setattr(talosctl, "require", missing)
-    with pytest.raises(UpkeepError, match="not on PATH"):
+    with pytest.raises(OperationError, match="not on PATH"):
         node_replacement.require_tools(PROPS)
     node_replacement.require_tools(PROPS | {"control_plane": False})

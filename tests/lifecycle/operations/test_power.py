@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.errors import UpkeepError
+from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from lifecycle.operations.power import Power
 
@@ -81,7 +81,7 @@ def test_what_proxmox_refuses_is_told(
     proxmox: Proxmox, ends: dict[str, str], asked: int, words: str
 ) -> None:
     proxmox.ends = ends
-    with pytest.raises(UpkeepError, match=f"could not {words}"):
+    with pytest.raises(OperationError, match=f"could not {words}"):
         Power.of(PROPS).cycle()
     assert len(proxmox.asked) == asked
 

@@ -34,7 +34,7 @@ talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines, *
 cluster = TalosCluster("cluster", talos_args, outside)
 
 # A renewed kubeconfig is no new cluster; and what a killed run made is taken up, not in the way.
-identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.owner}
+identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.stack_tag}
 api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, **cluster.takes_over)
 inside = cluster.inside(api, gates)
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings, cluster.access), inside)

@@ -38,7 +38,7 @@ PAUSE = 1
 
 
 class NoKeyError(Exception):
-    """The castle has no age key: nothing can be encrypted for it. One sentence with the cure."""
+    """The castle has no age key: nothing can be encrypted for it. One sentence with the fix."""
 
 
 class NoCastleError(Exception):

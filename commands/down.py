@@ -88,7 +88,7 @@ def _unknown_machines(
         if not resources:
             return []  # they are among what is left, which is looked for in a moment
         settings = stack_settings.settings(session)
-        return orphaned_resources.machines(settings.proxmoxve, settings.owner, known)
+        return orphaned_resources.machines(settings.proxmoxve, settings.stack_tag, known)
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError):
         return []
 
@@ -96,7 +96,7 @@ def _unknown_machines(
 def _remove_remains(session: Session, more: Sequence[str]) -> int:
     """What a run made that was cut off before it could write it down; an exit code."""
     settings = stack_settings.settings(session)
-    found = orphaned_resources.look(settings.proxmoxve, settings.owner)
+    found = orphaned_resources.look(settings.proxmoxve, settings.stack_tag)
     return _remove(found) if _agreed(found, more) else 1
 
 

@@ -38,29 +38,33 @@ class OrphanedResource:
     """Removes it; raises ``OrphanSearchError``."""
 
 
-def look(proxmox: Endpoint, owner: str) -> list[OrphanedResource]:
-    """Everything that bears ``owner``'s mark, in the order in which it can go.
+def look(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
+    """Everything that bears ``stack_tag``'s mark, in the order in which it can go.
 
     A storage that Proxmox does not reach is told, and not looked at. Raises ``OrphanSearchError``.
     """
     call = proxmox_api.caller(proxmox, ANSWER_LIMIT)
     with _told():
-        return [*_machines(proxmox, call, owner), *_pools(call, owner), *_images(call, owner)]
+        return [
+            *_machines(proxmox, call, stack_tag),
+            *_pools(call, stack_tag),
+            *_images(call, stack_tag),
+        ]
 
 
-def machines(proxmox: Endpoint, owner: str, known: Container[int]) -> list[OrphanedResource]:
-    """The machines that bear ``owner``'s mark, but for the ``known`` VM ids.
+def machines(proxmox: Endpoint, stack_tag: str, known: Container[int]) -> list[OrphanedResource]:
+    """The machines that bear ``stack_tag``'s mark, but for the ``known`` VM ids.
 
     Raises ``OrphanSearchError``.
     """
     with _told():
-        return list(_machines(proxmox, proxmox_api.caller(proxmox, ANSWER_LIMIT), owner, known))
+        return list(_machines(proxmox, proxmox_api.caller(proxmox, ANSWER_LIMIT), stack_tag, known))
 
 
-def pools(proxmox: Endpoint, owner: str) -> list[OrphanedResource]:
-    """The pools that bear ``owner``'s mark. Raises ``OrphanSearchError``."""
+def pools(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
+    """The pools that bear ``stack_tag``'s mark. Raises ``OrphanSearchError``."""
     with _told():
-        return list(_pools(proxmox_api.caller(proxmox, ANSWER_LIMIT), owner))
+        return list(_pools(proxmox_api.caller(proxmox, ANSWER_LIMIT), stack_tag))
 
 
 @contextmanager
@@ -75,13 +79,13 @@ def _told() -> Iterator[None]:
 
 
 def _machines(
-    proxmox: Endpoint, call: Callable[..., Any], owner: str, known: Container[int] = ()
+    proxmox: Endpoint, call: Callable[..., Any], stack_tag: str, known: Container[int] = ()
 ) -> Iterator[OrphanedResource]:
     for guest in list_guests(proxmox):
-        if owner not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
+        if stack_tag not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
             continue
         path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
-        if not _is_ours(call(f"{path}/config"), owner, guest.vm_id):
+        if not _is_ours(call(f"{path}/config"), stack_tag, guest.vm_id):
             continue
         yield OrphanedResource(
             f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",
@@ -96,19 +100,19 @@ def _machines(
         )
 
 
-def _is_ours(config: Mapping[str, Any], owner: str, vm_id: int) -> bool:
+def _is_ours(config: Mapping[str, Any], stack_tag: str, vm_id: int) -> bool:
     """Whether a machine was made by the castle: a clone bears its tag, and not its address.
 
     Nor does a backup that was restored to another id: the address is made of the id. Tag and
     address are written together (proxmox/qemu-server src/PVE/API2/Qemu.pm ``$createfn``), so one
     that is half-made has both or none.
     """
-    return mac_address(owner, vm_id) in str(config.get("net0", "")).upper()
+    return mac_address(stack_tag, vm_id) in str(config.get("net0", "")).upper()
 
 
-def _pools(call: Callable[..., Any], owner: str) -> Iterator[OrphanedResource]:
+def _pools(call: Callable[..., Any], stack_tag: str) -> Iterator[OrphanedResource]:
     for pool in call("/pools"):
-        if pool.get("comment") == pool_comment(owner):
+        if pool.get("comment") == pool_comment(stack_tag):
             name = pool["poolid"]
             path = f"/pools?{urllib.parse.urlencode({'poolid': name})}"
             yield OrphanedResource(
@@ -116,7 +120,7 @@ def _pools(call: Callable[..., Any], owner: str) -> Iterator[OrphanedResource]:
             )
 
 
-def _images(call: Callable[..., Any], owner: str) -> Iterator[OrphanedResource]:
+def _images(call: Callable[..., Any], stack_tag: str) -> Iterator[OrphanedResource]:
     shared: set[str] = set()
     for host in call("/nodes"):
         if host.get("status") != "online":
@@ -133,7 +137,7 @@ def _images(call: Callable[..., Any], owner: str) -> Iterator[OrphanedResource]:
                     continue  # seen on another host
                 if storage.get("shared"):
                     shared.add(volume)
-                if volume.partition(":")[2].startswith(f"import/{owner}-talos-"):
+                if volume.partition(":")[2].startswith(f"import/{stack_tag}-talos-"):
                     yield OrphanedResource(
                         f"the image {volume} on {host['node']}",
                         _remover(

@@ -236,7 +236,7 @@ def _pools(
     if not any(state["type"] == POOL for state in wanted):
         return []
     settings = stack_settings.settings(session)
-    return orphaned_resources.pools(settings.proxmoxve, settings.owner)
+    return orphaned_resources.pools(settings.proxmoxve, settings.stack_tag)
 
 
 def _name(urn: str) -> str:

@@ -27,7 +27,7 @@ def snapshot(session: Session) -> int:
             return 1
         addresses = [str(node.address) for node in settings.control_planes]
         archive = snapshots.take(credentials, addresses)
-        path = snapshots.keep(archive, settings.owner, settings.age_recipient)
+        path = snapshots.keep(archive, settings.stack_tag, settings.age_recipient)
     except (SessionError, SettingsError, OperationError, OSError) as error:
         print(f"No snapshot was taken: {error}")
         return 1

@@ -43,7 +43,7 @@ class TalosImageArgs:
     """The Proxmox nodes that need the image."""
     datastore: str
     """Storage on each host, with content type ``import``; hosts may share one."""
-    owner: str
+    stack_tag: str
     """Identity of the castle; begins the file's name, so that two castles never share a file."""
     guard: pulumi.ResourceHookBinding | None = None
     """Refuses to begin a castle where a machine's place is taken; see ``survey.py``."""
@@ -58,7 +58,7 @@ class TalosImageArgs:
             factory=settings.image.factory,
             hosts=sorted({node.host for node in settings.machines}),
             datastore=settings.proxmox.image_datastore,
-            owner=settings.owner,
+            stack_tag=settings.stack_tag,
             guard=guard,
         )
 
@@ -94,7 +94,7 @@ class TalosImage(pulumi.ComponentResource):
         )
         # A new file for a new version or schematic: Pulumi creates it before it deletes the old.
         # And one for each host: on a storage that hosts share they would be in each other's way.
-        file_name = pulumi.Output.concat(args.owner, "-talos-", args.version, "-", schematic.id)
+        file_name = pulumi.Output.concat(args.stack_tag, "-talos-", args.version, "-", schematic.id)
         self.image_ids = {
             host: proxmoxve.download.File(
                 f"{name}-{host}",

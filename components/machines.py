@@ -45,7 +45,7 @@ class MachinesArgs:
     """Resource pool to make for the machines, or none."""
     proxmox: Endpoint
     """How Proxmox is reached, for disks that are kept."""
-    owner: str
+    stack_tag: str
     """Identity of the castle: a tag on each machine, by which it knows its own."""
     running: RunningStack
     """What the stack runs: a machine that has never come up is replaced if it changes."""
@@ -71,7 +71,7 @@ class MachinesArgs:
             nameservers=settings.nameservers,
             pool=settings.proxmox.pool,
             proxmox=settings.proxmoxve,
-            owner=settings.owner,
+            stack_tag=settings.stack_tag,
             running=settings.running,
             guards=guards,
         )
@@ -94,7 +94,7 @@ class Machines(pulumi.ComponentResource):
             pool_id = proxmoxve.PoolLegacy(
                 f"{name}-pool",
                 pool_id=args.pool,
-                comment=pool_comment(args.owner),
+                comment=pool_comment(args.stack_tag),
                 opts=pulumi.ResourceOptions(parent=self),
             ).pool_id
         self.machines = {}
@@ -126,7 +126,7 @@ class Machines(pulumi.ComponentResource):
         network_device: dict[str, Any] = {
             "bridge": args.bridge,
             "model": "virtio",
-            "mac_address": mac_address(args.owner, node.vm_id),
+            "mac_address": mac_address(args.stack_tag, node.vm_id),
         }
         if args.vlan is not None:
             network_device["vlan_id"] = args.vlan
@@ -135,11 +135,11 @@ class Machines(pulumi.ComponentResource):
         return proxmoxve.VmLegacy(
             name,
             name=node.name,
-            description=f"{node.short_name} of {args.owner}",
+            description=f"{node.short_name} of {args.stack_tag}",
             node_name=node.host,
             vm_id=node.vm_id,
             pool_id=pool_id,
-            tags=sorted([args.owner, str(node.role), "talos"]),
+            tags=sorted([args.stack_tag, str(node.role), "talos"]),
             machine="q35",
             operating_system={"type": "l26"},
             cpu={"cores": node.cores, "type": "x86-64-v2-AES"},
@@ -214,7 +214,7 @@ class Machines(pulumi.ComponentResource):
         disk = RetainedDisk(
             name,
             node=node,
-            owner=args.owner,
+            stack_tag=args.stack_tag,
             datastore=args.datastore,
             proxmox=args.proxmox,
             parent=self,

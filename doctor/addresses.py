@@ -94,23 +94,23 @@ class _Judge:
         # MAC addresses stay the same through every rebuild: a castle that was just taken down is
         # in the neighbour table for some minutes more.
         self._macs = {machine.mac_address for machine in own} | {
-            mac_address(settings.owner, node.vm_id) for node in settings.machines
+            mac_address(settings.stack_tag, node.vm_id) for node in settings.machines
         }
         # A bridge that speaks for others (a Wi-Fi repeater, proxy ARP) tells nothing of them.
         self._speaks_for_others = gateway_mac
 
     def on(
-        self, address: IPv4Address, owner: str, seen: Mapping[IPv4Address, Presence]
+        self, address: IPv4Address, stack_tag: str, seen: Mapping[IPv4Address, Presence]
     ) -> Iterator[Finding]:
         """What is wrong with one address, if anything."""
         presence = seen[address]
         mac = presence.mac_address
         if mac == self._speaks_for_others:
             mac = ""
-        subject = f"{address} for {owner}"
+        subject = f"{address} for {stack_tag}"
         foreign = bool(mac) and mac not in self._macs
         who = f" (MAC address {mac})" if mac else ""
-        ours = self._may_be_ours(address, owner)
+        ours = self._may_be_ours(address, stack_tag)
         if presence.answer and not ours and not presence.certain:
             yield warning(
                 subject,
@@ -137,7 +137,7 @@ class _Judge:
                 "find out which device that is, and give it another address",
             )
 
-    def _may_be_ours(self, address: IPv4Address, owner: str) -> bool:
-        if owner == "VIP":
+    def _may_be_ours(self, address: IPv4Address, stack_tag: str) -> bool:
+        if stack_tag == "VIP":
             return self._at_vip
-        return self._at_pool if owner == "pool" else address in self._addresses
+        return self._at_pool if stack_tag == "pool" else address in self._addresses

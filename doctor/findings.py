@@ -1,4 +1,4 @@
-"""What a check says: a result, what it is about, a sentence, and a cure."""
+"""What a check says: a result, what it is about, a sentence, and a fix."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ def check(context: Context) -> Iterator[Finding]:
         guests = list_guests(settings.proxmoxve, wanted)
     except GuestListError as error:
         raise CannotTellError(str(error)) from None
-    taken = strangers(guests, settings.machines, settings.owner)
+    taken = strangers(guests, settings.machines, settings.stack_tag)
     for node, guest in taken:
-        text, _, fix = refusal(node, guest, settings.owner).partition(". ")
+        text, _, fix = refusal(node, guest, settings.stack_tag).partition(". ")
         text = f"is wanted for {node.name}, and taken: {text.partition(' is taken: ')[2]}"
         subject = f"VM id {node.vm_id}"
-        if settings.owner in guest.tags:
+        if settings.stack_tag in guest.tags:
             yield warning(
                 subject,
                 f"is wanted for {node.name}, and this castle's {guest.name} has it: if that was "
@@ -36,7 +36,7 @@ def check(context: Context) -> Iterator[Finding]:
                 subject,
                 f"belongs to a machine named {node.name} without this castle's tag: if it is in "
                 "the state all is well, or else it is refused before it is touched",
-                f"if it is ours, give it the tag {settings.owner} in Proxmox",
+                f"if it is ours, give it the tag {settings.stack_tag} in Proxmox",
             )
         else:
             yield failure(subject, text, fix)
@@ -55,12 +55,12 @@ def _pool(context: Context) -> Iterator[Finding]:
     comments = {entry["poolid"]: entry.get("comment") for entry in context.proxmox.read("/pools")}
     if name not in comments:
         yield ok(f"pool {name}", "is free")
-    elif comments[name] == pool_comment(settings.owner):
+    elif comments[name] == pool_comment(settings.stack_tag):
         yield ok(f"pool {name}", "is ours")
     else:
         yield failure(
             f"pool {name}",
             "exists, and does not say that it is this castle's: it would be in the way",
             "choose another proxmox.pool; if it is ours, comment it: "
-            f"{pool_comment(settings.owner)}",
+            f"{pool_comment(settings.stack_tag)}",
         )

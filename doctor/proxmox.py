@@ -43,10 +43,10 @@ class Proxmox:
     sense.
     """
 
-    def __init__(self, get: Callable[[str], Any], owner: str) -> None:
-        """``get`` is a ``proxmox_api.caller``; ``owner`` is the tag of the castle's machines."""
+    def __init__(self, get: Callable[[str], Any], stack_tag: str) -> None:
+        """``get`` is a ``proxmox_api.caller``; ``stack_tag`` is the tag of our VMs."""
         self._get = get
-        self._owner = owner
+        self._owner = stack_tag
         self._answers: dict[str, Future[Any]] = {}
         self._lock = Lock()
 

@@ -36,7 +36,7 @@ def as_json(stack: str, examined: Sequence[Examined]) -> dict[str, Any]:
                 "result": str(finding.result),
                 "subject": finding.subject,
                 "text": finding.text,
-                "cure": finding.fix,
+                "fix": finding.fix,
             }
             for one in examined
             for finding in one.findings

@@ -128,7 +128,7 @@ def _missing_images(context: Context, storage: str, hosts: list[str]) -> int:
 
     Its name is that of ``components/image.py``.
     """
-    begin = f"{storage}:import/{context.settings.owner}-talos-{context.settings.cluster.talos}-"
+    begin = f"{storage}:import/{context.settings.stack_tag}-talos-{context.settings.cluster.talos}-"
     content = context.proxmox.read(f"/nodes/{hosts[0]}/storage/{storage}/content?content=import")
     names = [str(it["volid"]) for it in content if str(it["volid"]).startswith(begin)]
     return sum(not any(name.endswith(f"-{host}.qcow2") for name in names) for host in hosts)

@@ -45,7 +45,7 @@ def visit(
     """
     settings, advice = stack.read(name, folder, open_token)
     probes = Probes.of(settings, cli)
-    proxmox = Proxmox(probes.proxmox, settings.owner)
+    proxmox = Proxmox(probes.proxmox, settings.stack_tag)
     context = Context(
         settings=_beside_machines(settings, proxmox),
         advice=advice,

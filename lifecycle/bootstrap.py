@@ -68,7 +68,7 @@ class Bootstrap(dynamic.Resource, module=MODULE, name="Bootstrap"):
 
 
 class RestoreRefusedError(Exception):
-    """A castle is not restored: the setting, why, and the cure."""
+    """A castle is not restored: the setting, why, and the fix."""
 
 
 class BootstrapProvider(Provider):

@@ -72,7 +72,7 @@ class OperationContext:
     def from_settings(cls, settings: Settings) -> OperationContext:
         """The context of a stack."""
         return cls(
-            cluster=settings.owner,
+            cluster=settings.stack_tag,
             vip=str(settings.cluster.vip),
             talos=settings.cluster.talos,
             control_planes=",".join(

@@ -27,7 +27,7 @@ PROVIDERS: dict[str, str] = {
     "KubernetesVersion": "lifecycle.kubernetes_version:KubernetesVersionProvider",
     "LonghornStorage": "lifecycle.longhorn_storage:LonghornStorageProvider",
     "NodeLifecycle": "lifecycle.node:NodeLifecycleProvider",
-    "RetainedDisk": "lifecycle.retained_disk:KeptDiskProvider",
+    "RetainedDisk": "lifecycle.retained_disk:RetainedDiskProvider",
 }
 """By short name, which is frozen: the module and class of a provider, imported when needed."""
 

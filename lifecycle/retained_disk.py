@@ -44,12 +44,12 @@ class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
         resource_name: str,
         *,
         node: Node,
-        owner: str,
+        stack_tag: str,
         datastore: str,
         proxmox: Endpoint,
         parent: pulumi.Resource,
     ) -> None:
-        """Find the disk of ``node``, or make it; ``owner`` is the identity of the castle."""
+        """Find the disk of ``node``, or make it; ``stack_tag`` is the identity of the castle."""
         super().__init__(
             RetainedDiskProvider(),
             resource_name,
@@ -57,7 +57,7 @@ class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
                 "path": None,
                 "node": node.name,
                 "vm_id": node.vm_id,
-                "owner": owner,
+                "owner": stack_tag,
                 "host": node.host,
                 "datastore": datastore,
                 "size_gib": node.data_disk_gib,
@@ -100,7 +100,7 @@ def _keeper(props: Mapping[str, Any]) -> Keeper:
         proxmox=Endpoint(
             endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]
         ),
-        owner=props["owner"],
+        stack_tag=props["owner"],
         node=props["node"],
         vm_id=int(props["vm_id"]),
         host=props["host"],

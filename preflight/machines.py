@@ -86,10 +86,10 @@ def check_machines(settings: Settings) -> PreflightHooks:
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
         return PreflightHooks(restore=plan(settings))
     _require_talosctl_to_leave(guests, settings)
-    taken = strangers(guests, settings.machines, settings.owner)
+    taken = strangers(guests, settings.machines, settings.stack_tag)
     _refuse_to_make_anew(taken, guests, settings)
-    messages = {node.name: refusal(node, guest, settings.owner) for node, guest in taken}
-    born = any(settings.owner in guest.tags for guest in guests)
+    messages = {node.name: refusal(node, guest, settings.stack_tag) for node, guest in taken}
+    born = any(settings.stack_tag in guest.tags for guest in guests)
     states = look_at_machines(guests, settings.machines)
     _refuse_upgrade_without_a_control_plane(settings, states)
     return PreflightHooks(
@@ -106,7 +106,7 @@ def _require_talosctl_to_leave(guests: Iterable[Guest], settings: Settings) -> N
     Its life is told to end only at the very end of an ``up``, and in a preview not at all.
     """
     wanted = {node.vm_id for node in settings.machines}
-    leaving = [g.name for g in guests if settings.owner in g.tags and g.vm_id not in wanted]
+    leaving = [g.name for g in guests if settings.stack_tag in g.tags and g.vm_id not in wanted]
     if leaving:
         try:
             talosctl.require(settings.cluster.talos)
@@ -154,9 +154,9 @@ def _refuse_to_make_anew(
 
     Its hook would come too late without a preview: what is made anew is deleted first.
     """
-    living = {guest.name for guest in guests if settings.owner in guest.tags}
+    living = {guest.name for guest in guests if settings.stack_tag in guest.tags}
     refusals = [
-        refusal(node, guest, settings.owner) for node, guest in taken if node.name in living
+        refusal(node, guest, settings.stack_tag) for node, guest in taken if node.name in living
     ]
     if refusals:
         raise pulumi.RunError("\n".join(refusals))

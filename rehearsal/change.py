@@ -125,13 +125,13 @@ def rehearse_change(stack: str, source: Path, folder: Path = PROJECT_FOLDER) -> 
             # The message is headed by the stack's own file: each line says which one it means.
             problems = [replace(it, path=f"{source}: {it.path}") for it in error.problems]
             raise SettingsError(problems, stack) from None
-    return compare(old, rehearse(stack, folder, state=old.castle.state()))
+    return compare(old, rehearse(stack, folder, state=old.recording.state()))
 
 
 def compare(old: Rehearsal, new: Rehearsal) -> Change:
     """What lies between two rehearsals of one stack."""
     change = Change(old=old, new=new, problems=list(new.problems))
-    before, after = old.castle.by_urn(), new.castle.by_urn()
+    before, after = old.recording.by_urn(), new.recording.by_urn()
     found: dict[str, tuple[What, tuple[str, ...]]] = {}
     for urn, resource in after.items():
         if not resource.custom or resource.type.startswith("pulumi:providers:"):
@@ -249,13 +249,13 @@ def _taking_over(
 def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) -> list[Step]:
     """What is made and changed, each after what it needs, as the engine would take it."""
     ends: dict[str, float] = {}
-    before, steps = change.old.castle.by_urn(), []
-    for resource in change.new.castle.resources:
+    before, steps = change.old.recording.by_urn(), []
+    for resource in change.new.recording.resources:
         start = max((ends[urn] for urn in needs(resource) if urn in ends), default=0.0)
         ends[resource.urn] = start
         if told := found.get(resource.urn):
             what, inputs = told
-            effect = effects.of(what, before.get(resource.urn), resource, change.new.castle)
+            effect = effects.of(what, before.get(resource.urn), resource, change.new.recording)
             step = Step(what=what, resource=resource, inputs=inputs, effect=effect, start=start)
             ends[resource.urn] = step.end
             steps.append(step)
@@ -264,10 +264,10 @@ def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) 
 
 def _backward(change: Change) -> list[Step]:
     """What goes: after all else, and each after what needed it."""
-    after = change.new.castle.by_urn()
+    after = change.new.recording.by_urn()
     gone = [
         it
-        for it in change.old.castle.resources
+        for it in change.old.recording.resources
         if it.custom and it.urn not in after and not it.type.startswith("pulumi:providers:")
     ]
     going = {it.urn for it in gone}
@@ -275,7 +275,7 @@ def _backward(change: Change) -> list[Step]:
     begin, steps = change.seconds, []
     for resource in reversed(gone):
         waits = [ends[it.urn] for it in gone if resource.urn in needs(it) and it.urn in ends]
-        effect = effects.of("delete", resource, resource, change.old.castle)
+        effect = effects.of("delete", resource, resource, change.old.recording)
         if resource.deleted_with in going:
             effect = effects.Effect(says="goes along with what carries it")
         step = Step(what="delete", resource=resource, effect=effect, start=max([begin, *waits]))

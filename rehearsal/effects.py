@@ -9,7 +9,7 @@ from typing import Any
 from lifecycle.node import HARDWARE, UPGRADE
 from lifecycle.operations import config_diff
 from rehearsal import timeline
-from rehearsal.record import Castle, Resource
+from rehearsal.record import Recording, Resource
 from rehearsal.values import reveal
 from settings import resource_types
 
@@ -44,10 +44,10 @@ class Effect:
     """Seconds for which the node, or the API on it, does not answer."""
 
 
-def of(what: str, old: Resource | None, new: Resource, castle: Castle) -> Effect:
-    """What a step is; ``castle`` is the one that ``new`` belongs to."""
+def of(what: str, old: Resource | None, new: Resource, recording: Recording) -> Effect:
+    """What a step is; ``recording`` is the one that ``new`` belongs to."""
     if what == "update" and old is not None and new.type in _UPDATES:
-        return _UPDATES[new.type](old, new, castle)
+        return _UPDATES[new.type](old, new, recording)
     if what == "delete" and new.type == KEPT_DISK:
         return Effect(says="is forgotten, and stays where it is")
     if what == "delete":
@@ -71,7 +71,7 @@ def _node(resource: Resource) -> str:
     return str(resource.plain("name") or "") if resource.type == resource_types.MACHINE else ""
 
 
-def _update_node(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _update_node(old: Resource, new: Resource, recording: Recording) -> Effect:
     node, (olds, news) = _node(new), (reveal(dict(it.inputs)) for it in (old, new))
     if is_another_vm(olds, news):
         return Effect(says="the cluster forgets the machine that it was", node=node)
@@ -119,32 +119,34 @@ def _entry(props: Mapping[str, Any], key: str) -> Any:
     return props[group].get(name) if name else props.get(group)
 
 
-def _readiness(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _readiness(old: Resource, new: Resource, recording: Recording) -> Effect:
     return Effect(says="new nodes are awaited", seconds=timeline.seconds(new))
 
 
-def _snapshot(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _snapshot(old: Resource, new: Resource, recording: Recording) -> Effect:
     return Effect(says="etcd has to be healthy, and a snapshot of it is kept", seconds=_SNAPSHOT)
 
 
-def _kubernetes(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _kubernetes(old: Resource, new: Resource, recording: Recording) -> Effect:
     was, to = old.plain("kubernetes"), new.plain("kubernetes")
     says = f"Kubernetes goes from {was} to {to}, node by node"
-    return Effect(says=says, seconds=_KUBERNETES * len(list(castle.of_type(resource_types.NODE))))
+    return Effect(
+        says=says, seconds=_KUBERNETES * len(list(recording.of_type(resource_types.NODE)))
+    )
 
 
-def _config(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _config(old: Resource, new: Resource, recording: Recording) -> Effect:
     return Effect(says="is sent, and taken up without a reboot", seconds=_WRITE)
 
 
-def _machine(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _machine(old: Resource, new: Resource, recording: Recording) -> Effect:
     if old.plain("nodeName") != new.plain("nodeName"):
         says = f"is migrated from {old.plain('nodeName')} to {new.plain('nodeName')}"
         return Effect(says=says, seconds=INSTALL)
     return Effect(says="is written down, for its node's turn", seconds=_WRITE)
 
 
-def _storage(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _storage(old: Resource, new: Resource, recording: Recording) -> Effect:
     turn, seconds = [], 0
     nodes = [set(reveal(it.inputs)["data_disks"].items()) for it in (old, new)]
     if nodes[1] - nodes[0]:
@@ -160,7 +162,7 @@ def _storage(old: Resource, new: Resource, castle: Castle) -> Effect:
     return Effect(says="; ".join(turn) or "is written down", seconds=seconds)
 
 
-def _release(old: Resource, new: Resource, castle: Castle) -> Effect:
+def _release(old: Resource, new: Resource, recording: Recording) -> Effect:
     says = "is changed in place"
     was, to = (_reclaim_policy(it) for it in (old, new))
     if was != to:
@@ -184,7 +186,7 @@ def _leave(life: Resource) -> Effect:
     )
 
 
-_UPDATES: dict[str, Callable[[Resource, Resource, Castle], Effect]] = {
+_UPDATES: dict[str, Callable[[Resource, Resource, Recording], Effect]] = {
     resource_types.NODE: _update_node,
     resource_types.READY: _readiness,
     resource_types.SNAPSHOT: _snapshot,

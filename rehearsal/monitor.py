@@ -12,7 +12,7 @@ from pulumi.runtime import mocks
 from pulumi.runtime.proto import resource_pb2
 
 from rehearsal import answers
-from rehearsal.record import Castle, Invoke, Resource
+from rehearsal.record import Invoke, Recording, Resource
 from rehearsal.values import UNKNOWN, decode_struct, encode, reveal
 
 STACK = "pulumi:pulumi:Stack"
@@ -36,7 +36,7 @@ class RecordingMonitor(mocks.MockMonitor):
         and the outputs of each resource. By default the stack was never deployed.
         """
         super().__init__(mocks=_NoMocks())
-        self.castle = Castle()
+        self.recording = Recording()
         self.unanswered: list[str] = []
         self.project = project
         self.stack = stack
@@ -84,7 +84,7 @@ class RecordingMonitor(mocks.MockMonitor):
         if request.custom:
             resource.id, resource.outputs = self._answer(resource)
         with self._lock:
-            self.castle.resources.append(resource)
+            self.recording.resources.append(resource)
         state = {**inputs, **resource.outputs}
         return resource_pb2.RegisterResourceResponse(urn=urn, id=resource.id, object=encode(state))
 
@@ -104,7 +104,7 @@ class RecordingMonitor(mocks.MockMonitor):
         if request.tok == READ_STATE:
             return self._answer_of({"name": args["stackName"], "outputs": dict(self.state)})
         with self._lock:
-            self.castle.invokes.append(Invoke(token=request.tok, args=args))
+            self.recording.invokes.append(Invoke(token=request.tok, args=args))
         try:
             result = answers.invoke(request.tok, reveal(args))
         except answers.Unanswered as error:
@@ -120,7 +120,7 @@ class RecordingMonitor(mocks.MockMonitor):
     def RegisterResourceOutputs(self, request: Any) -> Any:
         """Keep the stack's outputs."""
         if request.urn.split("::")[2] == STACK:
-            self.castle.outputs = decode_struct(request.outputs)
+            self.recording.outputs = decode_struct(request.outputs)
         return empty_pb2.Empty()
 
 

@@ -63,7 +63,7 @@ class Invoke:
 
 
 @dataclass(kw_only=True)
-class Castle:
+class Recording:
     """All that one run of the program asked for."""
 
     resources: list[Resource] = field(default_factory=list)

@@ -13,15 +13,15 @@ from rehearsal.values import mask
 
 def as_json(found: Rehearsal) -> dict[str, Any]:
     """The whole rehearsal, with secrets masked; the keys are documented in docs/rehearsal.md."""
-    castle = found.castle
+    recording = found.recording
     return {
         "stack": found.stack,
-        "resources": [_resource(resource) for resource in castle.resources],
-        "up": [resource.urn for resource in timeline.order_up(castle)],
-        "down": [resource.urn for resource in timeline.order_down(castle)],
-        "criticalPath": [resource.urn for resource in timeline.critical_path(castle)],
+        "resources": [_resource(resource) for resource in recording.resources],
+        "up": [resource.urn for resource in timeline.order_up(recording)],
+        "down": [resource.urn for resource in timeline.order_down(recording)],
+        "criticalPath": [resource.urn for resource in timeline.critical_path(recording)],
         "addresses": addresses(found),
-        "outputs": mask(castle.outputs),
+        "outputs": mask(recording.outputs),
         "notes": found.notes,
         "problems": [asdict(problem) for problem in found.problems],
     }

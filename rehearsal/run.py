@@ -30,7 +30,7 @@ from lifecycle.node import MachineState
 from preflight import machines
 from rehearsal import rules, timeline
 from rehearsal.monitor import RecordingMonitor
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from settings import encrypted, resource_types, stack_file
 from settings.groups import PROJECT
 from settings.models import Settings
@@ -44,7 +44,7 @@ class Rehearsal:
 
     stack: str
     settings: Settings
-    castle: Castle
+    recording: Recording
     problems: list[rules.Finding]
     notes: list[str]
     """What the program itself warned of."""
@@ -64,7 +64,7 @@ def rehearse(
     """Run the program for a stack whose file lies in ``folder``.
 
     ``preview`` answers as in a first preview, where nothing computed is known. ``state`` is what
-    the program finds in its state (``Castle.state``); by default the stack was never deployed.
+    the program finds in its state (``Recording.state``); by default the stack was never deployed.
     Raises ``SettingsError`` if the settings are wrong, or if what runs cannot become what they say.
     """
     file = stack_file.read(stack, folder)
@@ -94,14 +94,14 @@ def rehearse(
             if not monitor.unanswered or "settings" not in program:
                 raise
             notes = []
-    timeline.lay_out(monitor.castle)
+    timeline.lay_out(monitor.recording)
     problems = [rules.Finding("known answers", PROJECT, text, "") for text in monitor.unanswered]
     if not preview:
-        problems += rules.findings(monitor.castle)
+        problems += rules.findings(monitor.recording)
     return Rehearsal(
         stack=stack,
         settings=program["settings"],
-        castle=monitor.castle,
+        recording=monitor.recording,
         problems=problems,
         notes=notes,
     )

@@ -33,7 +33,7 @@ def show(found: Rehearsal, console: Console) -> None:
         for problem in found.problems:
             console.print(Text("  ") + Text(str(problem)))
         return
-    outputs = mask(found.castle.outputs)
+    outputs = mask(found.recording.outputs)
     console.print(
         f"[bold green]Nothing would be refused.[/] At the end you would open "
         f"[bold]{escape(str(outputs['url']))}[/] "
@@ -48,11 +48,11 @@ def _kind(resource: Resource) -> str:
 
 def _tree(found: Rehearsal) -> Tree:
     tree = Tree(
-        f"[bold]up[/] of stack {escape(found.stack)}: {len(found.castle.resources)} resources"
+        f"[bold]up[/] of stack {escape(found.stack)}: {len(found.recording.resources)} resources"
     )
     branches: dict[str | None, Tree] = {}
-    path = {resource.urn for resource in timeline.critical_path(found.castle)}
-    for resource in timeline.order_up(found.castle):
+    path = {resource.urn for resource in timeline.critical_path(found.recording)}
+    for resource in timeline.order_up(found.recording):
         mark = "[red]*[/] " if resource.urn in path else ""
         label = f"{mark}{escape(resource.name)} [dim]{escape(_kind(resource))}[/]"
         if resource.custom:
@@ -71,8 +71,8 @@ def _address_plan(found: Rehearsal) -> Table:
 
 
 def _timeline(found: Rehearsal) -> Table:
-    path = {resource.urn for resource in timeline.critical_path(found.castle)}
-    end = max((resource.end for resource in found.castle.resources), default=1.0) or 1.0
+    path = {resource.urn for resource in timeline.critical_path(found.recording)}
+    end = max((resource.end for resource in found.recording.resources), default=1.0) or 1.0
     table = Table(
         title=f"Timeline, nominal: {end / 60:.0f} min; the critical path is marked *",
         box=box.SIMPLE,
@@ -80,7 +80,7 @@ def _timeline(found: Rehearsal) -> Table:
     table.add_column("resource", no_wrap=True, overflow="ellipsis")
     table.add_column("s", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for resource in timeline.order_up(found.castle):
+    for resource in timeline.order_up(found.recording):
         if not resource.custom or resource.start == resource.end:
             continue
         begin = round(resource.start / end * CHART_WIDTH)
@@ -93,7 +93,7 @@ def _timeline(found: Rehearsal) -> Table:
 
 
 def _down(found: Rehearsal) -> Text:
-    order = [resource for resource in timeline.order_down(found.castle) if resource.custom]
+    order = [resource for resource in timeline.order_down(found.recording) if resource.custom]
     asked = [r for r in order if not r.deleted_with and not r.type.startswith("pulumi:providers:")]
     names = ", ".join(resource.name for resource in asked)
     return Text(

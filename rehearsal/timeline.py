@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rehearsal.record import Castle, Resource, needs
+from rehearsal.record import Recording, Resource, needs
 
 _SECONDS = {
     "talos:imageFactory/schematic:Schematic": 2,
@@ -33,35 +33,35 @@ def seconds(resource: Resource) -> int:
     return _SECONDS.get(resource.type, 0)
 
 
-def lay_out(castle: Castle) -> None:
+def lay_out(recording: Recording) -> None:
     """Give every resource its nominal start and end. Components span their children."""
-    known = castle.by_urn()
-    for resource in castle.resources:
+    known = recording.by_urn()
+    for resource in recording.resources:
         # Registration order is a topological one: a resource registers once its inputs resolve.
         waits = [known[urn].end for urn in needs(resource) if urn in known]
         resource.start = float(max(waits, default=0))
         resource.end = resource.start + seconds(resource)
-    for component in reversed(castle.resources):
+    for component in reversed(recording.resources):
         if not component.custom:
-            children = [r for r in castle.resources if r.parent == component.urn]
+            children = [r for r in recording.resources if r.parent == component.urn]
             component.start = min((child.start for child in children), default=component.start)
             component.end = max((child.end for child in children), default=component.end)
 
 
-def order_up(castle: Castle) -> list[Resource]:
+def order_up(recording: Recording) -> list[Resource]:
     """Every resource in the order in which an ``up`` begins it."""
-    return sorted(castle.resources, key=lambda resource: resource.start)
+    return sorted(recording.resources, key=lambda resource: resource.start)
 
 
-def order_down(castle: Castle) -> list[Resource]:
+def order_down(recording: Recording) -> list[Resource]:
     """Every resource in the order in which a ``destroy`` takes it away."""
-    return order_up(castle)[::-1]
+    return order_up(recording)[::-1]
 
 
-def critical_path(castle: Castle) -> list[Resource]:
+def critical_path(recording: Recording) -> list[Resource]:
     """The resources that decide how long an ``up`` takes, first to last."""
-    known = castle.by_urn()
-    last = max((r for r in castle.resources if r.custom), key=lambda r: r.end, default=None)
+    known = recording.by_urn()
+    last = max((r for r in recording.resources if r.custom), key=lambda r: r.end, default=None)
     path: list[Resource] = []
     while last is not None:
         path.append(last)

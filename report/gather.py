@@ -28,7 +28,7 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
     running = running_stack((it["type"], it.get("outputs", {})) for it in resources)
     found = replace(found, settings=found.settings.with_running(running))
     settings = found.settings
-    shown, path = timeline.of(found.castle, last_up.load(project, found.stack))
+    shown, path = timeline.of(found.recording, last_up.load(project, found.stack))
     return model.Report(
         stack=found.stack,
         cluster=settings.cluster.name,
@@ -37,7 +37,7 @@ def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
         network=network.of(settings),
         hosts=_hosts(settings),
         storage=build_storage(settings, storage_record.load(project, found.stack)),
-        components=graph.of(found.castle, path),
+        components=graph.of(found.recording, path),
         timeline=shown,
         versions=versions.of(settings),
         certificates=_certificates(project, settings, now, resources, reason),
@@ -113,5 +113,5 @@ def _totals(found: Rehearsal) -> model.Totals:
         memory_mib=sum(host.memory_mib for host in hosts),
         disk_gib=sum(host.disk_gib for host in hosts),
         replicas=settings.replicas,
-        resources=len(found.castle.resources),
+        resources=len(found.recording.resources),
     )

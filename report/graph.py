@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rehearsal.record import Castle, Resource, needs
+from rehearsal.record import Recording, Resource, needs
 from report import model
 from settings import resource_types
 
@@ -13,12 +13,12 @@ OUTSIDE = "stack"
 PROVIDER = "pulumi:providers:"
 
 
-def of(castle: Castle, critical: Iterable[str]) -> tuple[model.Component, ...]:
+def of(recording: Recording, critical: Iterable[str]) -> tuple[model.Component, ...]:
     """The components of a castle; ``critical`` are the URNs on the critical path."""
-    known = castle.by_urn()
+    known = recording.by_urn()
     path = set(critical)
     members: dict[str, list[Resource]] = {}
-    for resource in _shown(castle):
+    for resource in _shown(recording):
         members.setdefault(component_of(resource, known), []).append(resource)
     above: dict[str, set[str]] = {name: set() for name in members}
     for name, resources in members.items():
@@ -48,11 +48,11 @@ def component_of(resource: Resource, known: Mapping[str, Resource]) -> str:
     return found
 
 
-def _shown(castle: Castle) -> list[Resource]:
+def _shown(recording: Recording) -> list[Resource]:
     """What is deployed; the record of it is not."""
     return [
         r
-        for r in castle.resources
+        for r in recording.resources
         if r.custom and r.type != resource_types.RECORD and not r.type.startswith(PROVIDER)
     ]
 

@@ -6,19 +6,19 @@ from copy import copy
 
 from commands.last_up import LastUp, Operation
 from rehearsal import timeline
-from rehearsal.record import Castle, Resource
+from rehearsal.record import Recording, Resource
 from report import model
 from report.graph import PROVIDER, component_of
 
 
-def of(castle: Castle, last_up: LastUp | None) -> tuple[model.Timeline, tuple[str, ...]]:
+def of(recording: Recording, last_up: LastUp | None) -> tuple[model.Timeline, tuple[str, ...]]:
     """The timeline, and the URNs on its critical path, first to last."""
-    return _of_up(castle, last_up) if last_up else _of_rehearsal(castle)
+    return _of_up(recording, last_up) if last_up else _of_rehearsal(recording)
 
 
-def _of_rehearsal(castle: Castle) -> tuple[model.Timeline, tuple[str, ...]]:
-    path = tuple(resource.urn for resource in timeline.critical_path(castle))
-    known = castle.by_urn()
+def _of_rehearsal(recording: Recording) -> tuple[model.Timeline, tuple[str, ...]]:
+    path = tuple(resource.urn for resource in timeline.critical_path(recording))
+    known = recording.by_urn()
     bars = tuple(
         model.Bar(
             name=resource.name,
@@ -29,7 +29,7 @@ def _of_rehearsal(castle: Castle) -> tuple[model.Timeline, tuple[str, ...]]:
             end=resource.end,
             critical=resource.urn in path,
         )
-        for resource in timeline.order_up(castle)
+        for resource in timeline.order_up(recording)
         if resource.custom and not resource.type.startswith(PROVIDER)
     )
     seconds = max((bar.end for bar in bars), default=0.0)
@@ -39,8 +39,8 @@ def _of_rehearsal(castle: Castle) -> tuple[model.Timeline, tuple[str, ...]]:
     )
 
 
-def _of_up(castle: Castle, last_up: LastUp) -> tuple[model.Timeline, tuple[str, ...]]:
-    seen = _as_it_was(castle, last_up)
+def _of_up(recording: Recording, last_up: LastUp) -> tuple[model.Timeline, tuple[str, ...]]:
+    seen = _as_it_was(recording, last_up)
     known = seen.by_urn()
     touched = {operation.urn for operation in last_up.operations}
     path = tuple(r.urn for r in timeline.critical_path(seen) if r.urn in touched)
@@ -61,7 +61,7 @@ def _of_up(castle: Castle, last_up: LastUp) -> tuple[model.Timeline, tuple[str, 
     )
 
 
-def _as_it_was(castle: Castle, last_up: LastUp) -> Castle:
+def _as_it_was(recording: Recording, last_up: LastUp) -> Recording:
     """The graph of the rehearsal with the times of the ``up``; 0 for what it did not touch."""
     starts: dict[str, int] = {}
     ends: dict[str, int] = {}
@@ -69,11 +69,11 @@ def _as_it_was(castle: Castle, last_up: LastUp) -> Castle:
         starts[operation.urn] = min(operation.start, starts.get(operation.urn, operation.start))
         ends[operation.urn] = max(operation.end, ends.get(operation.urn, operation.end))
     resources = []
-    for resource in map(copy, castle.resources):
+    for resource in map(copy, recording.resources):
         resource.start = float(starts.get(resource.urn, 0))
         resource.end = float(ends.get(resource.urn, 0))
         resources.append(resource)
-    return Castle(resources=resources)
+    return Recording(resources=resources)
 
 
 def _bar(operation: Operation, known: dict[str, Resource], path: tuple[str, ...]) -> model.Bar:

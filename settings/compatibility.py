@@ -219,7 +219,7 @@ def talos_with_running_kubernetes(talos: str, kubernetes: str) -> Problem | None
 
 
 def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | None:
-    """Why Kubernetes ``wanted`` cannot go on with what ``written`` stored, and the cure.
+    """Why Kubernetes ``wanted`` cannot go on with what ``written`` stored, and the fix.
 
     It reads what its own minor version stored, and the one before (kubernetes.io, "Version Skew
     Policy": an API server is upgraded one minor at a time).

@@ -217,7 +217,7 @@ def _join(path: str, key: str) -> str:
 def _translate(
     group: str, detail: ErrorDetails, model: type[BaseModel], *, hidden: bool
 ) -> Iterator[Problem]:
-    """One pydantic error as path, value, reason and cure; several where a group is missing."""
+    """One pydantic error as path, value, reason and fix; several where a group is missing."""
     path = group
     for part in detail["loc"]:
         path = f"{path}[{part}]" if isinstance(part, int) else _join(path, str(part))

@@ -41,7 +41,7 @@ class Settings(Group):
     timeouts: Timeouts = Timeouts()
 
     @property
-    def owner(self) -> str:
+    def stack_tag(self) -> str:
         """Identity of this castle: tags its machines, and begins the names of its files."""
         return f"{PROJECT}-{self.stack}".lower()
 

@@ -14,7 +14,7 @@ from settings.groups import Cluster, Nodes
 from settings.problems import Problem, did_you_mean
 
 Found = tuple[str, str, str]
-"""A path within a patch, a reason and a cure."""
+"""A path within a patch, a reason and a fix."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
         for program in ("apiServer", "controllerManager", "proxy", "scheduler")
     },
 }
-"""Places of the document without a kind that are the castle's, with reason and cure."""
+"""Places of the document without a kind that are the castle's, with reason and fix."""
 
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:

@@ -27,7 +27,7 @@ class Problem:
 
 
 class UserError(ValueError):
-    """A value that cannot be used, with its reason and its cure in two parts."""
+    """A value that cannot be used, with its reason and its fix in two parts."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class SettingsError(pulumi.RunError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A cure for an unknown word: the nearest known one, or else all of them."""
+    """A fix for an unknown word: the nearest known one, or else all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:

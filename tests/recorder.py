@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rehearsal.monitor import RecordingMonitor
-from rehearsal.record import Castle, Resource
+from rehearsal.record import Recording, Resource
 from rehearsal.run import perform
 from rehearsal.values import reveal
 from settings import stack_file
@@ -47,21 +47,21 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def record(build: Callable[[], object], *, preview: bool = False) -> Castle:
+def record(build: Callable[[], object], *, preview: bool = False) -> Recording:
     """Run ``build`` inside of a stack and return all that it asked for; unknown calls raise."""
     monitor = RecordingMonitor(PROJECT, "homelab", preview)
     perform(lambda: _discard(build()), monitor, NOTHING)
     assert monitor.unanswered == []
-    return monitor.castle
+    return monitor.recording
 
 
 def _discard(_: object) -> None:
     """A program's body returns nothing."""
 
 
-def one(castle: Castle, name: str) -> Resource:
+def one(recording: Recording, name: str) -> Resource:
     """The one resource of this name."""
-    (found,) = [resource for resource in castle.resources if resource.name == name]
+    (found,) = [resource for resource in recording.resources if resource.name == name]
     return found
 
 

@@ -34,7 +34,7 @@ class Guest:
 
 
 class GuestListError(Exception):
-    """Proxmox could not be asked: what was tried, why it failed, and the cure."""
+    """Proxmox could not be asked: what was tried, why it failed, and the fix."""
 
 
 def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
@@ -77,18 +77,18 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
 
 
 def strangers(
-    guests: Iterable[Guest], nodes: Sequence[Node], owner: str
+    guests: Iterable[Guest], nodes: Sequence[Node], stack_tag: str
 ) -> list[tuple[Node, Guest]]:
     """The machines that we want whose id another guest has, with that guest: a foreign one, or
     another machine of ours."""
     by_id = {guest.vm_id: guest for guest in guests}
     found = [(node, by_id[node.vm_id]) for node in nodes if node.vm_id in by_id]
-    return [(node, it) for node, it in found if owner not in it.tags or _is_another(node, it)]
+    return [(node, it) for node, it in found if stack_tag not in it.tags or _is_another(node, it)]
 
 
-def refusal(node: Node, guest: Guest, owner: str) -> str:
+def refusal(node: Node, guest: Guest, stack_tag: str) -> str:
     """Why a machine is not made, and what to do."""
-    if owner in guest.tags:
+    if stack_tag in guest.tags:
         return (
             f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is still "
             f"this castle's {guest.name}. Set cluster.name, proxmox.first_vm_id or the vm_id in "
@@ -100,7 +100,7 @@ def refusal(node: Node, guest: Guest, owner: str) -> str:
         f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is the {kind} "
         f"'{guest.name}', which is not ours and has not been touched. Choose another "
         f"proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides. (If it is a "
-        f"machine of this castle that lost its tag, give it the tag {owner} in Proxmox.)"
+        f"machine of this castle that lost its tag, give it the tag {stack_tag} in Proxmox.)"
     )
 
 
@@ -139,12 +139,12 @@ def _guest(entry: dict[str, Any]) -> Guest:
     )
 
 
-def pool_comment(owner: str) -> str:
+def pool_comment(stack_tag: str) -> str:
     """What the castle's own pool is known by."""
-    return f"Machines of {owner}"
+    return f"Machines of {stack_tag}"
 
 
-def mac_address(owner: str, vm_id: int) -> str:
+def mac_address(stack_tag: str, vm_id: int) -> str:
     """A MAC address that stays the same through every rebuild: locally administered, unicast."""
-    digest = hashlib.sha256(f"{owner}/{vm_id}".encode()).digest()
+    digest = hashlib.sha256(f"{stack_tag}/{vm_id}".encode()).digest()
     return ":".join(f"{byte:02X}" for byte in (0x02, *digest[:5]))

@@ -38,7 +38,7 @@ class Keeper:
     """The keeper of one node."""
 
     proxmox: Endpoint
-    owner: str
+    stack_tag: str
     """Identity of the castle."""
     node: str
     """The node's name."""
@@ -70,7 +70,7 @@ class Keeper:
         """The keeper among all guests, if there is one."""
         for guest in self._ask("/cluster/resources?type=vm"):
             tags = proxmox_api.tags_of(guest)
-            if guest.get("name") == self._name and tag(self.owner) in tags:
+            if guest.get("name") == self._name and tag(self.stack_tag) in tags:
                 return dict(guest)
         return None
 
@@ -79,8 +79,8 @@ class Keeper:
         form = {
             "vmid": str(vm_id),
             "name": self._name,
-            "tags": tag(self.owner),
-            "description": f"Keeps the data disk of {self.node} ({self.owner}); never started",
+            "tags": tag(self.stack_tag),
+            "description": f"Keeps the data disk of {self.node} ({self.stack_tag}); never started",
             "memory": "16",
             "onboot": "0",
             "protection": "1",
@@ -171,6 +171,6 @@ def name_of(node: str) -> str:
     return f"{node[:_LONGEST]}-data"
 
 
-def tag(owner: str) -> str:
+def tag(stack_tag: str) -> str:
     """The tag of a castle's keepers; never that of its machines, which ``make down`` removes."""
-    return f"{owner}-data"
+    return f"{stack_tag}-data"

@@ -60,7 +60,7 @@ def _must_go(pod: Object) -> bool:
     budget of an instance manager would hold the node for ever (longhorn#5910).
     """
     metadata = pod["metadata"]
-    owners = {owner["kind"] for owner in metadata.get("ownerReferences", ())}
+    owners = {stack_tag["kind"] for stack_tag in metadata.get("ownerReferences", ())}
     mirror = "kubernetes.io/config.mirror" in metadata.get("annotations", {})
     ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return not (ended or mirror or "DaemonSet" in owners or metadata["namespace"] == _LONGHORN)

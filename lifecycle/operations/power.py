@@ -92,13 +92,13 @@ class Power:
     def _failed(self, what: str, failure: str) -> OperationError:
         return OperationError(f"Proxmox could not {what} VM {self.vm_id}: {failure}.")
 
-    def running(self, owner: str) -> frozenset[str]:
-        """The names of the running VMs that carry the tag ``owner``. Raises ``OperationError``."""
+    def running(self, stack_tag: str) -> frozenset[str]:
+        """The names of the running VMs with this tag. Raises ``OperationError``."""
         guests = self._get_from("/cluster/resources?type=vm")
         return frozenset(
             str(guest.get("name"))
             for guest in guests
-            if owner in proxmox_api.tags_of(guest) and guest["status"] == "running"
+            if stack_tag in proxmox_api.tags_of(guest) and guest["status"] == "running"
         )
 
     def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Finding:
         return f"{self.resource}: {self.message}{source}"
 
 
-Check = Callable[[Castle], Iterator[tuple[str, str]]]
+Check = Callable[[Recording], Iterator[tuple[str, str]]]
 """Yields pairs of a resource's name and what would be said of it."""
 
 
@@ -41,12 +41,12 @@ def rule(source: str) -> Callable[[Check], Check]:
     return add
 
 
-def findings(castle: Castle) -> list[Finding]:
+def findings(recording: Recording) -> list[Finding]:
     """All that the real thing would refuse."""
     found = []
     for name, (check, source) in RULES.items():
         try:
-            found += [Finding(name, resource, said, source) for resource, said in check(castle)]
+            found += [Finding(name, resource, said, source) for resource, said in check(recording)]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # What a rule looks at is not there at all: refused too, though by a worse message.
             found.append(Finding(name, "castle", f"cannot be looked at: {error!r}", source))

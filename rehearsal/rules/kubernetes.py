@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rehearsal.record import Castle, Resource
+from rehearsal.record import Recording, Resource
 from rehearsal.rules.book import rule
 from settings.resource_types import (
     APPLY,
@@ -22,11 +22,11 @@ from settings.resource_types import (
 
 
 @rule("facts/end-to-end.md 5 and its last part")
-def the_api_waits_for_every_node(castle: Castle) -> Iterator[tuple[str, str]]:
+def the_api_waits_for_every_node(recording: Recording) -> Iterator[tuple[str, str]]:
     """Nothing in Kubernetes before the cluster is healthy, by way of its provider."""
-    gates = {gate.urn for gate in castle.of_type(READY)}
-    applied = {apply.urn for apply in castle.of_type(APPLY, BOOTSTRAP)}
-    for provider in castle.of_type(PROVIDER):
+    gates = {gate.urn for gate in recording.of_type(READY)}
+    applied = {apply.urn for apply in recording.of_type(APPLY, BOOTSTRAP)}
+    for provider in recording.of_type(PROVIDER):
         if not gates <= set(provider.dependencies):
             yield provider.name, "must depend on the readiness of the nodes"
         if provider.property_dependencies.get("kubeconfig") and gates & set(
@@ -40,29 +40,29 @@ def the_api_waits_for_every_node(castle: Castle) -> Iterator[tuple[str, str]]:
             )
         if not provider.plain("clusterIdentifier"):
             yield provider.name, "needs cluster_identifier, or a renewed kubeconfig replaces it"
-        known = {name for gate in castle.of_type(READY) for name in gate.plain("nodes")}
-        if known != {machine.plain("name") for machine in castle.of_type(MACHINE)}:
+        known = {name for gate in recording.of_type(READY) for name in gate.plain("nodes")}
+        if known != {machine.plain("name") for machine in recording.of_type(MACHINE)}:
             yield provider.name, "is not kept waiting for every node"
-        if not applied <= castle.before(provider):
+        if not applied <= recording.before(provider):
             yield provider.name, "does not wait for every config and the bootstrap"
 
 
 @rule("facts/end-to-end.md 11-12, facts/providers.md E")
-def the_dying_cluster_is_not_asked(castle: Castle) -> Iterator[tuple[str, str]]:
+def the_dying_cluster_is_not_asked(recording: Recording) -> Iterator[tuple[str, str]]:
     """What lives in the cluster goes with the cluster's identity, and with no machine."""
-    identities = {secrets.urn for secrets in castle.of_type(SECRETS)}
+    identities = {secrets.urn for secrets in recording.of_type(SECRETS)}
     # These go with the cluster themselves, which this very rule sees to.
-    removals = {removal.urn for removal in castle.of_type(UNINSTALL)}
-    for resource in castle.resources:
+    removals = {removal.urn for removal in recording.of_type(UNINSTALL)}
+    for resource in recording.resources:
         asked = resource.in_kubernetes or resource.type in (PROVIDER, UNINSTALL, FLUX_READY)
         if asked and resource.deleted_with not in identities | removals:
             yield resource.name, "must be deleted_with the cluster's machine secrets"
 
 
 @rule("facts/end-to-end.md 1-4: an unready Deployment is awaited for ten minutes by the next up")
-def waits_have_limits(castle: Castle) -> Iterator[tuple[str, str]]:
+def waits_have_limits(recording: Recording) -> Iterator[tuple[str, str]]:
     """Every wait has a time limit of its own."""
-    for resource in castle.resources:
+    for resource in recording.resources:
         if resource.in_kubernetes and not {"create", "update", "delete"} <= set(
             resource.custom_timeouts
         ):
@@ -74,18 +74,18 @@ PRIVILEGED_CHARTS = {"longhorn", "metallb"}
 
 
 @rule("facts/charts.md 0.2 and 5: Talos enforces baseline outside kube-system")
-def namespaces_admit_their_pods(castle: Castle) -> Iterator[tuple[str, str]]:
+def namespaces_admit_their_pods(recording: Recording) -> Iterator[tuple[str, str]]:
     """A chart that needs more than its namespace admits is `deployed` and never starts."""
     levels = {
         space.plain("metadata")["name"]: space.plain("metadata")
         .get("labels", {})
         .get("pod-security.kubernetes.io/enforce")
-        for space in castle.of_type(NAMESPACE)
+        for space in recording.of_type(NAMESPACE)
     }
     for name, level in levels.items():
         if level is None:
             yield name, "this namespace has no Pod Security label"
-    for release in castle.of_type(RELEASE):
+    for release in recording.of_type(RELEASE):
         space = release.plain("namespace")
         values = release.plain("values", {})
         needs_more = release.plain("chart", "").rpartition("/")[2] in PRIVILEGED_CHARTS
@@ -96,33 +96,33 @@ def namespaces_admit_their_pods(castle: Castle) -> Iterator[tuple[str, str]]:
 
 
 @rule("kubernetes: namespaces not found")
-def namespaces_come_first(castle: Castle) -> Iterator[tuple[str, str]]:
+def namespaces_come_first(recording: Recording) -> Iterator[tuple[str, str]]:
     """What stands in a namespace of ours waits for it."""
-    spaces = {space.plain("metadata")["name"]: space.urn for space in castle.of_type(NAMESPACE)}
-    for resource in castle.resources:
+    spaces = {space.plain("metadata")["name"]: space.urn for space in recording.of_type(NAMESPACE)}
+    for resource in recording.resources:
         if not resource.in_kubernetes or resource.type == NAMESPACE:
             continue
         metadata = resource.plain("metadata", {}) or {}
         space = resource.plain("namespace") or metadata.get("namespace")
         if space not in spaces:
             yield resource.name, f"namespace {space} is made by nobody"
-        elif spaces[space] not in castle.before(resource):
+        elif spaces[space] not in recording.before(resource):
             yield resource.name, f"nothing orders it after its namespace {space}"
 
 
 @rule("facts/charts.md 2: values are valid for a range of versions")
-def charts_are_pinned(castle: Castle) -> Iterator[tuple[str, str]]:
+def charts_are_pinned(recording: Recording) -> Iterator[tuple[str, str]]:
     """A chart's version is written down."""
-    for release in castle.of_type(RELEASE):
+    for release in recording.of_type(RELEASE):
         if not re.fullmatch(r"\d+\.\d+\.\d+", str(release.plain("version"))):
             yield release.name, "its chart's version is not pinned"
 
 
-def releases_of(castle: Castle, chart: str) -> Iterator[Resource]:
-    for release in castle.of_type(RELEASE):
+def releases_of(recording: Recording, chart: str) -> Iterator[Resource]:
+    for release in recording.of_type(RELEASE):
         if str(release.plain("chart")).rpartition("/")[2] == chart:
             yield release
 
 
-def comes_after_release(castle: Castle, resource: Resource, chart: str) -> bool:
-    return bool({r.urn for r in releases_of(castle, chart)} & castle.before(resource))
+def comes_after_release(recording: Recording, resource: Resource, chart: str) -> bool:
+    return bool({r.urn for r in releases_of(recording, chart)} & recording.before(resource))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rehearsal import machine_config
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from rehearsal.rules.book import rule
 from rehearsal.rules.kubernetes import releases_of
 from rehearsal.rules.talos import configs
 
 
 @rule("facts/charts.md 4 (longhorn#5187)")
-def longhorn_can_be_uninstalled(castle: Castle) -> Iterator[tuple[str, str]]:
+def longhorn_can_be_uninstalled(recording: Recording) -> Iterator[tuple[str, str]]:
     """Without the flag its uninstall job fails; the job alone may take 900 s."""
-    for release in releases_of(castle, "longhorn"):
+    for release in releases_of(recording, "longhorn"):
         settings = release.plain("values", {}).get("defaultSettings", {})
         if settings.get("deletingConfirmationFlag") is not True:
             yield release.name, "needs defaultSettings.deletingConfirmationFlag true"
@@ -23,13 +23,13 @@ def longhorn_can_be_uninstalled(castle: Castle) -> Iterator[tuple[str, str]]:
 
 
 @rule("docs/storage.md: pods see paths of the host, and not the kubelet's own mounts")
-def longhorn_stores_on_its_user_volume(castle: Castle) -> Iterator[tuple[str, str]]:
+def longhorn_stores_on_its_user_volume(recording: Recording) -> Iterator[tuple[str, str]]:
     """Longhorn's data path is the mount of the user volume, and the kubelet binds nothing there."""
     paths = {
         release.plain("values", {}).get("defaultSettings", {}).get("defaultDataPath", "")
-        for release in releases_of(castle, "longhorn")
+        for release in releases_of(recording, "longhorn")
     }
-    for apply, documents in configs(castle):
+    for apply, documents in configs(recording):
         volumes = machine_config.of_kind(documents, "UserVolumeConfig")
         mounts = {f"/var/mnt/{volume['name']}" for volume in volumes}
         if mounts and not paths <= mounts:
@@ -42,15 +42,15 @@ def longhorn_stores_on_its_user_volume(castle: Castle) -> Iterator[tuple[str, st
 
 
 @rule("longhorn: hard anti-affinity of replicas")
-def longhorn_can_place_its_replicas(castle: Castle) -> Iterator[tuple[str, str]]:
+def longhorn_can_place_its_replicas(recording: Recording) -> Iterator[tuple[str, str]]:
     """As many nodes with a labelled data disk as there are replicas."""
     carriers = sum(
         bool(machine_config.of_kind(documents, "UserVolumeConfig"))
         and "node.longhorn.io/create-default-disk"
         in machine_config.main(documents)["machine"].get("nodeLabels", {})
-        for _, documents in configs(castle)
+        for _, documents in configs(recording)
     )
-    for release in releases_of(castle, "longhorn"):
+    for release in releases_of(recording, "longhorn"):
         replicas = (
             release.plain("values", {}).get("persistence", {}).get("defaultClassReplicaCount")
         )

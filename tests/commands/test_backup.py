@@ -39,7 +39,7 @@ RESOURCES: list[dict[str, Any]] = [
 ]
 
 
-class Castle:
+class FakeCluster:
     """A castle that stands: its API, and Traefik's files."""
 
     def __init__(self, fake: Cli, folder: Path) -> None:
@@ -92,8 +92,8 @@ class Castle:
 
 
 @pytest.fixture
-def castle(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Castle:
-    found = Castle(fake, tmp_path)
+def cluster(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    found = FakeCluster(fake, tmp_path)
 
     class Api(ClusterApi):
         def __init__(self) -> None:
@@ -120,95 +120,97 @@ def castle(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Castle
 
 
 def test_both_servers_are_kept_encrypted_and_said(
-    castle: Castle, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     production = acme_json("production", "tazlab.net", "*.tazlab.net")
     staging = acme_json("staging", "tazlab.net")
-    castle.files = {"/data/acme.json": [production], "/data/acme-staging.json": [staging]}
+    cluster.files = {"/data/acme.json": [production], "/data/acme-staging.json": [staging]}
     assert engine.main(["backup"]) == 0
-    assert castle.opened("production") == production
-    assert castle.opened("staging") == staging
+    assert cluster.opened("production") == production
+    assert cluster.opened("staging") == staging
     shown = capfd.readouterr().out
     assert (
-        f"production: the account and 2 certificates in {castle.kept}/homelab-production" in shown
+        f"production: the account and 2 certificates in {cluster.kept}/homelab-production" in shown
     )
     assert "staging: the account and 1 certificate in" in shown
     assert [it for it in (KEY, *secrets_of(production)) if it in shown] == []
     # The same again is no new one.
-    before = {it.name: it.read_bytes() for it in castle.kept.iterdir()}
+    before = {it.name: it.read_bytes() for it in cluster.kept.iterdir()}
     assert engine.main(["backup"]) == 0
-    assert {it.name: it.read_bytes() for it in castle.kept.iterdir()} == before
+    assert {it.name: it.read_bytes() for it in cluster.kept.iterdir()} == before
     assert "homelab-production.age, as before" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b'{"letsencrypt": {"Account": null}}'])
 def test_an_empty_castle_takes_the_place_of_nothing(
-    castle: Castle, content: bytes, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, content: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good = acme_json("production", "tazlab.net")
-    castle.files = {"/data/acme.json": [good]}
+    cluster.files = {"/data/acme.json": [good]}
     assert engine.main(["backup"]) == 0
-    castle.files = {"/data/acme.json": [content]}
+    cluster.files = {"/data/acme.json": [content]}
     assert engine.main(["backup"]) == 0
     assert "there is nothing to keep" in capfd.readouterr().out
-    assert castle.opened("production") == good
+    assert cluster.opened("production") == good
 
 
-def test_a_file_that_is_being_written_is_looked_at_again(castle: Castle) -> None:
+def test_a_file_that_is_being_written_is_looked_at_again(cluster: FakeCluster) -> None:
     whole = acme_json("production", "tazlab.net")
-    castle.files = {"/data/acme.json": [whole[:500], whole]}
+    cluster.files = {"/data/acme.json": [whole[:500], whole]}
     assert engine.main(["backup"]) == 0
-    assert castle.opened("production") == whole
+    assert cluster.opened("production") == whole
 
 
-def assert_refused(castle: Castle, capfd: pytest.CaptureFixture[str], reason: str) -> None:
+def assert_refused(cluster: FakeCluster, capfd: pytest.CaptureFixture[str], reason: str) -> None:
     assert engine.main(["backup"]) == 1
     assert reason in capfd.readouterr().out
-    assert not castle.kept.exists()
+    assert not cluster.kept.exists()
 
 
 def test_a_file_that_stays_broken_is_not_kept(
-    castle: Castle, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")[:500]]}
-    assert_refused(castle, capfd, "/data/acme.json cannot be read: it is not as Traefik writes it")
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")[:500]]}
+    assert_refused(cluster, capfd, "/data/acme.json cannot be read: it is not as Traefik writes it")
 
 
 def test_what_staging_signed_is_never_productions(
-    castle: Castle, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net", at="staging")]}
-    assert_refused(castle, capfd, "/data/acme.json is production's, but has an account at acme-sta")
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net", at="staging")]}
+    assert_refused(
+        cluster, capfd, "/data/acme.json is production's, but has an account at acme-sta"
+    )
 
 
 def test_without_a_pod_or_an_api_or_a_key_or_a_castle_the_reason_is_said(
-    castle: Castle, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    castle.pods = [
+    cluster.pods = [
         {"metadata": {"name": "a"}, "status": {"phase": "Pending"}},
         {"metadata": {"name": "b", "deletionTimestamp": "now"}, "status": {"phase": "Running"}},
     ]
-    assert_refused(castle, capfd, "no pod of Traefik is running")
-    castle.answers = False
-    assert_refused(castle, capfd, "the Kubernetes API does not answer")
-    castle.stands(key=None)
-    assert_refused(castle, capfd, "`make age-key STACK=homelab` makes one")
-    castle.stands(resources=[])
-    assert_refused(castle, capfd, "There is no castle homelab")
+    assert_refused(cluster, capfd, "no pod of Traefik is running")
+    cluster.answers = False
+    assert_refused(cluster, capfd, "the Kubernetes API does not answer")
+    cluster.stands(key=None)
+    assert_refused(cluster, capfd, "`make age-key STACK=homelab` makes one")
+    cluster.stands(resources=[])
+    assert_refused(cluster, capfd, "There is no castle homelab")
 
 
-def test_down_keeps_them_before_anything_goes(castle: Castle, fake: Cli) -> None:
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
-    file = castle.kept / "homelab-production.age"
+def test_down_keeps_them_before_anything_goes(cluster: FakeCluster, fake: Cli) -> None:
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
+    file = cluster.kept / "homelab-production.age"
     fake.does(f"sys.exit(arguments[0] == 'destroy' and not pathlib.Path({str(file)!r}).exists())")
     assert engine.main(["down", "--", "--yes"]) == 0
     assert "destroy --stack homelab --yes" in fake.words
 
 
 def test_down_goes_on_without_them_only_where_somebody_says_so(
-    castle: Castle, fake: Cli, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    castle.answers = False
+    cluster.answers = False
     assert engine.main(["down"]) == 1
     assert fake.words == []
     said = capfd.readouterr().out
@@ -220,68 +222,68 @@ def test_down_goes_on_without_them_only_where_somebody_says_so(
 
 @pytest.mark.parametrize("has_key", [False, True])
 def test_down_asks_nothing_where_there_is_nothing_to_keep(
-    castle: Castle, fake: Cli, has_key: bool, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, fake: Cli, has_key: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if has_key:
-        castle.stands(resources=[])
+        cluster.stands(resources=[])
     else:
-        castle.stands(key=None)
+        cluster.stands(key=None)
     assert engine.main(["down"]) == 0
     assert any(words.startswith("destroy") for words in fake.words)
     shown = capfd.readouterr().out
     assert ("The certificates go with the castle" in shown) is not has_key
 
 
-def test_a_look_at_what_would_go_takes_nothing_out(castle: Castle, fake: Cli) -> None:
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
+def test_a_look_at_what_would_go_takes_nothing_out(cluster: FakeCluster, fake: Cli) -> None:
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     assert engine.main(["down", "--", "--preview-only"]) == 0
-    assert not castle.kept.exists()
+    assert not cluster.kept.exists()
 
 
 def test_up_keeps_them_at_its_end_and_never_fails_for_it(
-    castle: Castle, fake: Cli, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     assert engine.main(["up", "--", "--yes"]) == 0
-    assert castle.opened("production") == castle.files["/data/acme.json"][0]
-    castle.answers = False
+    assert cluster.opened("production") == cluster.files["/data/acme.json"][0]
+    cluster.answers = False
     assert engine.main(["up", "--", "--yes"]) == 0
     assert "could not be kept: the Kubernetes API does not answer" in capfd.readouterr().out
-    castle.stands(key=None)
+    cluster.stands(key=None)
     assert engine.main(["up", "--", "--yes"]) == 0
     assert capfd.readouterr().out == ""
 
 
-def test_an_up_that_failed_is_not_waited_for(castle: Castle, fake: Cli) -> None:
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
+def test_an_up_that_failed_is_not_waited_for(cluster: FakeCluster, fake: Cli) -> None:
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     fake.answers("up --stack", code=1)
     assert engine.main(["up", "--", "--yes"]) == 1
-    assert not castle.kept.exists()
+    assert not cluster.kept.exists()
 
 
-def test_a_new_key_makes_an_older_one_of_what_it_cannot_open(castle: Castle) -> None:
-    castle.kept.mkdir()
-    (castle.kept / "homelab-production.age").write_bytes(b"for another key")
+def test_a_new_key_makes_an_older_one_of_what_it_cannot_open(cluster: FakeCluster) -> None:
+    cluster.kept.mkdir()
+    (cluster.kept / "homelab-production.age").write_bytes(b"for another key")
     content = acme_json("production", "tazlab.net")
-    castle.files = {"/data/acme.json": [content]}
+    cluster.files = {"/data/acme.json": [content]}
     assert engine.main(["backup"]) == 0
-    assert castle.opened("production") == content
-    assert (castle.kept / "homelab-production.1.age").read_bytes() == b"for another key"
+    assert cluster.opened("production") == content
+    assert (cluster.kept / "homelab-production.1.age").read_bytes() == b"for another key"
 
 
 def test_more_than_can_be_put_back_is_said_while_there_is_time(
-    castle: Castle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(certificate_backup, "MOST", 100)
-    castle.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
+    cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     assert engine.main(["backup"]) == 0
     assert "only 100 can be put back" in capfd.readouterr().out
 
 
-def test_names_and_dates_are_noted_and_nothing_secret(castle: Castle, tmp_path: Path) -> None:
+def test_names_and_dates_are_noted_and_nothing_secret(cluster: FakeCluster, tmp_path: Path) -> None:
     content = acme_json("production", "tazlab.net")
-    castle.files = {"/data/acme.json": [content]}
-    castle.stands(key=None)
+    cluster.files = {"/data/acme.json": [content]}
+    cluster.stands(key=None)
     assert engine.main(["up", "--", "--yes"]) == 0
     record = acme_record.file(tmp_path, "homelab")
     assert json.loads(record.read_text()) == [
@@ -292,7 +294,7 @@ def test_names_and_dates_are_noted_and_nothing_secret(castle: Castle, tmp_path: 
             "ends": "2027-01-30T00:00:00+00:00",
         }
     ]
-    assert not castle.kept.exists()
+    assert not cluster.kept.exists()
 
 
 def test_what_is_in_memory_does_not_show_in_a_traceback() -> None:

@@ -273,7 +273,7 @@ def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
         OrphanedResource("VM 8001", refuse),
         OrphanedResource("VM 8002", lambda: removed.append("VM 8002")),
     ]
-    settings = SimpleNamespace(proxmoxve=None, owner="ephemeral-castle-homelab")
+    settings = SimpleNamespace(proxmoxve=None, stack_tag="ephemeral-castle-homelab")
     monkeypatch.setattr("clients.pulumi_cli.stack_settings.settings", lambda session: settings)
     monkeypatch.setattr("commands.running_tasks.wait", lambda session: None)
     monkeypatch.setattr("commands.orphaned_resources.machines", lambda *_: found)

@@ -11,25 +11,25 @@ from commands import __main__ as engine
 from commands import acme_record
 from tests.backup.traefiks import BEGINS, ENDS, acme_json
 from tests.commands.conftest import Cli
-from tests.commands.test_backup import KEY, Castle, castle
+from tests.commands.test_backup import KEY, FakeCluster, cluster
 
-__all__ = ["castle"]
+__all__ = ["cluster"]
 UP = "up --stack homelab --yes --skip-preview"
 ASKED = "Let's Encrypt's staging server has not signed for tazlab.net yet"
 
 
 @pytest.fixture
-def production(castle: Castle, tmp_path: Path) -> Castle:
+def production(cluster: FakeCluster, tmp_path: Path) -> FakeCluster:
     """A castle whose stack file asks for production; the host is tazlab.net."""
-    castle.stands(server="production")
+    cluster.stands(server="production")
     (tmp_path / "Pulumi.homelab.yaml").write_text(
         "config: {'ephemeral-castle:traefik': {acme: {server: production}}}"
     )
-    return castle
+    return cluster
 
 
 def test_without_a_try_it_is_asked_about_and_yes_is_a_wish(
-    production: Castle, fake: Cli, capfd: pytest.CaptureFixture[str]
+    production: FakeCluster, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert engine.main(["up"]) == 1
     assert fake.words == []
@@ -51,7 +51,7 @@ def test_without_a_try_it_is_asked_about_and_yes_is_a_wish(
 )
 @pytest.mark.parametrize("key", [KEY, None], ids=["with a key", "without"])
 def test_what_staging_signed_in_the_castle_that_stands_counts(
-    production: Castle,
+    production: FakeCluster,
     fake: Cli,
     signed: str,
     is_good: bool,
@@ -64,7 +64,9 @@ def test_what_staging_signed_in_the_castle_that_stands_counts(
     assert (ASKED in capfd.readouterr().out) is not is_good
 
 
-def test_what_worked_before_counts_when_the_castle_is_gone(production: Castle, fake: Cli) -> None:
+def test_what_worked_before_counts_when_the_castle_is_gone(
+    production: FakeCluster, fake: Cli
+) -> None:
     production.files = {"/data/acme-staging.json": [acme_json("staging", "tazlab.net")]}
     assert engine.main(["backup"]) == 0
     production.stands(server="production", resources=[])
@@ -72,7 +74,7 @@ def test_what_worked_before_counts_when_the_castle_is_gone(production: Castle, f
 
 
 def test_what_production_signed_on_another_machine_counts(
-    production: Castle, tmp_path: Path
+    production: FakeCluster, tmp_path: Path
 ) -> None:
     production.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     assert engine.main(["backup"]) == 0
@@ -81,8 +83,8 @@ def test_what_production_signed_on_another_machine_counts(
     assert engine.main(["up"]) == 0
 
 
-def test_staging_is_asked_nothing(castle: Castle, fake: Cli) -> None:
-    castle.stands(resources=[])
+def test_staging_is_asked_nothing(cluster: FakeCluster, fake: Cli) -> None:
+    cluster.stands(resources=[])
     assert engine.main(["up"]) == 0
     assert fake.words == [UP]
 

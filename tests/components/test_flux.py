@@ -15,7 +15,7 @@ from clients.kubernetes import flux_health
 from clients.kubernetes.api import ApiError, ClusterApi
 from components import flux
 from lifecycle import flux_ready, flux_uninstall
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from tests.components.test_charts import KEYS, _keys
 from tests.recorder import one, record, sent, settings_with
 
@@ -23,7 +23,7 @@ AGE_KEY = "AGE-SECRET-KEY-1QSSQF9ELQ8F9NP7E2R04C482LASL8WNM5SW0ZUKG2NZAYDSNE69S9
 SSH_KEY = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
 
 
-def built(**settings: Any) -> Castle:
+def built(**settings: Any) -> Recording:
     """What the component asks for."""
     found = settings_with(**settings)
 
@@ -48,8 +48,8 @@ OVER_SSH = {
 }
 
 
-def spec(castle: Castle, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = sent(one(castle, name))["spec"]
+def spec(recording: Recording, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = sent(one(recording, name))["spec"]
     return found
 
 
@@ -66,43 +66,45 @@ def test_a_server_that_signs_for_itself_is_trusted_by_its_certificate() -> None:
     pem = trustme.CA().cert_pem.bytes().decode()
     private = {"url": "https://git.home.arpa/me/x.git", "token": "5eed1e55", "certificate": pem}
     for settings in (private, {key: it for key, it in private.items() if key != "token"}):
-        castle = built(flux=settings)
-        assert spec(castle, "flux-source")["secretRef"] == {"name": "castle-git"}
-        data = sent(one(castle, "flux-castle-git"))["stringData"]
+        recording = built(flux=settings)
+        assert spec(recording, "flux-source")["secretRef"] == {"name": "castle-git"}
+        data = sent(one(recording, "flux-castle-git"))["stringData"]
         assert data.pop("ca.crt") == pem.strip()
         assert data == ({"username": "git", "password": "5eed1e55"} if "token" in settings else {})
 
 
 def test_a_repository_over_ssh_is_followed_with_its_key_and_decrypted() -> None:
-    castle = built(flux=OVER_SSH, sops={"age_key": AGE_KEY})
-    source, applied = spec(castle, "flux-source"), spec(castle, "flux-kustomization")
+    recording = built(flux=OVER_SSH, sops={"age_key": AGE_KEY})
+    source, applied = spec(recording, "flux-source"), spec(recording, "flux-kustomization")
     assert source["url"] == OVER_SSH["url"]
     assert source["ref"] == {"branch": "home"}
     assert source["interval"] == "5m"
     assert source["secretRef"] == {"name": "castle-git"}
-    assert sent(one(castle, "flux-castle-git"))["stringData"] == {
+    assert sent(one(recording, "flux-castle-git"))["stringData"] == {
         "identity": f"{SSH_KEY}\n",
         "known_hosts": OVER_SSH["known_hosts"],
     }
     assert applied["path"] == "./apps"
     assert applied["decryption"] == {"provider": "sops", "secretRef": {"name": "sops-age"}}
     # Flux reads what ends with .agekey.
-    assert sent(one(castle, "flux-sops-age"))["stringData"] == {"castle.agekey": AGE_KEY}
+    assert sent(one(recording, "flux-sops-age"))["stringData"] == {"castle.agekey": AGE_KEY}
 
 
 def test_a_token_goes_with_a_user_name() -> None:
-    castle = built(flux={"url": "https://git.tazlab.net/m.git", "username": "me", "token": "abc"})
-    assert sent(one(castle, "flux-castle-git"))["stringData"] == {
+    recording = built(
+        flux={"url": "https://git.tazlab.net/m.git", "username": "me", "token": "abc"}
+    )
+    assert sent(one(recording, "flux-castle-git"))["stringData"] == {
         "username": "me",
         "password": "abc",
     }
 
 
 def test_a_public_repository_needs_no_secret_at_all() -> None:
-    castle = built(flux={"url": "https://github.com/me/manifests.git"})
-    assert [it.name for it in castle.of_type("kubernetes:core/v1:Secret")] == []
-    assert "secretRef" not in spec(castle, "flux-source")
-    assert "decryption" not in spec(castle, "flux-kustomization")
+    recording = built(flux={"url": "https://github.com/me/manifests.git"})
+    assert [it.name for it in recording.of_type("kubernetes:core/v1:Secret")] == []
+    assert "secretRef" not in spec(recording, "flux-source")
+    assert "decryption" not in spec(recording, "flux-kustomization")
 
 
 def test_what_was_applied_stays_when_its_kustomization_goes() -> None:

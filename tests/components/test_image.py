@@ -8,18 +8,18 @@ from typing import Any
 import yaml
 
 from components.image import TalosImage, TalosImageArgs
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from tests.recorder import one, record, sent, settings_with
 
 
-def castle_with(**changes: Any) -> Castle:
+def castle_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
     return record(lambda: TalosImage("image", TalosImageArgs.of(settings, None)))
 
 
 def test_the_schematic_has_the_three_extensions_and_those_of_the_settings() -> None:
-    castle = castle_with(image={"extensions": ["siderolabs/i915"]})
-    schematic = yaml.safe_load(sent(one(castle, "image-schematic"))["schematic"])
+    recording = castle_with(image={"extensions": ["siderolabs/i915"]})
+    schematic = yaml.safe_load(sent(one(recording, "image-schematic"))["schematic"])
     assert schematic["customization"]["systemExtensions"]["officialExtensions"] == [
         "siderolabs/i915",
         "siderolabs/iscsi-tools",
@@ -33,11 +33,11 @@ def test_a_changed_schematic_is_another_schematic() -> None:
 
 
 def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
-    castle = castle_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.8"})
-    text = sent(one(castle, "image-schematic"))["schematic"]
+    recording = castle_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.8"})
+    text = sent(one(recording, "image-schematic"))["schematic"]
     id_ = hashlib.sha256(text.encode()).hexdigest()
     for host in ("pve1", "pve2"):
-        file = sent(one(castle, f"image-{host}"))
+        file = sent(one(recording, f"image-{host}"))
         assert file["nodeName"] == host
         assert file["datastoreId"] == "local"
         assert file["contentType"] == "import"
@@ -46,8 +46,8 @@ def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
 
 
 def test_hosts_that_share_a_storage_share_no_file() -> None:
-    castle = castle_with(proxmox={"hosts": ["pve1", "pve2"], "image_datastore": "nas"})
-    files = [sent(one(castle, f"image-{host}")) for host in ("pve1", "pve2")]
+    recording = castle_with(proxmox={"hosts": ["pve1", "pve2"], "image_datastore": "nas"})
+    files = [sent(one(recording, f"image-{host}")) for host in ("pve1", "pve2")]
     assert len({file["fileName"] for file in files}) == 2
     assert len({file["url"] for file in files}) == 1
 
@@ -58,12 +58,12 @@ def test_a_file_is_taken_back_and_never_looked_up_again() -> None:
 
 
 def test_only_hosts_that_carry_a_machine_get_the_image() -> None:
-    castle = castle_with(
+    recording = castle_with(
         proxmox={"hosts": ["pve1", "pve2", "pve3"]},
         nodes={"workers": {"count": 1}},
         longhorn={"replicas": 1},
     )
-    names = {resource.name for resource in castle.resources if resource.custom}
+    names = {resource.name for resource in recording.resources if resource.custom}
     assert names == {"image-schematic", "image-pve1", "image-pve3"}
 
 

@@ -8,27 +8,27 @@ import pytest
 
 from clients.proxmox.guests import mac_address
 from components.machines import Machines, MachinesArgs
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from settings.running import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with
 
 
-def castle_with(**changes: Any) -> Castle:
+def castle_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
     image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
     return record(lambda: Machines("machines", MachinesArgs.of(settings, {}, image_ids)))
 
 
 @pytest.fixture(scope="module")
-def reference() -> Castle:
+def reference() -> Recording:
     return castle_with()
 
 
-def worker(castle: Castle, number: int = 1) -> dict[str, Any]:
-    return sent(one(castle, f"machines-castle-worker-{number}"))
+def worker(recording: Recording, number: int = 1) -> dict[str, Any]:
+    return sent(one(recording, f"machines-castle-worker-{number}"))
 
 
-def test_a_worker_is_what_the_settings_say(reference: Castle) -> None:
+def test_a_worker_is_what_the_settings_say(reference: Recording) -> None:
     machine = worker(reference, 3)
     assert machine["name"] == "castle-worker-3"
     assert machine["vmId"] == 8012
@@ -42,7 +42,7 @@ def test_a_worker_is_what_the_settings_say(reference: Castle) -> None:
     assert machine["initialization"]["dns"] == {"servers": ["192.168.1.1"]}
 
 
-def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Castle) -> None:
+def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Recording) -> None:
     os_disk, data_disk = worker(reference)["disks"]
     assert (os_disk["interface"], os_disk["size"]) == ("scsi0", 34)
     assert os_disk["importFrom"] == "local:import/talos.qcow2"
@@ -50,7 +50,7 @@ def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Cast
     assert "importFrom" not in data_disk
 
 
-def test_a_control_plane_has_no_data_disk_unless_asked(reference: Castle) -> None:
+def test_a_control_plane_has_no_data_disk_unless_asked(reference: Recording) -> None:
     assert len(sent(one(reference, "machines-castle-control-plane-1"))["disks"]) == 1
     asked = castle_with(nodes={"control_planes": {"data_disk_gib": 50}})
     assert len(sent(one(asked, "machines-castle-control-plane-1"))["disks"]) == 2
@@ -69,8 +69,8 @@ def test_a_disk_that_is_kept_belongs_to_another_machine() -> None:
 
 def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself() -> None:
     runs = RunningMachine(name="castle-worker-1", has_come_up=True)
-    castle = castle_with(running=RunningStack(machines={runs.name: runs}))
-    machine = one(castle, "machines-castle-worker-1")
+    recording = castle_with(running=RunningStack(machines={runs.name: runs}))
+    machine = one(recording, "machines-castle-worker-1")
     assert set(machine.ignore_changes) == {
         "disks[0].importFrom",
         "disks[0].speed",
@@ -80,7 +80,7 @@ def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself() -> N
 
 
 def test_a_machine_that_has_never_come_up_is_created_again_to_correct_it(
-    reference: Castle,
+    reference: Recording,
 ) -> None:
     machine = one(reference, "machines-castle-worker-1")
     assert set(machine.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
@@ -91,16 +91,16 @@ def test_control_planes_that_have_never_come_up_are_created_again_together() -> 
     """etcd is bootstrapped again on the first one: no other may keep the etcd of before."""
     nodes = {"control_planes": {"count": 3, "first_address": "192.168.1.251"}}
     names = [f"machines-castle-control-plane-{number}" for number in (1, 2, 3)]
-    castle = castle_with(nodes=nodes)
-    first = one(castle, names[0])
-    assert [one(castle, name).replace_with for name in names] == [(), (first.urn,), (first.urn,)]
-    assert one(castle, "machines-castle-worker-1").replace_with == ()
+    recording = castle_with(nodes=nodes)
+    first = one(recording, names[0])
+    assert [one(recording, name).replace_with for name in names] == [(), (first.urn,), (first.urn,)]
+    assert one(recording, "machines-castle-worker-1").replace_with == ()
     up = RunningMachine(name="castle-control-plane-1", has_come_up=True)
-    castle = castle_with(nodes=nodes, running=RunningStack(machines={up.name: up}))
-    assert [one(castle, name).replace_with for name in names] == [(), (), ()]
+    recording = castle_with(nodes=nodes, running=RunningStack(machines={up.name: up}))
+    assert [one(recording, name).replace_with for name in names] == [(), (), ()]
 
 
-def test_drives_fit_the_machine_type(reference: Castle) -> None:
+def test_drives_fit_the_machine_type(reference: Recording) -> None:
     machine = worker(reference)
     assert machine["machine"] == "q35"
     assert machine["cdrom"] == {"fileId": "none", "interface": "ide0"}
@@ -108,13 +108,13 @@ def test_drives_fit_the_machine_type(reference: Castle) -> None:
     assert machine["bootOrders"] == ["scsi0"]
 
 
-def test_it_is_switched_off_on_destroy_and_nobody_waits_for_an_agent(reference: Castle) -> None:
+def test_it_is_switched_off_on_destroy_and_nobody_waits_for_an_agent(reference: Recording) -> None:
     machine = worker(reference)
     assert machine["stopOnDestroy"] is True
     assert machine["agent"]["waitForIp"] == {"disabled": True}
 
 
-def test_every_wait_for_a_machine_has_a_limit(reference: Castle) -> None:
+def test_every_wait_for_a_machine_has_a_limit(reference: Recording) -> None:
     limits = {key: value for key, value in worker(reference).items() if key.startswith("timeout")}
     assert set(limits) == {
         "timeoutCreate",
@@ -127,37 +127,37 @@ def test_every_wait_for_a_machine_has_a_limit(reference: Castle) -> None:
     assert all(0 < limit <= 1800 for limit in limits.values())
 
 
-def test_machines_wait_for_nothing_of_each_other(reference: Castle) -> None:
+def test_machines_wait_for_nothing_of_each_other(reference: Recording) -> None:
     machines = {r.urn for r in reference.resources if r.type.endswith(":VmLegacy")}
     for machine in reference.of_type("proxmoxve:index/vmLegacy:VmLegacy"):
         assert not reference.before(machine) & machines
 
 
-def test_the_pool_is_made_for_the_machines(reference: Castle) -> None:
+def test_the_pool_is_made_for_the_machines(reference: Recording) -> None:
     assert sent(one(reference, "machines-pool"))["poolId"] == "castle"
     assert worker(reference)["poolId"] == "castle"
 
 
 def test_without_a_pool_none_is_made() -> None:
-    castle = castle_with(proxmox={"pool": None})
-    assert not list(castle.of_type("proxmoxve:index/poolLegacy:PoolLegacy"))
-    assert "poolId" not in worker(castle)
+    recording = castle_with(proxmox={"pool": None})
+    assert not list(recording.of_type("proxmoxve:index/poolLegacy:PoolLegacy"))
+    assert "poolId" not in worker(recording)
 
 
 def test_overrides_reach_their_machine_alone() -> None:
     change = {"cores": 8, "memory_mib": 16384, "data_disk_gib": 100, "host": "pve2", "vm_id": 8099}
-    castle = castle_with(nodes={"overrides": {"worker-2": change}})
-    changed, other = worker(castle, 2), worker(castle, 1)
+    recording = castle_with(nodes={"overrides": {"worker-2": change}})
+    changed, other = worker(recording, 2), worker(recording, 1)
     assert (changed["cpu"]["cores"], changed["memory"]["dedicated"]) == (8, 16384)
     assert (changed["nodeName"], changed["vmId"]) == ("pve2", 8099)
     assert [disk["size"] for disk in changed["disks"]] == [34, 100]
     assert (other["cpu"]["cores"], other["nodeName"]) == (4, "pve")
 
 
-def test_a_vlan_is_set_only_where_it_is_asked_for(reference: Castle) -> None:
+def test_a_vlan_is_set_only_where_it_is_asked_for(reference: Recording) -> None:
     assert "vlanId" not in worker(reference)["networkDevices"][0]
-    castle = castle_with(network={"vlan": 20})
-    assert worker(castle)["networkDevices"][0]["vlanId"] == 20
+    recording = castle_with(network={"vlan": 20})
+    assert worker(recording)["networkDevices"][0]["vlanId"] == 20
 
 
 def test_mac_addresses_are_stable_local_and_differ_between_castles() -> None:

@@ -104,7 +104,7 @@ class FakeHomelab:
                 node=node.host,
                 config={
                     "name": node.name,
-                    "tags": f"{settings.owner};{node.role};talos",
+                    "tags": f"{settings.stack_tag};{node.role};talos",
                     "memory": str(node.memory_mib),
                     "cores": str(node.cores),
                     "ipconfig0": f"gw={settings.network.gateway},ip={node.address}/24",
@@ -118,7 +118,7 @@ class FakeHomelab:
         self.listen(settings.cluster.vip, 6443)
         self.listen(settings.ingress_address, 50000)
         name = str(settings.proxmox.pool)
-        cluster.pools[name] = Pool(poolid=name, comment=f"Machines of {settings.owner}")
+        cluster.pools[name] = Pool(poolid=name, comment=f"Machines of {settings.stack_tag}")
 
     def probes(self) -> Probes:
         """The real probes where loopback can answer, and stand-ins for router and DNS."""
@@ -148,7 +148,7 @@ class FakeHomelab:
             settings=settings,
             advice=(),
             probes=found,
-            proxmox=Proxmox(found.proxmox, settings.owner),
+            proxmox=Proxmox(found.proxmox, settings.stack_tag),
         )
         return await asyncio.to_thread(examine, context)
 

@@ -74,7 +74,7 @@ def test_json_holds_the_same() -> None:
         "result": "failure",
         "subject": "pve2",
         "text": "is offline",
-        "cure": "start it",
+        "fix": "start it",
     }
     assert len(told["findings"]) == 4
 

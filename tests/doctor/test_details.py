@@ -56,7 +56,7 @@ async def test_a_disk_that_was_kept_needs_no_room_again(house: FakeHomelab) -> N
     house.rack.proxmox.cluster.add_foreign(
         node.vm_id + 100_000,
         node="pve2",
-        config={"name": f"{node.name}-data", "tags": f"{settings.owner}-data"},
+        config={"name": f"{node.name}-data", "tags": f"{settings.stack_tag}-data"},
     )
     assert await growth() == before - 43
 

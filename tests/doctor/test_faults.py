@@ -51,9 +51,9 @@ def refuse(house: FakeHomelab, path: str, status: int, reason: str) -> None:
     faults.append(Refusal(method="GET", path=path, reason=reason, status=status, times=99))
 
 
-def grant(house: FakeHomelab, castle: frozenset[str], images: frozenset[str]) -> None:
+def grant(house: FakeHomelab, vms: frozenset[str], images: frozenset[str]) -> None:
     access = house.rack.proxmox.access
-    access.roles |= {"Castle": castle, "CastleImages": images}
+    access.roles |= {"Castle": vms, "CastleImages": images}
     access.acl = {"/": frozenset({"Castle"}), "/storage/local": frozenset({"CastleImages"})}
 
 
@@ -366,7 +366,7 @@ async def test_a_repeater_that_speaks_for_all_is_no_stranger(house: FakeHomelab)
 async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: FakeHomelab) -> None:
     from clients.proxmox.guests import mac_address
 
-    ours = mac_address(house.settings.owner, 8010)
+    ours = mac_address(house.settings.stack_tag, 8010)
     house.seen[house.address(155)] = Presence("", ours, on_link=True)
     house.seen[house.address(250)] = Presence("", ours, on_link=True)
     assert await house.troubles() == []

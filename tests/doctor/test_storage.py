@@ -58,7 +58,7 @@ async def look(
         settings=settings,
         advice=(),
         probes=found,
-        proxmox=Proxmox(found.proxmox, settings.owner),
+        proxmox=Proxmox(found.proxmox, settings.stack_tag),
         storage=read_once(read),
     )
     examined = await asyncio.to_thread(examine, context)

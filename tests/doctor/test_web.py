@@ -77,7 +77,7 @@ def test_one_that_ends_soon_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaf", "problem", "cure"),
+    ("leaf", "problem", "fix"),
     [
         (
             AUTHORITY.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)),

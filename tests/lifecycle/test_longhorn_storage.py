@@ -9,7 +9,7 @@ import pytest
 from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
 from lifecycle.longhorn_storage import LonghornStorageProvider
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from rehearsal.run import rehearse
 from settings import resource_types
 from tests.lifecycle.fake_longhorn import ENGINE, OLD_ENGINE, FakeLonghorn
@@ -60,21 +60,21 @@ def longhorn(monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
 
 
 @pytest.fixture(scope="module")
-def homelab() -> Castle:
-    return rehearse("homelab").castle
+def homelab() -> Recording:
+    return rehearse("homelab").recording
 
 
 # In the program -----------------------------------------------------------------------------------
 
 
-def test_storage_is_checked_after_the_release_and_before_any_claim(homelab: Castle) -> None:
+def test_storage_is_checked_after_the_release_and_before_any_claim(homelab: Recording) -> None:
     (storage,) = homelab.of_type(resource_types.STORAGE)
     assert one(homelab, "longhorn-release").urn in homelab.before(storage)
     for claim in homelab.of_type(resource_types.CLAIM):
         assert storage.urn in homelab.before(claim)
 
 
-def test_every_node_and_every_claim_of_the_stack_is_named(homelab: Castle) -> None:
+def test_every_node_and_every_claim_of_the_stack_is_named(homelab: Recording) -> None:
     found = sent(one(homelab, "longhorn-storage"))
     assert found["data_disks"] == {f"castle-worker-{number}": 43 for number in (1, 2, 3)}
     assert found["other_nodes"] == ["castle-control-plane-1"]
@@ -83,7 +83,7 @@ def test_every_node_and_every_claim_of_the_stack_is_named(homelab: Castle) -> No
     assert found["claims"] == [f"{it['namespace']}/{it['name']}" for it in claims]
 
 
-def test_the_kubeconfig_is_a_secret(homelab: Castle) -> None:
+def test_the_kubeconfig_is_a_secret(homelab: Recording) -> None:
     assert one(homelab, "longhorn-storage").is_secret("kubeconfig")
 
 

@@ -28,7 +28,7 @@ def test_a_stack_that_was_never_deployed_runs_nothing() -> None:
 
 def deployed() -> dict[str, Any]:
     """The state that the reference leads to."""
-    return rehearse("homelab").castle.state()
+    return rehearse("homelab").recording.state()
 
 
 def outputs(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

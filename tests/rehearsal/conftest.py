@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from rehearsal.run import Rehearsal, rehearse
 from settings.groups import PROJECT
 from settings.project import PROJECT_FOLDER
@@ -52,9 +52,9 @@ def gitops(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
 
 
 @pytest.fixture
-def castle(homelab: Rehearsal) -> Castle:
+def recording(homelab: Rehearsal) -> Recording:
     """What the reference asks of the engine, to break one thing in."""
-    return deepcopy(homelab.castle)
+    return deepcopy(homelab.recording)
 
 
 @pytest.fixture

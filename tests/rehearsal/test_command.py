@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rehearsal import __main__ as command
 from rehearsal import rules
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from rehearsal.run import Rehearsal
 from rehearsal.show import show
 from tests.rehearsal.conftest import Vary
@@ -21,8 +21,8 @@ from tests.rehearsal.conftest import Vary
 def always_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule that finds something in every castle."""
 
-    def refuse(castle: Castle) -> Iterator[tuple[str, str]]:
-        yield castle.resources[0].name, "is refused by a test"
+    def refuse(recording: Recording) -> Iterator[tuple[str, str]]:
+        yield recording.resources[0].name, "is refused by a test"
 
     monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
 
@@ -97,12 +97,12 @@ def drawn(found: Rehearsal) -> str:
 
 def test_the_picture_holds_every_resource_and_every_address(homelab: Rehearsal) -> None:
     picture = drawn(homelab)
-    for resource in homelab.castle.resources:
+    for resource in homelab.recording.resources:
         assert resource.name in picture
     for node in homelab.settings.machines:
         assert str(node.address) in picture
     assert "Addresses in 192.168.1.0/24" in picture
-    assert f"{len(homelab.castle.resources)} resources" in picture
+    assert f"{len(homelab.recording.resources)} resources" in picture
 
 
 def test_the_picture_tells_the_programs_warnings(homelab: Rehearsal) -> None:
@@ -124,5 +124,5 @@ def test_the_picture_marks_what_decides_how_long_it_takes(homelab: Rehearsal) ->
 
 def test_the_picture_takes_brackets_for_what_they_are(vary: Vary) -> None:
     found = vary({})
-    found.castle.resources[0].name = "[bold]proxmox[/nonsense]"
+    found.recording.resources[0].name = "[bold]proxmox[/nonsense]"
     assert "[bold]proxmox[/nonsense]" in drawn(found)

@@ -17,7 +17,7 @@ from pulumi.runtime import settings as runtime
 
 from rehearsal import answers, rules, run
 from rehearsal.monitor import STACK, RecordingMonitor
-from rehearsal.record import Castle, Resource
+from rehearsal.record import Recording, Resource
 from rehearsal.report import as_json
 from rehearsal.run import Rehearsal, rehearse
 from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
@@ -108,41 +108,41 @@ def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary)
     assert found.problems == []
     machines = len(found.settings.machines)
     for type_ in (resource_types.MACHINE, resource_types.APPLY, resource_types.NODE):
-        assert len(list(found.castle.of_type(type_))) == machines
-    (readiness,) = found.castle.of_type(resource_types.READY)
+        assert len(list(found.recording.of_type(type_))) == machines
+    (readiness,) = found.recording.of_type(resource_types.READY)
     assert len(readiness.plain("nodes")) == machines
 
 
 def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
-    castle = vary({"longhorn.backup": {"target": "nfs://192.168.1.5:/b", "retain": 3}}).castle
-    (job,) = castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
+    recording = vary({"longhorn.backup": {"target": "nfs://192.168.1.5:/b", "retain": 3}}).recording
+    (job,) = recording.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
     (release,) = (
-        r for r in castle.of_type(resource_types.RELEASE) if r.plain("name") == "longhorn"
+        r for r in recording.of_type(resource_types.RELEASE) if r.plain("name") == "longhorn"
     )
     store = release.plain("values")["defaultBackupStore"]
     assert store == {"backupTarget": "nfs://192.168.1.5:/b", "backupTargetCredentialSecret": ""}
     assert job.plain("metadata")["namespace"] == release.plain("namespace")
-    assert release.urn in castle.before(job)
+    assert release.urn in recording.before(job)
     spec = job.plain("spec")
     assert (spec["task"], spec["groups"]) == ("backup", ["default"])
     assert (spec["cron"], spec["retain"]) == ("0 3 * * *", 3)
 
 
 def test_a_bucket_is_opened_before_longhorn_begins_and_its_key_is_a_secret(vary: Vary) -> None:
-    castle = vary(BUCKET).castle
+    recording = vary(BUCKET).recording
     (secret,) = (
         r
-        for r in castle.of_type("kubernetes:core/v1:Secret")
+        for r in recording.of_type("kubernetes:core/v1:Secret")
         if r.plain("metadata")["namespace"] == "longhorn-system"
     )
     (release,) = (
-        r for r in castle.of_type(resource_types.RELEASE) if r.plain("name") == "longhorn"
+        r for r in recording.of_type(resource_types.RELEASE) if r.plain("name") == "longhorn"
     )
     assert release.plain("values")["defaultBackupStore"] == {
         "backupTarget": "s3://castle@home/volumes",
         "backupTargetCredentialSecret": secret.plain("metadata")["name"],
     }
-    assert secret.urn in castle.before(release)
+    assert secret.urn in recording.before(release)
     assert secret.is_secret("data")
     opened = {key: base64.b64decode(text) for key, text in secret.plain("data").items()}
     assert opened["AWS_ENDPOINTS"] == b"https://192.168.1.5:9000"
@@ -158,7 +158,7 @@ def test_a_bucket_is_opened_before_longhorn_begins_and_its_key_is_a_secret(vary:
 
 
 def test_there_are_no_backups_unless_asked_for(homelab: Rehearsal) -> None:
-    assert not list(homelab.castle.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob"))
+    assert not list(homelab.recording.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob"))
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
@@ -170,7 +170,7 @@ def test_a_first_preview_of_a_variant_ends(changes: dict[str, Any], vary: Vary) 
 def test_a_first_preview_shows_all_that_an_up_makes(stack: str) -> None:
     preview, up = rehearse(stack, preview=True), rehearse(stack)
     assert preview.problems == []
-    assert {r.urn for r in preview.castle.resources} == {r.urn for r in up.castle.resources}
+    assert {r.urn for r in preview.recording.resources} == {r.urn for r in up.recording.resources}
 
 
 def test_what_sops_has_encrypted_is_not_opened(
@@ -204,7 +204,8 @@ def test_the_programs_warnings_are_told(vary: Vary) -> None:
 def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
     found = vary(THREE_HOSTS)
     machines = {
-        machine.plain("name"): machine for machine in found.castle.of_type(resource_types.MACHINE)
+        machine.plain("name"): machine
+        for machine in found.recording.of_type(resource_types.MACHINE)
     }
     assert machines.keys() == {node.name for node in found.settings.machines}
     for node in found.settings.machines:
@@ -220,23 +221,23 @@ def test_machines_are_made_where_the_settings_say(vary: Vary) -> None:
 
 
 def test_an_image_lies_on_every_host_that_carries_a_machine(vary: Vary) -> None:
-    files = vary(THREE_HOSTS).castle.of_type(resource_types.FILE)
+    files = vary(THREE_HOSTS).recording.of_type(resource_types.FILE)
     assert {file.plain("nodeName") for file in files} == {"pve1", "pve2", "pve3", "pve4"}
 
 
 @pytest.mark.parametrize("stack", ["homelab", "ha"])
 def test_nothing_enters_kubernetes_before_every_node_is_ready(stack: str) -> None:
-    castle = rehearse(stack).castle
+    recording = rehearse(stack).recording
     before = {
         r.urn
-        for r in castle.of_type(
+        for r in recording.of_type(
             resource_types.READY, resource_types.BOOTSTRAP, resource_types.APPLY
         )
     }
-    inside = [resource for resource in castle.resources if resource.in_kubernetes]
+    inside = [resource for resource in recording.resources if resource.in_kubernetes]
     assert len(inside) >= 10
     for resource in inside:
-        assert before <= castle.before(resource), resource.name
+        assert before <= recording.before(resource), resource.name
 
 
 def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> None:
@@ -262,12 +263,12 @@ def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
     """The report masks secrets, so the machine configs are compared by themselves."""
     three = {
         r.urn: reveal(dict(r.inputs))
-        for r in vary({}).castle.resources
+        for r in vary({}).recording.resources
         if r.type != resource_types.STORAGE  # it names every node
     }
     four = {
         r.urn: reveal(dict(r.inputs))
-        for r in vary({"nodes.workers.count": 4}).castle.resources
+        for r in vary({"nodes.workers.count": 4}).recording.resources
         if r.urn in three
     }
     changed = {urn.rpartition("::")[2] for urn in three if three[urn] != four[urn]}
@@ -287,7 +288,7 @@ def test_a_stack_leaves_nothing_behind_for_the_next(homelab: Rehearsal) -> None:
 
 
 def test_two_stacks_share_no_name_id_or_address() -> None:
-    one, other = rehearse("homelab").castle, rehearse("ha").castle
+    one, other = rehearse("homelab").recording, rehearse("ha").recording
     for path in ("vmId", "name", "poolId", "tags"):
         owned = [
             {str(m.plain(path)) for m in c.of_type(resource_types.MACHINE)} for c in (one, other)
@@ -348,7 +349,7 @@ def test_the_guard_goes_with_the_rehearsal() -> None:
 @pytest.mark.parametrize("stack", ["homelab", "ha"])
 def test_no_secret_is_told(stack: str) -> None:
     found = rehearse(stack)
-    secrets = _secrets_of(found.castle)
+    secrets = _secrets_of(found.recording)
     assert stack_file.PLACEHOLDER_TOKEN in secrets
     text = json.dumps(as_json(found))
     for secret in secrets:
@@ -366,7 +367,7 @@ def test_a_token_in_plain_text_is_not_told(vary: Vary) -> None:
     assert [note for note in found.notes if note.startswith("proxmoxve:apiToken stands in ")]
 
 
-def _secrets_of(castle: Castle) -> set[str]:
+def _secrets_of(recording: Recording) -> set[str]:
     """Every text within a secret that the castle was given, or gave."""
     found: set[str] = set()
 
@@ -382,9 +383,9 @@ def _secrets_of(castle: Castle) -> set[str]:
         elif inside and isinstance(value, str) and len(value) > 8:
             found.add(value)
 
-    for resource in castle.resources:
+    for resource in recording.resources:
         look([resource.inputs, resource.outputs])
-    look(castle.outputs)
+    look(recording.outputs)
     return found
 
 
@@ -525,7 +526,7 @@ def test_what_must_be_there_before_is_found_however_far_back() -> None:
             ("third", ("second", "gone"), None),
         )
     ]
-    assert Castle(resources=chain).before(chain[-1]) == {"second", "first", "provider"}
+    assert Recording(resources=chain).before(chain[-1]) == {"second", "first", "provider"}
 
 
 def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> None:
@@ -533,11 +534,11 @@ def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> Non
     (tmp_path / "Pulumi.other.yaml").write_text(text, encoding="utf-8")
     found = rehearse("other", tmp_path)
     assert found.stack == "other"
-    assert found.settings.owner == "ephemeral-castle-other"
+    assert found.settings.stack_tag == "ephemeral-castle-other"
 
 
 def test_an_id_is_unknown_in_a_preview() -> None:
-    (file,) = rehearse("homelab", preview=True).castle.of_type(resource_types.FILE)
+    (file,) = rehearse("homelab", preview=True).recording.of_type(resource_types.FILE)
     assert "nocloud-amd64" not in str(file.inputs["url"])
 
 
@@ -560,10 +561,10 @@ def test_an_unknown_function_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_missing_input_is_no_traceback(type_: str, key: str) -> None:
-    castle = rehearse("homelab").castle
-    for resource in castle.of_type(type_):
+    recording = rehearse("homelab").recording
+    for resource in recording.of_type(type_):
         del resource.inputs[key]  # type: ignore[attr-defined]
-    rules.findings(castle)
+    rules.findings(recording)
 
 
 @pytest.mark.parametrize(
@@ -600,17 +601,17 @@ LOGIN = {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "ghcr.i
 
 def test_a_secret_inside_of_a_patch_is_rehearsed_as_one(vary: Vary) -> None:
     hidden = LOGIN | {"password": {"secure": "v1:abc"}}
-    castle = vary({"nodes.overrides": {"worker-1": {"patches": [hidden]}}}).castle
+    recording = vary({"nodes.overrides": {"worker-1": {"patches": [hidden]}}}).recording
     for name in ("cluster-castle-worker-1-config", "cluster-castle-worker-1"):
-        resource = next(it for it in castle.resources if it.name == name)
+        resource = next(it for it in recording.resources if it.name == name)
         patches = resource.inputs.get("configPatches") or resource.inputs["patches"]
         assert all(isinstance(patch, Secret) for patch in patches)
         assert "password: rehearsal" in str(reveal(patches[-1]))
 
 
 def test_a_patch_without_a_secret_can_be_read_in_a_preview(vary: Vary) -> None:
-    castle = vary({"nodes.workers.patches": [LOGIN]}).castle
-    (apply,) = (it for it in castle.resources if it.name == "cluster-castle-worker-1-config")
+    recording = vary({"nodes.workers.patches": [LOGIN]}).recording
+    (apply,) = (it for it in recording.resources if it.name == "cluster-castle-worker-1-config")
     assert "RegistryAuthConfig" in apply.inputs["configPatches"][-1]
 
 

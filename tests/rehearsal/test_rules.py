@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from rehearsal import machine_config, rules
-from rehearsal.record import Castle, Invoke, Resource
+from rehearsal.record import Invoke, Recording, Resource
 from rehearsal.run import Rehearsal
 from rehearsal.values import Secret
 from settings import resource_types
@@ -36,7 +36,7 @@ class Case:
     """One thing that is broken, and what must be said of it."""
 
     rule: str
-    break_it: Callable[[Castle], None]
+    break_it: Callable[[Recording], None]
     resource: str
     """Name of what the finding is about."""
     words: str
@@ -57,10 +57,10 @@ def case(
     *,
     on_host_network: bool = False,
     with_flux: bool = False,
-) -> Callable[[Callable[[Castle], None]], Callable[[Castle], None]]:
+) -> Callable[[Callable[[Recording], None]], Callable[[Recording], None]]:
     """Make a function that breaks a castle a case of a rule."""
 
-    def add(break_it: Callable[[Castle], None]) -> Callable[[Castle], None]:
+    def add(break_it: Callable[[Recording], None]) -> Callable[[Recording], None]:
         CASES[break_it.__name__] = Case(rule, break_it, resource, words, on_host_network, with_flux)
         return break_it
 
@@ -105,20 +105,24 @@ def forget(resource: Resource, *names: str) -> None:
     assert before != (resource.dependencies, resource.property_dependencies), "nothing forgotten"
 
 
-def edit_config(castle: Castle, name: str, change: Callable[[dict[str, Any]], object]) -> None:
+def edit_config(
+    recording: Recording, name: str, change: Callable[[dict[str, Any]], object]
+) -> None:
     """Change the v1alpha1 document among the patches of a node's config."""
-    _edit(castle, name, "", change)
+    _edit(recording, name, "", change)
 
 
 def edit_document(
-    castle: Castle, name: str, kind: str, change: Callable[[dict[str, Any]], object]
+    recording: Recording, name: str, kind: str, change: Callable[[dict[str, Any]], object]
 ) -> None:
     """Change the document of a kind among the patches of a node's config."""
-    _edit(castle, name, kind, change)
+    _edit(recording, name, kind, change)
 
 
-def _edit(castle: Castle, name: str, kind: str, change: Callable[[dict[str, Any]], object]) -> None:
-    resource = one(castle, name)
+def _edit(
+    recording: Recording, name: str, kind: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    resource = one(recording, name)
     documents = [yaml.safe_load(patch) for patch in resource.plain("configPatches")]
     (wanted,) = [document for document in documents if document.get("kind", "") == kind]
     change(wanted)
@@ -132,297 +136,297 @@ def interface(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def drop_document(castle: Castle, name: str, kind: str) -> None:
+def drop_document(recording: Recording, name: str, kind: str) -> None:
     """Take the document of a kind out of the patches of a node's config."""
-    resource = one(castle, name)
+    resource = one(recording, name)
     patches = resource.plain("configPatches")
     kept = [patch for patch in patches if yaml.safe_load(patch).get("kind") != kind]
     assert len(kept) == len(patches) - 1
     put(resource, "configPatches", kept)
 
 
-def invoke_with(castle: Castle, change: Callable[[dict[str, Any]], object]) -> None:
+def invoke_with(recording: Recording, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the arguments of the first call that makes a machine config."""
-    index = next(i for i, call in enumerate(castle.invokes) if call.token == GET_CONFIGURATION)
-    args = deepcopy(dict(castle.invokes[index].args))
+    index = next(i for i, call in enumerate(recording.invokes) if call.token == GET_CONFIGURATION)
+    args = deepcopy(dict(recording.invokes[index].args))
     change(args)
-    castle.invokes[index] = Invoke(token=GET_CONFIGURATION, args=args)
+    recording.invokes[index] = Invoke(token=GET_CONFIGURATION, args=args)
 
 
 # The engine ---------------------------------------------------------------------------------------
 
 
 @case("names_are_unique", VM, "2 resources have the URN")
-def a_machine_is_registered_twice(castle: Castle) -> None:
-    castle.resources.append(deepcopy(one(castle, VM)))
+def a_machine_is_registered_twice(recording: Recording) -> None:
+    recording.resources.append(deepcopy(one(recording, VM)))
 
 
 @case("providers_are_chosen", "longhorn-release", "no provider was chosen")
-def a_provider_is_forgotten(castle: Castle) -> None:
-    one(castle, "longhorn-release").provider = None
+def a_provider_is_forgotten(recording: Recording) -> None:
+    one(recording, "longhorn-release").provider = None
 
 
 @case("secrets_are_secret", WORKER, "machineConfigurationInput would stand in the state")
-def a_machine_config_is_plain(castle: Castle) -> None:
-    config = one(castle, WORKER)
+def a_machine_config_is_plain(recording: Recording) -> None:
+    config = one(recording, WORKER)
     put(config, "machineConfigurationInput", config.plain("machineConfigurationInput"))
 
 
 @case("secrets_are_secret", "kubernetes", "kubeconfig would stand in the state in plain text")
-def a_kubeconfig_is_plain(castle: Castle) -> None:
-    put(one(castle, "kubernetes"), "kubeconfig", "apiVersion: v1")
+def a_kubeconfig_is_plain(recording: Recording) -> None:
+    put(one(recording, "kubernetes"), "kubeconfig", "apiVersion: v1")
 
 
 @case("secrets_are_secret", READINESS, "credentials would stand in the state in plain text")
-def the_readiness_has_a_plain_key(castle: Castle) -> None:
-    put(one(castle, READINESS), "credentials", {"client_key": "key"})
+def the_readiness_has_a_plain_key(recording: Recording) -> None:
+    put(one(recording, READINESS), "credentials", {"client_key": "key"})
 
 
 @case("secrets_are_secret", NODE, "credentials would stand in the state in plain text")
-def a_node_has_a_plain_token(castle: Castle) -> None:
-    put(one(castle, NODE), "credentials", {"proxmox_token": "token"})
+def a_node_has_a_plain_token(recording: Recording) -> None:
+    put(one(recording, NODE), "credentials", {"proxmox_token": "token"})
 
 
 @case("nodes_are_changed_one_at_a_time", NODE, "both would go down together")
-def a_link_of_the_chain_is_missing(castle: Castle) -> None:
-    forget(one(castle, NODE), "::cluster-castle-control-plane-1")
+def a_link_of_the_chain_is_missing(recording: Recording) -> None:
+    forget(one(recording, NODE), "::cluster-castle-control-plane-1")
 
 
 @case("nodes_are_changed_one_at_a_time", WORKER, "reboot its node together with the others")
-def a_config_may_reboot_its_node(castle: Castle) -> None:
-    put(one(castle, WORKER), "applyMode", "auto")
+def a_config_may_reboot_its_node(recording: Recording) -> None:
+    put(one(recording, WORKER), "applyMode", "auto")
 
 
 @case("nodes_are_changed_one_at_a_time", WORKER, "before all nodes are upgraded")
-def a_config_overtakes_the_upgrades(castle: Castle) -> None:
-    one(castle, WORKER).dependencies = ()
+def a_config_overtakes_the_upgrades(recording: Recording) -> None:
+    one(recording, WORKER).dependencies = ()
 
 
 @case("nodes_are_changed_one_at_a_time", VM, "power-cycle it together with the others")
-def the_provider_reboots_a_machine(castle: Castle) -> None:
-    put(one(castle, VM), "rebootAfterUpdate", True)
+def the_provider_reboots_a_machine(recording: Recording) -> None:
+    put(one(recording, VM), "rebootAfterUpdate", True)
 
 
 @case("secrets_are_secret", "proxmox", "apiToken would stand in the state in plain text")
-def a_token_is_plain(castle: Castle) -> None:
-    put(one(castle, "proxmox"), "apiToken", "token")
+def a_token_is_plain(recording: Recording) -> None:
+    put(one(recording, "proxmox"), "apiToken", "token")
 
 
 @case("secrets_are_secret", "talosconfig", "this output would be shown in plain text")
-def an_output_is_plain(castle: Castle) -> None:
-    castle.outputs["talosconfig"] = castle.outputs["talosconfig"].value
+def an_output_is_plain(recording: Recording) -> None:
+    recording.outputs["talosconfig"] = recording.outputs["talosconfig"].value
 
 
 # Proxmox ------------------------------------------------------------------------------------------
 
 
 @case("image_file_names_tell_images_apart", "image-pve", "must hold the version and the schematic")
-def a_files_name_holds_no_version(castle: Castle) -> None:
-    put(one(castle, "image-pve"), "fileName", "talos.qcow2")
+def a_files_name_holds_no_version(recording: Recording) -> None:
+    put(one(recording, "image-pve"), "fileName", "talos.qcow2")
 
 
 @case("image_file_names_tell_images_apart", "image-pve", "names no schematic and version")
-def a_files_address_is_another(castle: Castle) -> None:
-    put(one(castle, "image-pve"), "url", "https://example.org/talos.qcow2")
+def a_files_address_is_another(recording: Recording) -> None:
+    put(one(recording, "image-pve"), "url", "https://example.org/talos.qcow2")
 
 
 @case("images_can_be_unpacked", "image-pve", "take the qcow2 image")
-def an_image_is_xz(castle: Castle) -> None:
-    file = one(castle, "image-pve")
+def an_image_is_xz(recording: Recording) -> None:
+    file = one(recording, "image-pve")
     put(file, "url", file.plain("url").replace(".qcow2", ".raw.xz"))
 
 
 @case("images_can_be_unpacked", "image-pve", "contentType must be import")
-def an_image_is_an_iso(castle: Castle) -> None:
-    put(one(castle, "image-pve"), "contentType", "iso")
+def an_image_is_an_iso(recording: Recording) -> None:
+    put(one(recording, "image-pve"), "contentType", "iso")
 
 
 @case("schematic_changes_reach_the_image", "image-schematic", "replace_on_changes=['schematic']")
-def a_schematic_is_updated_in_place(castle: Castle) -> None:
-    one(castle, "image-schematic").replace_on_changes = ()
+def a_schematic_is_updated_in_place(recording: Recording) -> None:
+    one(recording, "image-schematic").replace_on_changes = ()
 
 
 @case("machines_are_declared", VM, "has no fixed vmId")
-def a_machine_has_no_id(castle: Castle) -> None:
-    take(one(castle, VM), "vmId")
+def a_machine_has_no_id(recording: Recording) -> None:
+    take(one(recording, VM), "vmId")
 
 
 @case("machines_are_declared", VM, "has no fixed macAddress")
-def a_machine_has_no_mac_address(castle: Castle) -> None:
-    take(one(castle, VM), "networkDevices.0.macAddress")
+def a_machine_has_no_mac_address(recording: Recording) -> None:
+    take(one(recording, VM), "networkDevices.0.macAddress")
 
 
 @case("machines_are_declared", VM, "has the vmId 8000 of machines-castle-control-plane-1")
-def two_machines_have_one_id(castle: Castle) -> None:
-    put(one(castle, VM), "vmId", 8000)
+def two_machines_have_one_id(recording: Recording) -> None:
+    put(one(recording, VM), "vmId", 8000)
 
 
 @case("machines_are_declared", VM, "of machines-castle-control-plane-1")
-def two_machines_have_one_mac_address(castle: Castle) -> None:
-    other = one(castle, "machines-castle-control-plane-1").plain("networkDevices")
-    put(one(castle, VM), "networkDevices.0.macAddress", other[0]["macAddress"])
+def two_machines_have_one_mac_address(recording: Recording) -> None:
+    other = one(recording, "machines-castle-control-plane-1").plain("networkDevices")
+    put(one(recording, VM), "networkDevices.0.macAddress", other[0]["macAddress"])
 
 
 @case("machines_boot_from_their_disk", VM, "needs cdrom fileId none")
-def a_machine_has_no_cdrom_of_ours(castle: Castle) -> None:
-    take(one(castle, VM), "cdrom")
+def a_machine_has_no_cdrom_of_ours(recording: Recording) -> None:
+    take(one(recording, VM), "cdrom")
 
 
 @case("machines_boot_from_their_disk", VM, "needs bootOrders")
-def a_machine_has_no_boot_order(castle: Castle) -> None:
-    take(one(castle, VM), "bootOrders")
+def a_machine_has_no_boot_order(recording: Recording) -> None:
+    take(one(recording, VM), "bootOrders")
 
 
 @case("machines_boot_from_their_disk", VM, "q35 has only ide0 and ide2, not ide3, ide2")
-def a_drive_is_where_q35_has_none(castle: Castle) -> None:
-    put(one(castle, VM), "cdrom.interface", "ide3")
+def a_drive_is_where_q35_has_none(recording: Recording) -> None:
+    put(one(recording, VM), "cdrom.interface", "ide3")
 
 
 @case("machines_boot_from_their_disk", VM, "two drives on ide2")
-def two_drives_share_an_interface(castle: Castle) -> None:
-    put(one(castle, VM), "cdrom.interface", "ide2")
+def two_drives_share_an_interface(recording: Recording) -> None:
+    put(one(recording, VM), "cdrom.interface", "ide2")
 
 
 @case("machines_have_no_permanent_diff", VM, "needs ignore_changes of disks[1].speed")
-def a_disks_speed_is_not_ignored(castle: Castle) -> None:
-    machine = one(castle, VM)
+def a_disks_speed_is_not_ignored(recording: Recording) -> None:
+    machine = one(recording, VM)
     machine.ignore_changes = tuple(set(machine.ignore_changes) - {"disks[1].speed"})
 
 
 @case("machines_have_no_permanent_diff", VM, "needs ignore_changes of disks[0].importFrom")
-def a_new_image_would_touch_a_machine(castle: Castle) -> None:
-    machine = one(castle, VM)
+def a_new_image_would_touch_a_machine(recording: Recording) -> None:
+    machine = one(recording, VM)
     # A machine that has come up is not replaced for a new image.
     machine.replace_on_changes = ()
 
 
 @case("machines_are_switched_off_on_destroy", VM, "needs stop_on_destroy")
-def a_machine_is_asked_to_shut_down(castle: Castle) -> None:
-    put(one(castle, VM), "stopOnDestroy", False)
+def a_machine_is_asked_to_shut_down(recording: Recording) -> None:
+    put(one(recording, VM), "stopOnDestroy", False)
 
 
 @case("machines_do_not_wait_for_an_agent", VM, "would wait for an agent")
-def a_machine_waits_for_its_agent(castle: Castle) -> None:
-    take(one(castle, VM), "agent.waitForIp")
+def a_machine_waits_for_its_agent(recording: Recording) -> None:
+    take(one(recording, VM), "agent.waitForIp")
 
 
 @case("disks_need_no_ssh", VM, "imports its disk over SSH")
-def a_disk_is_imported_over_ssh(castle: Castle) -> None:
-    disk = one(castle, VM).inputs["disks"][0]
+def a_disk_is_imported_over_ssh(recording: Recording) -> None:
+    disk = one(recording, VM).inputs["disks"][0]
     disk["fileId"] = disk.pop("importFrom")
 
 
 @case("machines_import_an_image_of_their_host", VM, "which nothing makes")
-def a_machine_imports_what_is_not_there(castle: Castle) -> None:
-    put(one(castle, VM), "disks.0.importFrom", "local:import/other.qcow2")
+def a_machine_imports_what_is_not_there(recording: Recording) -> None:
+    put(one(recording, VM), "disks.0.importFrom", "local:import/other.qcow2")
 
 
 @case("machines_import_an_image_of_their_host", VM, "which is not on its host")
-def a_machine_imports_an_image_of_another_host(castle: Castle) -> None:
-    put(one(castle, VM), "nodeName", "pve2")
+def a_machine_imports_an_image_of_another_host(recording: Recording) -> None:
+    put(one(recording, VM), "nodeName", "pve2")
 
 
 @case("machines_import_an_image_of_their_host", VM, "does not wait for the image")
-def a_machine_does_not_wait_for_its_image(castle: Castle) -> None:
-    forget(one(castle, VM), "::image-pve")
+def a_machine_does_not_wait_for_its_image(recording: Recording) -> None:
+    forget(one(recording, VM), "::image-pve")
 
 
 # Talos --------------------------------------------------------------------------------------------
 
 
 @case("invokes_get_camel_case", GET_CONFIGURATION, "Must set trustd_info in camelCase")
-def an_invoke_gets_snake_case(castle: Castle) -> None:
-    invoke_with(castle, lambda args: args["machineSecrets"].update(trustd_info={}))
+def an_invoke_gets_snake_case(recording: Recording) -> None:
+    invoke_with(recording, lambda args: args["machineSecrets"].update(trustd_info={}))
 
 
 @case("configurations_get_all_secrets", GET_CONFIGURATION, "Must set machineSecrets.certs.etcd")
-def an_invoke_lacks_a_certificate(castle: Castle) -> None:
-    invoke_with(castle, lambda args: args["machineSecrets"]["certs"].pop("etcd"))
+def an_invoke_lacks_a_certificate(recording: Recording) -> None:
+    invoke_with(recording, lambda args: args["machineSecrets"]["certs"].pop("etcd"))
 
 
 @case("configurations_get_all_secrets", GET_CONFIGURATION, "Must set machineSecrets.trustdinfo")
-def an_invoke_lacks_all_secrets(castle: Castle) -> None:
-    invoke_with(castle, lambda args: args.pop("machineSecrets"))
+def an_invoke_lacks_all_secrets(recording: Recording) -> None:
+    invoke_with(recording, lambda args: args.pop("machineSecrets"))
 
 
 @case("talos_timeouts_are_whole", WORKER, "timeouts must have every field: delete, update")
-def a_part_of_the_timeouts_is_given(castle: Castle) -> None:
-    put(one(castle, WORKER), "timeouts", {"create": "10m"})
+def a_part_of_the_timeouts_is_given(recording: Recording) -> None:
+    put(one(recording, WORKER), "timeouts", {"create": "10m"})
 
 
 @case("talos_timeouts_are_whole", WORKER, "timeouts must have every field: create")
-def no_timeout_is_given(castle: Castle) -> None:
-    take(one(castle, WORKER), "timeouts.create")
+def no_timeout_is_given(recording: Recording) -> None:
+    take(one(recording, WORKER), "timeouts.create")
 
 
 @case("vip_on_control_planes_only", WORKER, "virtual (shared) IP is not allowed")
-def a_worker_carries_the_vip(castle: Castle) -> None:
-    edit_config(castle, WORKER, lambda it: interface(it).update(vip={"ip": VIP}))
+def a_worker_carries_the_vip(recording: Recording) -> None:
+    edit_config(recording, WORKER, lambda it: interface(it).update(vip={"ip": VIP}))
 
 
 @case("vip_on_control_planes_only", CONTROL_PLANE, "carries no VIP")
-def a_control_plane_carries_no_vip(castle: Castle) -> None:
-    edit_config(castle, CONTROL_PLANE, lambda it: interface(it).pop("vip"))
+def a_control_plane_carries_no_vip(recording: Recording) -> None:
+    edit_config(recording, CONTROL_PLANE, lambda it: interface(it).pop("vip"))
 
 
 @case("host_names_are_static", WORKER, "static hostname is already set")
-def a_host_name_stands_in_the_old_place(castle: Castle) -> None:
-    edit_config(castle, WORKER, lambda it: it["machine"]["network"].update(hostname="castle"))
+def a_host_name_stands_in_the_old_place(recording: Recording) -> None:
+    edit_config(recording, WORKER, lambda it: it["machine"]["network"].update(hostname="castle"))
 
 
 @case("host_names_are_static", WORKER, "needs a HostnameConfig with auto 'off'")
-def a_host_name_is_left_to_talos(castle: Castle) -> None:
-    drop_document(castle, WORKER, "HostnameConfig")
+def a_host_name_is_left_to_talos(recording: Recording) -> None:
+    drop_document(recording, WORKER, "HostnameConfig")
 
 
 @case("host_names_are_static", WORKER, "needs a HostnameConfig with auto 'off'")
-def yaml_reads_off_as_false(castle: Castle) -> None:
-    edit_document(castle, WORKER, "HostnameConfig", lambda it: it.update(auto=False))
+def yaml_reads_off_as_false(recording: Recording) -> None:
+    edit_document(recording, WORKER, "HostnameConfig", lambda it: it.update(auto=False))
 
 
 @case("talos_is_not_reached_by_the_vip", WORKER, "its endpoint is the VIP")
-def a_config_comes_by_the_vip(castle: Castle) -> None:
-    put(one(castle, WORKER), "endpoint", VIP)
+def a_config_comes_by_the_vip(recording: Recording) -> None:
+    put(one(recording, WORKER), "endpoint", VIP)
 
 
 @case("talos_is_not_reached_by_the_vip", "cluster-bootstrap", "its node is the VIP")
-def the_bootstrap_goes_to_the_vip(castle: Castle) -> None:
-    put(one(castle, "cluster-bootstrap"), "node", VIP)
+def the_bootstrap_goes_to_the_vip(recording: Recording) -> None:
+    put(one(recording, "cluster-bootstrap"), "node", VIP)
 
 
 @case("install_image_is_the_images", WORKER, "is not the nocloud installer of our schematic")
-def an_upgrade_would_lose_the_extensions(castle: Castle) -> None:
+def an_upgrade_would_lose_the_extensions(recording: Recording) -> None:
     image = {"image": "ghcr.io/siderolabs/installer:v1.13.9"}
-    edit_config(castle, WORKER, lambda it: it["machine"]["install"].update(image))
+    edit_config(recording, WORKER, lambda it: it["machine"]["install"].update(image))
 
 
 @case("install_image_is_the_images", WORKER, "is not the nocloud installer of our schematic")
-def the_installer_forgets_the_platform(castle: Castle) -> None:
-    schematic = one(castle, "image-schematic").id
+def the_installer_forgets_the_platform(recording: Recording) -> None:
+    schematic = one(recording, "image-schematic").id
     image = {"image": f"factory.talos.dev/installer/{schematic}:v1.13.9"}
-    edit_config(castle, WORKER, lambda it: it["machine"]["install"].update(image))
+    edit_config(recording, WORKER, lambda it: it["machine"]["install"].update(image))
 
 
 @case("data_disks_are_found_by_size", WORKER, "that no UserVolumeConfig takes")
-def a_data_disk_is_left_empty(castle: Castle) -> None:
-    drop_document(castle, WORKER, "UserVolumeConfig")
+def a_data_disk_is_left_empty(recording: Recording) -> None:
+    drop_document(recording, WORKER, "UserVolumeConfig")
 
 
 @case("data_disks_are_found_by_size", WORKER, "may take the system disk")
-def a_volume_may_take_the_system_disk(castle: Castle) -> None:
+def a_volume_may_take_the_system_disk(recording: Recording) -> None:
     match = "disk.size >= 43u * GiB && disk.size < 44u * GiB"
-    edit_document(castle, WORKER, "UserVolumeConfig", _select(match))
+    edit_document(recording, WORKER, "UserVolumeConfig", _select(match))
 
 
 @case("data_disks_are_found_by_size", WORKER, "does not tell disks of [34, 43] GiB apart")
-def a_volume_takes_any_large_disk(castle: Castle) -> None:
+def a_volume_takes_any_large_disk(recording: Recording) -> None:
     match = "!system_disk && disk.size >= 30u * GiB && disk.size < 99u * GiB"
-    edit_document(castle, WORKER, "UserVolumeConfig", _select(match))
+    edit_document(recording, WORKER, "UserVolumeConfig", _select(match))
 
 
 @case("data_disks_are_found_by_size", WORKER, "does not tell disks of")
-def a_volume_looks_for_another_size(castle: Castle) -> None:
-    put(one(castle, VM), "disks.1.size", 50)
+def a_volume_looks_for_another_size(recording: Recording) -> None:
+    put(one(recording, VM), "disks.1.size", 50)
 
 
 def _select(match: str) -> Callable[[dict[str, Any]], object]:
@@ -430,150 +434,150 @@ def _select(match: str) -> Callable[[dict[str, Any]], object]:
 
 
 @case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/lib/longhorn is not")
-def longhorn_stores_on_the_os_disk(castle: Castle) -> None:
-    put(one(castle, LONGHORN), "values.defaultSettings.defaultDataPath", "/var/lib/longhorn")
+def longhorn_stores_on_the_os_disk(recording: Recording) -> None:
+    put(one(recording, LONGHORN), "values.defaultSettings.defaultDataPath", "/var/lib/longhorn")
 
 
 @case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/mnt/longhorn is not")
-def a_user_volume_has_another_name(castle: Castle) -> None:
-    edit_document(castle, WORKER, "UserVolumeConfig", lambda it: it.update(name="other"))
+def a_user_volume_has_another_name(recording: Recording) -> None:
+    edit_document(recording, WORKER, "UserVolumeConfig", lambda it: it.update(name="other"))
 
 
 @case("longhorn_stores_on_its_user_volume", WORKER, "the kubelet must not bind /var/mnt/longhorn")
-def a_kubelet_binds_the_data_path(castle: Castle) -> None:
+def a_kubelet_binds_the_data_path(recording: Recording) -> None:
     mount = {"destination": "/var/mnt/longhorn", "source": "/var/mnt/longhorn", "type": "bind"}
-    edit_config(castle, WORKER, lambda it: it["machine"]["kubelet"].update(extraMounts=[mount]))
+    edit_config(recording, WORKER, lambda it: it["machine"]["kubelet"].update(extraMounts=[mount]))
 
 
 @case("one_name_and_address_each", WORKER, "declares 192.168.1.99/24")
-def a_config_declares_another_address(castle: Castle) -> None:
-    edit_config(castle, WORKER, lambda it: interface(it).update(addresses=["192.168.1.99/24"]))
+def a_config_declares_another_address(recording: Recording) -> None:
+    edit_config(recording, WORKER, lambda it: interface(it).update(addresses=["192.168.1.99/24"]))
 
 
 @case("one_name_and_address_each", WORKER, "machine castle-other")
-def a_machine_has_another_name(castle: Castle) -> None:
-    put(one(castle, VM), "name", "castle-other")
+def a_machine_has_another_name(recording: Recording) -> None:
+    put(one(recording, VM), "name", "castle-other")
 
 
 @case("one_name_and_address_each", WORKER, "gate castle-other")
-def a_gate_waits_for_another_name(castle: Castle) -> None:
-    nodes = one(castle, READINESS).plain("nodes")
-    put(one(castle, READINESS), "nodes", {"castle-other": nodes["castle-worker-1"]})
+def a_gate_waits_for_another_name(recording: Recording) -> None:
+    nodes = one(recording, READINESS).plain("nodes")
+    put(one(recording, READINESS), "nodes", {"castle-other": nodes["castle-worker-1"]})
 
 
 @case("configs_follow_their_machine", WORKER, "nothing orders it after its machine")
-def a_config_does_not_wait_for_its_machine(castle: Castle) -> None:
-    forget(one(castle, WORKER), f"::{VM}")
-    forget(one(castle, NODE), f"::{VM}")
+def a_config_does_not_wait_for_its_machine(recording: Recording) -> None:
+    forget(one(recording, WORKER), f"::{VM}")
+    forget(one(recording, NODE), f"::{VM}")
 
 
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")
-def a_config_outlives_its_machine(castle: Castle) -> None:
-    one(castle, WORKER).deleted_with = None
+def a_config_outlives_its_machine(recording: Recording) -> None:
+    one(recording, WORKER).deleted_with = None
 
 
 @case("configs_follow_their_machine", WORKER, "must be deleted_with and replace_with")
-def a_config_is_not_sent_to_a_new_machine(castle: Castle) -> None:
-    one(castle, WORKER).replace_with = ()
+def a_config_is_not_sent_to_a_new_machine(recording: Recording) -> None:
+    one(recording, WORKER).replace_with = ()
 
 
 @case("bootstrap_is_safe_to_repeat", "cluster-bootstrap", "the provider's Bootstrap")
-def the_providers_own_bootstrap(castle: Castle) -> None:
-    one(castle, "cluster-bootstrap").type = "talos:machine/bootstrap:Bootstrap"
+def the_providers_own_bootstrap(recording: Recording) -> None:
+    one(recording, "cluster-bootstrap").type = "talos:machine/bootstrap:Bootstrap"
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "needs upsert_existing_objects")
-def a_provider_that_trips_over_what_is_there(castle: Castle) -> None:
-    take(one(castle, "kubernetes"), "upsertExistingObjects")
+def a_provider_that_trips_over_what_is_there(recording: Recording) -> None:
+    take(one(recording, "kubernetes"), "upsertExistingObjects")
 
 
 @case("bootstrapped_once", "bootstrap", "0 bootstraps")
-def nobody_begins(castle: Castle) -> None:
-    castle.resources.remove(one(castle, "cluster-bootstrap"))
+def nobody_begins(recording: Recording) -> None:
+    recording.resources.remove(one(recording, "cluster-bootstrap"))
 
 
 @case("bootstrapped_once", "bootstrap", "2 bootstraps: etcd begins exactly once")
-def two_begin(castle: Castle) -> None:
-    second = deepcopy(one(castle, "cluster-bootstrap"))
+def two_begin(recording: Recording) -> None:
+    second = deepcopy(one(recording, "cluster-bootstrap"))
     second.urn, second.name = f"{second.urn}-2", "cluster-bootstrap-2"
-    castle.resources.append(second)
+    recording.resources.append(second)
 
 
 @case("bootstrapped_once", "cluster-bootstrap", "is sent to what is no control plane")
-def a_worker_begins(castle: Castle) -> None:
-    put(one(castle, "cluster-bootstrap"), "node", "192.168.1.155")
+def a_worker_begins(recording: Recording) -> None:
+    put(one(recording, "cluster-bootstrap"), "node", "192.168.1.155")
 
 
 @case("bootstrapped_once", "cluster-bootstrap", "nothing orders it after the config")
-def the_beginning_waits_for_no_config(castle: Castle) -> None:
-    forget(one(castle, "cluster-bootstrap"), f"::{CONTROL_PLANE}")
+def the_beginning_waits_for_no_config(recording: Recording) -> None:
+    forget(one(recording, "cluster-bootstrap"), f"::{CONTROL_PLANE}")
 
 
 @case("secrets_keep_their_contract", "cluster-secrets", "ignore_changes=['talosVersion']")
-def a_new_talos_would_make_new_secrets(castle: Castle) -> None:
-    one(castle, "cluster-secrets").ignore_changes = ()
+def a_new_talos_would_make_new_secrets(recording: Recording) -> None:
+    one(recording, "cluster-secrets").ignore_changes = ()
 
 
 # Kubernetes ---------------------------------------------------------------------------------------
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "must depend on the readiness of the nodes")
-def the_api_does_not_wait_for_the_nodes(castle: Castle) -> None:
-    forget(one(castle, "kubernetes"), f"::{READINESS}")
+def the_api_does_not_wait_for_the_nodes(recording: Recording) -> None:
+    forget(one(recording, "kubernetes"), f"::{READINESS}")
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "is not kept waiting for every node")
-def the_api_waits_for_one_node_less(castle: Castle) -> None:
-    nodes = dict(one(castle, READINESS).plain("nodes"))
+def the_api_waits_for_one_node_less(recording: Recording) -> None:
+    nodes = dict(one(recording, READINESS).plain("nodes"))
     del nodes["castle-worker-1"]
-    put(one(castle, READINESS), "nodes", nodes)
+    put(one(recording, READINESS), "nodes", nodes)
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "its kubeconfig comes through the readiness")
-def the_kubeconfig_comes_through_the_gate(castle: Castle) -> None:
-    api, gate = one(castle, "kubernetes"), one(castle, READINESS)
+def the_kubeconfig_comes_through_the_gate(recording: Recording) -> None:
+    api, gate = one(recording, "kubernetes"), one(recording, READINESS)
     sources = api.property_dependencies["kubeconfig"]
     api.property_dependencies = {"kubeconfig": (*sources, gate.urn)}
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "needs cluster_identifier")
-def the_cluster_is_known_by_its_kubeconfig(castle: Castle) -> None:
-    take(one(castle, "kubernetes"), "clusterIdentifier")
+def the_cluster_is_known_by_its_kubeconfig(recording: Recording) -> None:
+    take(one(recording, "kubernetes"), "clusterIdentifier")
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "does not wait for every config")
-def the_api_waits_for_one_config_less(castle: Castle) -> None:
-    forget(one(castle, READINESS), f"::{WORKER}")
+def the_api_waits_for_one_config_less(recording: Recording) -> None:
+    forget(one(recording, READINESS), f"::{WORKER}")
 
 
 @case("the_dying_cluster_is_not_asked", "whoami-service", "must be deleted_with the cluster's")
-def a_service_would_be_asked_for(castle: Castle) -> None:
-    one(castle, "whoami-service").deleted_with = None
+def a_service_would_be_asked_for(recording: Recording) -> None:
+    one(recording, "whoami-service").deleted_with = None
 
 
 @case("the_dying_cluster_is_not_asked", "kubernetes", "must be deleted_with the cluster's")
-def the_api_goes_with_a_machine(castle: Castle) -> None:
-    one(castle, "kubernetes").deleted_with = one(castle, VM).urn
+def the_api_goes_with_a_machine(recording: Recording) -> None:
+    one(recording, "kubernetes").deleted_with = one(recording, VM).urn
 
 
 @case("waits_have_limits", "whoami-deployment", "needs custom_timeouts")
-def a_deployment_is_waited_for_without_limit(castle: Castle) -> None:
-    one(castle, "whoami-deployment").custom_timeouts = {"create": "5m", "update": "5m"}
+def a_deployment_is_waited_for_without_limit(recording: Recording) -> None:
+    one(recording, "whoami-deployment").custom_timeouts = {"create": "5m", "update": "5m"}
 
 
 @case("namespaces_admit_their_pods", "whoami", "no Pod Security label")
-def a_namespace_has_no_level(castle: Castle) -> None:
-    take(one(castle, "whoami-namespace"), "metadata.labels")
+def a_namespace_has_no_level(recording: Recording) -> None:
+    take(one(recording, "whoami-namespace"), "metadata.labels")
 
 
 @case("namespaces_admit_their_pods", "longhorn-release", "longhorn-system enforces baseline")
-def longhorn_is_refused_by_its_namespace(castle: Castle) -> None:
-    _enforce(castle, "longhorn-namespace", "baseline")
+def longhorn_is_refused_by_its_namespace(recording: Recording) -> None:
+    _enforce(recording, "longhorn-namespace", "baseline")
 
 
 @case("namespaces_admit_their_pods", "metallb-release", "metallb-system enforces baseline")
-def metallb_is_refused_by_its_namespace(castle: Castle) -> None:
-    _enforce(castle, "metallb-namespace", "baseline")
+def metallb_is_refused_by_its_namespace(recording: Recording) -> None:
+    _enforce(recording, "metallb-namespace", "baseline")
 
 
 @case(
@@ -582,164 +586,166 @@ def metallb_is_refused_by_its_namespace(castle: Castle) -> None:
     "traefik enforces baseline",
     on_host_network=True,
 )
-def the_host_network_is_refused_by_its_namespace(castle: Castle) -> None:
-    _enforce(castle, "traefik-namespace", "baseline")
+def the_host_network_is_refused_by_its_namespace(recording: Recording) -> None:
+    _enforce(recording, "traefik-namespace", "baseline")
 
 
-def _enforce(castle: Castle, namespace: str, level: str) -> None:
-    labels = one(castle, namespace).inputs["metadata"]["labels"]
+def _enforce(recording: Recording, namespace: str, level: str) -> None:
+    labels = one(recording, namespace).inputs["metadata"]["labels"]
     labels["pod-security.kubernetes.io/enforce"] = level
 
 
 @case("namespaces_admit_their_pods", "traefik-release", "is not one of ours")
-def helm_makes_its_own_namespace(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "createNamespace", True)
+def helm_makes_its_own_namespace(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "createNamespace", True)
 
 
 @case("namespaces_come_first", "whoami-service", "namespace other is made by nobody")
-def a_service_stands_in_no_namespace(castle: Castle) -> None:
-    put(one(castle, "whoami-service"), "metadata.namespace", "other")
+def a_service_stands_in_no_namespace(recording: Recording) -> None:
+    put(one(recording, "whoami-service"), "metadata.namespace", "other")
 
 
 @case("namespaces_come_first", "longhorn-release", "nothing orders it after its namespace")
-def a_release_does_not_wait_for_its_namespace(castle: Castle) -> None:
-    forget(one(castle, "longhorn-release"), "::longhorn-namespace")
+def a_release_does_not_wait_for_its_namespace(recording: Recording) -> None:
+    forget(one(recording, "longhorn-release"), "::longhorn-namespace")
 
 
 @case("charts_are_pinned", "traefik-release", "is not pinned")
-def a_chart_has_no_version(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "version")
+def a_chart_has_no_version(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "version")
 
 
 @case("charts_are_pinned", "longhorn-release", "is not pinned")
-def a_chart_has_a_range_of_versions(castle: Castle) -> None:
-    put(one(castle, "longhorn-release"), "version", "^1.12.0")
+def a_chart_has_a_range_of_versions(recording: Recording) -> None:
+    put(one(recording, "longhorn-release"), "version", "^1.12.0")
 
 
 @case("pools_wait_for_metallb", "metallb-pool", "nothing orders it after MetalLB's chart")
-def a_pool_does_not_wait_for_its_kind(castle: Castle) -> None:
-    forget(one(castle, "metallb-pool"), "::metallb-release")
+def a_pool_does_not_wait_for_its_kind(recording: Recording) -> None:
+    forget(one(recording, "metallb-pool"), "::metallb-release")
 
 
 @case("pools_wait_for_metallb", "metallb-advertisement", "no matches for kind")
-def an_advertisement_does_not_wait_for_its_kind(castle: Castle) -> None:
-    forget(one(castle, "metallb-advertisement"), "::metallb-pool")
+def an_advertisement_does_not_wait_for_its_kind(recording: Recording) -> None:
+    forget(one(recording, "metallb-advertisement"), "::metallb-pool")
 
 
 @case("pools_wait_for_metallb", "metallb-release", "its webhook refuses pools")
-def a_webhook_may_refuse_a_pool(castle: Castle) -> None:
-    take(one(castle, "metallb-release"), "values.crds")
+def a_webhook_may_refuse_a_pool(recording: Recording) -> None:
+    take(one(recording, "metallb-release"), "values.crds")
 
 
 @case("advertisements_name_their_pool", "metallb-advertisement", "must name pools of ours")
-def an_advertisement_names_no_pool(castle: Castle) -> None:
-    take(one(castle, "metallb-advertisement"), "spec.ipAddressPools")
+def an_advertisement_names_no_pool(recording: Recording) -> None:
+    take(one(recording, "metallb-advertisement"), "spec.ipAddressPools")
 
 
 @case("advertisements_name_their_pool", "metallb-advertisement", "not ['main-pol']")
-def an_advertisement_has_a_typo(castle: Castle) -> None:
-    put(one(castle, "metallb-advertisement"), "spec.ipAddressPools", ["main-pol"])
+def an_advertisement_has_a_typo(recording: Recording) -> None:
+    put(one(recording, "metallb-advertisement"), "spec.ipAddressPools", ["main-pol"])
 
 
 @case("somebody_announces_the_pool", "metallb-release", "speaker.ignoreExcludeLB")
-def only_control_planes_are_left(castle: Castle) -> None:
-    castle.resources = [
-        r for r in castle.resources if not (r.type == resource_types.APPLY and "-worker-" in r.name)
+def only_control_planes_are_left(recording: Recording) -> None:
+    recording.resources = [
+        r
+        for r in recording.resources
+        if not (r.type == resource_types.APPLY and "-worker-" in r.name)
     ]
 
 
 @case("somebody_announces_the_pool", "metallb-release", "frrk8s.enabled false")
-def metallb_brings_frr(castle: Castle) -> None:
-    take(one(castle, "metallb-release"), "values.frrk8s")
+def metallb_brings_frr(recording: Recording) -> None:
+    take(one(recording, "metallb-release"), "values.frrk8s")
 
 
 @case("longhorn_can_be_uninstalled", "longhorn-release", "deletingConfirmationFlag true")
-def longhorn_asks_before_it_goes(castle: Castle) -> None:
-    take(one(castle, "longhorn-release"), "values.defaultSettings.deletingConfirmationFlag")
+def longhorn_asks_before_it_goes(recording: Recording) -> None:
+    take(one(recording, "longhorn-release"), "values.defaultSettings.deletingConfirmationFlag")
 
 
 @case("longhorn_can_be_uninstalled", "longhorn-release", "shorter than the uninstall job's")
-def longhorn_has_no_time_to_go(castle: Castle) -> None:
-    put(one(castle, "longhorn-release"), "timeout", 600)
+def longhorn_has_no_time_to_go(recording: Recording) -> None:
+    put(one(recording, "longhorn-release"), "timeout", 600)
 
 
 @case("longhorn_can_place_its_replicas", "longhorn-release", "4 replicas on 3 nodes")
-def longhorn_has_more_replicas_than_disks(castle: Castle) -> None:
+def longhorn_has_more_replicas_than_disks(recording: Recording) -> None:
     path = "values.persistence.defaultClassReplicaCount"
-    put(one(castle, "longhorn-release"), path, 4)
+    put(one(recording, "longhorn-release"), path, 4)
 
 
 @case("longhorn_can_place_its_replicas", "longhorn-release", "2 replicas on 1 nodes")
-def longhorn_does_not_see_the_disks(castle: Castle) -> None:
+def longhorn_does_not_see_the_disks(recording: Recording) -> None:
     for number in (1, 2):
         name = f"cluster-castle-worker-{number}-config"
-        edit_config(castle, name, lambda it: it["machine"].pop("nodeLabels"))
+        edit_config(recording, name, lambda it: it["machine"].pop("nodeLabels"))
 
 
 @case("traefik_values_are_of_their_version", "traefik-release", "globalArguments is not a key")
-def traefik_gets_a_key_that_is_gone(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.globalArguments", ["--log.level=INFO"])
+def traefik_gets_a_key_that_is_gone(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.globalArguments", ["--log.level=INFO"])
 
 
 @case("traefik_values_are_of_their_version", "traefik-release", "ports.web.redirections is not")
-def traefik_gets_a_nested_key_that_is_gone(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.ports.web.redirections", {"to": "websecure"})
+def traefik_gets_a_nested_key_that_is_gone(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.ports.web.redirections", {"to": "websecure"})
 
 
 @case("acme_has_one_replica", "traefik-release", "exactly one replica")
-def two_traefiks_share_an_account(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.deployment.replicas", 2)
+def two_traefiks_share_an_account(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.deployment.replicas", 2)
 
 
 @case("acme_has_one_replica", "traefik-release", "exactly one replica")
-def a_traefik_stands_on_every_node(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.deployment.kind", "DaemonSet")
+def a_traefik_stands_on_every_node(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.deployment.kind", "DaemonSet")
 
 
 @case("one_node_at_a_time_for_a_volume", "traefik-release", "use Recreate")
-def a_volume_is_wanted_on_two_nodes(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "values.updateStrategy")
+def a_volume_is_wanted_on_two_nodes(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "values.updateStrategy")
 
 
 @case("one_node_at_a_time_for_a_volume", "traefik-release", "use Recreate", on_host_network=True)
-def a_new_pod_comes_before_the_old_one_goes(castle: Castle) -> None:
+def a_new_pod_comes_before_the_old_one_goes(recording: Recording) -> None:
     path = "values.updateStrategy.rollingUpdate.maxSurge"
-    put(one(castle, "traefik-release"), path, 1)
+    put(one(recording, "traefik-release"), path, 1)
 
 
 @case("acme_file_is_private", "traefik-release", "too open: no fsGroup")
-def certificates_belong_to_a_group(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.podSecurityContext.fsGroup", 65532)
+def certificates_belong_to_a_group(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.podSecurityContext.fsGroup", 65532)
 
 
 @case("acme_file_is_private", "traefik-release", "must lie on a volume of ours")
-def certificates_go_with_the_release(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "values.persistence.existingClaim")
+def certificates_go_with_the_release(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "values.persistence.existingClaim")
 
 
 @case("acme_file_is_private", "traefik-release", "made before it")
-def traefik_does_not_wait_for_its_volume(castle: Castle) -> None:
-    forget(one(castle, "traefik-release"), "::traefik-certificates")
+def traefik_does_not_wait_for_its_volume(recording: Recording) -> None:
+    forget(one(recording, "traefik-release"), "::traefik-certificates")
 
 
 @case("services_get_an_address_of_the_pool", "traefik-release", "by MetalLB's annotation")
-def a_service_names_no_address(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "values.service.annotations")
+def a_service_names_no_address(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "values.service.annotations")
 
 
 @case("services_get_an_address_of_the_pool", "traefik-release", "and only there")
-def a_service_names_its_address_twice(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.service.spec.loadBalancerIP", "192.168.1.240")
+def a_service_names_its_address_twice(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.service.spec.loadBalancerIP", "192.168.1.240")
 
 
 @case("services_get_an_address_of_the_pool", "traefik-release", "after the pool of its address")
-def traefik_does_not_wait_for_its_address(castle: Castle) -> None:
-    forget(one(castle, "traefik-namespace"), "::metallb-advertisement")
+def traefik_does_not_wait_for_its_address(recording: Recording) -> None:
+    forget(one(recording, "traefik-namespace"), "::metallb-advertisement")
 
 
 @case("claims_wait_for_their_class", "traefik-certificates", "nothing orders it after Longhorn")
-def a_claim_does_not_wait_for_its_class(castle: Castle) -> None:
-    forget(one(castle, "traefik-namespace"), "::longhorn-release", "::longhorn-storage")
+def a_claim_does_not_wait_for_its_class(recording: Recording) -> None:
+    forget(one(recording, "traefik-namespace"), "::longhorn-release", "::longhorn-storage")
 
 
 @case(
@@ -748,35 +754,35 @@ def a_claim_does_not_wait_for_its_class(castle: Castle) -> None:
     "needs nodeSelector of a control plane",
     on_host_network=True,
 )
-def the_host_network_is_anywhere(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "values.nodeSelector")
+def the_host_network_is_anywhere(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "values.nodeSelector")
 
 
 @case(
     "host_network_works", "traefik-release", "needs toleration of its taint", on_host_network=True
 )
-def the_taint_is_not_tolerated(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "values.tolerations")
+def the_taint_is_not_tolerated(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "values.tolerations")
 
 
 @case("host_network_works", "traefik-release", "needs root", on_host_network=True)
-def port_80_is_opened_without_root(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.podSecurityContext.runAsUser", 65532)
+def port_80_is_opened_without_root(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.podSecurityContext.runAsUser", 65532)
 
 
 @case("host_network_works", "traefik-release", "ClusterFirstWithHostNet", on_host_network=True)
-def the_cluster_has_no_names_on_the_host_network(castle: Castle) -> None:
-    take(one(castle, "traefik-release"), "values.deployment.dnsPolicy")
+def the_cluster_has_no_names_on_the_host_network(recording: Recording) -> None:
+    take(one(recording, "traefik-release"), "values.deployment.dnsPolicy")
 
 
 @case("host_network_works", "traefik-release", "hostPort equal to port", on_host_network=True)
-def a_host_port_is_another(castle: Castle) -> None:
-    put(one(castle, "traefik-release"), "values.ports.web.port", 8000)
+def a_host_port_is_another(recording: Recording) -> None:
+    put(one(recording, "traefik-release"), "values.ports.web.port", 8000)
 
 
 @case("routes_wait_for_traefik", "whoami-route", "nothing orders it after Traefik's chart")
-def a_route_does_not_wait_for_its_kind(castle: Castle) -> None:
-    forget(one(castle, "whoami-route"), "::traefik-release")
+def a_route_does_not_wait_for_its_kind(recording: Recording) -> None:
+    forget(one(recording, "whoami-route"), "::traefik-release")
 
 
 @case(
@@ -785,23 +791,23 @@ def a_route_does_not_wait_for_its_kind(castle: Castle) -> None:
     "FluxUninstall does not come after it",
     with_flux=True,
 )
-def flux_is_deleted_before_its_removal(castle: Castle) -> None:
-    forget(one(castle, "flux-uninstall"), "::flux-instance")
+def flux_is_deleted_before_its_removal(recording: Recording) -> None:
+    forget(one(recording, "flux-uninstall"), "::flux-instance")
 
 
 @case("flux_can_be_removed", "flux-source", "must be deleted_with FluxUninstall", with_flux=True)
-def a_repository_waits_for_a_dead_controller(castle: Castle) -> None:
-    one(castle, "flux-source").deleted_with = one(castle, "cluster-secrets").urn
+def a_repository_waits_for_a_dead_controller(recording: Recording) -> None:
+    one(recording, "flux-source").deleted_with = one(recording, "cluster-secrets").urn
 
 
 @case("the_dying_cluster_is_not_asked", "flux-uninstall", "must be deleted_with", with_flux=True)
-def the_removal_of_flux_asks_a_dying_cluster(castle: Castle) -> None:
-    one(castle, "flux-uninstall").deleted_with = None
+def the_removal_of_flux_asks_a_dying_cluster(recording: Recording) -> None:
+    one(recording, "flux-uninstall").deleted_with = None
 
 
 @case("secrets_are_secret", "flux-castle-git", "stringData would stand", with_flux=True)
-def a_deploy_key_is_plain(castle: Castle) -> None:
-    put(one(castle, "flux-castle-git"), "stringData", {"identity": "open sesame"})
+def a_deploy_key_is_plain(recording: Recording) -> None:
+    put(one(recording, "flux-castle-git"), "stringData", {"identity": "open sesame"})
 
 
 @case(
@@ -810,13 +816,13 @@ def a_deploy_key_is_plain(castle: Castle) -> None:
     "needs deletionPolicy Orphan",
     with_flux=True,
 )
-def what_was_applied_goes_with_its_kustomization(castle: Castle) -> None:
-    take(one(castle, "flux-kustomization"), "spec.deletionPolicy")
+def what_was_applied_goes_with_its_kustomization(recording: Recording) -> None:
+    take(one(recording, "flux-kustomization"), "spec.deletionPolicy")
 
 
 @case("sources_wait_for_flux", "flux-source", "no matches for kind", with_flux=True)
-def a_repository_does_not_wait_for_its_kind(castle: Castle) -> None:
-    forget(one(castle, "flux-source"), "::flux-ready")
+def a_repository_does_not_wait_for_its_kind(recording: Recording) -> None:
+    forget(one(recording, "flux-source"), "::flux-ready")
 
 
 @case(
@@ -825,8 +831,8 @@ def a_repository_does_not_wait_for_its_kind(castle: Castle) -> None:
     "nothing orders it after its secret castle-git",
     with_flux=True,
 )
-def a_repository_does_not_wait_for_its_key(castle: Castle) -> None:
-    forget(one(castle, "flux-source"), "::flux-castle-git")
+def a_repository_does_not_wait_for_its_key(recording: Recording) -> None:
+    forget(one(recording, "flux-source"), "::flux-castle-git")
 
 
 # The tests ----------------------------------------------------------------------------------------
@@ -839,11 +845,11 @@ def test_what_would_be_refused_is_found(
     found = CASES[name]
     other = host_network if found.on_host_network else gitops
     begin = other if found.on_host_network or found.with_flux else homelab
-    castle = deepcopy(begin.castle)
-    found.break_it(castle)
+    recording = deepcopy(begin.recording)
+    found.break_it(recording)
     said = [
         finding
-        for finding in rules.findings(castle)
+        for finding in rules.findings(recording)
         if finding.rule == found.rule and finding.resource == found.resource
     ]
     assert [finding for finding in said if found.words in finding.message], said
@@ -868,14 +874,16 @@ def test_every_rule_names_its_source_and_its_reason(rule: str) -> None:
 def test_the_castle_as_it_is_would_be_refused_nothing(
     homelab: Rehearsal, host_network: Rehearsal, gitops: Rehearsal
 ) -> None:
-    assert rules.findings(homelab.castle) == []
-    assert rules.findings(host_network.castle) == []
-    assert rules.findings(gitops.castle) == []
+    assert rules.findings(homelab.recording) == []
+    assert rules.findings(host_network.recording) == []
+    assert rules.findings(gitops.recording) == []
 
 
-def test_breaking_a_copy_leaves_the_castle_as_it_is(homelab: Rehearsal, castle: Castle) -> None:
-    a_machine_has_no_id(castle)
-    assert one(homelab.castle, VM).plain("vmId") == 8010
+def test_breaking_a_copy_leaves_the_castle_as_it_is(
+    homelab: Rehearsal, recording: Recording
+) -> None:
+    a_machine_has_no_id(recording)
+    assert one(homelab.recording, VM).plain("vmId") == 8010
 
 
 def test_a_finding_names_its_resource_its_message_and_its_source() -> None:
@@ -885,7 +893,7 @@ def test_a_finding_names_its_resource_its_message_and_its_source() -> None:
 
 
 def test_an_empty_castle_breaks_no_rule() -> None:
-    assert rules.findings(Castle()) == []
+    assert rules.findings(Recording()) == []
 
 
 # What the rules read ------------------------------------------------------------------------------

@@ -5,37 +5,37 @@ from __future__ import annotations
 from itertools import pairwise
 
 from rehearsal import timeline
-from rehearsal.record import Castle, Resource, needs
+from rehearsal.record import Recording, Resource, needs
 from rehearsal.run import Rehearsal
 from settings import resource_types
 
 
 def test_up_begins_nothing_before_what_it_needs(homelab: Rehearsal) -> None:
-    order = [resource.urn for resource in timeline.order_up(homelab.castle)]
-    known = homelab.castle.by_urn()
+    order = [resource.urn for resource in timeline.order_up(homelab.recording)]
+    known = homelab.recording.by_urn()
     seen: set[str] = set()
     for urn in order:
         missing = (needs(known[urn]) & known.keys()) - seen
         assert not missing, f"{urn} comes before {missing}"
         seen.add(urn)
-    assert len(order) == len(homelab.castle.resources)
+    assert len(order) == len(homelab.recording.resources)
 
 
 def test_up_begins_a_component_before_its_parts(homelab: Rehearsal) -> None:
-    order = [resource.urn for resource in timeline.order_up(homelab.castle)]
-    for resource in homelab.castle.resources:
+    order = [resource.urn for resource in timeline.order_up(homelab.recording)]
+    for resource in homelab.recording.resources:
         if resource.parent in order:
             assert order.index(resource.parent) < order.index(resource.urn)
 
 
 def test_down_is_up_from_the_end(homelab: Rehearsal) -> None:
-    up = [resource.urn for resource in timeline.order_up(homelab.castle)]
-    assert [resource.urn for resource in timeline.order_down(homelab.castle)] == up[::-1]
+    up = [resource.urn for resource in timeline.order_up(homelab.recording)]
+    assert [resource.urn for resource in timeline.order_down(homelab.recording)] == up[::-1]
 
 
 def test_a_resource_begins_when_the_last_that_it_needs_is_there(homelab: Rehearsal) -> None:
-    known = homelab.castle.by_urn()
-    for resource in homelab.castle.resources:
+    known = homelab.recording.by_urn()
+    for resource in homelab.recording.resources:
         if resource.custom:
             ends = [known[urn].end for urn in needs(resource) if urn in known]
             assert resource.start == max(ends, default=0)
@@ -43,20 +43,20 @@ def test_a_resource_begins_when_the_last_that_it_needs_is_there(homelab: Rehears
 
 
 def test_a_component_spans_its_parts(homelab: Rehearsal) -> None:
-    components = [r for r in homelab.castle.resources if not r.custom]
+    components = [r for r in homelab.recording.resources if not r.custom]
     assert components
     for component in components:
-        parts = [r for r in homelab.castle.resources if r.parent == component.urn]
+        parts = [r for r in homelab.recording.resources if r.parent == component.urn]
         assert component.start == min(part.start for part in parts)
         assert component.end == max(part.end for part in parts)
 
 
 def test_the_critical_path_has_no_gaps_and_ends_last(homelab: Rehearsal) -> None:
-    path = timeline.critical_path(homelab.castle)
+    path = timeline.critical_path(homelab.recording)
     assert path[0].start == 0
     assert all(before.end == after.start for before, after in pairwise(path))
     assert all(before.urn in needs(after) for before, after in pairwise(path))
-    assert path[-1].end == max(resource.end for resource in homelab.castle.resources)
+    assert path[-1].end == max(resource.end for resource in homelab.recording.resources)
 
 
 def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> None:
@@ -67,7 +67,7 @@ def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> Non
         resource_types.BOOTSTRAP,
         resource_types.READY,
     ]
-    path = timeline.critical_path(homelab.castle)
+    path = timeline.critical_path(homelab.recording)
     charts = {"longhorn", "traefik"}
     found = [
         resource.plain("name") if resource.plain("name") in charts else resource.type
@@ -79,7 +79,7 @@ def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> Non
 
 def test_all_workers_begin_together(homelab: Rehearsal) -> None:
     for type_ in (resource_types.MACHINE, resource_types.APPLY):
-        workers = [r for r in homelab.castle.of_type(type_) if "-worker-" in r.name]
+        workers = [r for r in homelab.recording.of_type(type_) if "-worker-" in r.name]
         assert len(workers) == 3
         assert len({worker.start for worker in workers}) == 1
 
@@ -93,7 +93,7 @@ def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> No
         resource_types.KUBERNETES_VERSION,
         resource_types.RECORD,
     }
-    for resource in homelab.castle.resources:
+    for resource in homelab.recording.resources:
         if resource.custom and not {resource.type.partition(":")[0], resource.type} & (
             instant | upkeep
         ):
@@ -101,8 +101,8 @@ def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> No
 
 
 def test_a_castle_of_nothing_has_no_path() -> None:
-    assert timeline.critical_path(Castle()) == []
-    assert timeline.order_up(Castle()) == []
+    assert timeline.critical_path(Recording()) == []
+    assert timeline.order_up(Recording()) == []
 
 
 def test_times_follow_from_needs() -> None:
@@ -115,7 +115,12 @@ def test_times_follow_from_needs() -> None:
         property_dependencies={"node": ("vm",)},
     )
     alone = Resource(urn="alone", type=resource_types.MACHINE, name="alone")
-    castle = Castle(resources=[file, machine, alone, by_property])
-    timeline.lay_out(castle)
-    assert [(r.start, r.end) for r in castle.resources] == [(0, 60), (60, 100), (0, 40), (100, 120)]
-    assert timeline.critical_path(castle) == [file, machine, by_property]
+    recording = Recording(resources=[file, machine, alone, by_property])
+    timeline.lay_out(recording)
+    assert [(r.start, r.end) for r in recording.resources] == [
+        (0, 60),
+        (60, 100),
+        (0, 40),
+        (100, 120),
+    ]
+    assert timeline.critical_path(recording) == [file, machine, by_property]

@@ -149,14 +149,14 @@ def file(
     tmp_path: Path,
 ) -> Path:
     """The page of a castle, with its ``--json`` beside it."""
-    castle: Rehearsal = request.getfixturevalue(request.param)
+    recording: Rehearsal = request.getfixturevalue(request.param)
     resources += state_of(days=20)[0]
     names = ("whoami.a-castle-of-a-long-name.example.org", "*.a-castle-of-a-long-name.example.org")
     site = Certificate(names, NOW, NOW)
-    signed = acme_record.Signed(server=castle.settings.traefik.acme.server, certificate=site)
-    acme_record.keep(tmp_path, castle.stack, [signed])
-    storage_record.keep(tmp_path, castle.stack, record_of(castle.settings))
-    report = make_report(castle)
+    signed = acme_record.Signed(server=recording.settings.traefik.acme.server, certificate=site)
+    acme_record.keep(tmp_path, recording.stack, [signed])
+    storage_record.keep(tmp_path, recording.stack, record_of(recording.settings))
+    report = make_report(recording)
     file = tmp_path / "report.html"
     file.write_text(page.render(report), encoding="utf-8")
     (tmp_path / "report.json").write_text(json.dumps(as_json(report)), encoding="utf-8")

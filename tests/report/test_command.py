@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rehearsal import rules
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from report import __main__ as command
 from report import gather
 from tests.report.test_page import Page
@@ -57,8 +57,8 @@ def test_the_page_goes_where_it_is_told_to(project: Path) -> None:
 def test_a_castle_that_would_be_refused_is_shown_and_is_one(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(castle: Castle) -> Iterator[tuple[str, str]]:
-        yield castle.resources[0].name, "is refused by a test"
+    def refuse(recording: Recording) -> Iterator[tuple[str, str]]:
+        yield recording.resources[0].name, "is refused by a test"
 
     monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
     assert command.main([]) == 1

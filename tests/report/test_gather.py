@@ -33,7 +33,7 @@ def test_the_totals_are_those_of_the_machines(make_report: MakeReport, homelab: 
     assert totals.cores == 2 + 3 * 4
     assert totals.memory_mib == 4096 + 3 * 8192
     assert totals.disk_gib == 34 + 3 * (34 + 43)
-    assert totals.resources == len(homelab.castle.resources)
+    assert totals.resources == len(homelab.recording.resources)
 
 
 def test_hosts_add_up_to_the_totals(make_report: MakeReport, any_castle: Rehearsal) -> None:
@@ -91,7 +91,7 @@ def test_all_of_a_castle_lies_on_its_line(make_report: MakeReport, any_castle: R
 
 
 def test_components_lie_in_the_order_in_which_they_wait(homelab: Rehearsal) -> None:
-    needs = {one.name: one.needs for one in graph.of(homelab.castle, ())}
+    needs = {one.name: one.needs for one in graph.of(homelab.recording, ())}
     assert needs == {
         "image": (),
         "machines": ("image",),
@@ -105,11 +105,14 @@ def test_components_lie_in_the_order_in_which_they_wait(homelab: Rehearsal) -> N
 
 def test_no_resource_is_left_out_of_the_graph(any_castle: Rehearsal) -> None:
     shown = [
-        name for one in graph.of(any_castle.castle, ()) for r in one.resources for name in r.names
+        name
+        for one in graph.of(any_castle.recording, ())
+        for r in one.resources
+        for name in r.names
     ]
     made = [
         resource.name
-        for resource in any_castle.castle.resources
+        for resource in any_castle.recording.resources
         if resource.custom
         and not resource.type.startswith("pulumi:providers:")
         and resource.type != resource_types.RECORD
@@ -118,7 +121,7 @@ def test_no_resource_is_left_out_of_the_graph(any_castle: Rehearsal) -> None:
 
 
 def test_every_arrow_leads_down(any_castle: Rehearsal) -> None:
-    components = {one.name: one for one in graph.of(any_castle.castle, ())}
+    components = {one.name: one for one in graph.of(any_castle.recording, ())}
     for one in components.values():
         assert all(components[need].layer < one.layer for need in one.needs)
         layers = {r.type: r.layer for r in one.resources}
@@ -126,12 +129,12 @@ def test_every_arrow_leads_down(any_castle: Rehearsal) -> None:
 
 
 def test_machines_that_wait_for_each_other_are_still_one_kind(homelab: Rehearsal) -> None:
-    castle = deepcopy(homelab.castle)
-    machines = list(castle.of_type("proxmoxve:index/vmLegacy:VmLegacy"))
+    recording = deepcopy(homelab.recording)
+    machines = list(recording.of_type("proxmoxve:index/vmLegacy:VmLegacy"))
     for before, after in pairwise(machines):
         after.dependencies = (*after.dependencies, before.urn)
-    rehearsed.lay_out(castle)
-    found = next(one for one in graph.of(castle, ()) if one.name == "machines")
+    rehearsed.lay_out(recording)
+    found = next(one for one in graph.of(recording, ()) if one.name == "machines")
     assert [(r.kind, r.layer) for r in found.resources] == [("PoolLegacy", 0), ("VmLegacy", 1)]
 
 
@@ -141,7 +144,7 @@ def test_machines_that_wait_for_each_other_are_still_one_kind(homelab: Rehearsal
 def test_without_an_up_it_is_the_rehearsals(make_report: MakeReport, homelab: Rehearsal) -> None:
     shown = make_report(homelab).timeline
     assert (shown.source, shown.begun) == ("rehearsal", None)
-    assert shown.seconds == max(resource.end for resource in homelab.castle.resources)
+    assert shown.seconds == max(resource.end for resource in homelab.recording.resources)
     assert {bar.name for bar in shown.bars if bar.critical} >= {"image-pve", "longhorn-release"}
     assert not any(bar.critical for bar in shown.bars if bar.name == "metallb-release")
 
@@ -149,7 +152,7 @@ def test_without_an_up_it_is_the_rehearsals(make_report: MakeReport, homelab: Re
 def an_up(homelab: Rehearsal) -> LastUp:
     """An ``up`` in which MetalLB took the longest, and one resource went away."""
     took = {"image-pve": (0, 9), "longhorn-release": (10, 20), "metallb-release": (10, 90)}
-    urns = {resource.name: resource.urn for resource in homelab.castle.resources}
+    urns = {resource.name: resource.urn for resource in homelab.recording.resources}
     operations = [
         Operation(urn=urns[name], operation="create", start=start, end=end, failed=False)
         for name, (start, end) in took.items()
@@ -160,7 +163,7 @@ def an_up(homelab: Rehearsal) -> LastUp:
 
 
 def test_the_critical_path_of_an_up_is_what_took_the_longest(homelab: Rehearsal) -> None:
-    shown, path = timeline.of(homelab.castle, an_up(homelab))
+    shown, path = timeline.of(homelab.recording, an_up(homelab))
     assert (shown.source, shown.seconds, shown.succeeded) == ("last up", 96, False)
     assert shown.begun == datetime(2026, 11, 21, 10, 54, 5, tzinfo=UTC)
     assert [bar.name for bar in shown.bars if bar.critical] == ["image-pve", "metallb-release"]
@@ -171,9 +174,9 @@ def test_the_critical_path_of_an_up_is_what_took_the_longest(homelab: Rehearsal)
 
 
 def test_the_rehearsal_itself_keeps_its_times(homelab: Rehearsal) -> None:
-    before = [(r.start, r.end) for r in homelab.castle.resources]
-    timeline.of(homelab.castle, an_up(homelab))
-    assert [(r.start, r.end) for r in homelab.castle.resources] == before
+    before = [(r.start, r.end) for r in homelab.recording.resources]
+    timeline.of(homelab.recording, an_up(homelab))
+    assert [(r.start, r.end) for r in homelab.recording.resources] == before
 
 
 def test_the_record_of_a_stack_is_read(

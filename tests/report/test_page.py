@@ -144,7 +144,7 @@ def test_the_numbers_are_those_of_json(full: tuple[Report, list[str]]) -> None:
 
 def test_everything_has_its_place(full: tuple[Report, list[str]], homelab: Rehearsal) -> None:
     text = " ".join(Page(page.render(full[0])).texts)
-    for resource in homelab.castle.resources:
+    for resource in homelab.recording.resources:
         if resource.custom and not resource.type.startswith("pulumi:providers:"):
             assert resource.name in text
     for node in homelab.settings.machines:

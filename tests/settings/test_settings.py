@@ -92,8 +92,8 @@ def test_the_way_in_is_the_vip_on_the_host_network() -> None:
 
 
 def test_two_stacks_are_two_castles() -> None:
-    assert settings_of("homelab").owner == "ephemeral-castle-homelab"
-    assert settings_of("HA").owner == "ephemeral-castle-ha"
+    assert settings_of("homelab").stack_tag == "ephemeral-castle-homelab"
+    assert settings_of("HA").stack_tag == "ephemeral-castle-ha"
 
 
 def test_control_planes_and_workers_are_all_machines() -> None:
@@ -238,7 +238,7 @@ def test_a_problem_reads_as_path_value_reason_and_cure() -> None:
 
 
 def test_problems_are_said_once_and_in_the_order_of_their_paths() -> None:
-    later, earlier = Problem("b", "1", "why", "cure"), Problem("a", "1", "why", "cure")
+    later, earlier = Problem("b", "1", "why", "fix"), Problem("a", "1", "why", "fix")
     error = SettingsError([later, earlier, later], "homelab")
     assert error.problems == (earlier, later)
     assert str(error).startswith("Pulumi.homelab.yaml has 2 problems; nothing has been touched.\n")

@@ -72,7 +72,7 @@ def test_the_engine_plans_everything_that_the_rehearsal_does(stack: str, tmp_pat
     steps = json.loads(done.stdout)["steps"]
     assert {step["op"] for step in steps} == {"create"}
     planned = {step["urn"] for step in steps}
-    rehearsed = {resource.urn for resource in rehearse(stack).castle.resources}
+    rehearsed = {resource.urn for resource in rehearse(stack).recording.resources}
     assert planned - rehearsed == {
         f"urn:pulumi:{stack}::ephemeral-castle::pulumi:pulumi:Stack::ephemeral-castle-{stack}"
     }

@@ -13,7 +13,7 @@ from components.talos.cluster import TalosCluster, TalosClusterArgs
 from components.talos.machine_config import data_disk_selector, role_patch
 from lifecycle.node import MachineState
 from rehearsal import machine_config
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from rehearsal.rules.talos import configs
 from rehearsal.run import rehearse
 from settings import resource_types
@@ -24,13 +24,13 @@ from tests.recorder import one, record, sent, settings_with
 
 
 @pytest.fixture(scope="module")
-def castle() -> Castle:
-    return rehearse("homelab").castle
+def recording() -> Recording:
+    return rehearse("homelab").recording
 
 
 @functools.cache
 def documents(address: str) -> list[machine_config.Document]:
-    received = configs(rehearse("homelab").castle)
+    received = configs(rehearse("homelab").recording)
     (found,) = [docs for apply, docs in received if apply.plain("node") == address]
     return found
 
@@ -43,8 +43,8 @@ def machine(address: str) -> dict[str, Any]:
     return found
 
 
-def test_one_configuration_a_role_however_many_nodes(castle: Castle) -> None:
-    calls = [call.args for call in castle.invokes if "machine/getConfiguration" in call.token]
+def test_one_configuration_a_role_however_many_nodes(recording: Recording) -> None:
+    calls = [call.args for call in recording.invokes if "machine/getConfiguration" in call.token]
     assert sorted(str(args["machineType"]) for args in calls) == ["controlplane", "worker"]
     for args in calls:
         assert args["clusterEndpoint"] == "https://192.168.1.250:6443"
@@ -83,9 +83,9 @@ def test_a_worker_has_its_data_disk_for_longhorn() -> None:
     assert machine(WORKER)["nodeLabels"]["node.longhorn.io/create-default-disk"] == "true"
 
 
-def test_longhorn_stores_where_talos_mounts_the_data_disk(castle: Castle) -> None:
+def test_longhorn_stores_where_talos_mounts_the_data_disk(recording: Recording) -> None:
     """Pods see the host's mounts, not the kubelet's: a bind of ours hides where the data lies."""
-    values = sent(one(castle, "longhorn-release"))["values"]
+    values = sent(one(recording, "longhorn-release"))["values"]
     (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
     assert values["defaultSettings"]["defaultDataPath"] == f"/var/mnt/{volume['name']}"
     for name in (WORKER, CONTROL_PLANE):
@@ -93,12 +93,12 @@ def test_longhorn_stores_where_talos_mounts_the_data_disk(castle: Castle) -> Non
 
 
 def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
-    castle = rehearse("ha").castle
+    recording = rehearse("ha").recording
     hosts = {
-        vm.plain("name"): vm.plain("nodeName") for vm in castle.of_type(resource_types.MACHINE)
+        vm.plain("name"): vm.plain("nodeName") for vm in recording.of_type(resource_types.MACHINE)
     }
     zones = {}
-    for apply, documents_ in configs(castle):
+    for apply, documents_ in configs(recording):
         (hostname,) = machine_config.of_kind(documents_, "HostnameConfig")
         labels = machine_config.main(documents_)["machine"]["nodeLabels"]
         zones[hostname["hostname"]] = labels["topology.kubernetes.io/zone"]
@@ -118,13 +118,13 @@ def test_the_selector_grows_with_the_disk() -> None:
     )
 
 
-def test_timeouts_have_every_field(castle: Castle) -> None:
-    apply = sent(one(castle, "cluster-castle-worker-1-config"))
+def test_timeouts_have_every_field(recording: Recording) -> None:
+    apply = sent(one(recording, "cluster-castle-worker-1-config"))
     assert set(apply["timeouts"]) == {"create", "update", "delete"}
 
 
-def test_a_node_has_three_resources(castle: Castle) -> None:
-    own = [it.name for it in castle.resources if "castle-worker-2" in it.name]
+def test_a_node_has_three_resources(recording: Recording) -> None:
+    own = [it.name for it in recording.resources if "castle-worker-2" in it.name]
     assert sorted(own) == [
         "cluster-castle-worker-2",
         "cluster-castle-worker-2-config",
@@ -132,76 +132,76 @@ def test_a_node_has_three_resources(castle: Castle) -> None:
     ]
 
 
-def test_a_config_comes_and_goes_with_its_machine(castle: Castle) -> None:
-    vm = one(castle, "machines-castle-worker-2").urn
-    config = one(castle, "cluster-castle-worker-2-config")
+def test_a_config_comes_and_goes_with_its_machine(recording: Recording) -> None:
+    vm = one(recording, "machines-castle-worker-2").urn
+    config = one(recording, "cluster-castle-worker-2-config")
     assert config.deleted_with == vm
     assert config.replace_with == (vm,)
     assert vm in config.dependencies
 
 
 def test_the_engine_takes_one_node_at_a_time_control_planes_first() -> None:
-    castle = rehearse("ha").castle
-    nodes = list(castle.of_type(resource_types.NODE))
+    recording = rehearse("ha").recording
+    nodes = list(recording.of_type(resource_types.NODE))
     roles = [node.plain("node")["control_plane"] for node in nodes]
     assert roles == [True] * 3 + [False] * (len(nodes) - 3)
     (snapshot,), (version,) = (
-        castle.of_type(resource_types.SNAPSHOT),
-        castle.of_type(resource_types.KUBERNETES_VERSION),
+        recording.of_type(resource_types.SNAPSHOT),
+        recording.of_type(resource_types.KUBERNETES_VERSION),
     )
     for earlier, later in pairwise([snapshot, *nodes, version]):
         assert earlier.urn in later.dependencies
     by_address = {node.plain("node")["address"]: node for node in nodes}
-    for apply in castle.of_type(resource_types.APPLY):
+    for apply in recording.of_type(resource_types.APPLY):
         node = by_address.pop(apply.plain("node"))
         assert {node.urn, version.urn} <= set(apply.dependencies)
     assert not by_address
 
 
-def test_operations_do_not_wait_for_readiness_and_go_with_the_stack(castle: Castle) -> None:
+def test_operations_do_not_wait_for_readiness_and_go_with_the_stack(recording: Recording) -> None:
     """A dead cluster must not stand in the way of its own repair, or of a destroy."""
-    gates = {gate.urn for gate in castle.of_type(resource_types.READY, resource_types.BOOTSTRAP)}
-    for part in castle.of_type(
+    gates = {gate.urn for gate in recording.of_type(resource_types.READY, resource_types.BOOTSTRAP)}
+    for part in recording.of_type(
         resource_types.SNAPSHOT, resource_types.NODE, resource_types.KUBERNETES_VERSION
     ):
-        assert not castle.before(part) & gates
-        assert part.deleted_with == one(castle, "cluster-secrets").urn
-    (readiness,) = castle.of_type(resource_types.READY)
-    assert readiness.deleted_with == one(castle, "cluster-secrets").urn
+        assert not recording.before(part) & gates
+        assert part.deleted_with == one(recording, "cluster-secrets").urn
+    (readiness,) = recording.of_type(resource_types.READY)
+    assert readiness.deleted_with == one(recording, "cluster-secrets").urn
 
 
-def test_a_node_leaves_before_its_machine_goes(castle: Castle) -> None:
-    node = one(castle, "cluster-castle-worker-2")
-    assert one(castle, "machines-castle-worker-2").urn in node.dependencies
+def test_a_node_leaves_before_its_machine_goes(recording: Recording) -> None:
+    node = one(recording, "cluster-castle-worker-2")
+    assert one(recording, "machines-castle-worker-2").urn in node.dependencies
 
 
-def test_the_bootstrap_waits_for_no_worker(castle: Castle) -> None:
-    before = castle.before(one(castle, "cluster-bootstrap"))
-    assert one(castle, "cluster-castle-control-plane-1-config").urn in before
-    assert one(castle, "cluster-castle-worker-1-config").urn not in before
+def test_the_bootstrap_waits_for_no_worker(recording: Recording) -> None:
+    before = recording.before(one(recording, "cluster-bootstrap"))
+    assert one(recording, "cluster-castle-control-plane-1-config").urn in before
+    assert one(recording, "cluster-castle-worker-1-config").urn not in before
 
 
-def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(castle: Castle) -> None:
-    provider = one(castle, "kubernetes")
-    (readiness,) = castle.of_type(resource_types.READY)
+def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(recording: Recording) -> None:
+    provider = one(recording, "kubernetes")
+    (readiness,) = recording.of_type(resource_types.READY)
     assert len(readiness.plain("nodes")) == 4
     assert readiness.urn in provider.dependencies
     assert readiness.urn not in provider.property_dependencies["kubeconfig"]
     assert provider.plain("clusterIdentifier") == "ephemeral-castle-homelab"
 
 
-def test_secrets_are_secret_on_the_way_and_in_the_outputs(castle: Castle) -> None:
-    assert one(castle, "cluster-castle-worker-1-config").is_secret("machineConfigurationInput")
-    assert one(castle, "kubernetes").is_secret("kubeconfig")
-    assert one(castle, "cluster-readiness").is_secret("credentials")
-    assert one(castle, "cluster-castle-worker-1").is_secret("credentials")
-    assert one(castle, "cluster-castle-worker-1").is_secret("configuration")
-    assert repr(castle.outputs["kubeconfig"]) == "[secret]"
-    assert repr(castle.outputs["talosconfig"]) == "[secret]"
+def test_secrets_are_secret_on_the_way_and_in_the_outputs(recording: Recording) -> None:
+    assert one(recording, "cluster-castle-worker-1-config").is_secret("machineConfigurationInput")
+    assert one(recording, "kubernetes").is_secret("kubeconfig")
+    assert one(recording, "cluster-readiness").is_secret("credentials")
+    assert one(recording, "cluster-castle-worker-1").is_secret("credentials")
+    assert one(recording, "cluster-castle-worker-1").is_secret("configuration")
+    assert repr(recording.outputs["kubeconfig"]) == "[secret]"
+    assert repr(recording.outputs["talosconfig"]) == "[secret]"
 
 
 def test_talosconfig_names_control_planes_and_never_the_vip() -> None:
-    (call,) = [c for c in rehearse("ha").castle.invokes if "client/getConfiguration" in c.token]
+    (call,) = [c for c in rehearse("ha").recording.invokes if "client/getConfiguration" in c.token]
     assert call.args["endpoints"] == ["192.168.1.231", "192.168.1.232", "192.168.1.233"]
     assert "192.168.1.230" not in call.args["nodes"]
 
@@ -216,7 +216,7 @@ def test_without_workers_control_planes_do_the_work() -> None:
     assert "cluster" not in role_patch("installer", settings_with().machines)
 
 
-def cluster_of(settings: Settings, states: dict[str, MachineState] | None = None) -> Castle:
+def cluster_of(settings: Settings, states: dict[str, MachineState] | None = None) -> Recording:
     """The cluster alone, with machines that were seen in these states."""
     machine = proxmoxve.VmLegacy
 
@@ -238,26 +238,26 @@ def test_a_machine_that_is_lost_is_removed_from_the_cluster_before_the_others_ch
     settings = settings_with()
     lost = "castle-worker-2"
     up = {node.name: RunningMachine(name=node.name, has_come_up=True) for node in settings.machines}
-    castle = cluster_of(
+    recording = cluster_of(
         settings.with_running(RunningStack(machines=up)),
         {node.name: state if node.name == lost else "" for node in settings.machines},
     )
     names = [
         it.name
-        for it in castle.resources
+        for it in recording.resources
         if it.type in (resource_types.NODE, resource_types.SNAPSHOT)
     ]
     assert names[:2] == [f"cluster-{lost}", "cluster-etcd-snapshot"]
     for before, after in pairwise(names):
-        assert one(castle, before).urn in one(castle, after).dependencies
+        assert one(recording, before).urn in one(recording, after).dependencies
 
 
 def test_on_the_first_day_all_machines_are_gone_and_none_is_lost() -> None:
     settings = settings_with()
-    castle = cluster_of(settings, {node.name: "gone" for node in settings.machines})
+    recording = cluster_of(settings, {node.name: "gone" for node in settings.machines})
     names = [
         it.name
-        for it in castle.resources
+        for it in recording.resources
         if it.type in (resource_types.NODE, resource_types.SNAPSHOT)
     ]
     assert names[0] == "cluster-etcd-snapshot"

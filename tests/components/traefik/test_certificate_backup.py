@@ -25,7 +25,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)
 
 
-def castle(folder: Path | str, key: str = KEY) -> Settings:
+def recording(folder: Path | str, key: str = KEY) -> Settings:
     traefik = {"acme": {"backup": {"target": str(folder)}}}
     return settings_with(traefik=traefik, sops={"age_key": key})
 
@@ -46,7 +46,7 @@ def test_what_is_kept_is_read_by_its_key_alone(tmp_path: Path) -> None:
 
 
 def test_a_castle_gets_back_what_was_kept_and_each_server_its_own(tmp_path: Path) -> None:
-    settings = castle(tmp_path / "kept")
+    settings = recording(tmp_path / "kept")
     assert certificate_backup.opened(settings) == {}
     keep(settings, "production", CONTENT)
     assert certificate_backup.opened(settings) == {"acme.json": CONTENT.decode()}
@@ -56,7 +56,7 @@ def test_a_castle_gets_back_what_was_kept_and_each_server_its_own(tmp_path: Path
 
 
 def test_another_castle_gets_nothing_of_it(tmp_path: Path) -> None:
-    settings = castle(tmp_path)
+    settings = recording(tmp_path)
     keep(settings, "production", CONTENT)
     other = Settings.model_construct(**{**dict(settings), "stack": "ha"})
     assert certificate_backup.opened(other) == {}
@@ -78,7 +78,7 @@ def test_a_folder_in_the_project_is_made_with_all_above_it(
 
 
 def test_a_share_that_is_not_mounted_is_not_made_up(tmp_path: Path) -> None:
-    settings = castle(tmp_path / "nas" / "castle")
+    settings = recording(tmp_path / "nas" / "castle")
     with pytest.raises(BackupError, match="cannot be written: No such file or directory"):
         keep(settings, "production", CONTENT)
     assert list(tmp_path.iterdir()) == []
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_leaves_the_newest_as_it_is(
 
 
 def test_what_cannot_be_put_back_is_said_with_a_cure(tmp_path: Path) -> None:
-    settings = castle(tmp_path)
+    settings = recording(tmp_path)
     keep(settings, "staging", CONTENT, key=str(pyrage.x25519.Identity.generate()))
     with pytest.raises(SettingsError) as refused:
         certificate_backup.opened(settings)
@@ -150,7 +150,7 @@ def test_what_cannot_be_put_back_is_said_with_a_cure(tmp_path: Path) -> None:
 
 
 def test_more_than_a_secret_of_kubernetes_holds_is_said_beforehand(tmp_path: Path) -> None:
-    settings = castle(tmp_path)
+    settings = recording(tmp_path)
     keep(settings, "production", b"x" * certificate_backup.MOST)
     assert certificate_backup.opened(settings)
     keep(settings, "staging", b"x")

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from components.shared import acme
 from components.traefik import traefik
-from rehearsal.record import Castle
+from rehearsal.record import Recording
 from rehearsal.values import Secret
 from settings.chart_source import ChartSource
 from settings.charts import DnsChallenge
@@ -38,7 +38,7 @@ def args(kept: dict[str, str] | None) -> traefik.TraefikArgs:
     )
 
 
-def built(kept: dict[str, str] | None, dns: DnsChallenge | None = None) -> Castle:
+def built(kept: dict[str, str] | None, dns: DnsChallenge | None = None) -> Recording:
     """What the component asks for."""
 
     def build() -> object:
@@ -50,12 +50,12 @@ def built(kept: dict[str, str] | None, dns: DnsChallenge | None = None) -> Castl
 
 
 def test_what_is_kept_is_a_secret_and_there_before_traefik() -> None:
-    castle = built(KEPT)
-    secret, release = one(castle, "traefik-backup"), one(castle, "traefik-release")
+    recording = built(KEPT)
+    secret, release = one(recording, "traefik-backup"), one(recording, "traefik-release")
     assert isinstance(secret.inputs["data"], Secret)
     data = {name: b64decode(text).decode() for name, text in sent(secret)["data"].items()}
     assert data == KEPT
-    assert secret.urn in castle.before(release)
+    assert secret.urn in recording.before(release)
     # What is kept from now on is no change to this castle.
     assert secret.ignore_changes == ("data",)
     (volume,) = sent(release)["values"]["deployment"]["additionalVolumes"]
@@ -64,9 +64,11 @@ def test_what_is_kept_is_a_secret_and_there_before_traefik() -> None:
 
 def test_a_first_castle_with_a_key_has_the_secret_too_and_one_without_has_none() -> None:
     assert sent(one(built({}), "traefik-backup"))["data"] == {}
-    castle = built(None)
-    assert [it for it in castle.resources if it.name == "traefik-backup"] == []
-    assert "additionalVolumes" not in sent(one(castle, "traefik-release"))["values"]["deployment"]
+    recording = built(None)
+    assert [it for it in recording.resources if it.name == "traefik-backup"] == []
+    assert (
+        "additionalVolumes" not in sent(one(recording, "traefik-release"))["values"]["deployment"]
+    )
 
 
 @pytest.fixture
@@ -179,8 +181,8 @@ def test_the_dns_is_asked_in_place_of_port_80() -> None:
 
 
 def test_the_credentials_are_a_secret_that_only_traefiks_environment_has() -> None:
-    castle = built(None, DNS)
-    secret, release = one(castle, "traefik-dns"), one(castle, "traefik-release")
+    recording = built(None, DNS)
+    secret, release = one(recording, "traefik-dns"), one(recording, "traefik-release")
     assert isinstance(secret.inputs["data"], Secret)
     data = sent(secret)["data"]
     assert {name: b64decode(text).decode() for name, text in data.items()} == {
@@ -188,7 +190,7 @@ def test_the_credentials_are_a_secret_that_only_traefiks_environment_has() -> No
     }
     # A new token is a change; what is kept is none.
     assert not secret.ignore_changes
-    assert secret.urn in castle.before(release)
+    assert secret.urn in recording.before(release)
     values = sent(release)["values"]
     assert values["envFrom"] == [{"secretRef": {"name": sent(secret)["metadata"]["name"]}}]
     assert TOKEN not in str(values)

@@ -57,9 +57,9 @@ def node(name: str) -> dict[str, Any]:
     return {f"/api/v1/nodes/{name}": {"metadata": {"name": name}, "spec": {}}}
 
 
-def pod(name: str, namespace: str = "whoami", owner: str = "ReplicaSet") -> dict[str, Any]:
+def pod(name: str, namespace: str = "whoami", stack_tag: str = "ReplicaSet") -> dict[str, Any]:
     """A pod with a controller, by the path that lists have."""
-    owners = [{"kind": owner, "controller": True}]
+    owners = [{"kind": stack_tag, "controller": True}]
     metadata = {"name": name, "namespace": namespace, "ownerReferences": owners}
     return {f"/api/v1/pods/{name}": {"metadata": metadata, "status": {"phase": "Running"}}}
 

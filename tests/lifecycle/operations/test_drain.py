@@ -15,7 +15,7 @@ EVICTION = "/api/v1/namespaces/whoami/pods/whoami-1/eviction"
 
 
 def test_pods_that_can_be_elsewhere_are_asked_to_go() -> None:
-    daemon, manager = pod("cni", owner="DaemonSet"), pod("manager", "longhorn-system")
+    daemon, manager = pod("cni", stack_tag="DaemonSet"), pod("manager", "longhorn-system")
     api = FakeCluster(pod("whoami-1") | daemon | manager)
     with pytest.raises(OperationError, match="is still ending"):
         drain(api, "worker-1", limit=0)

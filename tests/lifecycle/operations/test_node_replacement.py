@@ -110,7 +110,7 @@ def silent(told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleName
 
     monkeypatch.setattr(machine_api, "call", call)
     monkeypatch.setattr(maintenance, "look", lambda address: told.waits_for_config)
-    monkeypatch.setattr(Power, "running", lambda self, owner: told.running)
+    monkeypatch.setattr(Power, "running", lambda self, stack_tag: told.running)
     return told
 
 

@@ -71,7 +71,7 @@ def keeper(**changes: Any) -> Keeper:
     endpoint = Endpoint(endpoint="https://pve:8006", apiToken=SecretStr("a@b!c=d"))
     values: dict[str, Any] = {
         "proxmox": endpoint,
-        "owner": OWNER,
+        "stack_tag": OWNER,
         "node": "castle-worker-1",
         "vm_id": 8010,
         "host": "pve",

@@ -1,11 +1,6 @@
 """The stack: image, machines, cluster, storage, network, ingress, demo site, Flux, record."""
 
-import gc
-
-gc.disable()  # A run is short: searching all that is imported for garbage takes longer than it.
-
 import pulumi
-import pulumi_kubernetes as kubernetes
 import pulumi_proxmoxve as proxmoxve
 import pulumiverse_talos as talos
 
@@ -18,37 +13,34 @@ from components.talos.cluster import TalosCluster, TalosClusterArgs
 from components.traefik.traefik import Traefik, TraefikArgs
 from components.whoami import Whoami, WhoamiArgs
 from lifecycle.deployment_record import DeploymentRecord
-from preflight.machines import check_machines, proxmox_options
-from preflight.state import load_settings
+from preflight.machines import check_machines, proxmox_credentials
+from preflight.sources import load_settings, read_certificates, read_flux_health
 
 settings = load_settings()
-guard = check_machines(settings)
-proxmox = proxmoxve.Provider("proxmox", **proxmox_options(settings))
-factory = talos.Provider("talos", image_factory_url=settings.image.factory)
-gates = pulumi.ProviderResource("pulumi-python", "gates")
-outside = pulumi.ResourceOptions(providers=[proxmox, factory, gates])
+checks = check_machines(settings)
+proxmox = proxmoxve.Provider("proxmox", proxmox_credentials(settings))
+image_factory = talos.Provider("talos", image_factory_url=settings.image.factory)
+dynamic_provider = pulumi.ProviderResource("pulumi-python", "dynamic")
+on_proxmox = pulumi.ResourceOptions(providers=[proxmox, image_factory, dynamic_provider])
 
-image = TalosImage("image", TalosImageArgs.of(settings, guard.birth), outside)
-machines = Machines("machines", MachinesArgs.of(settings, guard.machines, image.image_ids), outside)
-talos_args = TalosClusterArgs.of(settings, image.installer, machines.machines, **guard.cluster)
-cluster = TalosCluster("cluster", talos_args, outside)
-
-# A renewed kubeconfig is no new cluster; and what a killed run made is taken up, not in the way.
-identity = {"kubeconfig": cluster.kubeconfig, "cluster_identifier": settings.stack_tag}
-api = kubernetes.Provider("kubernetes", cluster.gate(), **identity, **cluster.takes_over)
-inside = cluster.inside(api, gates)
-longhorn = Longhorn("longhorn", LonghornArgs.of(settings, cluster.access), inside)
-metallb = MetalLB("metallb", MetalLBArgs.of(settings), inside)
-traefik_args = TraefikArgs.of(settings, longhorn.storage_class, after=[longhorn, metallb])
-traefik = Traefik("traefik", traefik_args, inside)
-whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.resolver), inside)
+image = TalosImage("image", TalosImageArgs.of(settings, checks.new_cluster), on_proxmox)
+machines = Machines("machines", MachinesArgs.of(settings, image.ids, checks.hooks), on_proxmox)
+cluster_args = TalosClusterArgs.of(settings, image.installer, machines.vms, checks.findings)
+cluster = TalosCluster("cluster", cluster_args, on_proxmox)
+in_cluster = cluster.application_options(dynamic_provider)
+longhorn = Longhorn("longhorn", LonghornArgs.of(settings, cluster.internal_kubeconfig), in_cluster)
+metallb = MetalLB("metallb", MetalLBArgs.of(settings), in_cluster)
+certificates = read_certificates(settings)
+traefik_args = TraefikArgs.of(settings, longhorn.storage_class, [longhorn, metallb], certificates)
+traefik = Traefik("traefik", traefik_args, in_cluster)
+whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.acme_resolver), in_cluster)
 applications = [longhorn, metallb, traefik, whoami]
 if settings.flux:
-    flux = Flux("flux", FluxArgs.of(settings, cluster.access, after=[traefik]), inside)
+    flux_args = FluxArgs.of(settings, cluster.internal_kubeconfig, [traefik], read_flux_health)
+    flux = Flux("flux", flux_args, in_cluster)
     pulumi.export("flux", flux.health)
     applications.append(flux)
-DeploymentRecord("record", settings, cluster.after(applications, gates))
-
+DeploymentRecord("record", settings, cluster.record_options(applications, dynamic_provider))
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("talosconfig", cluster.talosconfig)
 pulumi.export("certificates", cluster.certificates)
@@ -56,5 +48,3 @@ pulumi.export("api_endpoint", cluster.endpoint)
 pulumi.export("ingress_address", traefik.address)
 pulumi.export("nodes", machines.table)
 pulumi.export("url", whoami.url)
-
-gc.freeze()  # At its end Python would search once more: 0.2 s.

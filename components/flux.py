@@ -16,7 +16,7 @@ Leaves out Flux's image automation, its web page and notifications to anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ import pulumi_kubernetes as kubernetes
 
 from clients.kubernetes import flux_health
 from components.shared.namespace import make_namespace
+from components.shared.secret import make_secret
 from lifecycle.flux_ready import FluxReady, FluxSource
 from lifecycle.flux_uninstall import FluxUninstall
 from settings.chart_source import ChartSource
@@ -63,10 +64,16 @@ class FluxArgs:
     """How the cluster is reached when Flux is looked at, and when it is removed."""
     after: Sequence[pulumi.Resource]
     """What the manifests may use, and must find: storage, addresses, the way in."""
+    read_health: Callable[[str], dict[str, str]]
+    """Asks Flux how it is, for a kubeconfig."""
 
     @classmethod
     def of(
-        cls, settings: Settings, kubeconfig: pulumi.Input[str], after: Sequence[pulumi.Resource]
+        cls,
+        settings: Settings,
+        kubeconfig: pulumi.Input[str],
+        after: Sequence[pulumi.Resource],
+        read_health: Callable[[str], dict[str, str]] = flux_health.look,
     ) -> FluxArgs:
         """The Flux that a stack asks for; there must be a group ``flux``."""
         flux, age_key = settings.flux, settings.sops.age_key
@@ -92,6 +99,7 @@ class FluxArgs:
             reclaim_policy=settings.longhorn.reclaim_policy,
             kubeconfig=kubeconfig,
             after=after,
+            read_health=read_health,
         )
 
 
@@ -170,7 +178,7 @@ class Flux(pulumi.ComponentResource):
             pulumi.ResourceOptions(depends_on=[fetched, *args.after], deleted_with=uninstall),
         )
         self.health = pulumi.Output.unsecret(
-            pulumi.Output.all(args.kubeconfig, applied.id).apply(lambda it: flux_health.look(it[0]))
+            pulumi.Output.all(args.kubeconfig, applied.id).apply(lambda it: args.read_health(it[0]))
         )
         self.register_outputs({"health": self.health})
 
@@ -182,13 +190,13 @@ class Flux(pulumi.ComponentResource):
         if args.age_key is not None:
             wanted[AGE_SECRET] = {"castle.agekey": args.age_key}
         return [
-            kubernetes.core.v1.Secret(
+            make_secret(
+                self,
                 f"{name}-{secret}",
-                metadata={"name": secret, "namespace": NAMESPACE},
-                string_data=pulumi.Output.secret(data),
-                opts=pulumi.ResourceOptions(
-                    parent=self, depends_on=[namespace], custom_timeouts=_limits("2m")
-                ),
+                secret,
+                NAMESPACE,
+                data,
+                pulumi.ResourceOptions(depends_on=[namespace]),
             )
             for secret, data in wanted.items()
             if data
@@ -203,14 +211,15 @@ class Flux(pulumi.ComponentResource):
         spec: dict[str, Any],
         opts: pulumi.ResourceOptions,
     ) -> kubernetes.apiextensions.CustomResource:
-        opts.parent, opts.custom_timeouts = self, _limits("5m")
+        limits = pulumi.CustomTimeouts(create="5m", update="5m", delete="5m")
+        own = pulumi.ResourceOptions(parent=self, custom_timeouts=limits)
         return kubernetes.apiextensions.CustomResource(
             name,
             api_version=api_version,
             kind=kind,
             metadata={"name": object_name, "namespace": NAMESPACE},
             spec=spec,
-            opts=opts,
+            opts=pulumi.ResourceOptions.merge(opts, own),
         )
 
     def _ready(
@@ -283,7 +292,3 @@ def kustomization_spec(args: FluxArgs) -> dict[str, Any]:
     if args.age_key is not None:
         spec["decryption"] = {"provider": "sops", "secretRef": {"name": AGE_SECRET}}
     return spec
-
-
-def _limits(limit: str) -> pulumi.CustomTimeouts:
-    return pulumi.CustomTimeouts(create=limit, update=limit, delete=limit)

@@ -45,11 +45,11 @@ class TalosImageArgs:
     """Storage on each host, with content type ``import``; hosts may share one."""
     stack_tag: str
     """Identity of the castle; begins the file's name, so that two castles never share a file."""
-    guard: pulumi.ResourceHookBinding | None = None
-    """Refuses to begin a castle where a machine's place is taken; see ``survey.py``."""
+    hooks: pulumi.ResourceHookBinding | None = None
+    """Hooks that refuse a new cluster while a VM id is taken (``preflight/machines.py``)."""
 
     @classmethod
-    def of(cls, settings: Settings, guard: pulumi.ResourceHookBinding | None) -> TalosImageArgs:
+    def of(cls, settings: Settings, hooks: pulumi.ResourceHookBinding | None) -> TalosImageArgs:
         """The image that a stack asks for, on every host that carries a machine."""
         return cls(
             version=settings.cluster.talos,
@@ -59,14 +59,14 @@ class TalosImageArgs:
             hosts=sorted({node.host for node in settings.machines}),
             datastore=settings.proxmox.image_datastore,
             stack_tag=settings.stack_tag,
-            guard=guard,
+            hooks=hooks,
         )
 
 
 class TalosImage(pulumi.ComponentResource):
     """A Talos image with our extensions, by the API alone: no SSH to any host."""
 
-    image_ids: Mapping[str, pulumi.Output[str]]
+    ids: Mapping[str, pulumi.Output[str]]
     """By host: the disk image's volume id, ``local:import/NAME.qcow2``."""
     installer: pulumi.Output[str]
     """The install image of the same schematic, so that an upgrade keeps the extensions. It is the
@@ -85,7 +85,7 @@ class TalosImage(pulumi.ComponentResource):
             schematic=yaml.safe_dump({"customization": customization}),
             # An update in place keeps the old id for ever (facts/end-to-end.md 8).
             opts=pulumi.ResourceOptions(
-                parent=self, replace_on_changes=["schematic"], hooks=args.guard
+                parent=self, replace_on_changes=["schematic"], hooks=args.hooks
             ),
         )
         # The factory's own list of addresses knows only raw.xz, which Proxmox cannot unpack.
@@ -95,7 +95,7 @@ class TalosImage(pulumi.ComponentResource):
         # A new file for a new version or schematic: Pulumi creates it before it deletes the old.
         # And one for each host: on a storage that hosts share they would be in each other's way.
         file_name = pulumi.Output.concat(args.stack_tag, "-talos-", args.version, "-", schematic.id)
-        self.image_ids = {
+        self.ids = {
             host: proxmoxve.download.File(
                 f"{name}-{host}",
                 node_name=host,
@@ -116,4 +116,4 @@ class TalosImage(pulumi.ComponentResource):
         self.installer = pulumi.Output.concat(
             registry, "/nocloud-installer/", schematic.id, ":", args.version
         )
-        self.register_outputs({"image_ids": self.image_ids, "installer": self.installer})
+        self.register_outputs({"ids": self.ids, "installer": self.installer})

@@ -49,15 +49,15 @@ class MachinesArgs:
     """Identity of the castle: a tag on each machine, by which it knows its own."""
     running: RunningStack
     """What the stack runs: a machine that has never come up is replaced if it changes."""
-    guards: Mapping[str, pulumi.ResourceHookBinding]
-    """By node name: refuses a machine whose VM id is taken; see ``survey.py``."""
+    hooks: Mapping[str, pulumi.ResourceHookBinding]
+    """By node name: hooks that refuse a VM whose id is taken (``preflight/machines.py``)."""
 
     @classmethod
     def of(
         cls,
         settings: Settings,
-        guards: Mapping[str, pulumi.ResourceHookBinding],
         image_ids: Mapping[str, pulumi.Input[str]],
+        hooks: Mapping[str, pulumi.ResourceHookBinding],
     ) -> MachinesArgs:
         """The machines that a stack asks for."""
         return cls(
@@ -73,14 +73,14 @@ class MachinesArgs:
             proxmox=settings.proxmoxve,
             stack_tag=settings.stack_tag,
             running=settings.running,
-            guards=guards,
+            hooks=hooks,
         )
 
 
 class Machines(pulumi.ComponentResource):
     """One virtual machine for each node, all made in parallel."""
 
-    machines: dict[str, proxmoxve.VmLegacy]
+    vms: dict[str, proxmoxve.VmLegacy]
     """The virtual machines, by node name."""
     table: Mapping[str, Mapping[str, str | int]]
     """By node name: role, address, VM id and host, for the stack's outputs."""
@@ -97,9 +97,9 @@ class Machines(pulumi.ComponentResource):
                 comment=pool_comment(args.stack_tag),
                 opts=pulumi.ResourceOptions(parent=self),
             ).pool_id
-        self.machines = {}
+        self.vms = {}
         for node in args.nodes:
-            self.machines[node.name] = self._machine(f"{name}-{node.name}", node, args, pool_id)
+            self.vms[node.name] = self._machine(f"{name}-{node.name}", node, args, pool_id)
         self.table = {
             node.name: {
                 "role": str(node.role),
@@ -109,7 +109,8 @@ class Machines(pulumi.ComponentResource):
             }
             for node in args.nodes
         }
-        self.register_outputs({"table": self.table})
+        ids = {name: machine.id for name, machine in self.vms.items()}
+        self.register_outputs({"vms": ids, "table": self.table})
 
     def _machine(
         self, name: str, node: Node, args: MachinesArgs, pool_id: pulumi.Input[str] | None
@@ -186,7 +187,7 @@ class Machines(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 delete_before_replace=True,  # the new one has the same VM id
-                hooks=args.guards.get(node.name),
+                hooks=args.hooks.get(node.name),
                 # speed: a permanent diff of the provider (pulumi-proxmoxve#664), one path a disk.
                 # importFrom: a new image must not touch a machine that runs.
                 ignore_changes=["disks[0].importFrom", *speeds] if has_come_up else speeds,
@@ -201,11 +202,11 @@ class Machines(pulumi.ComponentResource):
         etcd is bootstrapped again on the first one then: the others must not keep the etcd of
         before.
         """
-        first = next(iter(self.machines), node.name)
+        first = next(iter(self.vms), node.name)
         is_another = node.role is Role.CONTROL_PLANE and node.name != first
         if not is_another or args.running.has_come_up:
             return []
-        return [self.machines[first]]
+        return [self.vms[first]]
 
     def _kept(self, name: str, node: Node, args: MachinesArgs) -> dict[str, Any]:
         """Where a data disk is that outlives its machine; nothing for one that does not."""

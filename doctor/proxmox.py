@@ -6,6 +6,7 @@ import re
 import urllib.error
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 from threading import Lock
@@ -92,21 +93,35 @@ class Proxmox:
     def keepers(self) -> set[str]:
         """The names of the castle's keepers, one for each data disk that outlived its machine."""
         tag = retained_disk.tag(self._owner)
-        return {guest["name"] for guest in self.guests() if tag in proxmox_api.tags_of(guest)}
+        return {
+            self._name_of(guest) for guest in self.guests() if tag in proxmox_api.tags_of(guest)
+        }
 
     def hosts_of_machines(self) -> dict[str, str]:
         """By name: the host that each of our machines is on now."""
-        return {
-            guest["name"]: guest["node"]
-            for guest in self.guests()
-            if self._owner in proxmox_api.tags_of(guest) and guest.get("name")
-        }
+        found = {}
+        for guest in self.guests():
+            if self._owner in proxmox_api.tags_of(guest):
+                with suppress(CannotTellError):  # a silent host: the others count all the same
+                    found[self._name_of(guest)] = str(guest["node"])
+        return found
 
     def own_machines(self) -> list[OwnMachine]:
         """The castle's own machines, as they are now."""
         ours = [guest for guest in self.guests() if self._owner in proxmox_api.tags_of(guest)]
         with ThreadPoolExecutor(_READERS) as readers:
             return list(readers.map(self._own, ours))
+
+    def _name_of(self, guest: dict[str, Any]) -> str:
+        """The name of one of our virtual machines.
+
+        Proxmox lists a guest without its name for up to ten seconds after it is created, and after
+        its host has been silent for five minutes (pvestatd reports names). Its config has it.
+        """
+        if name := guest.get("name"):
+            return str(name)
+        path = f"/nodes/{guest['node']}/qemu/{guest['vmid']}/config"
+        return str(self.read(path).get("name", ""))
 
     def _own(self, guest: dict[str, Any]) -> OwnMachine:
         vm_id, host = int(guest["vmid"]), guest["node"]

@@ -110,11 +110,18 @@ class Provider(dynamic.ResourceProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
         """Tell whether a compared input changes; never replaces the resource."""
+        return self.compare(olds, news, needs_tools=True)
+
+    def compare(
+        self, olds: dict[str, Any], news: dict[str, Any], *, needs_tools: bool
+    ) -> dynamic.DiffResult:
+        """The same; without ``needs_tools`` nothing is required of this computer."""
         olds, news = plain(olds), plain(news)
         self.refuse(olds, news)
         changed = self.changed(olds, news)
         if changed:
-            self.require(news, changed)
+            if needs_tools:
+                self.require(news, changed)
             if text := self.describe(olds, news):
                 report(text)
         return dynamic.DiffResult(changes=bool(changed), replaces=[])

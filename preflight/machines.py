@@ -16,87 +16,75 @@ under the new name, and destroyed under the old one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
+import pulumi_proxmoxve as proxmoxve
 
 from clients.errors import OperationError
-from clients.proxmox.guests import Guest, GuestListError, list_guests, refusal, strangers
+from clients.proxmox.guests import Guest, GuestListError, refusal, strangers
 from clients.talos import talosctl
+from components.talos.args import ClusterFindings
 from lifecycle.node import LOST, MachineState
-from lifecycle.operations import node_replacement
-from lifecycle.restore import Restore, plan
+from preflight.sources import CURRENT
 from settings.models import Settings
-from settings.node import Node, Role
+from settings.node import Node
 from settings.running import RunningStack
 
-NO_CONTROL_PLANE = (
-    "No control plane is left. If this castle has run before, its etcd is lost, and with it all "
-    "that Kubernetes knew. An `up` would begin an empty cluster: rather `make down` and `make up`, "
-    "with cluster.restore_from where there is a snapshot."
-)
+
+def proxmox_credentials(settings: Settings) -> proxmoxve.ProviderArgs:
+    """Return the address and the token (secret) for the Proxmox provider."""
+    return proxmoxve.ProviderArgs(
+        endpoint=settings.proxmoxve.endpoint,
+        insecure=settings.proxmoxve.insecure,
+        api_token=pulumi.Output.secret(settings.proxmoxve.api_token.get_secret_value()),
+    )
+
 
 IN_PREVIEWS_TOO = pulumi.ResourceHookOptions(on_dry_run=True)
 
 
-def proxmox_options(settings: Settings) -> dict[str, Any]:
-    """How the provider reaches Proxmox; the token stays a secret."""
-    return {
-        "endpoint": settings.proxmoxve.endpoint,
-        "insecure": settings.proxmoxve.insecure,
-        "api_token": pulumi.Output.secret(settings.proxmoxve.api_token.get_secret_value()),
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
-class PreflightHooks:
-    """Hooks for what is about to be made; the engine runs them only for what it has not yet."""
+class MachineChecks:
+    """What the checks found, and hooks that refuse. The engine runs a hook only for a resource that
+    it is about to create."""
 
-    birth: pulumi.ResourceHookBinding | None = None
-    """For what a castle begins with: refuses a new castle as long as one place is taken."""
-    machines: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
+    new_cluster: pulumi.ResourceHookBinding | None = None
+    """For the first resource of a new cluster: refuses it while any of its VM ids is taken."""
+    hooks: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
     """By node name: refuses the machine whose VM id is taken."""
-    restore: Restore | None = None
-    """What a castle is restored from, if it is."""
-    machine_states: dict[str, MachineState] = field(default_factory=dict)
-    """By node name: the state of its machine. A hook sets it to ``created`` if the engine creates
-    the machine in this run."""
-
-    @property
-    def cluster(self) -> dict[str, Any]:
-        """What the cluster's arguments take of it."""
-        return {"machine_states": self.machine_states, "restore": self.restore}
+    findings: ClusterFindings = field(default_factory=ClusterFindings)
 
 
-def check_machines(settings: Settings) -> PreflightHooks:
+def check_machines(settings: Settings) -> MachineChecks:
     """Look at what Proxmox has, and return hooks that refuse to touch what is not ours.
 
     Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
     ``pulumi.RunError`` before anything is made. Raises ``SettingsError`` if a new cluster cannot be
     restored from its snapshot.
     """
+    sources = CURRENT.get()
     try:
-        guests = list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
+        guests = sources.list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
     except GuestListError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
-        return PreflightHooks(restore=plan(settings))
+        return MachineChecks(findings=ClusterFindings(restore=sources.plan_restore(settings)))
     _require_talosctl_to_leave(guests, settings)
     taken = strangers(guests, settings.machines, settings.stack_tag)
     _refuse_to_make_anew(taken, guests, settings)
     messages = {node.name: refusal(node, guest, settings.stack_tag) for node, guest in taken}
     born = any(settings.stack_tag in guest.tags for guest in guests)
-    states = look_at_machines(guests, settings.machines)
+    states = sources.look_at_machines(guests, settings.machines)
     _refuse_upgrade_without_a_control_plane(settings, states)
-    return PreflightHooks(
-        birth=_refuse("birth", "\n".join(messages.values())) if messages and not born else None,
-        machines=_of_machines(messages, settings if born else None, states),
-        restore=plan(settings),
-        machine_states=states,
+    return MachineChecks(
+        new_cluster=_refuse("new-cluster", "\n".join(messages.values()))
+        if messages and not born
+        else None,
+        hooks=_of_machines(messages, settings if born else None, states),
+        findings=ClusterFindings(restore=sources.plan_restore(settings), machine_states=states),
     )
 
 
@@ -160,37 +148,6 @@ def _refuse_to_make_anew(
     ]
     if refusals:
         raise pulumi.RunError("\n".join(refusals))
-
-
-def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
-    """By node: what is not as it should be with its machine; on the first day all are ``gone``.
-
-    All are asked at the same time. One that is silent costs two seconds, and one that was switched
-    on a moment ago is waited for.
-    """
-    by_id = {guest.vm_id: guest for guest in guests}
-
-    def seen(node: Node) -> MachineState:
-        guest = by_id.get(node.vm_id)
-        if guest is None:
-            return "gone"
-        if not guest.is_running:
-            return "off"
-        left = node_replacement.BOOT_LIMIT - guest.uptime_s
-        return "blank" if node_replacement.wait_for_answer(str(node.address), left) else ""
-
-    with ThreadPoolExecutor(max_workers=32) as pool:
-        found = list(pool.map(seen, nodes))
-    for node, word in zip(nodes, found, strict=True):
-        if word == "blank":
-            pulumi.log.warn(
-                f"{node.name} ({node.address}) has no machine config, and is given it (again)."
-            )
-    if "" in found and all(
-        w for n, w in zip(nodes, found, strict=True) if n.role is Role.CONTROL_PLANE
-    ):
-        pulumi.log.warn(NO_CONTROL_PLANE)
-    return dict(zip((node.name for node in nodes), found, strict=True))
 
 
 def _of_machines(

@@ -20,8 +20,6 @@ from typing import Any
 
 import pulumi
 
-from settings.load import load
-from settings.models import Settings
 from settings.node import Role
 from settings.running import RunningMachine, RunningStack
 
@@ -37,15 +35,6 @@ OS_DISK, DATA_DISK = "scsi0", "scsi1"
 
 class StateError(pulumi.RunError):
     """The state of the stack cannot be read. A ``RunError``: the engine shows no traceback."""
-
-
-def load_settings() -> Settings:
-    """Load the settings of the program's stack, compared with what the stack runs.
-
-    Raises ``SettingsError`` with everything that is wrong with them, and ``StateError``.
-    """
-    running = read_running_stack()
-    return load(pulumi.runtime.get_config_env(), pulumi.get_stack(), running)
 
 
 def read_running_stack() -> RunningStack:

@@ -16,9 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
-from unittest import mock
-
-from pulumi import dynamic
 
 from clients.errors import OperationError
 from lifecycle.bootstrap import BootstrapProvider
@@ -29,6 +26,7 @@ from lifecycle.flux_uninstall import FluxUninstallProvider
 from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from lifecycle.node import NodeLifecycleProvider
+from lifecycle.provider import Provider
 from lifecycle.readiness import ClusterReadinessProvider
 from lifecycle.retained_disk import RetainedDiskProvider
 from rehearsal import effects, rules
@@ -42,7 +40,7 @@ from settings.project import PROJECT_FOLDER
 
 What = Literal["create", "update", "replace", "delete"]
 
-DYNAMIC: dict[str, dynamic.ResourceProvider] = {
+DYNAMIC: dict[str, Provider] = {
     resource_types.BOOTSTRAP: BootstrapProvider(),
     resource_types.SNAPSHOT: EtcdSnapshotProvider(),
     resource_types.FLUX_READY: FluxReadyProvider(),
@@ -173,14 +171,10 @@ def _asked(
     """
     problems, printed = change.problems, io.StringIO()
     # No tool is needed here: whether talosctl is on PATH is the preview's to say.
-    with (
-        mock.patch("clients.talos.talosctl.require"),
-        offline(),
-        contextlib.redirect_stdout(printed),
-    ):
+    with offline(), contextlib.redirect_stdout(printed):
         try:
             olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
-            said = DYNAMIC[new.type].diff(new.id, olds, news)
+            said = DYNAMIC[new.type].compare(olds, news, needs_tools=False)
         except OperationError as refusal:
             text = str(refusal).removesuffix(" Nothing has been touched.")
             # A node says again what the snapshot before it has said for all.

@@ -14,6 +14,9 @@ import yaml
 
 Document = dict[str, Any]
 
+LONGHORN_VOLUME = "longhorn"
+"""Name of the user volume on the data disk."""
+
 
 def generate(args: Mapping[str, Any]) -> list[Document]:
     """The documents that the talos provider's ``getConfiguration`` would make of its arguments."""
@@ -63,6 +66,13 @@ def main(documents: Iterable[Document]) -> Document:
 def of_kind(documents: Iterable[Document], kind: str) -> list[Document]:
     """The documents of a kind."""
     return [document for document in documents if document.get("kind") == kind]
+
+
+def user_volumes(documents: Iterable[Document]) -> tuple[list[Document], list[Document]]:
+    """Longhorn's user volume, if there is one, and those that patches add."""
+    volumes = of_kind(documents, "UserVolumeConfig")
+    own = [volume for volume in volumes if volume.get("name") == LONGHORN_VOLUME]
+    return own, [volume for volume in volumes if volume not in own]
 
 
 def _key(document: Document) -> tuple[str, str]:

@@ -118,9 +118,13 @@ class RecordingMonitor(mocks.MockMonitor):
         return resource_pb2.ResourceInvokeResponse(**answer)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
-        """Keep the stack's outputs."""
+        """Keep the outputs of the stack and of its components."""
+        outputs = decode_struct(request.outputs)
         if request.urn.split("::")[2] == STACK:
-            self.recording.outputs = decode_struct(request.outputs)
+            self.recording.outputs = outputs
+        else:
+            with self._lock:
+                self.recording.by_urn()[request.urn].outputs = outputs
         return empty_pb2.Empty()
 
 

@@ -34,7 +34,7 @@ class Resource:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """As sent, with secrets wrapped."""
     outputs: Mapping[str, Any] = field(default_factory=dict)
-    """As answered, with secrets wrapped."""
+    """As answered, or as a component registered them, with secrets wrapped."""
     id: str = ""
     start: float = 0.0
     """Nominal seconds from the beginning of an ``up``."""

@@ -5,33 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
+import gc
 import json
 import logging
 import os
 import runpy
-import socket
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
 import pulumi
-from pulumi import resource_hooks
 from pulumi.runtime import mocks
 from pulumi.runtime import settings as runtime
 from pulumi.runtime import stack as runtime_stack
 
-from clients.kubernetes import flux_health
 from clients.proxmox.guests import Guest
-from components.traefik import certificate_backup
 from lifecycle.node import MachineState
-from preflight import machines
+from preflight.sources import CURRENT, Sources
 from rehearsal import rules, timeline
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.record import Recording
-from settings import encrypted, resource_types, stack_file
+from settings import resource_types, stack_file
 from settings.groups import PROJECT
 from settings.models import Settings
 from settings.node import Node
@@ -71,29 +70,19 @@ def rehearse(
     program: dict[str, Any] = {}
 
     def body() -> None:
+        CURRENT.set(_sources(state))
         program.update(runpy.run_path(str(PROJECT_FOLDER / "__main__.py"), run_name="__main__"))
 
     monitor = RecordingMonitor(PROJECT, stack, preview, state)
-    with (
-        # Proxmox as on the first day: no guest has any VM id.
-        mock.patch.object(machines, "list_guests", return_value=[]),
-        mock.patch.object(machines, "look_at_machines", _seen_as_in(state)),
-        # A placeholder for its key opens no snapshot, and a living castle's may be gone.
-        mock.patch.object(machines, "plan", return_value=None),
-        # Placeholders stand for it already.
-        mock.patch.object(encrypted, "opened", return_value={}),
-        # Nor can what is kept be opened with one.
-        mock.patch.object(certificate_backup, "opened", _nothing_kept),
-        # There is no cluster to ask how Flux is.
-        mock.patch.object(flux_health, "look", return_value={}),
-    ):
-        try:
-            notes = perform(body, monitor, file)
-        except AttributeError:
-            # What nobody could answer has no attributes; that it was asked is the problem to tell.
-            if not monitor.unanswered or "settings" not in program:
-                raise
-            notes = []
+    try:
+        notes = perform(body, monitor, file)
+    except AttributeError:
+        # What nobody could answer has no attributes; that it was asked is the problem to tell.
+        if not monitor.unanswered or "settings" not in program:
+            raise
+        notes = []
+    finally:
+        gc.enable()  # the program, which is a process of its own otherwise, does without
     timeline.lay_out(monitor.recording)
     problems = [rules.Finding("known answers", PROJECT, text, "") for text in monitor.unanswered]
     if not preview:
@@ -104,6 +93,23 @@ def rehearse(
         recording=monitor.recording,
         problems=problems,
         notes=notes,
+    )
+
+
+def _sources(state: Mapping[str, Any]) -> Sources:
+    """What a rehearsal has in the place of Proxmox, the cluster and what is encrypted."""
+    return Sources(
+        # Proxmox as on the first day: no guest has any VM id.
+        list_guests=lambda *_: [],
+        look_at_machines=_seen_as_in(state),
+        # A placeholder for its key opens no snapshot, and a living castle's may be gone.
+        plan_restore=lambda _: None,
+        # Placeholders stand for it already.
+        decrypt_settings=lambda *_: {},
+        # Nor can what is kept be opened with one.
+        read_certificates=_nothing_kept,
+        # There is no cluster to ask how Flux is.
+        flux_health=lambda _: {},
     )
 
 
@@ -149,11 +155,11 @@ def perform(
     return notes.lines
 
 
-def _registered(hook: pulumi.ResourceHook) -> asyncio.Future[None]:
-    """Accept a hook that is never run."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    done.set_result(None)
-    return done
+class _Hooks:
+    """Accepts hooks in the engine's place. The engine runs them, and there is none."""
+
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
+        """Accept a hook that is never run."""
 
 
 @contextlib.contextmanager
@@ -161,11 +167,7 @@ def _engine(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor
     """The engine's place in this process: its configuration, and the monitor that answers."""
     logger = logging.Logger("rehearsal")
     logger.addHandler(notes)
-    with (
-        mock.patch.dict(os.environ, {"PULUMI_CONFIG": json.dumps(file.config)}),
-        # Hooks are run by the engine, and there is none.
-        mock.patch.object(resource_hooks, "register_resource_hook", _registered),
-    ):
+    with _environment("PULUMI_CONFIG", json.dumps(file.config)):
         pulumi.runtime.set_all_config(file.config, file.secret_keys)
         runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the run before
         # As `set_mocks` does, less the root stack that it makes: `run_in_stack` makes the real one,
@@ -180,9 +182,24 @@ def _engine(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor
                 stack=monitor.stack,
                 dry_run=monitor.preview,
                 organization=None,
+                callbacks=_Hooks(),
             )
         )
         yield
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment, for as long as the context lasts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Notes(logging.Handler):
@@ -200,12 +217,39 @@ class _Notes(logging.Handler):
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
     """No connection leaves this process, whatever the program tries."""
-
-    def refuse(*args: Any) -> None:
-        raise ConnectionRefused(f"the rehearsal opens no connection, but was asked for {args}")
-
-    with contextlib.ExitStack() as closed:
-        for name in ("connect", "connect_ex", "sendto", "sendmsg"):
-            closed.enter_context(mock.patch.object(socket.socket, name, refuse))
-        closed.enter_context(mock.patch.object(socket, "getaddrinfo", refuse))
+    global _closed
+    _install_guard()
+    with _lock:
+        _closed += 1
+    try:
         yield
+    finally:
+        with _lock:
+            _closed -= 1
+
+
+_lock = threading.Lock()
+_closed = 0
+"""How many contexts of ``offline`` are open."""
+_CONNECTS = frozenset(
+    {
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.sendmsg",
+        "socket.sendto",
+    }
+)
+"""Python's events (docs.python.org, "Audit events table") for what leaves this process."""
+
+
+@functools.cache
+def _install_guard() -> None:
+    """Install the guard, once: Python calls it before these events, and never removes it."""
+
+    def refuse(event: str, args: tuple[Any, ...]) -> None:
+        if _closed and event in _CONNECTS:
+            raise ConnectionRefused(f"the rehearsal opens no connection, but was asked for {args}")
+
+    sys.addaudithook(refuse)

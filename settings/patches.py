@@ -57,6 +57,9 @@ KINDS_SINCE_1_13 = _words(
 )
 """What came with Talos 1.13 (the same place, v1.13.0 to v1.13.9)."""
 
+_MOUNTED = _words("ExistingVolumeConfig ExternalVolumeConfig UserVolumeConfig")
+"""Kinds of volumes that Talos mounts at /var/mnt/NAME."""
+
 _SIZE = "the castle finds disks by their size", "set os_disk_gib or data_disk_gib"
 _NETWORK = (
     "the castle sets each machine's one device: its address, its router and the VIP",
@@ -248,8 +251,8 @@ def _rival(patch: Mapping[str, Any], cluster: Cluster) -> Iterator[Found]:
         yield "kind", *_NETWORK
     elif kind == "ResolverConfig":
         yield "kind", *_RESOLVER
-    elif kind == "UserVolumeConfig" and name == "longhorn":
-        yield "name", "is the volume on the data disk, which the castle makes", "set data_disk_gib"
+    elif kind in _MOUNTED and name == "longhorn":
+        yield "name", "is the name of Longhorn's volume on the data disk", "set data_disk_gib"
     elif kind == "TimeSyncConfig" and cluster.ntp:
         yield "kind", "cluster.ntp makes this document", "keep one of the two"
     elif kind == "RegistryMirrorConfig" and name in cluster.registry_mirrors:

@@ -6,8 +6,10 @@ Secrets cannot be opened here, and need not be: a placeholder stands for each.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +70,75 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# The engine reads `yes` and `on` as text: only these two are true and false to it.
-_BOOLEAN = "tag:yaml.org,2002:bool"
-_Strict.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != _BOOLEAN]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+# The engine reads YAML with gopkg.in/yaml.v3. Its resolve.go is neither YAML 1.1 nor 1.2, and no
+# loader for Python does the same: `yes` is text, and `010` is eight.
+_TAG = "tag:yaml.org,2002:"
+_TIME = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[Tt ](\d{1,2}):(\d{1,2}):(\d{1,2})(\.\d+)?(Z|[-+]\d\d:\d\d)?)?\Z"
+)
+_INTEGER = r"0[xX][\da-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
+_DECIMAL = r"(?:\.\d[\d_]*|\d[\d_]*(?:\.[\d_]*)?)(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)"
+_RESOLVERS = {
+    "merge": (re.compile(r"<<\Z"), "<"),
+    "null": (re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), "tTfF"),
+    "timestamp": (_TIME, "0123456789"),
+    "float": (
+        re.compile(rf"(?:[-+]?(?:{_INTEGER}|{_DECIMAL})|\.(?:nan|NaN|NAN))\Z"),
+        "-+.0123456789",
+    ),
 }
-_Strict.add_implicit_resolver(_BOOLEAN, re.compile(r"true|false", re.IGNORECASE), list("tTfF"))
+_Strict.yaml_implicit_resolvers = {}
+for _name, (_pattern, _first) in _RESOLVERS.items():
+    _Strict.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
+
+
+def _boolean(_: _Strict, node: yaml.ScalarNode) -> bool:
+    return bool(node.value.lower() == "true")
+
+
+def _number(_: _Strict, node: yaml.ScalarNode) -> int | float | str:
+    """A number; text if it is too large, or if it is none in spite of its tag."""
+    text = node.value.replace("_", "").lower()
+    if text.endswith(("inf", "nan")):
+        problem = f"{node.value} is not a number that the engine takes"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    try:
+        whole = int(re.sub(r"^([-+]?)0(?=[0-7]+$)", r"\g<1>0o", text), 0)
+        if -(2**63) <= whole < 2**64:
+            return whole
+    except ValueError:  # such as `08` and `1.5`
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return str(node.value)
+    if math.isinf(value):
+        return str(node.value)
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+
+
+def _time(_: _Strict, node: yaml.ScalarNode) -> str:
+    """A point in time as the text that the engine makes of it."""
+    found = _TIME.match(node.value)
+    *numbers, fraction, zone = found.groups() if found else (None,) * 8
+    year, month, day, hour, minute, second = (int(it or 0) for it in numbers)
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:  # such as 2020-13-45
+        return str(node.value)
+    if ("T" in node.value.upper()) != (zone is not None):
+        return str(node.value)
+    shown = "+0000 UTC" if zone in (None, "Z", "+00:00") else f"{zone} {zone}".replace(":", "")
+    return f"{moment:%Y-%m-%d %H:%M:%S}{(fraction or '').rstrip('0').rstrip('.')} {shown}"
+
+
+_Strict.add_constructor(_TAG + "merge", lambda _, node: str(node.value))
+_Strict.add_constructor(_TAG + "bool", _boolean)
+_Strict.add_constructor(_TAG + "int", _number)
+_Strict.add_constructor(_TAG + "float", _number)
+_Strict.add_constructor(_TAG + "timestamp", _time)
 
 
 def find(stack: str, folder: Path) -> Path:

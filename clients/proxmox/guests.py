@@ -96,9 +96,11 @@ def refusal(node: Node, guest: Guest, stack_tag: str) -> str:
             f"it {node.name} again.) Nothing has been touched."
         )
     kind = {"lxc": "container", "qemu": "virtual machine"}.get(guest.kind, "guest")
+    # Proxmox lists a new guest, and one on a silent host, without its name.
+    name = f"'{guest.name}'" if guest.name else "without a known name"
     return (
         f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is the {kind} "
-        f"'{guest.name}', which is not ours and has not been touched. Choose another "
+        f"{name}, which is not ours and has not been touched. Choose another "
         f"proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides. (If it is a "
         f"machine of this castle that lost its tag, give it the tag {stack_tag} in Proxmox.)"
     )

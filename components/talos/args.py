@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 import pulumi
@@ -13,6 +13,17 @@ from lifecycle.restore import Restore
 from settings.models import Settings
 from settings.node import Node
 from settings.running import RunningStack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterFindings:
+    """What the checks before a run found out about the cluster."""
+
+    restore: Restore | None = None
+    """What a new cluster is restored from; ``None`` if it is not restored."""
+    machine_states: dict[str, MachineState] = field(default_factory=dict)
+    """By node name: the state of its VM. A hook sets it to ``created`` if the engine creates the VM
+    in this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +75,7 @@ class TalosClusterArgs:
         settings: Settings,
         installer: pulumi.Input[str],
         machines: Mapping[str, pulumi.CustomResource],
-        machine_states: Mapping[str, MachineState],
-        restore: Restore | None,
+        findings: ClusterFindings,
     ) -> TalosClusterArgs:
         """The cluster that a stack asks for."""
         return cls(
@@ -80,11 +90,11 @@ class TalosClusterArgs:
             cidr=settings.network.cidr,
             gateway=settings.network.gateway,
             nameservers=settings.nameservers,
-            restore=restore,
+            restore=findings.restore,
             ntp=settings.cluster.ntp,
             registry_mirrors=settings.cluster.registry_mirrors,
             secret_patches="nodes" in settings.encrypted,
-            machine_states=machine_states,
+            machine_states=findings.machine_states,
             context=OperationContext.from_settings(settings),
             proxmox_token=settings.proxmoxve.api_token.get_secret_value(),
             running=settings.running,

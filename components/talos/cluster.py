@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 import pulumiverse_talos as talos
 import yaml
 
@@ -35,7 +36,7 @@ class TalosCluster(pulumi.ComponentResource):
 
     kubeconfig: pulumi.Output[str]
     """Admin kubeconfig (secret). Wait for ``ready`` before using it."""
-    access: pulumi.Output[str]
+    internal_kubeconfig: pulumi.Output[str]
     """A kubeconfig (secret) that never ends before the cluster: for what the state keeps."""
     talosconfig: pulumi.Output[str]
     """Admin talosconfig (secret); its endpoints are the control planes, never the VIP."""
@@ -43,7 +44,7 @@ class TalosCluster(pulumi.ComponentResource):
     """Address of the Kubernetes API: the VIP."""
     certificates: pulumi.Output[Mapping[str, str]]
     """When they end: ``kubeconfig``, ``talosconfig``, and the ``authorities`` that sign both."""
-    identity: talos.machine.Secrets
+    machine_secrets: talos.machine.Secrets
     """What the cluster is: it goes only when the whole castle goes. All that lives in the cluster
     is ``deleted_with`` it, so that a dying cluster is never asked for permission."""
     ready: ClusterReadiness
@@ -54,7 +55,7 @@ class TalosCluster(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:TalosCluster", name, None, opts)
         self.endpoint = f"https://{args.vip}:6443"
-        self.identity = secrets = talos.machine.Secrets(
+        self.machine_secrets = secrets = talos.machine.Secrets(
             f"{name}-secrets",
             talos_version=args.talos_version,
             # The contract of its birth: another version would make new secrets for a living
@@ -131,7 +132,7 @@ class TalosCluster(pulumi.ComponentResource):
             ),
         )
         self.kubeconfig = pulumi.Output.secret(given.kubeconfig)
-        self.access = pulumi.Output.secret(given.access)
+        self.internal_kubeconfig = pulumi.Output.secret(given.access)
         self.talosconfig = pulumi.Output.secret(
             talos.client.get_configuration_output(
                 cluster_name=args.cluster_name,
@@ -145,53 +146,62 @@ class TalosCluster(pulumi.ComponentResource):
             ).talos_config
         )
         self._restore = args.restore
+        self._stack_tag = args.context.cluster
         self.certificates = pulumi.Output.unsecret(given.ends)
-        self.register_outputs({"endpoint": self.endpoint})
-
-    def gate(self) -> pulumi.ResourceOptions:
-        """Options of the Kubernetes provider: nothing uses it before every node is ready.
-
-        It depends on ``ready``, but the kubeconfig does not pass through it: the kubeconfig would
-        become unknown with every new node, and everything in the cluster would preview as changed.
-        """
-        return pulumi.ResourceOptions(
-            depends_on=[self.ready],
-            deleted_with=self.identity,
-            # Of its birth: it must not matter whether a restored castle keeps the setting.
-            ignore_changes=["enablePatchForce"],
+        # A resource is registered by its id: the state then holds nothing of it a second time.
+        self.register_outputs(
+            {
+                "kubeconfig": self.kubeconfig,
+                "internal_kubeconfig": self.internal_kubeconfig,
+                "talosconfig": self.talosconfig,
+                "endpoint": self.endpoint,
+                "certificates": self.certificates,
+                "machine_secrets": self.machine_secrets.id,
+                "ready": self.ready.id,
+            }
         )
 
-    @property
-    def takes_over(self) -> Mapping[str, bool]:
-        """What the Kubernetes provider does with an object that it did not make.
+    def application_options(
+        self, dynamic_provider: pulumi.ProviderResource
+    ) -> pulumi.ResourceOptions:
+        """Create the Kubernetes provider, and return the options of what it deploys.
 
-        It takes it up; and in a restored cluster, whose objects bear the marks of the old castle's
-        engine, it does so too where they differ from what is asked for now.
-        """
-        restored = {"enable_patch_force": True} if self._restore else {}
-        return {"upsert_existing_objects": True, **restored}
-
-    def inside(self, *providers: pulumi.ProviderResource) -> pulumi.ResourceOptions:
-        """Options of what lives in the cluster, and is made by these providers.
-
-        It is deleted with the cluster's identity: taking the castle down asks nothing of a
-        cluster that dies, and no machine's replacement reaches it.
+        Applications are ``deleted_with`` the machine secrets: taking the stack down asks nothing of
+        a cluster that is going away, and the replacement of a VM does not reach them.
         """
         restore = self._restore
+        provider = kubernetes.Provider(
+            "kubernetes",
+            kubeconfig=self.kubeconfig,
+            # A renewed kubeconfig is no new cluster.
+            cluster_identifier=self._stack_tag,
+            # An `up` that was killed may have created objects that the state does not have.
+            upsert_existing_objects=True,
+            # In a restored cluster the field managers are those of the cluster before.
+            enable_patch_force=True if restore else None,
+            opts=pulumi.ResourceOptions(
+                # The kubeconfig does not pass through `ready`: it would become unknown with every
+                # new node, and everything in the cluster would preview as changed.
+                depends_on=[self.ready],
+                deleted_with=self.machine_secrets,
+                # The setting is read once: it must not matter whether it stays in the stack file.
+                ignore_changes=["enablePatchForce"],
+            ),
+        )
         return pulumi.ResourceOptions(
-            providers=list(providers),
-            deleted_with=self.identity,
+            providers=[provider, dynamic_provider],
+            deleted_with=self.machine_secrets,
             transformations=[restore.over_old_releases(self.kubeconfig)] if restore else None,
         )
 
-    def after(
+    def record_options(
         self, applications: Sequence[pulumi.Resource], provider: pulumi.ProviderResource
     ) -> pulumi.ResourceOptions:
-        """Options of what is registered once every node and all ``applications`` are deployed."""
+        """Return the options of the resource that follows all nodes and ``applications``."""
         return pulumi.ResourceOptions(
             provider=provider,
             depends_on=[self.ready, *applications],
-            deleted_with=self.identity,
+            deleted_with=self.machine_secrets,
         )
 
     def _nodes(
@@ -234,7 +244,7 @@ class TalosCluster(pulumi.ComponentResource):
                     pulumi.ResourceOptions(
                         parent=self,
                         depends_on=[args.machines[node.name], *before],
-                        deleted_with=self.identity,
+                        deleted_with=self.machine_secrets,
                     ),
                 )
                 before = [found[node.name]]
@@ -253,7 +263,7 @@ class TalosCluster(pulumi.ComponentResource):
             has_come_up=args.running.has_come_up,
             credentials=self._client,
             after=list(found.values())[-1:],
-            identity=self.identity,
+            identity=self.machine_secrets,
             parent=self,
         )
         chain([node for node in args.nodes if node not in lost], [snapshot])
@@ -267,7 +277,7 @@ class TalosCluster(pulumi.ComponentResource):
             has_come_up=args.running.has_come_up,
             credentials=self._client,
             after=[snapshot, *list(found.values())[-1:]],
-            identity=self.identity,
+            identity=self.machine_secrets,
             parent=self,
         )
         return found, upgraded

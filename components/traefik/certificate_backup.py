@@ -74,8 +74,10 @@ def mounted(kept: Mapping[str, str] | None) -> dict[str, Any]:
     return {"deployment": {"additionalVolumes": [{"name": MOUNT["name"], "secret": source}]}}
 
 
-def opened(settings: Settings) -> dict[str, str] | None:
-    """What is kept of a stack, open, by the names of the files; ``None`` without an age key.
+def read_certificates(settings: Settings) -> dict[str, str] | None:
+    """Read and decrypt what is kept of a stack, by file name; ``None`` without an age key.
+
+    Reads the folder or the bucket of ``traefik.acme.backup.target``.
 
     Raises ``SettingsError`` where what is there cannot be put back.
     """

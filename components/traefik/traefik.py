@@ -66,12 +66,13 @@ class TraefikArgs:
 
     @classmethod
     def of(
-        cls, settings: Settings, storage_class: str, after: Sequence[pulumi.Resource]
+        cls,
+        settings: Settings,
+        storage_class: str,
+        after: Sequence[pulumi.Resource],
+        kept: Mapping[str, str] | None,
     ) -> TraefikArgs:
-        """The way in that a stack asks for.
-
-        Raises ``SettingsError`` where certificates that are kept cannot be put back.
-        """
+        """The ingress of a stack. ``kept`` are the certificates that were kept, by file."""
         return cls(
             chart=ChartSource.of("traefik", settings.traefik),
             exposure=settings.traefik.exposure,
@@ -81,7 +82,7 @@ class TraefikArgs:
             acme_email=settings.traefik.acme.email,
             acme_server=settings.traefik.acme.server,
             dns=settings.traefik.acme.dns,
-            kept=certificate_backup.opened(settings),
+            kept=kept,
         )
 
 
@@ -90,7 +91,7 @@ class Traefik(pulumi.ComponentResource):
 
     address: str
     """Ingress address: forward ports 80 and 443 to it."""
-    resolver: str
+    acme_resolver: str
     """Name of the ACME resolver for routes with TLS."""
 
     def __init__(
@@ -98,7 +99,7 @@ class Traefik(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:Traefik", name, None, opts)
         self.address = str(args.address)
-        self.resolver = RESOLVER
+        self.acme_resolver = RESOLVER
         namespace = make_namespace(
             self,
             f"{name}-namespace",
@@ -152,7 +153,7 @@ class Traefik(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
             ),
         )
-        self.register_outputs({"address": self.address, "resolver": self.resolver})
+        self.register_outputs({"address": self.address, "acme_resolver": self.acme_resolver})
 
 
 def values(args: TraefikArgs) -> dict[str, Any]:

@@ -59,8 +59,13 @@ def secrets_are_secret(recording: Recording) -> Iterator[tuple[str, str]]:
         for name in wanted.get(resource.type, ()):
             if name in resource.inputs and not resource.is_secret(name):
                 yield resource.name, f"{name} would stand in the state in plain text"
-    for name, value in recording.outputs.items():
-        if name in ("kubeconfig", "talosconfig") and not isinstance(value, Secret):
+    outputs = list(recording.outputs.items())
+    for component in (it for it in recording.resources if not it.custom):
+        outputs += component.outputs.items()
+    for name, value in outputs:
+        if name in ("internal_kubeconfig", "kubeconfig", "talosconfig") and not isinstance(
+            value, Secret
+        ):
             yield name, "this output would be shown in plain text"
 
 

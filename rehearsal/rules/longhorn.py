@@ -30,9 +30,10 @@ def longhorn_stores_on_its_user_volume(recording: Recording) -> Iterator[tuple[s
         for release in releases_of(recording, "longhorn")
     }
     for apply, documents in configs(recording):
-        volumes = machine_config.of_kind(documents, "UserVolumeConfig")
-        mounts = {f"/var/mnt/{volume['name']}" for volume in volumes}
-        if mounts and not paths <= mounts:
+        # Other user volumes are no place for Longhorn: patches may add them to any node.
+        own, _ = machine_config.user_volumes(documents)
+        mounts = {f"/var/mnt/{volume['name']}" for volume in own}
+        if _stores(documents) and not paths <= mounts:
             missing = ", ".join(sorted(paths - mounts))
             yield apply.name, f"Longhorn's data path {missing} is not the mount of a user volume"
         kubelet = machine_config.main(documents)["machine"].get("kubelet", {})
@@ -41,13 +42,17 @@ def longhorn_stores_on_its_user_volume(recording: Recording) -> Iterator[tuple[s
                 yield apply.name, f"the kubelet must not bind {mount['destination']}"
 
 
+def _stores(documents: list[machine_config.Document]) -> bool:
+    """Whether Longhorn makes a disk on this node."""
+    labels = machine_config.main(documents)["machine"].get("nodeLabels", {})
+    return "node.longhorn.io/create-default-disk" in labels
+
+
 @rule("longhorn: hard anti-affinity of replicas")
 def longhorn_can_place_its_replicas(recording: Recording) -> Iterator[tuple[str, str]]:
     """As many nodes with a labelled data disk as there are replicas."""
     carriers = sum(
-        bool(machine_config.of_kind(documents, "UserVolumeConfig"))
-        and "node.longhorn.io/create-default-disk"
-        in machine_config.main(documents)["machine"].get("nodeLabels", {})
+        bool(machine_config.user_volumes(documents)[0]) and _stores(documents)
         for _, documents in configs(recording)
     )
     for release in releases_of(recording, "longhorn"):

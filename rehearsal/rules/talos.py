@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -145,21 +146,48 @@ def data_disks_are_found_by_size(recording: Recording) -> Iterator[tuple[str, st
     for apply, documents in configs(recording):
         machine = machines.get(apply.plain("node"))
         sizes = [disk["size"] for disk in machine.plain("disks", [])] if machine else []
-        volumes = machine_config.of_kind(documents, "UserVolumeConfig")
-        if len(sizes) > 1 and not volumes:
+        own, others = machine_config.user_volumes(documents)
+        if len(sizes) > 1 and not own:
             yield apply.name, "its machine has a data disk that no UserVolumeConfig takes"
-        for volume in volumes:
-            match = volume["provisioning"]["diskSelector"]["match"]
+        for volume in own:
+            match = _selector(volume)
             if "!system_disk" not in match:
                 yield apply.name, f"{match} may take the system disk"
             if [size for size in sizes if _selects(match, size)] != sizes[1:]:
                 yield apply.name, f"{match} does not tell disks of {sizes} GiB apart"
+        for volume in others:
+            # Longhorn's volume needs its whole disk: a partition beside it leaves too little.
+            if any(_is_sure_to_select(_selector(volume), size) for size in sizes[1:]):
+                yield apply.name, f"the volume {volume['name']} takes Longhorn's data disk"
+
+
+def _selector(volume: machine_config.Document) -> str:
+    """The CEL expression by which a volume finds its disk; empty if it asks for none."""
+    selector = (volume.get("provisioning") or {}).get("diskSelector") or {}
+    return str(selector.get("match", ""))
 
 
 def _selects(match: str, size_gib: int) -> bool:
     low = re.search(r"disk\.size >= (\d+)u \* GiB", match)
     high = re.search(r"disk\.size < (\d+)u \* GiB", match)
     return bool(low and high and int(low[1]) <= size_gib < int(high[1]))
+
+
+_COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+
+def _is_sure_to_select(match: str, size_gib: int) -> bool:
+    """Whether an expression is true for every disk of this size that is not the system disk.
+
+    Only Talos itself reads all of CEL: an expression with anything else in it, such as the name of
+    a device, is left to the user.
+    """
+    for term in match.split("&&"):
+        size = re.fullmatch(r"disk\.size\s*([<>]=?)\s*(\d+)u?\s*\*\s*GiB", term.strip())
+        is_true = _COMPARED[size[1]](size_gib, int(size[2])) if size else False
+        if term.strip() != "!system_disk" and not is_true:
+            return False
+    return True
 
 
 @rule("design: declared, never discovered")

@@ -103,17 +103,17 @@ def test_the_account_of_the_settings_is_used_and_no_other(
     assert (credentials.access_key, credentials.secret_key) == ("castle", SECRET)
     place.write(NAME, certificate_backup.seal(b"{}", key))
     assert b"{}" not in held(objects)["castle/certificates/homelab-production.age"]
-    assert certificate_backup.opened(settings) == {"acme.json": "{}"}
+    assert certificate_backup.read_certificates(settings) == {"acme.json": "{}"}
     objects.put_object(Bucket="backups", Key=f"castle/certificates/{NAME}", Body=b"torn")
     with pytest.raises(SettingsError, match="is damaged"):
-        certificate_backup.opened(settings)
+        certificate_backup.read_certificates(settings)
     objects.delete_object(Bucket="backups", Key=f"castle/certificates/{NAME}")
-    assert certificate_backup.opened(settings) == {}
+    assert certificate_backup.read_certificates(settings) == {}
     for key in held(objects):
         objects.delete_object(Bucket="backups", Key=key)
     objects.delete_bucket(Bucket="backups")
     with pytest.raises(SettingsError) as refused:
-        certificate_backup.opened(settings)
+        certificate_backup.read_certificates(settings)
     (problem,) = refused.value.problems
     assert "NoSuchBucket" in problem.reason and "sops.age_key" not in problem.fix
     assert SECRET not in str(refused.value)

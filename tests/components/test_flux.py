@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -53,6 +54,13 @@ def spec(recording: Recording, name: str) -> dict[str, Any]:
     return found
 
 
+def opened(recording: Recording, name: str) -> dict[str, str]:
+    """What a Secret holds, as Kubernetes hands it to a pod."""
+    inputs = sent(one(recording, name))
+    assert "stringData" not in inputs  # Kubernetes stores data alone
+    return {key: b64decode(text).decode() for key, text in inputs["data"].items()}
+
+
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """The secrets of these settings stand in plain text, which is warned of."""
@@ -68,7 +76,7 @@ def test_a_server_that_signs_for_itself_is_trusted_by_its_certificate() -> None:
     for settings in (private, {key: it for key, it in private.items() if key != "token"}):
         recording = built(flux=settings)
         assert spec(recording, "flux-source")["secretRef"] == {"name": "castle-git"}
-        data = sent(one(recording, "flux-castle-git"))["stringData"]
+        data = opened(recording, "flux-castle-git")
         assert data.pop("ca.crt") == pem.strip()
         assert data == ({"username": "git", "password": "5eed1e55"} if "token" in settings else {})
 
@@ -80,21 +88,21 @@ def test_a_repository_over_ssh_is_followed_with_its_key_and_decrypted() -> None:
     assert source["ref"] == {"branch": "home"}
     assert source["interval"] == "5m"
     assert source["secretRef"] == {"name": "castle-git"}
-    assert sent(one(recording, "flux-castle-git"))["stringData"] == {
+    assert opened(recording, "flux-castle-git") == {
         "identity": f"{SSH_KEY}\n",
         "known_hosts": OVER_SSH["known_hosts"],
     }
     assert applied["path"] == "./apps"
     assert applied["decryption"] == {"provider": "sops", "secretRef": {"name": "sops-age"}}
     # Flux reads what ends with .agekey.
-    assert sent(one(recording, "flux-sops-age"))["stringData"] == {"castle.agekey": AGE_KEY}
+    assert opened(recording, "flux-sops-age") == {"castle.agekey": AGE_KEY}
 
 
 def test_a_token_goes_with_a_user_name() -> None:
     recording = built(
         flux={"url": "https://git.tazlab.net/m.git", "username": "me", "token": "abc"}
     )
-    assert sent(one(recording, "flux-castle-git"))["stringData"] == {
+    assert opened(recording, "flux-castle-git") == {
         "username": "me",
         "password": "abc",
     }
@@ -105,6 +113,25 @@ def test_a_public_repository_needs_no_secret_at_all() -> None:
     assert [it.name for it in recording.of_type("kubernetes:core/v1:Secret")] == []
     assert "secretRef" not in spec(recording, "flux-source")
     assert "decryption" not in spec(recording, "flux-kustomization")
+
+
+def test_the_options_of_a_caller_stay_as_they_are() -> None:
+    opts = pulumi.ResourceOptions(depends_on=[])
+    before = dict(vars(opts))
+
+    def build() -> object:
+        providers = [
+            pulumi.ProviderResource(package, package, {})
+            for package in ("kubernetes", "pulumi-python")
+        ]
+        args = flux.FluxArgs.of(settings_with(flux=OVER_SSH), "kubeconfig", after=[])
+        component = flux.Flux("flux", args, pulumi.ResourceOptions(providers=providers))
+        return component._object("other", "v1", "GitRepository", "other", {}, opts)
+
+    other = one(record(build), "other")
+    assert other.parent
+    assert other.custom_timeouts == {"create": "5m", "update": "5m", "delete": "5m"}
+    assert vars(opts) == before
 
 
 def test_what_was_applied_stays_when_its_kustomization_goes() -> None:

@@ -16,7 +16,7 @@ from tests.recorder import one, record, sent, settings_with
 def castle_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
     image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
-    return record(lambda: Machines("machines", MachinesArgs.of(settings, {}, image_ids)))
+    return record(lambda: Machines("machines", MachinesArgs.of(settings, image_ids, {})))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_the_table_names_every_machine() -> None:
     image_ids = {"pve": "local:import/talos.qcow2"}
 
     def build() -> None:
-        machines = Machines("machines", MachinesArgs.of(settings, {}, image_ids))
+        machines = Machines("machines", MachinesArgs.of(settings, image_ids, {}))
         tables.append(machines.table)
 
     record(build)

@@ -100,7 +100,7 @@ def test_every_resource_is_among_them(make_lab: MakeLab) -> None:
     lab.set("longhorn.replicas", 1)
     planned = {name for op, name in lab.preview().steps if op == "create"}
     components = {"image", "machines", "cluster", "longhorn", "metallb", "traefik", "whoami"}
-    providers = {"proxmox", "talos", "gates", "kubernetes"}
+    providers = {"proxmox", "talos", "dynamic", "kubernetes"}
     assert planned - components - providers - {f"ephemeral-castle-{lab.stack}"} == set(RESOURCES)
 
 

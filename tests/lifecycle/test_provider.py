@@ -176,6 +176,16 @@ def test_create_keeps_some_inputs_and_what_it_made() -> None:
     assert example.done == [("create", {**PROPS, "size": 4})]
 
 
+def test_a_comparison_can_do_without_the_tools_of_this_computer() -> None:
+    example, bigger = Example(), PROPS | {"size": 5}
+    assert example.compare(PROPS, bigger, needs_tools=False).changes
+    assert example.done == []
+    assert example.diff("", PROPS, bigger).changes
+    assert example.done == [("require", ["size"])]
+    with pytest.raises(ValueError, match="smaller"):
+        example.compare(bigger, PROPS, needs_tools=False)
+
+
 @pytest.mark.parametrize(
     ("change", "changed"),
     [

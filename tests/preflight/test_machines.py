@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -19,9 +19,12 @@ from clients.proxmox.guests import Guest, GuestListError, list_guests, refusal, 
 from clients.talos import talosctl
 from components.image import TalosImageArgs
 from components.machines import MachinesArgs
+from components.talos.args import ClusterFindings
 from lifecycle.operations import node_replacement
 from preflight import machines
-from preflight.machines import PreflightHooks
+from preflight.machine_states import NO_CONTROL_PLANE
+from preflight.machines import MachineChecks
+from preflight.sources import CURRENT, Sources
 from settings.groups import Endpoint
 from settings.running import RunningMachine, RunningStack
 from tests.recorder import record, settings_with
@@ -161,25 +164,21 @@ def test_a_machine_of_ours_that_has_no_other_name_is_taken_up(name: str) -> None
     assert strangers([made], settings_with().machines, OWNER) == []
 
 
-def test_a_castle_that_is_renamed_is_refused_when_a_machine_is_made(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_castle_that_is_renamed_is_refused_when_a_machine_is_made() -> None:
     """By a hook: what was renamed by hand, and is in the state, is not made."""
-    guard = look(monkeypatch, [Guest(8010, "keep-worker-1", "pve", "qemu", OURS)])
-    assert guard.birth is None
-    assert [name for name, it in guard.machines.items() if it.before_create] == ["castle-worker-1"]
-    assert "still this castle's keep-worker-1" in refused(guard.machines["castle-worker-1"])
+    guard = look([Guest(8010, "keep-worker-1", "pve", "qemu", OURS)])
+    assert guard.new_cluster is None
+    assert [name for name, it in guard.hooks.items() if it.before_create] == ["castle-worker-1"]
+    assert "still this castle's keep-worker-1" in refused(guard.hooks["castle-worker-1"])
 
 
 @pytest.mark.parametrize("preview", [True, False])
-def test_ids_that_are_swapped_or_moved_on_are_refused_before_anything(
-    monkeypatch: pytest.MonkeyPatch, preview: bool
-) -> None:
+def test_ids_that_are_swapped_or_moved_on_are_refused_before_anything(preview: bool) -> None:
     """A machine that is made anew is deleted first, and only then comes a hook."""
     second = Guest(8010, "castle-worker-2", "pve", "qemu", OURS)
     first = Guest(8011, "castle-worker-1", "pve", "qemu", OURS)
     with pytest.raises(pulumi.RunError) as error:
-        look(monkeypatch, [second, first], preview)
+        look([second, first], preview)
     assert "8010, wanted for castle-worker-1" in str(error.value)
     assert "8011, wanted for castle-worker-2" in str(error.value)
 
@@ -193,7 +192,7 @@ def test_a_machine_that_lives_gets_no_id_that_is_taken(
     lives = Guest(8099, "castle-worker-1", "pve", "qemu", OURS)
     monkeypatch.setattr(talosctl, "require", lambda talos: None)
     with pytest.raises(pulumi.RunError, match=f"8010, wanted for castle-worker-1.*{other.name}"):
-        look(monkeypatch, [other, lives])
+        look([other, lives])
 
 
 def test_an_id_whose_guest_the_token_may_not_see_is_taken_too(proxmox: Proxmox) -> None:
@@ -203,6 +202,16 @@ def test_an_id_whose_guest_the_token_may_not_see_is_taken_too(proxmox: Proxmox) 
     ((node, guest),) = strangers([guests[-1]], settings_with().machines, OWNER)
     text = refusal(node, guest, OWNER)
     assert "VM id 8012" in text and "the guest 'one that the token may not see'" in text
+
+
+def test_a_guest_without_a_name_is_refused_in_words(proxmox: Proxmox) -> None:
+    """Proxmox lists a guest so at first, and while its host is silent: without a status, too."""
+    proxmox.body = json.dumps({"data": [{"vmid": 8010, "node": "pve", "type": "qemu"}]})
+    guests = list_guests(proxmox.endpoint())
+    assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}))]
+    ((node, guest),) = strangers(guests, settings_with().machines, OWNER)
+    text = refusal(node, guest, OWNER)
+    assert "on pve it is the virtual machine without a known name, which is not ours" in text
 
 
 def test_a_refusal_to_talk_of_one_id_is_no_guest(proxmox: Proxmox) -> None:
@@ -237,27 +246,22 @@ def _hooks_without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def look(
-    monkeypatch: pytest.MonkeyPatch,
     guests: Any,
     preview: bool = True,
     running: RunningStack | None = None,
-) -> PreflightHooks:
+) -> MachineChecks:
     """What ``machines.check_machines`` returns in a preview or an ``up``."""
-    found: list[PreflightHooks] = []
+    found: list[MachineChecks] = []
 
-    def answer(_: Endpoint, wanted: list[int]) -> list[Guest]:
+    def answer(_: Endpoint, wanted: Iterable[int]) -> list[Guest]:
         assert wanted == [8000, 8010, 8011, 8012]
         if isinstance(guests, Exception):
             raise guests
         return list(guests)
 
-    monkeypatch.setattr(machines, "list_guests", answer)
-    record(
-        lambda: found.append(
-            machines.check_machines(settings_with(running=running or RunningStack()))
-        ),
-        preview=preview,
-    )
+    settings = settings_with(running=running or RunningStack())
+    CURRENT.set(Sources(list_guests=answer))
+    record(lambda: found.append(machines.check_machines(settings)), preview=preview)
     return found[0]
 
 
@@ -273,62 +277,56 @@ def refused(binding: pulumi.ResourceHookBinding | None) -> str:
 
 
 @pytest.mark.parametrize("preview", [True, False])
-def test_with_nothing_in_the_way_nothing_is_hooked(
-    monkeypatch: pytest.MonkeyPatch, preview: bool
-) -> None:
-    assert look(monkeypatch, [], preview) == PreflightHooks(
-        machine_states=dict.fromkeys(NAMES, "gone")
+def test_with_nothing_in_the_way_nothing_is_hooked(preview: bool) -> None:
+    assert look([], preview) == MachineChecks(
+        findings=ClusterFindings(machine_states=dict.fromkeys(NAMES, "gone"))
     )
 
 
-def test_a_preview_goes_on_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert look(monkeypatch, GuestListError("no answer"), preview=True) == PreflightHooks()
+def test_a_preview_goes_on_where_proxmox_cannot_be_asked() -> None:
+    assert look(GuestListError("no answer"), preview=True) == MachineChecks()
 
 
-def test_an_up_ends_where_proxmox_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_up_ends_where_proxmox_cannot_be_asked() -> None:
     with pytest.raises(pulumi.RunError, match="no answer\nNothing has been touched"):
-        look(monkeypatch, GuestListError("no answer"), preview=False)
+        look(GuestListError("no answer"), preview=False)
 
 
-def test_a_taken_id_is_refused_with_id_name_and_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = refused(look(monkeypatch, [NAS]).machines["castle-worker-1"])
+def test_a_taken_id_is_refused_with_id_name_and_cure() -> None:
+    text = refused(look([NAS]).hooks["castle-worker-1"])
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
     assert "on pve it is the virtual machine 'precious-nas'" in text
     assert "nodes.overrides" in text and OWNER in text
 
 
-def test_a_machine_whose_own_id_is_free_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(look(monkeypatch, [NAS]).machines) == {"castle-worker-1"}
+def test_a_machine_whose_own_id_is_free_is_made() -> None:
+    assert set(look([NAS]).hooks) == {"castle-worker-1"}
 
 
-def test_a_new_castle_begins_nothing_while_one_place_is_taken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert "precious-nas" in refused(look(monkeypatch, [NAS]).birth)
+def test_a_new_castle_begins_nothing_while_one_place_is_taken() -> None:
+    assert "precious-nas" in refused(look([NAS]).new_cluster)
 
 
-def test_a_living_castle_may_change_its_image_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_castle_may_change_its_image_all_the_same() -> None:
     ours = Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({OWNER}))
     lost_its_tag = Guest(8010, "castle-worker-1", "pve", "qemu", frozenset({"talos"}))
-    guard = look(monkeypatch, [ours, lost_its_tag])
-    assert guard.birth is None
-    assert [name for name, it in guard.machines.items() if it.before_create] == ["castle-worker-1"]
+    guard = look([ours, lost_its_tag])
+    assert guard.new_cluster is None
+    assert [name for name, it in guard.hooks.items() if it.before_create] == ["castle-worker-1"]
 
 
-def test_a_machine_that_the_engine_creates_in_this_run_is_noted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_machine_that_the_engine_creates_in_this_run_is_noted() -> None:
     """One that is replaced has the same VM id: only the engine knows that it is another machine."""
-    guard = look(monkeypatch, [Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
-    (hook,) = guard.machines["castle-worker-1"].after_create or []
+    guard = look([Guest(8010, "castle-worker-1", "pve", "qemu", OURS)])
+    (hook,) = guard.hooks["castle-worker-1"].after_create or []
     assert isinstance(hook, Hook) and not (hook.opts and hook.opts.on_dry_run)
-    assert guard.machine_states["castle-worker-1"] == "off"
+    assert guard.findings.machine_states["castle-worker-1"] == "off"
     hook.callback(
         pulumi.ResourceHookArgs(
             urn="", id="", name="", type="", new_inputs={"name": "castle-worker-1"}
         )
     )
-    assert guard.machine_states["castle-worker-1"] == "created"
+    assert guard.findings.machine_states["castle-worker-1"] == "created"
 
 
 CREATED = pulumi.ResourceHookArgs(
@@ -346,11 +344,11 @@ def test_a_machine_that_answers_and_is_not_in_the_state_is_adopted_and_not_creat
     )
     guest = Guest(8010, "castle-worker-1", "pve", "qemu", OURS, is_running=True)
     known = {"castle-worker-1": RunningMachine(name="castle-worker-1")} if is_known else {}
-    guard = look(monkeypatch, [guest], running=RunningStack(machines=known))
-    (hook,) = guard.machines["castle-worker-1"].after_create or []
+    guard = look([guest], running=RunningStack(machines=known))
+    (hook,) = guard.hooks["castle-worker-1"].after_create or []
     assert isinstance(hook, Hook)
     hook.callback(CREATED)
-    assert guard.machine_states["castle-worker-1"] == state
+    assert guard.findings.machine_states["castle-worker-1"] == state
 
 
 @pytest.mark.parametrize(
@@ -363,26 +361,26 @@ def test_a_machine_that_answers_and_is_not_in_the_state_is_adopted_and_not_creat
     ],
 )
 def test_an_upgrade_waits_for_a_control_plane_that_is_lost(
-    monkeypatch: pytest.MonkeyPatch, talos: str, kubernetes: str, back: str
+    talos: str, kubernetes: str, back: str
 ) -> None:
     lost = RunningMachine(name="castle-control-plane-1", has_come_up=True)
     running = RunningStack(
         machines={lost.name: lost}, talos=talos, kubernetes=frozenset(kubernetes.split())
     )
     if not back:
-        assert look(monkeypatch, [], running=running).machine_states[lost.name] == "gone"
+        assert look([], running=running).findings.machine_states[lost.name] == "gone"
         return
     with pytest.raises(pulumi.RunError, match="castle-control-plane-1 is lost") as refused:
-        look(monkeypatch, [], running=running)
+        look([], running=running)
     assert back in str(refused.value) and "Nothing has been touched" in str(refused.value)
 
 
-def test_a_guard_reaches_what_it_guards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guard_reaches_what_it_guards() -> None:
     hooks = pulumi.ResourceHookBinding()
     settings = settings_with()
-    assert TalosImageArgs.of(settings, hooks).guard is hooks
+    assert TalosImageArgs.of(settings, hooks).hooks is hooks
     guards = {"castle-worker-1": hooks}
-    assert MachinesArgs.of(settings, guards, {}).guards == guards
+    assert MachinesArgs.of(settings, {}, guards).hooks == guards
 
 
 def test_machines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +399,7 @@ def test_machines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         Guest(8010, NAMES[1], "pve", "qemu", is_running=True, uptime_s=100),
         Guest(8011, NAMES[2], "pve", "qemu", ours),
     ]
-    found = look(monkeypatch, guests).machine_states
+    found = look(guests).findings.machine_states
     assert found == dict(zip(NAMES, ("", "blank", "off", "gone"), strict=True))
     assert sorted(limits) == [-380, 20]
 
@@ -420,8 +418,8 @@ def test_a_castle_without_a_control_plane_is_told_so(
         Guest(number, "", "pve", "qemu", frozenset({OWNER}), is_running=True)
         for number in addresses.values()
     ]
-    look(monkeypatch, guests)
-    assert (machines.NO_CONTROL_PLANE in said) is (8000 in blank)
+    look(guests)
+    assert (NO_CONTROL_PLANE in said) is (8000 in blank)
     assert sum("has no machine config" in line for line in said) == len(blank)
 
 
@@ -433,6 +431,6 @@ def test_who_is_to_leave_needs_talosctl(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: False)
     fourth = Guest(8013, "castle-worker-4", "pve", "qemu", frozenset({OWNER}))
     with pytest.raises(pulumi.RunError, match="castle-worker-4: This change needs talosctl"):
-        look(monkeypatch, [fourth])
+        look([fourth])
     # What is somebody else's is no business of ours.
-    look(monkeypatch, [Guest(8013, "nas", "pve", "qemu")])
+    look([Guest(8013, "nas", "pve", "qemu")])

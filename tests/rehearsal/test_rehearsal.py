@@ -11,10 +11,19 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import trustme
 from pulumi.runtime import settings as runtime
 
+from components.flux import Flux
+from components.image import TalosImage
+from components.longhorn import Longhorn
+from components.machines import Machines
+from components.metallb import MetalLB
+from components.talos.cluster import TalosCluster
+from components.traefik.traefik import Traefik
+from components.whoami import Whoami
 from rehearsal import answers, rules, run
 from rehearsal.monitor import STACK, RecordingMonitor
 from rehearsal.record import Recording, Resource
@@ -25,6 +34,7 @@ from settings import resource_types, stack_file
 from settings.node import Role
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
+from tests.recorder import one
 from tests.rehearsal.conftest import FLUX, Vary
 
 THREE_HOSTS = {
@@ -111,6 +121,48 @@ def test_a_variant_would_be_refused_nothing(changes: dict[str, Any], vary: Vary)
         assert len(list(found.recording.of_type(type_))) == machines
     (readiness,) = found.recording.of_type(resource_types.READY)
     assert len(readiness.plain("nodes")) == machines
+
+
+COMPONENTS: dict[str, type[pulumi.ComponentResource]] = {
+    "image": TalosImage,
+    "machines": Machines,
+    "cluster": TalosCluster,
+    "longhorn": Longhorn,
+    "metallb": MetalLB,
+    "traefik": Traefik,
+    "whoami": Whoami,
+    "flux": Flux,
+}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_a_component_registers_every_output_that_it_documents(gitops: Rehearsal, name: str) -> None:
+    documented = set(COMPONENTS[name].__annotations__)
+    assert documented
+    outputs = one(gitops.recording, name).outputs
+    assert outputs.keys() == documented
+    # What is no data, such as a resource, would not be readable in the state.
+    json.dumps(reveal(dict(outputs)))
+    assert "special" not in str(reveal(dict(outputs)))
+
+
+def test_every_component_is_looked_at(gitops: Rehearsal) -> None:
+    assert [it.name for it in gitops.recording.resources if not it.custom] == [*COMPONENTS]
+
+
+def test_components_register_resources_by_their_ids(gitops: Rehearsal) -> None:
+    machines, cluster = (one(gitops.recording, name).outputs for name in ("machines", "cluster"))
+    assert machines["vms"] == {
+        it.plain("name"): it.id for it in gitops.recording.of_type(resource_types.MACHINE)
+    }
+    assert cluster["machine_secrets"] == one(gitops.recording, "cluster-secrets").id
+    assert cluster["ready"] == one(gitops.recording, "cluster-readiness").id
+
+
+def test_secrets_stay_secret_among_the_outputs_of_components(gitops: Rehearsal) -> None:
+    cluster = one(gitops.recording, "cluster").outputs
+    hidden = {name for name, value in cluster.items() if isinstance(value, Secret)}
+    assert hidden == {"kubeconfig", "internal_kubeconfig", "talosconfig"}
 
 
 def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
@@ -327,10 +379,23 @@ def test_a_rehearsal_opens_no_connection(preview: bool, monkeypatch: pytest.Monk
     assert asked == []
 
 
-def test_what_tries_to_connect_is_refused() -> None:
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda tcp, _: tcp.connect(("127.0.0.1", 9)),
+        lambda tcp, _: tcp.connect_ex(("127.0.0.1", 9)),
+        lambda _, udp: udp.sendto(b"", ("127.0.0.1", 9)),
+        lambda _, udp: udp.sendmsg([b""], [], 0, ("127.0.0.1", 9)),
+        lambda *_: socket.getaddrinfo("127.0.0.1", 9),
+    ],
+    ids=["connect", "connect_ex", "sendto", "sendmsg", "getaddrinfo"],
+)
+def test_what_tries_to_connect_is_refused(
+    attempt: Callable[[socket.socket, socket.socket], object],
+) -> None:
     def body() -> None:
-        with socket.socket() as client:
-            client.connect(("127.0.0.1", 9))
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            attempt(tcp, udp)
 
     file = stack_file.read("homelab", PROJECT_FOLDER)
     with pytest.raises(run.ConnectionRefused, match="opens no connection"):
@@ -338,9 +403,11 @@ def test_what_tries_to_connect_is_refused() -> None:
 
 
 def test_the_guard_goes_with_the_rehearsal() -> None:
-    connect = socket.socket.connect
     rehearse("homelab")
-    assert socket.socket.connect is connect
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with run.offline(), run.offline(), pytest.raises(run.ConnectionRefused):
+            socket.create_connection(server.getsockname())
+        socket.create_connection(server.getsockname()).close()
 
 
 # Secrets ------------------------------------------------------------------------------------------

@@ -217,6 +217,12 @@ def an_output_is_plain(recording: Recording) -> None:
     recording.outputs["talosconfig"] = recording.outputs["talosconfig"].value
 
 
+@case("secrets_are_secret", "internal_kubeconfig", "this output would be shown in plain text")
+def an_output_of_a_component_is_plain(recording: Recording) -> None:
+    cluster = one(recording, "cluster")
+    cluster.outputs = {**cluster.outputs, "internal_kubeconfig": "apiVersion: v1"}
+
+
 # Proxmox ------------------------------------------------------------------------------------------
 
 
@@ -429,6 +435,20 @@ def a_volume_looks_for_another_size(recording: Recording) -> None:
     put(one(recording, VM), "disks.1.size", 50)
 
 
+@case("data_disks_are_found_by_size", WORKER, "the volume scratch takes Longhorn's data disk")
+def another_volume_takes_the_data_disk(recording: Recording) -> None:
+    add_volume(recording, WORKER, "!system_disk && disk.size > 20u * GiB")
+
+
+def add_volume(recording: Recording, name: str, match: str) -> None:
+    """Add a second user volume to a node's config, as a patch of the stack file does."""
+    provisioning = {"diskSelector": {"match": match}, "minSize": "1GiB"}
+    volume = {"apiVersion": "v1alpha1", "kind": "UserVolumeConfig", "name": "scratch"}
+    patches = one(recording, name).plain("configPatches")
+    document = yaml.safe_dump(volume | {"provisioning": provisioning})
+    put(one(recording, name), "configPatches", [*patches, document])
+
+
 def _select(match: str) -> Callable[[dict[str, Any]], object]:
     return lambda volume: volume["provisioning"]["diskSelector"].update(match=match)
 
@@ -441,6 +461,12 @@ def longhorn_stores_on_the_os_disk(recording: Recording) -> None:
 @case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/mnt/longhorn is not")
 def a_user_volume_has_another_name(recording: Recording) -> None:
     edit_document(recording, WORKER, "UserVolumeConfig", lambda it: it.update(name="other"))
+
+
+@case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/mnt/longhorn is not")
+def longhorns_own_volume_is_missing_beside_another(recording: Recording) -> None:
+    drop_document(recording, WORKER, "UserVolumeConfig")
+    add_volume(recording, WORKER, "disk.transport == 'nvme'")
 
 
 @case("longhorn_stores_on_its_user_volume", WORKER, "the kubelet must not bind /var/mnt/longhorn")
@@ -805,9 +831,9 @@ def the_removal_of_flux_asks_a_dying_cluster(recording: Recording) -> None:
     one(recording, "flux-uninstall").deleted_with = None
 
 
-@case("secrets_are_secret", "flux-castle-git", "stringData would stand", with_flux=True)
+@case("secrets_are_secret", "flux-castle-git", "data would stand", with_flux=True)
 def a_deploy_key_is_plain(recording: Recording) -> None:
-    put(one(recording, "flux-castle-git"), "stringData", {"identity": "open sesame"})
+    put(one(recording, "flux-castle-git"), "data", {"identity": "open sesame"})
 
 
 @case(
@@ -877,6 +903,29 @@ def test_the_castle_as_it_is_would_be_refused_nothing(
     assert rules.findings(homelab.recording) == []
     assert rules.findings(host_network.recording) == []
     assert rules.findings(gitops.recording) == []
+
+
+@pytest.mark.parametrize("node", [WORKER, CONTROL_PLANE])
+@pytest.mark.parametrize(
+    "match",
+    [
+        "disk.size > 200u * GiB",
+        "!system_disk && disk.size < 43u * GiB",
+        "!system_disk && disk.transport == 'nvme'",
+        "system_disk",
+        "",
+    ],
+)
+def test_a_patch_may_add_a_user_volume(recording: Recording, node: str, match: str) -> None:
+    add_volume(recording, node, match)
+    assert rules.findings(recording) == []
+
+
+def test_a_user_volume_may_be_a_directory(recording: Recording) -> None:
+    volume = "{apiVersion: v1alpha1, kind: UserVolumeConfig, name: scratch, volumeType: directory}"
+    patches = one(recording, WORKER).plain("configPatches")
+    put(one(recording, WORKER), "configPatches", [*patches, volume])
+    assert rules.findings(recording) == []
 
 
 def test_breaking_a_copy_leaves_the_castle_as_it_is(

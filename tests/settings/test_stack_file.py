@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +159,91 @@ def test_a_secret_within_a_group_becomes_the_placeholder(tmp_path: Path) -> None
 def test_yes_is_text_as_it_is_for_the_engine(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.t.yaml").write_text("config: {proxmoxve:insecure: yes}")
     assert stack_file.read("t", tmp_path).config["proxmoxve:insecure"] == "yes"
+
+
+PLAIN: dict[str, Any] = {
+    "true": True,
+    "True": True,
+    "FALSE": False,
+    "fALSE": "fALSE",
+    "true.example.org": "true.example.org",
+    "false.example.org": "false.example.org",
+    "trueish": "trueish",
+    "yes": "yes",
+    "No": "No",
+    "on": "on",
+    "y": "y",
+    "~": None,
+    "Null": None,
+    "nullx": "nullx",
+    "010": 8,
+    "0o10": 8,
+    "0O10": 8,
+    "08": 8,
+    "0o8": "0o8",
+    "0X1F": 31,
+    "0xZZ": "0xZZ",
+    "-0b11": -3,
+    "0b102": "0b102",
+    "1_000": 1000,
+    "1,000": "1,000",
+    "_1": "_1",
+    "+1": 1,
+    "-0": 0,
+    "1.0": 1,
+    "1e3": 1000,
+    "1.e3": 1000,
+    ".5e1": 5,
+    "-.5": -0.5,
+    "685_230.15": 685230.15,
+    "1e400": "1e400",
+    "1e": "1e",
+    "9223372036854775807": 9223372036854775807,
+    "123456789012345678901234567890": 1.2345678901234568e29,
+    "190:20:30": "190:20:30",
+    "1:30": "1:30",
+    "192.168.1.10": "192.168.1.10",
+    "1.2.3": "1.2.3",
+    "2020-01-01": "2020-01-01 00:00:00 +0000 UTC",
+    "2020-1-1": "2020-01-01 00:00:00 +0000 UTC",
+    "2020-13-45": "2020-13-45",
+    "2020-01-01 1:02:03.250": "2020-01-01 01:02:03.25 +0000 UTC",
+    "2020-01-01T00:00:00": "2020-01-01T00:00:00",
+    "2020-01-01T00:00:00Z": "2020-01-01 00:00:00 +0000 UTC",
+    "2001-12-14T21:59:43.10-05:00": "2001-12-14 21:59:43.1 -0500 -0500",
+    "=": "=",
+    "<<": "<<",
+    ".": ".",
+    "inf": "inf",
+    "!!int '3'": 3,
+    "!!str 010": "010",
+    "'true'": "true",
+}
+"""By what stands in a stack file: what the program gets (tests/tools/test_stack_file.py asks the
+real engine)."""
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_a_plain_value_is_what_it_is_for_the_engine(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path, f"config:\n  a:g:\n    value: {text}\n").config["a:g"]
+    value = json.loads(found)["value"]
+    assert (type(value), value) == (type(PLAIN[text]), PLAIN[text])
+
+
+NO_NUMBERS = (".inf", "-.Inf", "+.INF", ".nan", ".NaN")
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_what_is_no_number_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    problem = refused(tmp_path, f"config:\n  a:g:\n    value: {text}\n")
+    assert problem.reason.startswith("is not valid YAML: line 3, column 12: ")
+    assert problem.reason.endswith(f"{text} is not a number that the engine takes")
+
+
+@pytest.mark.parametrize("value", ["!!int three", "!!bool maybe", "!!timestamp now", "!!float x"])
+def test_a_tag_that_does_not_fit_is_no_traceback(tmp_path: Path, value: str) -> None:
+    with contextlib.suppress(SettingsError):
+        read(tmp_path, f"config: {{a:g: {{value: {value}}}}}")
 
 
 def test_a_stack_with_a_dot_is_named_whole(tmp_path: Path) -> None:

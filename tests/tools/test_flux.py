@@ -31,6 +31,7 @@ ARGS = flux.FluxArgs(
     reclaim_policy="retain",
     kubeconfig="",
     after=[],
+    read_health=lambda _: {},
 )
 
 

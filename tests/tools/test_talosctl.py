@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.talos.cluster import TalosClusterArgs
+from components.talos.args import ClusterFindings, TalosClusterArgs
 from components.talos.machine_config import node_patches, role_patch
 from settings.node import Role
 from tests.recorder import settings_with
@@ -72,7 +72,7 @@ def talosctl(*arguments: str, folder: Path) -> str:
 async def test_every_machine_config_is_valid_in_the_cloud_mode(layout: str, tmp_path: Path) -> None:
     settings = settings_with(**LAYOUTS[layout])
     installer = f"factory.talos.dev/nocloud-installer/{'0' * 64}:{settings.cluster.talos}"
-    args = TalosClusterArgs.of(settings, installer, {}, {}, None)
+    args = TalosClusterArgs.of(settings, installer, {}, ClusterFindings())
     talosctl(
         *("gen", "config", settings.cluster.name, f"https://{settings.cluster.vip}:6443"),
         *("--talos-version", settings.cluster.talos, "--with-docs=false", "--with-examples=false"),

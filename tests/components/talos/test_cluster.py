@@ -9,6 +9,7 @@ from typing import Any
 import pulumi_proxmoxve as proxmoxve
 import pytest
 
+from components.talos.args import ClusterFindings
 from components.talos.cluster import TalosCluster, TalosClusterArgs
 from components.talos.machine_config import data_disk_selector, role_patch
 from lifecycle.node import MachineState
@@ -223,7 +224,7 @@ def cluster_of(settings: Settings, states: dict[str, MachineState] | None = None
     def build() -> None:
         machines = {node.name: machine(node.name, node_name="pve") for node in settings.machines}
         args = TalosClusterArgs.of(
-            settings, "installer:v1.13.9", machines, machine_states=states or {}, restore=None
+            settings, "installer:v1.13.9", machines, ClusterFindings(machine_states=states or {})
         )
         TalosCluster("cluster", args)
 

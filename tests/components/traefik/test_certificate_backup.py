@@ -47,11 +47,11 @@ def test_what_is_kept_is_read_by_its_key_alone(tmp_path: Path) -> None:
 
 def test_a_castle_gets_back_what_was_kept_and_each_server_its_own(tmp_path: Path) -> None:
     settings = recording(tmp_path / "kept")
-    assert certificate_backup.opened(settings) == {}
+    assert certificate_backup.read_certificates(settings) == {}
     keep(settings, "production", CONTENT)
-    assert certificate_backup.opened(settings) == {"acme.json": CONTENT.decode()}
+    assert certificate_backup.read_certificates(settings) == {"acme.json": CONTENT.decode()}
     keep(settings, "staging", b"{}")
-    opened = certificate_backup.opened(settings)
+    opened = certificate_backup.read_certificates(settings)
     assert opened == {"acme.json": CONTENT.decode(), "acme-staging.json": "{}"}
 
 
@@ -59,11 +59,11 @@ def test_another_castle_gets_nothing_of_it(tmp_path: Path) -> None:
     settings = recording(tmp_path)
     keep(settings, "production", CONTENT)
     other = Settings.model_construct(**{**dict(settings), "stack": "ha"})
-    assert certificate_backup.opened(other) == {}
+    assert certificate_backup.read_certificates(other) == {}
 
 
 def test_without_a_key_nothing_is_looked_for() -> None:
-    assert certificate_backup.opened(settings_with()) is None
+    assert certificate_backup.read_certificates(settings_with()) is None
 
 
 def test_a_folder_in_the_project_is_made_with_all_above_it(
@@ -141,7 +141,7 @@ def test_what_cannot_be_put_back_is_said_with_a_cure(tmp_path: Path) -> None:
     settings = recording(tmp_path)
     keep(settings, "staging", CONTENT, key=str(pyrage.x25519.Identity.generate()))
     with pytest.raises(SettingsError) as refused:
-        certificate_backup.opened(settings)
+        certificate_backup.read_certificates(settings)
     (problem,) = refused.value.problems
     assert problem.path == "traefik.acme.backup.target"
     assert problem.reason == "homelab-staging.age: was encrypted for another key, or is damaged"
@@ -152,7 +152,7 @@ def test_what_cannot_be_put_back_is_said_with_a_cure(tmp_path: Path) -> None:
 def test_more_than_a_secret_of_kubernetes_holds_is_said_beforehand(tmp_path: Path) -> None:
     settings = recording(tmp_path)
     keep(settings, "production", b"x" * certificate_backup.MOST)
-    assert certificate_backup.opened(settings)
+    assert certificate_backup.read_certificates(settings)
     keep(settings, "staging", b"x")
     with pytest.raises(SettingsError, match="holds 1048577 bytes of certificates"):
-        certificate_backup.opened(settings)
+        certificate_backup.read_certificates(settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
+import pyrage
 import pytest
 from pydantic import SecretStr
 
@@ -20,7 +21,7 @@ from rehearsal.record import Recording
 from rehearsal.values import Secret
 from settings.chart_source import ChartSource
 from settings.charts import DnsChallenge
-from tests.recorder import one, record, sent
+from tests.recorder import one, record, sent, settings_with
 
 KEPT = {"acme.json": '{"letsencrypt": "production\u00e9"}\n', "acme-staging.json": "{}"}
 
@@ -217,3 +218,18 @@ def test_a_route_takes_the_wildcard_that_is_good_for_it(host: str, main: str | N
     found = acme.domains(DNS, host)
     assert found == ({"domains": [{"main": main, "sans": [f"*.{main}"]}]} if main else {})
     assert [it["main"] for it in acme.domains(DNS)["domains"]] == list(DNS.wildcards)
+
+
+def test_arguments_read_no_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``acme_backup.read_certificates`` does: who makes arguments opens no folder and no bucket."""
+
+    def read(*_: Any) -> None:
+        raise AssertionError("the backup was read")
+
+    monkeypatch.setattr("backup.store.Folder.read", read)
+    monkeypatch.setattr("pulumi.log.warn", lambda _: None)  # the key stands in plain text
+    target = {"acme": {"backup": {"target": str(tmp_path)}}}
+    key = str(pyrage.x25519.Identity.generate())
+    settings = settings_with(traefik=target, sops={"age_key": key})
+    found = traefik.TraefikArgs.of(settings, "longhorn", [], KEPT)
+    assert found.kept == KEPT

@@ -20,9 +20,9 @@ from .webhook import MetallbWebhook
 
 _INTERVAL = 0.5
 """Seconds between two looks at what the stand-ins have to do."""
-_REST = 5
-"""After a look the rack rests at least so many times as long as the look took: with 100 nodes it
-would otherwise keep one core busy, beside the program that is measured."""
+_REST, _LONGEST_REST = 5, 2.5
+"""After a look the rack rests so many times as long as the look took, up to so many seconds: with
+100 nodes it would otherwise keep one core busy, beside the program that is measured."""
 _PAUSE = 1.0
 """Seconds to wait after a failure."""
 _LOG = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class KubernetesSimulator:
             except Exception as error:  # tried again; nothing may end the simulation
                 _LOG.warning("%s: %s", type(error).__name__, error)
                 await asyncio.sleep(_PAUSE)
-            rest = max(_INTERVAL, _REST * (time.monotonic() - begin))
+            spent = time.monotonic() - begin
+            rest = max(_INTERVAL, min(_REST * spent, _LONGEST_REST))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), rest)
 

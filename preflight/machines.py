@@ -2,7 +2,7 @@
 
 If a VM id is already taken, the Proxmox provider silently adopts that guest: it resizes the guest,
 and later deletes it with its disks. A preview of Pulumi does not contact Proxmox. So this module
-lists all guests with one request. A ``destroy`` checks nothing, because it does not run the program.
+lists all guests with one request. A ``destroy`` does not run the program, so it checks nothing.
 
 A guest belongs to the stack if it has the stack's tag or is in the Pulumi state. For each id that
 another guest has, or another VM of the stack, the module returns a hook that refuses to create the

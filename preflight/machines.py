@@ -4,9 +4,9 @@ If a VM id is already taken, the Proxmox provider silently adopts that guest: it
 and later deletes it with its disks. A preview of Pulumi does not contact Proxmox. So this module
 lists all guests with one request. A ``destroy`` does not run the program, so it checks nothing.
 
-A guest belongs to the stack if it has the stack's tag or is in the Pulumi state. For each id that
-another guest has, or another VM of the stack, the module returns a hook that refuses to create the
-VM. Pulumi runs the hook only for a VM that is not in its state.
+A guest belongs to the stack if it has the stack's tag or is in the Pulumi state. If the VM id of a
+planned VM belongs to another guest, or to another VM of the stack, the module returns a hook that
+refuses to create the planned VM. Pulumi runs the hook only for a VM that is not in its state.
 
 The list of guests also shows which VMs are missing. ``lifecycle/node.py`` uses their states.
 """
@@ -83,7 +83,7 @@ def check_machines(settings: Settings) -> MachineChecks:
         new_cluster=_refusing_hook("new-cluster", "\n".join(messages.values()))
         if messages and not has_vms
         else None,
-        hooks=_hooks_of_machines(messages, settings if has_vms else None, states),
+        hooks=_hooks_of_vms(messages, settings if has_vms else None, states),
         findings=ClusterFindings(restore=sources.plan_restore(settings), machine_states=states),
     )
 
@@ -139,10 +139,10 @@ def _refuse_upgrade_without_a_control_plane(
 def _refuse_taken_ids_of_existing_vms(
     taken: Iterable[tuple[Node, Guest]], guests: Iterable[Guest], settings: Settings
 ) -> None:
-    """Refuse if an existing VM shall be replaced by one with a taken id.
+    """Refuse to change the VM id of an existing VM to a taken id.
 
-    Pulumi deletes the existing VM before it runs the hook of the new one, so the hook would refuse
-    too late.
+    Such a change replaces the VM. Pulumi deletes the existing VM before it runs the hook of the new
+    one, so the hook would refuse too late.
     """
     existing = {guest.name for guest in guests if settings.stack_tag in guest.tags}
     refusals = [
@@ -152,7 +152,7 @@ def _refuse_taken_ids_of_existing_vms(
         raise pulumi.RunError("\n".join(refusals))
 
 
-def _hooks_of_machines(
+def _hooks_of_vms(
     messages: Mapping[str, str], existing: Settings | None, states: dict[str, MachineState]
 ) -> dict[str, pulumi.ResourceHookBinding]:
     """The hooks of each VM, by node name.

@@ -124,11 +124,11 @@ def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Runni
     }
     machines = {}
     for outputs in by_type.get(MACHINE, ()):
-        machine = _machine(outputs)
+        vm = _vm(outputs)
         # After a refresh the state has the VM's name in Proxmox, which a user may have changed.
-        name = str(names.get(machine.vm_id) or machine.name)
+        name = str(names.get(vm.vm_id) or vm.name)
         machines[name] = replace(
-            machine,
+            vm,
             name=name,
             talos=talos.get(name),
             retains_data_disk=name in retained,
@@ -138,7 +138,7 @@ def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Runni
     return dict(sorted(machines.items()))
 
 
-def _machine(outputs: Mapping[str, Any]) -> RunningMachine:
+def _vm(outputs: Mapping[str, Any]) -> RunningMachine:
     """Read a VM from the outputs of its resource. After a refresh some outputs may be missing."""
     disks = {disk.get("interface"): disk for disk in outputs.get("disks") or ()}
     os_disk, data_disk = disks.get(OS_DISK, {}), disks.get(DATA_DISK, {})

@@ -43,8 +43,8 @@ machine configs."""
 
 @dataclass(frozen=True)
 class ChartEntry:
-    """Versions of a chart that accept the values of this program: from ``oldest`` to below
-    ``below``."""
+    """Supported versions of a chart: ``oldest`` and later, but lower than ``below``. These versions
+    accept the chart values that this program sets."""
 
     oldest: tuple[int, int, int]
     below: tuple[int, int, int]
@@ -76,12 +76,12 @@ CHARTS: dict[str, ChartEntry] = {
         "installation: Kubernetes 1.33 and later",
     ),
 }
-"""Charts by the name of their settings; keys of their values change outside of these ranges."""
+"""Supported chart versions, by settings group. Other versions have different chart values."""
 
 
 @dataclass(frozen=True)
 class PackageEntry:
-    """A provider's Python package, at the version that the castle was run with."""
+    """The version of a provider's Python package that was tested with this program."""
 
     tested: str
     source: str
@@ -92,7 +92,7 @@ PACKAGES: dict[str, PackageEntry] = {
     "pulumiverse-talos": PackageEntry("0.8.1", "docs/verification.md; Talos machinery v1.13.0"),
     "pulumi-kubernetes": PackageEntry("4.32.0", "docs/verification.md; Helm v3.20.2 inside"),
 }
-"""Providers; ``requirements.txt`` pins the same versions."""
+"""Provider packages by name. ``requirements.txt`` pins the same versions."""
 
 
 def minor_of(text: str) -> Minor:
@@ -102,7 +102,7 @@ def minor_of(text: str) -> Minor:
 
 
 def minor_text(minor: Minor) -> str:
-    """``v1.13``."""
+    """The minor version as text: ``v1.13``."""
     return f"v{minor[0]}.{minor[1]}"
 
 

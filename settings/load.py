@@ -30,9 +30,9 @@ TOKEN = "proxmoxve:apiToken"
 """Key of the Proxmox API token, the only secret that every stack needs."""
 
 _SECRET_NAME = re.compile(r"token|secret|password|key|patches|credential", re.IGNORECASE)
-"""A problem never shows the value of a setting whose path matches this, even of an unknown key."""
+"""If the path of a setting matches this, problems hide its value, even for an unknown key."""
 _PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@|https?://[^/\s]*@")
-"""A URL that contains a password or a token. A problem never shows it."""
+"""A URL that contains a password or a token. Problems hide such a value."""
 
 _TYPES = {
     "int_type": ("is not a whole number", "write a whole number, without quotes"),
@@ -67,7 +67,7 @@ RENAMED = {"upkeep": "rename this group to timeouts; its keys are the same"}
 
 
 def load(config: Mapping[str, str], stack: str, running: RunningStack = NOTHING_RUNS) -> Settings:
-    """Load all settings of a stack, and check them, also against the running stack.
+    """Load all settings of a stack, and check them, including changes of the running stack.
 
     ``config`` is the map that Pulumi passes to the program: fully qualified keys to text, nested
     values as JSON. ``stack`` is the stack's name; the function also decrypts and reads
@@ -181,7 +181,7 @@ def _scalar(text: str) -> Any:
 
 
 def _without_consequences(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """The errors, except that a list is empty, if the cause is an invalid entry of the list."""
+    """Drop the error "list is empty" if the list is empty only because its entries are invalid."""
     for detail in details:
         place = detail["loc"]
         inside = any(other["loc"][:-1] == place for other in details)

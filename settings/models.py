@@ -46,7 +46,7 @@ class Settings(Group):
         return f"{PROJECT}-{self.stack}".lower()
 
     def with_running(self, running: RunningStack) -> Settings:
-        """A copy of the settings with another running stack, whose VMs stay on their hosts."""
+        """A copy of the settings with this running stack, which determines the hosts of VMs."""
         return self.model_copy(update={"running": running})
 
     @property

@@ -241,9 +241,9 @@ def _is_of_longhorn(path: str) -> bool:
 
 
 def _overlap(patch: Any, owned: tuple[str, ...]) -> tuple[str, ...]:
-    """The path in a patch that changes or deletes the key ``owned``; empty if none does.
+    """Return the path at which a patch changes or deletes the key ``owned``, else ``()``.
 
-    ``$patch: delete`` or null at a key above ``owned`` deletes ``owned`` too.
+    ``$patch: delete`` or null at a parent of ``owned`` also deletes ``owned``.
     """
     for depth, key in enumerate(owned):
         if not isinstance(patch, dict):

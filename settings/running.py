@@ -71,14 +71,14 @@ class RunningStack:
     @property
     def has_come_up(self) -> bool:
         """Whether ``RunningMachine.has_come_up`` is true for any VM."""
-        return any(machine.has_come_up for machine in self.machines.values())
+        return any(vm.has_come_up for vm in self.machines.values())
 
     @property
     def hosts(self) -> Mapping[str, str]:
         """Proxmox host of each VM, by VM name."""
-        return {name: it.host for name, it in self.machines.items() if it.host is not None}
+        return {name: vm.host for name, vm in self.machines.items() if vm.host is not None}
 
     def machine_has_come_up(self, name: str) -> bool:
         """``RunningMachine.has_come_up`` of the VM ``name``; false if there is no such VM."""
-        machine = self.machines.get(name)
-        return machine is not None and machine.has_come_up
+        vm = self.machines.get(name)
+        return vm is not None and vm.has_come_up

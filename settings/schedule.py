@@ -22,7 +22,7 @@ _FIELDS = {
 ``ParseStandard``)."""
 _PART = re.compile(r"(\*|(?P<begin>\d{1,2})(-(?P<end>\d{1,2}))?)(/(?P<step>\d{1,3}))?")
 _FIRST_DAY, _LAST_DAY = date(2024, 1, 1), date(2032, 12, 31)
-"""The period that ``longest_gap`` examines. It is long enough that each leap day occurs twice."""
+"""The period that ``longest_gap`` examines. It contains 29 February more than once."""
 
 
 def check_schedule(value: str) -> str:
@@ -97,5 +97,5 @@ def _numbers(field: str, name: str) -> set[int]:
 
 
 def _has_star(field: str) -> bool:
-    """Whether a field matches every number: it contains ``*`` or ``*/1``, but not only ``*/2``."""
+    """Whether a field contains ``*`` or ``*/1``, so that it matches every number."""
     return any(part in ("*", "*/1") for part in field.split(","))

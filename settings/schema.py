@@ -102,7 +102,7 @@ def _readable(part: Any) -> Any:
     return {
         key: _readable(value)
         for key, value in part.items()
-        # The keys of a group have their own defaults, and null tells a user nothing.
+        # A default of a group would repeat those of its keys; null is no useful default to show.
         if not (key == "default" and (value is None or isinstance(value, Mapping)))
     }
 

@@ -33,7 +33,7 @@ PLACEHOLDERS = {
     "s3": {"access_key": PLACEHOLDER, "secret_key": PLACEHOLDER},
     "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
 }
-"""By group: placeholders of its secret keys. They are valid values for the models."""
+"""Placeholders of secret keys, by group. The models accept them as values."""
 TRAEFIK = f"{PROJECT}:traefik"
 """Key of the group Traefik, whose secrets are in ``acme.dns.credentials``."""
 

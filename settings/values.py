@@ -255,7 +255,7 @@ def _certificate(value: str) -> str:
 
 @dataclass(frozen=True)
 class Like:
-    """The pattern of a text setting in the JSON schema, beside the setting's own validator."""
+    """Adds a pattern to a text setting in the JSON schema. The models use a validator instead."""
 
     pattern: re.Pattern[str]
 

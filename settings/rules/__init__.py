@@ -44,9 +44,9 @@ from settings.rules.machines import (
 from settings.rules.rule import Rule
 from settings.rules.running import (
     longhorn_can_be_upgraded,
-    pool_of_running_machines_stays,
+    pool_of_running_vms_stays,
     restore_only_into_new_cluster,
-    running_machines_can_change,
+    running_vms_can_change,
     versions_can_be_reached,
 )
 from settings.rules.services import (
@@ -97,8 +97,8 @@ RULES: tuple[Rule, ...] = (
     patches.patches_change_no_managed_values,
     versions_can_be_reached,
     longhorn_can_be_upgraded,
-    running_machines_can_change,
-    pool_of_running_machines_stays,
+    running_vms_can_change,
+    pool_of_running_vms_stays,
     restore_only_into_new_cluster,
 )
 """Rules that run after ``BEFORE_PLAN``; many need the VM layout."""

@@ -179,7 +179,7 @@ def addresses_outside_pool(
     proxmox: Proxmox,
     metallb: MetalLB,
 ) -> Iterator[Problem]:
-    """MetalLB would assign an address of the pool that a node or another device has."""
+    """MetalLB may assign any address of its pool, so no node or other device may have one."""
     reason = f"is inside the MetalLB pool {metallb.pool}"
     fix = "choose an address outside of metallb.pool, or move the pool"
     move = "move metallb.pool to other addresses"

@@ -1,6 +1,6 @@
 """Rules that refuse changes that a running cluster does not support.
 
-Without them the providers would try: they detach the data disk of every running VM at once, they
+Without them the providers would try: they detach removed disks from all running VMs at once, they
 cannot move a disk that is in use, and they send the machine config to the new address of a node
 that still has the old one. The rules ignore nodes that were never ready in Kubernetes: these hold
 no data, so every setting can still change.
@@ -50,7 +50,7 @@ def longhorn_can_be_upgraded(longhorn: Longhorn, running: RunningStack) -> Itera
         yield from [problem] if problem else []
 
 
-def running_machines_can_change(
+def running_vms_can_change(
     cluster: Cluster, nodes: Nodes, proxmox: Proxmox, running: RunningStack
 ) -> Iterator[Problem]:
     """A running node cannot change its address or storage, and its disks can only grow.
@@ -60,26 +60,26 @@ def running_machines_can_change(
     """
     reported = set[str]()
     for node in plan_nodes(cluster, nodes, proxmox, running.hosts):
-        machine = running.machines.get(node.name)
-        if machine is None or not machine.has_come_up or machine.vm_id != node.vm_id:
+        vm = running.machines.get(node.name)
+        if vm is None or not vm.has_come_up or vm.vm_id != node.vm_id:
             continue
         for problem in (
-            *_smaller_disks(node, nodes, machine),
-            *_disks_beside_hardware(node, nodes, machine),
-            *_other_address(node, nodes, machine),
-            *_other_storage(node, proxmox, machine),
-            *_retained_later(node, nodes, machine),
+            *_shrunk_disks(node, nodes, vm),
+            *_disks_resized_with_hardware(node, nodes, vm),
+            *_changed_address(node, nodes, vm),
+            *_changed_storage(node, proxmox, vm),
+            *_late_retention(node, nodes, vm),
         ):
             if problem.path not in reported:
                 reported.add(problem.path)
                 yield problem
 
 
-def _smaller_disks(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
+def _shrunk_disks(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
     """Proxmox cannot shrink a disk (``qm resize``), and the provider detaches a removed disk while
     the VM runs (bpg/proxmox v0.111.1 proxmoxtf/resource/vm/vm.go ``vmUpdate``)."""
     for key, what in _DISKS.items():
-        has, wanted = getattr(machine, key), getattr(node, key)
+        has, wanted = getattr(vm, key), getattr(node, key)
         if has is None or (wanted is not None and wanted >= has):
             continue
         change = (
@@ -95,54 +95,51 @@ def _smaller_disks(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterato
         )
 
 
-def _disks_beside_hardware(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
+def _disks_resized_with_hardware(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
     """The provider resizes no disk while new cores or memory wait for a power cycle (bpg/proxmox
     v0.111.1 proxmoxtf/resource/vm/vm.go, "resize disks")."""
     changed = [
-        key
-        for key in ("cores", "memory_mib")
-        if getattr(machine, key) not in (None, getattr(node, key))
+        key for key in ("cores", "memory_mib") if getattr(vm, key) not in (None, getattr(node, key))
     ]
-    grown = [key for key in _DISKS if (getattr(node, key) or 0) > (getattr(machine, key) or 0) > 0]
+    grown = [key for key in _DISKS if (getattr(node, key) or 0) > (getattr(vm, key) or 0) > 0]
     if changed and grown:
         yield Problem(
             node_path(node, nodes, grown[0]),
             str(getattr(node, grown[0])),
             f"no disk of {node.name} can grow in the same `up` that changes "
             f"{' and '.join(changed)}",
-            f"write {getattr(machine, grown[0])}, run `make up`, then write it again",
+            f"write {getattr(vm, grown[0])}, run `make up`, then write it again",
         )
 
 
-def _other_address(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
+def _changed_address(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
     """The provider would send the machine config to the new address, where no node answers."""
-    if machine.address not in (None, str(node.address)):
+    if vm.address not in (None, str(node.address)):
         yield Problem(
             node_path(node, nodes, "address"),
             str(node.address),
-            f"{node.name} runs at {machine.address}, and a running node cannot change its address",
-            f"set it back so that {node.short_name} has {machine.address}, or remove the node and "
+            f"{node.name} runs at {vm.address}, and a running node cannot change its address",
+            f"set it back so that {node.short_name} has {vm.address}, or remove the node and "
             "add it again",
         )
 
 
-def _other_storage(node: Node, proxmox: Proxmox, machine: RunningMachine) -> Iterator[Problem]:
+def _changed_storage(node: Node, proxmox: Proxmox, vm: RunningMachine) -> Iterator[Problem]:
     """The provider cannot move disks that are in use (bpg/proxmox v0.111.1
     proxmoxtf/resource/vm/vm.go, "move the Cloud-Init drive")."""
-    if machine.datastore not in (None, proxmox.disk_datastore):
+    if vm.datastore not in (None, proxmox.disk_datastore):
         yield Problem(
             "proxmox.disk_datastore",
             proxmox.disk_datastore,
-            f"{node.name} has its disks on {machine.datastore}, and disks of a running VM cannot "
-            "move",
-            f"write {machine.datastore}, or remove the nodes and add them again",
+            f"{node.name} has its disks on {vm.datastore}, and disks of a running VM cannot move",
+            f"write {vm.datastore}, or remove the nodes and add them again",
         )
 
 
-def _retained_later(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
+def _late_retention(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
     """Proxmox deletes a disk with the VM that created it, so no existing disk can be retained."""
     wanted = node.keep_data_disk_on_destroy and node.data_disk_gib is not None
-    if wanted and machine.data_disk_gib is not None and not machine.retains_data_disk:
+    if wanted and vm.data_disk_gib is not None and not vm.retains_data_disk:
         yield Problem(
             node_path(node, nodes, "keep_data_disk_on_destroy"),
             "true",
@@ -153,7 +150,7 @@ def _retained_later(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterat
         )
 
 
-def pool_of_running_machines_stays(
+def pool_of_running_vms_stays(
     cluster: Cluster, nodes: Nodes, proxmox: Proxmox, running: RunningStack
 ) -> Iterator[Problem]:
     """If ``proxmox.pool`` is removed, the provider leaves VMs in the pool (bpg/proxmox v0.111.1

@@ -134,9 +134,9 @@ BY_ENVIRONMENT = {"packages"}
 """Rules that check installed packages: they have their own tests below."""
 BY_STATE = {
     "longhorn_can_be_upgraded",
-    "pool_of_running_machines_stays",
+    "pool_of_running_vms_stays",
     "restore_only_into_new_cluster",
-    "running_machines_can_change",
+    "running_vms_can_change",
     "versions_can_be_reached",
 }
 """Rules that compare settings with the running stack: ``test_running.py`` tests them."""

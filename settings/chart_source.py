@@ -15,7 +15,8 @@ class ChartSource:
     name: str
     """Name of the chart in its repository."""
     version: str
-    """Exact version, because chart values are valid for a range of versions only."""
+    """Exact version, because chart values differ between versions: Traefik's chart 41 rejects
+    ``logs.general.level``, which chart 40 accepts."""
     repository: str
     """URL of the repository (``https://`` or ``oci://``), or a local folder of charts."""
 

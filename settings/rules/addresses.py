@@ -47,7 +47,7 @@ def dhcp_in_order(network: Network) -> Iterator[Problem]:
 
 
 def pool_in_order(metallb: MetalLB) -> Iterator[Problem]:
-    """MetalLB's webhook refuses a range whose first address is above its last."""
+    """In MetalLB 0.16 the CRD accepts a range from high to low, and only the webhook refuses it."""
     if metallb.pool.last < metallb.pool.first:
         yield Problem(
             "metallb.pool",

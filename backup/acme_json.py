@@ -61,7 +61,7 @@ def read(content: bytes) -> Content:
         found = [resolver for resolver in resolvers.values() if resolver]
         return Content(
             servers=frozenset(filter(None, map(_server, found))),
-            certificates=tuple(sorted(it for resolver in found for it in _certificates(resolver))),
+            certificates=tuple(sorted(c for resolver in found for c in _certificates(resolver))),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError("it is not a file that Traefik wrote") from None

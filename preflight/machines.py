@@ -1,10 +1,10 @@
 """Checks VM ids and the state of the VMs on Proxmox, in every preview and every ``up``.
 
 If a VM id is already taken, the Proxmox provider silently adopts that guest: it resizes the guest,
-and later deletes it with its disks. (bpg/proxmox proxmox/retry/retry.go ``IsTransientAPIError``: the
-provider retries the creation, and takes the second "already exists" for success.) A preview of
-Pulumi does not contact Proxmox. So this module lists all guests with one request. A ``destroy`` does
-not run the program, so it checks nothing.
+and later deletes it with its disks. (The provider retries the creation, and takes the second
+"already exists" for success: bpg/proxmox proxmox/retry/retry.go ``IsTransientAPIError``.) A preview
+of Pulumi does not contact Proxmox. So this module lists all guests with one request. A ``destroy``
+does not run the program, so it checks nothing.
 
 A guest belongs to the stack if it has the stack's tag or is in the Pulumi state. If the VM id of a
 planned VM belongs to another guest, or to another VM of the stack, the module returns a hook that

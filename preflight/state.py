@@ -46,10 +46,15 @@ def read_running_stack() -> RunningStack:
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     try:
         answer = pulumi.runtime.invoke(INVOKE, {"stackName": stack}).value
-        outputs = [(it["type"], it["outputs"]) for it in answer["outputs"].values()]
+        outputs = [
+            (resource["type"], resource["outputs"]) for resource in answer["outputs"].values()
+        ]
     except Exception as error:
         pulumi.log.debug(f"{INVOKE} failed ({error}); reading the state with the Pulumi CLI")
-        outputs = [(it["type"], it.get("outputs", {})) for it in _export(stack, str(error))]
+        outputs = [
+            (resource["type"], resource.get("outputs", {}))
+            for resource in _export(stack, str(error))
+        ]
     return running_stack(outputs)
 
 
@@ -91,12 +96,14 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
         machines=_machines(by_type),
         talos=_text(snapshot.get("talos")),
         kubernetes=frozenset(
-            version for it in (snapshot, kubernetes) if (version := _text(it.get("kubernetes")))
+            version
+            for upgrade in (snapshot, kubernetes)
+            if (version := _text(upgrade.get("kubernetes")))
         ),
         charts={
-            str(it["name"]): str(it["version"])
-            for it in by_type.get(HELM_RELEASE, ())
-            if it.get("name") and it.get("version")
+            str(release["name"]): str(release["version"])
+            for release in by_type.get(HELM_RELEASE, ())
+            if release.get("name") and release.get("version")
         },
         pool=_text(first(POOL).get("poolId")),
         has_machine_secrets=MACHINE_SECRETS in by_type,
@@ -107,20 +114,27 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
 
 
 def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, RunningMachine]:
-    records = [it.get("record") or {} for it in by_type.get("DeploymentRecord", ())]
-    ready = {name for it in by_type.get("ClusterReadiness", ()) for name in it.get("nodes") or ()}
-    ready |= {name for it in records for name in it.get("machines") or ()}
-    is_restored = any(it.get("restored_from") for it in by_type.get("Bootstrap", ()))
+    records = [resource.get("record") or {} for resource in by_type.get("DeploymentRecord", ())]
+    ready = {
+        name
+        for readiness in by_type.get("ClusterReadiness", ())
+        for name in readiness.get("nodes") or ()
+    }
+    ready |= {name for record in records for name in record.get("machines") or ()}
+    is_restored = any(bootstrap.get("restored_from") for bootstrap in by_type.get("Bootstrap", ()))
     # In a running cluster, a node with a NodeLifecycle resource may be a member of etcd or store
     # copies of volumes, even if it is not in the readiness: the `up` that added it may have failed
     # before the node was ready, and an `up` that failed to remove it has already deleted its
     # machine config and its entry in the readiness.
     cluster_runs = bool(ready or is_restored or by_type.get(HELM_RELEASE))
-    nodes = [(it.get("node") or {}, it) for it in by_type.get("NodeLifecycle", ())]
-    talos = {node.get("name"): _text((it.get("cluster") or {}).get("talos")) for node, it in nodes}
+    nodes = [
+        (resource.get("node") or {}, resource.get("cluster") or {})
+        for resource in by_type.get("NodeLifecycle", ())
+    ]
+    talos = {node.get("name"): _text(cluster.get("talos")) for node, cluster in nodes}
     names = {_number(node.get("vm_id")): node.get("name") for node, _ in nodes}
     retained = {
-        it.get("node") for kind in ("KeptDisk", "RetainedDisk") for it in by_type.get(kind, ())
+        disk.get("node") for kind in ("KeptDisk", "RetainedDisk") for disk in by_type.get(kind, ())
     }
     machines = {}
     for outputs in by_type.get(MACHINE, ()):

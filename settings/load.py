@@ -56,7 +56,7 @@ GROUPS = {
 def model_of(field: FieldInfo) -> type[Group]:
     """The model class of a group; the type of an optional group is ``Model | None``."""
     candidates = (field.annotation, *get_args(field.annotation))
-    (model,) = (it for it in candidates if isinstance(it, type) and issubclass(it, Group))
+    (model,) = (c for c in candidates if isinstance(c, type) and issubclass(c, Group))
     return model
 
 

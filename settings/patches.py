@@ -177,7 +177,8 @@ def _patches(nodes: Nodes) -> Iterator[tuple[str, Mapping[str, Any]]]:
         "nodes.control_planes": nodes.control_planes.patches,
         "nodes.workers": nodes.workers.patches,
     } | {
-        f"nodes.overrides.{name}": it.patches or () for name, it in sorted(nodes.overrides.items())
+        f"nodes.overrides.{name}": override.patches or ()
+        for name, override in sorted(nodes.overrides.items())
     }
     for group, patches in groups.items():
         for number, patch in enumerate(patches):

@@ -30,7 +30,7 @@ def versions_can_be_reached(cluster: Cluster, running: RunningStack) -> Iterator
     """
     if not running.has_come_up:
         return
-    talos = {it.talos for it in running.machines.values() if it.has_come_up} | {running.talos}
+    talos = {vm.talos for vm in running.machines.values() if vm.has_come_up} | {running.talos}
     found = [
         *(compatibility.talos_step(old, cluster.talos) for old in talos if old),
         *(compatibility.kubernetes_step(old, cluster.kubernetes) for old in running.kubernetes),
@@ -159,9 +159,9 @@ def pool_of_running_vms_stays(
         return
     planned = {node.name for node in plan_nodes(cluster, nodes, proxmox, running.hosts)}
     stay = [
-        it.name
-        for it in running.machines.values()
-        if it.name in planned and it.pool == running.pool and it.has_come_up
+        vm.name
+        for vm in running.machines.values()
+        if vm.name in planned and vm.pool == running.pool and vm.has_come_up
     ]
     if stay:
         yield Problem(

@@ -108,7 +108,7 @@ def _require_talosctl_for_removal(guests: Iterable[Guest], settings: Settings) -
 def _refuse_upgrade_without_a_control_plane(
     settings: Settings, states: Mapping[str, MachineState]
 ) -> None:
-    """Refuse an upgrade of Talos or Kubernetes while a control plane is lost.
+    """Refuse an upgrade of Talos or Kubernetes while a control plane is lost (``LOST``).
 
     The upgrade of a control plane needs all members of etcd, and the lost control plane gets its
     machine config only after the upgrade of the others. So no run could finish.
@@ -132,9 +132,9 @@ def _refuse_upgrade_without_a_control_plane(
     ]
     if lost and running_versions:
         raise pulumi.RunError(
-            f"{', '.join(lost)} is lost, and an upgrade needs every control plane. Set "
-            f"{' and '.join(running_versions)} and run `make up`, which restores the control "
-            "plane. Then upgrade. Nothing has been touched."
+            f"{', '.join(lost)} is lost (the VM is missing or has no machine config), and an upgrade "
+            f"needs every control plane. Set {' and '.join(running_versions)} and run `make up`, "
+            "which configures the control plane again. Then upgrade. Nothing has been touched."
         )
 
 

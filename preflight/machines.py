@@ -132,9 +132,10 @@ def _refuse_upgrade_without_a_control_plane(
     ]
     if lost and running_versions:
         raise pulumi.RunError(
-            f"{', '.join(lost)} is lost (the VM is missing or has no machine config), and an upgrade "
-            f"needs every control plane. Set {' and '.join(running_versions)} and run `make up`, "
-            "which configures the control plane again. Then upgrade. Nothing has been touched."
+            f"{', '.join(lost)} is lost (the VM is missing or has no machine config), and an "
+            f"upgrade needs every control plane. Set {' and '.join(running_versions)} and run "
+            "`make up`, which configures the control plane again. Then upgrade. Nothing has been "
+            "touched."
         )
 
 

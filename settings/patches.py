@@ -13,7 +13,7 @@ from typing import Any
 from settings.groups import Cluster, Nodes
 from settings.problems import Problem, did_you_mean
 
-Found = tuple[str, str, str]
+PatchProblem = tuple[str, str, str]
 """Path within a patch, reason and fix of a problem."""
 
 
@@ -135,7 +135,7 @@ def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
     for path, patch in _patches(nodes):
         kind = patch.get("kind")
         if kind is None:
-            yield from (Problem(*_at(path, found)) for found in _unknown(patch))
+            yield from (Problem(*_problem_fields(path, found)) for found in _unknown_keys(patch))
         elif kind not in known:
             fix = did_you_mean(str(kind), known)
             yield Problem(f"{path}.kind", str(kind), "is not a kind of Talos document", fix)
@@ -161,8 +161,8 @@ def patches_change_no_managed_values(nodes: Nodes, cluster: Cluster) -> Iterator
         conflicts = (
             _conflicting_document(patch, cluster) if "kind" in patch else _conflicting_keys(patch)
         )
-        yield from (Problem(*_at(path, conflict)) for conflict in conflicts)
-        if "kind" not in patch and cluster.ntp and "time" in _group(patch, "machine"):
+        yield from (Problem(*_problem_fields(path, conflict)) for conflict in conflicts)
+        if "kind" not in patch and cluster.ntp and "time" in _nested_group(patch, "machine"):
             yield Problem(
                 f"{path}.machine.time",
                 "set",
@@ -185,13 +185,13 @@ def _patches(nodes: Nodes) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"{group}.patches[{number}]", patch
 
 
-def _at(path: str, found: Found) -> tuple[str, str, str, str]:
+def _problem_fields(path: str, found: PatchProblem) -> tuple[str, str, str, str]:
     """The fields of a problem. The value of a patch is not shown, because it may be a secret."""
     inner, reason, fix = found
     return f"{path}.{inner}" if inner else path, "set", reason, fix
 
 
-def _unknown(patch: Mapping[str, Any]) -> Iterator[Found]:
+def _unknown_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
     if {"op", "path"} <= patch.keys():
         yield (
             "",
@@ -213,7 +213,7 @@ def _unknown(patch: Mapping[str, Any]) -> Iterator[Found]:
                 yield f"{key}.{inner}", "is not a key of a machine config", fix
 
 
-def _conflicting_keys(patch: Mapping[str, Any]) -> Iterator[Found]:
+def _conflicting_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
     for owned, (reason, fix) in OWNED.items():
         location = _overlap(patch, owned)
         if location == owned:
@@ -224,7 +224,7 @@ def _conflicting_keys(patch: Mapping[str, Any]) -> Iterator[Found]:
                 "deletes keys that this program sets",
                 "delete single keys instead",
             )
-    mounts = _group(patch, "machine", "kubelet").get("extraMounts")
+    mounts = _nested_group(patch, "machine", "kubelet").get("extraMounts")
     for number, mount in enumerate(mounts if isinstance(mounts, list) else ()):
         if isinstance(mount, dict) and _is_of_longhorn(str(mount.get("destination", ""))):
             inner = f"machine.kubelet.extraMounts[{number}]"
@@ -257,7 +257,7 @@ def _overlap(patch: Any, owned: tuple[str, ...]) -> tuple[str, ...]:
     return owned
 
 
-def _conflicting_document(patch: Mapping[str, Any], cluster: Cluster) -> Iterator[Found]:
+def _conflicting_document(patch: Mapping[str, Any], cluster: Cluster) -> Iterator[PatchProblem]:
     kind, name = patch["kind"], patch.get("name")
     if kind == "HostnameConfig":
         yield "kind", *_NAME
@@ -277,7 +277,7 @@ def _conflicting_document(patch: Mapping[str, Any], cluster: Cluster) -> Iterato
         )
 
 
-def _group(patch: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+def _nested_group(patch: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     value: Any = patch
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None

@@ -192,7 +192,7 @@ def _size(node: Node) -> tuple[int, int, int, int | None]:
 # Existing VMs -----------------------------------------------------------------------
 
 
-def on_hosts(
+def planned_hosts(
     hosts: tuple[str, ...],
     running: dict[str, str],
     *,
@@ -220,50 +220,53 @@ THREE = ("a", "b", "c")
 @pytest.mark.parametrize("workers", [1, 3, 4, 7, 29])
 @pytest.mark.parametrize("control_planes", [1, 3, 5])
 def test_a_new_host_moves_no_vm(workers: int, control_planes: int) -> None:
-    runs = on_hosts(THREE, {}, workers=workers, control_planes=control_planes)
+    runs = planned_hosts(THREE, {}, workers=workers, control_planes=control_planes)
     for hosts in ((*THREE, "d"), ("d", *THREE), ("c", "d", "a", "b")):
-        assert on_hosts(hosts, runs, workers=workers, control_planes=control_planes) == runs
+        assert planned_hosts(hosts, runs, workers=workers, control_planes=control_planes) == runs
 
 
 def test_a_new_vm_goes_to_the_host_with_the_fewest_vms_of_its_role() -> None:
-    runs = on_hosts(THREE, {}, workers=4)
-    assert on_hosts((*THREE, "d"), runs, workers=6) == runs | {"worker-5": "d", "worker-6": "d"}
-    runs = on_hosts(("a", "b"), {}, control_planes=3)
+    runs = planned_hosts(THREE, {}, workers=4)
+    assert planned_hosts((*THREE, "d"), runs, workers=6) == runs | {
+        "worker-5": "d",
+        "worker-6": "d",
+    }
+    runs = planned_hosts(("a", "b"), {}, control_planes=3)
     assert runs["control-plane-3"] == "a"
-    more = on_hosts(THREE, runs, control_planes=5)
+    more = planned_hosts(THREE, runs, control_planes=5)
     assert (more["control-plane-4"], more["control-plane-5"]) == ("c", "b")
 
 
 def test_a_partly_deployed_stack_is_completed_evenly() -> None:
-    planned = on_hosts(THREE, {}, workers=6, control_planes=3)
+    planned = planned_hosts(THREE, {}, workers=6, control_planes=3)
     for made in (["worker-2", "worker-5"], ["control-plane-2"], list(planned)[::2]):
         some = {name: planned[name] for name in made}
-        rest = on_hosts(THREE, some, workers=6, control_planes=3)
+        rest = planned_hosts(THREE, some, workers=6, control_planes=3)
         assert rest | some == rest
         assert sorted(rest.values()) == sorted(planned.values())
 
 
 def test_removing_a_host_moves_only_the_vms_of_that_host() -> None:
-    runs = on_hosts(THREE, {}, workers=4)
-    left = on_hosts(("a", "b"), runs, workers=4)
+    runs = planned_hosts(THREE, {}, workers=4)
+    left = planned_hosts(("a", "b"), runs, workers=4)
     moved = {name for name in runs if left[name] != runs[name]}
     assert moved == {"worker-1", "worker-4"}
     assert sorted(left[name] for name in ("worker-1", "worker-4")) == ["a", "b"]
 
 
 def test_an_override_moves_a_running_vm() -> None:
-    runs = on_hosts(THREE, {})
+    runs = planned_hosts(THREE, {})
     to_a = {"worker-1": {"host": "a"}}
-    assert on_hosts(THREE, runs, overrides=to_a) == runs | {"worker-1": "a"}
+    assert planned_hosts(THREE, runs, overrides=to_a) == runs | {"worker-1": "a"}
     # After the override is removed, the VM stays on its current host.
-    assert on_hosts(THREE, runs | {"worker-1": "a"}) == runs | {"worker-1": "a"}
+    assert planned_hosts(THREE, runs | {"worker-1": "a"}) == runs | {"worker-1": "a"}
 
 
 def test_an_override_of_a_new_vm_does_not_move_the_others() -> None:
-    fresh = on_hosts(THREE, {}, workers=6)
-    pinned = on_hosts(THREE, {}, workers=6, overrides={"worker-2": {"host": "c"}})
+    fresh = planned_hosts(THREE, {}, workers=6)
+    pinned = planned_hosts(THREE, {}, workers=6, overrides={"worker-2": {"host": "c"}})
     assert pinned == fresh | {"worker-2": "c"}
 
 
 def test_vms_with_other_names_do_not_affect_the_plan() -> None:
-    assert on_hosts(THREE, {"worker-9": "a", "other": "b"}) == on_hosts(THREE, {})
+    assert planned_hosts(THREE, {"worker-9": "a", "other": "b"}) == planned_hosts(THREE, {})

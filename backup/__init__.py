@@ -1,1 +1,1 @@
-"""The backup store (a folder or an S3 bucket), and the formats of what is kept in it."""
+"""The backup store (a folder or an S3 bucket), and the formats of the backups."""

@@ -1,7 +1,7 @@
-"""What stands in the file in which Traefik keeps its ACME account and its certificates.
+"""Reads ``acme.json``, in which Traefik stores its ACME account and its certificates.
 
-Its shape is Traefik's own: resolvers by name, each with an account and a list of certificates
-(traefik pkg/provider/acme/store.go, StoredData). Nothing secret is taken out of it.
+The format is Traefik's: resolvers by name, each with an account and a list of certificates (traefik
+pkg/provider/acme/store.go, StoredData). The result contains no secrets.
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ from cryptography import x509
 
 @dataclass(frozen=True, order=True)
 class Certificate:
-    """A certificate, as anybody may see it who opens the site."""
+    """The public data of a certificate."""
 
     names: tuple[str, ...]
-    """What it was asked for; ``*.example.org`` is good for every name right below."""
+    """Host names of the certificate; ``*.example.org`` is a wildcard."""
     begins: datetime
+    """Start of its validity, in UTC."""
     ends: datetime
+    """End of its validity, in UTC."""
 
     @property
     def name(self) -> str:
-        """All of its names."""
+        """All host names, separated by commas."""
         return ", ".join(self.names)
 
     def is_good_for(self, host: str) -> bool:
-        """Whether a browser would take it for a host, by its names."""
+        """Whether one of the names matches ``host``; a wildcard matches one label."""
         return bool({host, f"*.{host.partition('.')[2]}"} & set(self.names))
 
 
 @dataclass(frozen=True)
 class Content:
-    """What Traefik has of one of Let's Encrypt's servers."""
+    """The accounts and certificates in a file. False if there are none."""
 
     servers: frozenset[str]
-    """Host names of the servers that the accounts are at; empty before there is one."""
+    """Host names of the ACME servers of the accounts."""
     certificates: tuple[Certificate, ...]
 
     def __bool__(self) -> bool:
@@ -49,19 +51,20 @@ class Content:
 
 
 def read(content: bytes) -> Content:
-    """Read a whole file; raises ``ValueError``, without a word of the content, where it is none.
+    """Read the content of ``acme.json``.
 
-    An empty file is what Traefik makes before it has anything.
+    An empty file is valid, because Traefik creates one before its first account. Raises
+    ``ValueError`` for other content; the message does not quote the content.
     """
     try:
         resolvers = json.loads(content or b"{}") or {}
         found = [resolver for resolver in resolvers.values() if resolver]
         return Content(
             servers=frozenset(filter(None, map(_server, found))),
-            certificates=tuple(sorted(it for resolver in found for it in _certificates(resolver))),
+            certificates=tuple(sorted(c for resolver in found for c in _certificates(resolver))),
         )
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError("it is not as Traefik writes it") from None
+        raise ValueError("it is not a file that Traefik wrote") from None
 
 
 def _server(resolver: dict[str, Any]) -> str:
@@ -72,7 +75,7 @@ def _server(resolver: dict[str, Any]) -> str:
 
 def _certificates(resolver: dict[str, Any]) -> Iterator[Certificate]:
     for entry in resolver.get("Certificates") or ():
-        # The whole chain; the first is the site's own.
+        # The first certificate of the chain is the one of the host.
         (certificate, *_) = x509.load_pem_x509_certificates(base64.b64decode(entry["certificate"]))
         domain = entry["domain"]
         yield Certificate(

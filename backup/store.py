@@ -1,6 +1,6 @@
-"""A place where backups lie by name: the newest of each, and the ``OLDER`` before it.
+"""The backup store: for each name the newest backup and ``OLDER`` older ones.
 
-Here it is a folder; components/backup_bucket.py has one in an object storage.
+This module stores backups in a folder; ``backup/bucket.py`` stores them in a bucket.
 """
 
 from __future__ import annotations
@@ -15,39 +15,41 @@ from pathlib import Path, PurePath
 from typing import Protocol, TypeVar
 
 OLDER = 4
-"""How many backups before the newest are kept."""
+"""Number of older backups to retain beside the newest."""
 ANSWER_LIMIT = 30
-"""Seconds that a folder has to answer: a share whose server is off blocks for ever."""
+"""Seconds that an access to a folder may take. A share whose server is off blocks forever."""
 
 T = TypeVar("T")
 
 
 class BackupError(Exception):
-    """What is kept cannot be read or written: one sentence."""
+    """A backup cannot be read or written. The message is one sentence."""
 
 
 class BackupStore(Protocol):
-    """Where backups lie; as text it is what a person would call it."""
+    """A place for backups. ``str`` returns its path or URL for messages."""
 
     def read(self, name: str) -> bytes | None:
-        """The newest of a name, if there is one. Raises ``BackupError``."""
+        """Return the newest backup of a name, or None. Raises ``BackupError``."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Make this the newest, whole or not at all; raises ``BackupError``."""
+        """Store a backup as the newest of a name, completely or not at all. Raises
+        ``BackupError``."""
         ...
 
 
 def older(name: str, age: int) -> str:
-    """What the backup is called that is so many before the newest: ``a.1.age`` for ``a.age``."""
+    """Name of the backup that is ``age`` backups older: ``a.1.age`` for ``a.age`` and 1."""
     path = PurePath(name)
     return f"{path.stem}.{age}{path.suffix}"
 
 
 def in_time(folder: Path, work: Callable[[], T]) -> T:
-    """Do what asks a folder, and wait no longer than it may take; raises ``BackupError`` then.
+    """Run ``work``, which accesses ``folder``, and return its result.
 
-    It is done in a thread of its own, which the end of the program does not wait for, either.
+    Raises ``BackupError`` if it takes longer than ``ANSWER_LIMIT``. It runs in a daemon thread, so
+    that a blocked folder does not delay the end of the program.
     """
     done: list[T] = []
     failed: list[BaseException] = []
@@ -55,7 +57,7 @@ def in_time(folder: Path, work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             done.append(work())
-        except BaseException as error:  # raised again by who waits
+        except BaseException as error:  # raised again in the calling thread
             failed.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -69,7 +71,7 @@ def in_time(folder: Path, work: Callable[[], T]) -> T:
 
 
 class Folder:
-    """Backups in a folder, readable by its owner alone."""
+    """The backup store in a folder. Only the owner can read the files."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -78,11 +80,12 @@ class Folder:
         return str(self._path)
 
     def read(self, name: str) -> bytes | None:
-        """The newest of a name, if there is one. Raises ``BackupError``."""
+        """Return the newest backup of a name, or None. Raises ``BackupError``."""
         return in_time(self._path, lambda: self._read(name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Make this the newest, whole or not at all. Raises ``BackupError``."""
+        """Store a backup as the newest of a name, completely or not at all. Raises
+        ``BackupError``."""
         in_time(self._path, lambda: self._write(name, content))
 
     def _read(self, name: str) -> bytes | None:
@@ -96,25 +99,26 @@ class Folder:
     def _write(self, name: str, content: bytes) -> None:
         file = self._path / name
         try:
-            # Elsewhere only the folder itself: where a share is not mounted, its place may be
-            # missing, and nothing must look as if it were kept.
-            ours = not self._path.is_absolute()
-            self._path.mkdir(mode=0o700, parents=ours, exist_ok=True)
+            # Parents are created only for a relative path. The missing parent of an absolute path
+            # may be a share that is not mounted, and a backup on the local disk would be mistaken
+            # for one on the share.
+            is_relative = not self._path.is_absolute()
+            self._path.mkdir(mode=0o700, parents=is_relative, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self._path, prefix=".", suffix=name)  # 0600
             try:
                 with os.fdopen(handle, "wb") as output:
                     output.write(content)
                     output.flush()
                     os.fsync(output.fileno())
-                self._make_room(name)
+                self._rotate(name)
                 Path(temporary).replace(file)
             finally:
                 Path(temporary).unlink(missing_ok=True)
         except OSError as error:
             raise BackupError(f"{file} cannot be written: {error.strerror}") from None
 
-    def _make_room(self, name: str) -> None:
-        """Let each older one move on by one; the newest stays until another is in its place."""
+    def _rotate(self, name: str) -> None:
+        """Rename each older backup to the next older name, and copy the newest to the first."""
         for age in range(OLDER - 1, 0, -1):
             with suppress(FileNotFoundError):
                 (self._path / older(name, age)).replace(self._path / older(name, age + 1))

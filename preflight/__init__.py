@@ -1,1 +1,1 @@
-"""What the program checks before it changes anything."""
+"""What the program reads and checks before it changes anything."""

@@ -1,4 +1,4 @@
-"""Asks each running VM of the stack whether it waits for a machine config."""
+"""Determines the state of each VM, and whether Talos on it has a machine config."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from lifecycle.operations import node_replacement
 from settings.node import Node, Role
 
 NO_CONTROL_PLANE = (
-    "No control plane is left. If this castle has run before, its etcd is lost, and with it all "
-    "that Kubernetes knew. An `up` would begin an empty cluster: rather `make down` and `make up`, "
-    "with cluster.restore_from where there is a snapshot."
+    "No control plane is left. If this cluster ran before, its etcd is lost with all Kubernetes "
+    "objects, and `make up` would start an empty cluster. Run `make down` instead. If you have a "
+    "snapshot, set cluster.restore_from to it. Then run `make up`."
 )
 
 
 def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
-    """By node: what is not as it should be with its machine; on the first day all are ``gone``.
+    """Return the state of each node's VM, by node name; before the first ``up`` all are ``gone``.
 
-    All are asked at the same time. One that is silent costs two seconds, and one that was switched
-    on a moment ago is waited for.
+    Connects to all running VMs at the same time. A VM that does not answer takes two seconds; a VM
+    that has just started gets the rest of its boot time. Logs a warning for each node without a
+    machine config, and if no control plane is left.
     """
     by_id = {guest.vm_id: guest for guest in guests}
 
-    def seen(node: Node) -> MachineState:
+    def state_of(node: Node) -> MachineState:
         guest = by_id.get(node.vm_id)
         if guest is None:
             return "gone"
         if not guest.is_running:
             return "off"
-        left = node_replacement.BOOT_LIMIT - guest.uptime_s
-        return "blank" if node_replacement.wait_for_answer(str(node.address), left) else ""
+        boot_time_left = node_replacement.BOOT_LIMIT - guest.uptime_s
+        has_no_config = node_replacement.wait_for_answer(str(node.address), boot_time_left)
+        return "blank" if has_no_config else ""
 
     with ThreadPoolExecutor(max_workers=32) as pool:
-        found = list(pool.map(seen, nodes))
-    for node, word in zip(nodes, found, strict=True):
-        if word == "blank":
+        states = list(pool.map(state_of, nodes))
+    for node, state in zip(nodes, states, strict=True):
+        if state == "blank":
             pulumi.log.warn(
-                f"{node.name} ({node.address}) has no machine config, and is given it (again)."
+                f"{node.name} ({node.address}) has no machine config; `make up` sends it (again)."
             )
-    if "" in found and all(
-        w for n, w in zip(nodes, found, strict=True) if n.role is Role.CONTROL_PLANE
+    if "" in states and all(
+        state for node, state in zip(nodes, states, strict=True) if node.role is Role.CONTROL_PLANE
     ):
         pulumi.log.warn(NO_CONTROL_PLANE)
-    return dict(zip((node.name for node in nodes), found, strict=True))
+    return dict(zip((node.name for node in nodes), states, strict=True))

@@ -1,17 +1,16 @@
-"""Looks before anything is made: is a VM id that we want taken already, and are our machines well?
+"""Checks VM ids and the state of the VMs on Proxmox, in every preview and every ``up``.
 
-The provider adopts a foreign guest that has one of our ids without a word, resizes it, and later
-destroys it with its disks (facts/end-to-end.md 9). The engine's preview asks Proxmox nothing. So
-we look ourselves, with one request for all guests, in every preview and every ``up``; a ``destroy``
-never asks.
+If a VM id is already taken, the Proxmox provider silently adopts that guest: it resizes the guest,
+and later deletes it with its disks. (The provider retries the creation, and takes the second
+"already exists" for success: bpg/proxmox proxmox/retry/retry.go ``IsTransientAPIError``.) A preview
+of Pulumi does not contact Proxmox. So this module lists all guests with one request. A ``destroy``
+does not run the program, so it checks nothing.
 
-The same list tells which of our machines are gone; those that run are asked whether they wait for a
-machine config. What is seen is handed on (``lifecycle/node.py``).
+A guest belongs to the stack if it has the stack's tag or is in the Pulumi state. If the VM id of a
+planned VM belongs to another guest, or to another VM of the stack, the module returns a hook that
+refuses to create the planned VM. Pulumi runs the hook only for a VM that is not in its state.
 
-A guest is ours when it bears our tag, or when the engine has it in its state: for a guest without
-the tag we leave a hook that refuses, and which the engine runs only for what is not in its state.
-So we do for one of ours that is another machine than the one that wants its id: it would be adopted
-under the new name, and destroyed under the old one.
+The list of guests also shows which VMs are missing. ``lifecycle/node.py`` uses their states.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from settings.running import RunningStack
 
 
 def proxmox_credentials(settings: Settings) -> proxmoxve.ProviderArgs:
-    """Return the address and the token (secret) for the Proxmox provider."""
+    """Return the arguments of the Proxmox provider: URL and API token (secret)."""
     return proxmoxve.ProviderArgs(
         endpoint=settings.proxmoxve.endpoint,
         insecure=settings.proxmoxve.insecure,
@@ -47,22 +46,25 @@ IN_PREVIEWS_TOO = pulumi.ResourceHookOptions(on_dry_run=True)
 
 @dataclass(frozen=True, kw_only=True)
 class MachineChecks:
-    """What the checks found, and hooks that refuse. The engine runs a hook only for a resource that
-    it is about to create."""
+    """The results of the checks, and hooks. Pulumi runs a hook only when it creates a resource."""
 
     new_cluster: pulumi.ResourceHookBinding | None = None
-    """For the first resource of a new cluster: refuses it while any of its VM ids is taken."""
+    """Hook for the first resource of a new cluster, which it refuses if any VM id is taken."""
     hooks: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
-    """By node name: refuses the machine whose VM id is taken."""
+    """By node name: hooks for the VM. They refuse it if its VM id is taken, and record its
+    creation."""
     findings: ClusterFindings = field(default_factory=ClusterFindings)
+    """States of the VMs, and the snapshot to restore."""
 
 
 def check_machines(settings: Settings) -> MachineChecks:
-    """Look at what Proxmox has, and return hooks that refuse to touch what is not ours.
+    """Check VM ids and states of the VMs on Proxmox, and return hooks that refuse taken ids.
 
-    Where Proxmox cannot be asked a preview warns and goes on, and an ``up`` ends: raises
-    ``pulumi.RunError`` before anything is made. Raises ``SettingsError`` if a new cluster cannot be
-    restored from its snapshot.
+    If Proxmox does not answer, a preview logs a warning and continues, and an ``up`` raises
+    ``pulumi.RunError`` before it changes anything. Raises ``pulumi.RunError`` also for an existing
+    VM that needs a taken id, for an upgrade while a control plane is lost, and for the removal of a
+    node without ``talosctl``. Raises ``SettingsError`` if a new cluster cannot be restored from its
+    snapshot.
     """
     sources = CURRENT.get()
     try:
@@ -70,45 +72,46 @@ def check_machines(settings: Settings) -> MachineChecks:
     except GuestListError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
-        pulumi.log.warn(f"{error}\nWhether VM ids are taken has not been checked.")
+        pulumi.log.warn(f"{error}\nThe preview continues, but has not checked the VM ids.")
         return MachineChecks(findings=ClusterFindings(restore=sources.plan_restore(settings)))
-    _require_talosctl_to_leave(guests, settings)
+    _require_talosctl_for_removal(guests, settings)
     taken = strangers(guests, settings.machines, settings.stack_tag)
-    _refuse_to_make_anew(taken, guests, settings)
+    _refuse_taken_ids_of_existing_vms(taken, guests, settings)
     messages = {node.name: refusal(node, guest, settings.stack_tag) for node, guest in taken}
-    born = any(settings.stack_tag in guest.tags for guest in guests)
+    has_vms = any(settings.stack_tag in guest.tags for guest in guests)
     states = sources.look_at_machines(guests, settings.machines)
     _refuse_upgrade_without_a_control_plane(settings, states)
     return MachineChecks(
-        new_cluster=_refuse("new-cluster", "\n".join(messages.values()))
-        if messages and not born
+        new_cluster=_refusing_hook("new-cluster", "\n".join(messages.values()))
+        if messages and not has_vms
         else None,
-        hooks=_of_machines(messages, settings if born else None, states),
+        hooks=_hooks_of_vms(messages, settings if has_vms else None, states),
         findings=ClusterFindings(restore=sources.plan_restore(settings), machine_states=states),
     )
 
 
-def _require_talosctl_to_leave(guests: Iterable[Guest], settings: Settings) -> None:
-    """Refuse to begin where a machine of ours is no longer wanted and could not be let go.
+def _require_talosctl_for_removal(guests: Iterable[Guest], settings: Settings) -> None:
+    """Refuse if this run removes a node and ``talosctl``, which the removal needs, is missing.
 
-    Its life is told to end only at the very end of an ``up``, and in a preview not at all.
+    The resource of the node cannot check this early: Pulumi deletes resources at the end of an
+    ``up``, and a preview does not call them.
     """
-    wanted = {node.vm_id for node in settings.machines}
-    leaving = [g.name for g in guests if settings.stack_tag in g.tags and g.vm_id not in wanted]
-    if leaving:
+    planned = {node.vm_id for node in settings.machines}
+    removed = [g.name for g in guests if settings.stack_tag in g.tags and g.vm_id not in planned]
+    if removed:
         try:
             talosctl.require(settings.cluster.talos)
         except OperationError as error:
-            raise pulumi.RunError(f"{', '.join(leaving)}: {error}") from None
+            raise pulumi.RunError(f"{', '.join(removed)}: {error}") from None
 
 
 def _refuse_upgrade_without_a_control_plane(
     settings: Settings, states: Mapping[str, MachineState]
 ) -> None:
-    """Refuse another version of Talos or Kubernetes while a control plane is lost.
+    """Refuse an upgrade of Talos or Kubernetes while a control plane is lost (``LOST``).
 
-    The lost one gets its config after the upgrade of the others, which etcd does not allow without
-    it: no run would come to its end.
+    The upgrade of a control plane needs all members of etcd, and the lost control plane gets its
+    machine config only after the upgrade of the others. So no run could finish.
     """
     running = settings.running
     lost = [
@@ -121,43 +124,49 @@ def _refuse_upgrade_without_a_control_plane(
         "cluster.talos": (talos, settings.cluster.talos),
         "cluster.kubernetes": (running.kubernetes, settings.cluster.kubernetes),
     }
-    # An upgrade that was interrupted has two versions, and cannot be taken back: it goes on.
-    back = [
+    # After an interrupted upgrade there are two running versions, and the upgrade must continue.
+    running_versions = [
         f"{setting} to {' or '.join(sorted(old))}"
         for setting, (old, wanted) in versions.items()
         if old and wanted not in old
     ]
-    if lost and back:
+    if lost and running_versions:
         raise pulumi.RunError(
-            f"{', '.join(lost)} is lost, and an upgrade needs every control plane. Set "
-            f"{' and '.join(back)} and run `make up`, which brings the control plane back. Then "
-            "upgrade. Nothing has been touched."
+            f"{', '.join(lost)} is lost (the VM is missing or has no machine config), and an "
+            f"upgrade needs every control plane. Set {' and '.join(running_versions)} and run "
+            "`make up`, which configures the control plane again. Then upgrade. Nothing has been "
+            "touched."
         )
 
 
-def _refuse_to_make_anew(
+def _refuse_taken_ids_of_existing_vms(
     taken: Iterable[tuple[Node, Guest]], guests: Iterable[Guest], settings: Settings
 ) -> None:
-    """Refuse where a machine that lives is to get an id that is taken.
+    """Refuse to change the VM id of an existing VM to a taken id.
 
-    Its hook would come too late without a preview: what is made anew is deleted first.
+    Such a change replaces the VM. Pulumi deletes the existing VM before it runs the hook of the new
+    one, so the hook would refuse too late.
     """
-    living = {guest.name for guest in guests if settings.stack_tag in guest.tags}
+    existing = {guest.name for guest in guests if settings.stack_tag in guest.tags}
     refusals = [
-        refusal(node, guest, settings.stack_tag) for node, guest in taken if node.name in living
+        refusal(node, guest, settings.stack_tag) for node, guest in taken if node.name in existing
     ]
     if refusals:
         raise pulumi.RunError("\n".join(refusals))
 
 
-def _of_machines(
-    messages: Mapping[str, str], living: Settings | None, states: dict[str, MachineState]
+def _hooks_of_vms(
+    messages: Mapping[str, str], existing: Settings | None, states: dict[str, MachineState]
 ) -> dict[str, pulumi.ResourceHookBinding]:
-    """By node name: the hooks of its machine; those of a new castle ask only for its place."""
-    hooks = {name: _refuse(name, message) for name, message in messages.items()}
-    if living:
-        created = _remember_creation(states, living.running)
-        for node in living.machines:
+    """The hooks of each VM, by node name.
+
+    ``messages`` has the refusals by node name. ``existing`` has the settings of a stack that has
+    VMs already; a stack without VMs needs no record of created VMs.
+    """
+    hooks = {name: _refusing_hook(name, message) for name, message in messages.items()}
+    if existing:
+        created = _remember_creation(states, existing.running)
+        for node in existing.machines:
             binding = hooks.setdefault(node.name, pulumi.ResourceHookBinding())
             binding.after_create = [created]
     return hooks
@@ -166,11 +175,11 @@ def _of_machines(
 def _remember_creation(
     states: dict[str, MachineState], running: RunningStack
 ) -> pulumi.ResourceHook:
-    """A hook that notes that the engine has created a machine in this run.
+    """A hook that records in ``states`` that Pulumi has created a VM in this run.
 
-    A machine that is replaced has the VM id of the one before: nothing else tells them apart. One
-    that the state does not have, and that answered with its machine config before this run, is not
-    created but adopted by the provider: it is what it was.
+    A replaced VM has the VM id of the former one, so only Pulumi knows that it is new. A VM that is
+    not in the Pulumi state, but had its machine config before this run, is not recorded: the
+    provider adopts it without a change.
     """
 
     def remember(args: pulumi.ResourceHookArgs) -> None:
@@ -181,9 +190,8 @@ def _remember_creation(
     return pulumi.ResourceHook("machine-is-created", remember)
 
 
-def _refuse(name: str, message: str) -> pulumi.ResourceHookBinding:
+def _refusing_hook(name: str, message: str) -> pulumi.ResourceHookBinding:
     def refuse(_: pulumi.ResourceHookArgs) -> None:
-        """Refuse what is about to be made."""
         raise RuntimeError(message)
 
     hook = pulumi.ResourceHook(f"vm-id-is-free-{name}", refuse, IN_PREVIEWS_TOO)

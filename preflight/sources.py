@@ -1,4 +1,4 @@
-"""What the program reads beside its stack file and its state. A rehearsal has other sources."""
+"""What the program reads besides its stack file and the Pulumi state."""
 
 from __future__ import annotations
 
@@ -27,35 +27,37 @@ from settings.node import Node
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What the program reads beside its stack file and its state. A rehearsal has others."""
+    """Functions that read from Proxmox, the nodes, files and the cluster.
+
+    A rehearsal replaces them by functions that need no network.
+    """
 
     decrypt_settings: Callable[[str, Mapping[str, str]], Mapping[str, Any]] = encrypted.opened
-    """The settings that SOPS keeps encrypted."""
+    """Decrypts ``Pulumi.NAME.sops.yaml`` of a stack, given its name and configuration."""
     list_guests: Callable[[Endpoint, Iterable[int]], list[Guest]] = list_guests
-    """Every guest on Proxmox."""
+    """Lists all guests on Proxmox; also checks single VM ids that the token cannot see."""
     look_at_machines: Callable[[Iterable[Guest], Sequence[Node]], dict[str, MachineState]] = (
         look_at_machines
     )
-    """By node: the state of its machine."""
+    """Returns the state of each node's VM, by node name."""
     plan_restore: Callable[[Settings], Restore | None] = plan
-    """What a new cluster is restored from."""
+    """Reads the snapshot from which a new cluster is restored, if any."""
     read_certificates: Callable[[Settings], Mapping[str, str] | None] = (
         certificate_backup.read_certificates
     )
-    """The certificates that are put back."""
+    """Reads the backup of the certificates, which Traefik's volume starts with."""
     flux_health: Callable[[str], dict[str, str]] = flux_health.look
-    """What Flux says of itself, for a kubeconfig."""
+    """Reads the health of Flux from the cluster of a kubeconfig."""
 
 
 CURRENT: ContextVar[Sources] = ContextVar("sources", default=Sources())  # noqa: B039 (it is frozen)
-"""The sources of the program that runs."""
+"""The sources of the running program."""
 
 
 def load_settings() -> Settings:
-    """Load the settings of the program's stack, compared with what the stack runs.
+    """Load the settings of the program's stack, and check them against the running stack.
 
-    The first thing that the program does. Raises ``SettingsError`` with everything that is wrong
-    with them, and ``StateError``.
+    Raises ``SettingsError`` with all problems, and ``StateError`` if the state cannot be read.
     """
     _switch_off_garbage_collection()
     running = read_running_stack()
@@ -64,19 +66,19 @@ def load_settings() -> Settings:
 
 
 def _switch_off_garbage_collection() -> None:
-    """Let Python free by its reference counts alone: a run is short.
+    """Free memory by reference counts only, which suffices for a short run.
 
-    Looking for garbage took a tenth of a preview, and another 0.2 s at the end of the process.
+    Garbage collection took a tenth of a preview, and another 0.2 s at the end of the process.
     """
     gc.disable()
     atexit.register(gc.freeze)
 
 
 def read_certificates(settings: Settings) -> Mapping[str, str] | None:
-    """Read the certificates that Traefik's volume starts with, from the backup store."""
+    """Read the certificates for Traefik's new volume from the backup store."""
     return CURRENT.get().read_certificates(settings)
 
 
 def read_flux_health(kubeconfig: str) -> dict[str, str]:
-    """Ask the cluster for the health of Flux."""
+    """Read the health of Flux from the cluster."""
     return CURRENT.get().flux_health(kubeconfig)

@@ -1,12 +1,12 @@
-"""Reads what this stack runs from the Pulumi state, at the start of the program.
+"""Reads the running stack from the Pulumi state, at the start of a preview and of an ``up``.
 
-``read_running_stack`` asks the engine that runs the program, in a preview and in an ``up``:
-``pulumi:pulumi:readStackResourceOutputs`` returns the outputs of every resource in the state, with
-secrets in plain text. They are dropped here: a ``RunningStack`` holds none. The engine logs the
-answer only with ``-v=9``, which logs the secrets of every other call, too.
+``read_running_stack`` calls ``pulumi:pulumi:readStackResourceOutputs`` of the engine, which returns
+the outputs of every resource in the state, with secrets in plain text. This module drops the
+secrets. The engine logs the answer only with ``-v=9``, which logs the secrets of every other call,
+too.
 
-The call is part of the engine and of the Automation API, but it is not documented. If it fails, the
-Pulumi CLI is asked for the same state (``pulumi stack export``, documented, about a second slower).
+The call is part of the engine, but not documented. If it fails, the module runs ``pulumi stack
+export``, which is documented and about a second slower.
 """
 
 from __future__ import annotations
@@ -34,27 +34,32 @@ OS_DISK, DATA_DISK = "scsi0", "scsi1"
 
 
 class StateError(pulumi.RunError):
-    """The state of the stack cannot be read. A ``RunError``: the engine shows no traceback."""
+    """The Pulumi state cannot be read. Pulumi shows a ``RunError`` without a traceback."""
 
 
 def read_running_stack() -> RunningStack:
-    """Read what the stack of this program runs.
+    """Read the running stack. Works only inside a program that Pulumi runs.
 
-    Inside a program that the engine runs. Raises ``StateError`` if neither the engine nor the CLI
-    returns the state: without it nothing protects what runs.
+    Raises ``StateError`` if neither the engine nor the CLI returns the state, because without it
+    the program cannot protect running nodes.
     """
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     try:
         answer = pulumi.runtime.invoke(INVOKE, {"stackName": stack}).value
-        outputs = [(it["type"], it["outputs"]) for it in answer["outputs"].values()]
+        outputs = [
+            (resource["type"], resource["outputs"]) for resource in answer["outputs"].values()
+        ]
     except Exception as error:
-        pulumi.log.debug(f"{INVOKE} failed ({error}); asking the Pulumi CLI for the state")
-        outputs = [(it["type"], it.get("outputs", {})) for it in _export(stack, str(error))]
+        pulumi.log.debug(f"{INVOKE} failed ({error}); reading the state with the Pulumi CLI")
+        outputs = [
+            (resource["type"], resource.get("outputs", {}))
+            for resource in _export(stack, str(error))
+        ]
     return running_stack(outputs)
 
 
 def _export(stack: str, reason: str) -> list[dict[str, Any]]:
-    """The resources of the state by the CLI, with every secret as ciphertext."""
+    """Read the resources of the state with the Pulumi CLI, with secrets as ciphertext."""
     command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
     try:
         done = subprocess.run(
@@ -67,8 +72,9 @@ def _export(stack: str, reason: str) -> list[dict[str, Any]]:
         deployment = json.loads(done.stdout).get("deployment") or {}
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise StateError(
-            f"The state of the stack {stack} cannot be read, so nobody knows what it runs. Nothing "
-            f"has been changed. The engine says: {reason}. The Pulumi CLI says: {error}."
+            f"The Pulumi state of {stack} cannot be read, so the program cannot check what runs. "
+            f"Nothing has been changed. Error of the engine: {reason}. Error of the Pulumi "
+            f"CLI: {error}. Correct the cause and run the command again."
         ) from None
     resources: list[dict[str, Any]] = deployment.get("resources") or []
     return resources
@@ -78,7 +84,7 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
     """Build a ``RunningStack`` from the type and the outputs of every resource in a state."""
     by_type: dict[str, list[Mapping[str, Any]]] = {}
     for type_, found in outputs:
-        # Our own dynamic resources count by their name alone, whatever module the token has.
+        # The module in the token of a dynamic resource may change, so only its name is the key.
         key = type_.rpartition(":")[2] if type_.startswith("pulumi-python:") else type_
         by_type.setdefault(key, []).append(found)
 
@@ -90,12 +96,14 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
         machines=_machines(by_type),
         talos=_text(snapshot.get("talos")),
         kubernetes=frozenset(
-            version for it in (snapshot, kubernetes) if (version := _text(it.get("kubernetes")))
+            version
+            for upgrade in (snapshot, kubernetes)
+            if (version := _text(upgrade.get("kubernetes")))
         ),
         charts={
-            str(it["name"]): str(it["version"])
-            for it in by_type.get(HELM_RELEASE, ())
-            if it.get("name") and it.get("version")
+            str(release["name"]): str(release["version"])
+            for release in by_type.get(HELM_RELEASE, ())
+            if release.get("name") and release.get("version")
         },
         pool=_text(first(POOL).get("poolId")),
         has_machine_secrets=MACHINE_SECRETS in by_type,
@@ -106,38 +114,46 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
 
 
 def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, RunningMachine]:
-    records = [it.get("record") or {} for it in by_type.get("DeploymentRecord", ())]
-    ready = {name for it in by_type.get("ClusterReadiness", ()) for name in it.get("nodes") or ()}
-    ready |= {name for it in records for name in it.get("machines") or ()}
-    is_restored = any(it.get("restored_from") for it in by_type.get("Bootstrap", ()))
-    # In a cluster that runs, a node that has got as far as its own resource may be a member of etcd
-    # or store copies of volumes: the `up` that added it may not have seen it ready, and an `up`
-    # that failed to remove it has deleted its config and its entry in the readiness before that.
-    runs = bool(ready or is_restored or by_type.get(HELM_RELEASE))
-    nodes = [(it.get("node") or {}, it) for it in by_type.get("NodeLifecycle", ())]
-    talos = {node.get("name"): _text((it.get("cluster") or {}).get("talos")) for node, it in nodes}
+    records = [resource.get("record") or {} for resource in by_type.get("DeploymentRecord", ())]
+    ready = {
+        name
+        for readiness in by_type.get("ClusterReadiness", ())
+        for name in readiness.get("nodes") or ()
+    }
+    ready |= {name for record in records for name in record.get("machines") or ()}
+    is_restored = any(bootstrap.get("restored_from") for bootstrap in by_type.get("Bootstrap", ()))
+    # In a running cluster, a node with a NodeLifecycle resource may be a member of etcd or store
+    # copies of volumes, even if it is not in the readiness: the `up` that added it may have failed
+    # before the node was ready, and an `up` that failed to remove it has already deleted its
+    # machine config and its entry in the readiness.
+    cluster_runs = bool(ready or is_restored or by_type.get(HELM_RELEASE))
+    nodes = [
+        (resource.get("node") or {}, resource.get("cluster") or {})
+        for resource in by_type.get("NodeLifecycle", ())
+    ]
+    talos = {node.get("name"): _text(cluster.get("talos")) for node, cluster in nodes}
     names = {_number(node.get("vm_id")): node.get("name") for node, _ in nodes}
     retained = {
-        it.get("node") for kind in ("KeptDisk", "RetainedDisk") for it in by_type.get(kind, ())
+        disk.get("node") for kind in ("KeptDisk", "RetainedDisk") for disk in by_type.get(kind, ())
     }
     machines = {}
     for outputs in by_type.get(MACHINE, ()):
-        machine = _machine(outputs)
-        # A refresh stores the name that a VM has in Proxmox, where a person may have changed it.
-        name = str(names.get(machine.vm_id) or machine.name)
+        vm = _vm(outputs)
+        # After a refresh the state has the VM's name in Proxmox, which a user may have changed.
+        name = str(names.get(vm.vm_id) or vm.name)
         machines[name] = replace(
-            machine,
+            vm,
             name=name,
             talos=talos.get(name),
             retains_data_disk=name in retained,
-            has_come_up=name in ready or (runs and name in talos),
+            has_come_up=name in ready or (cluster_runs and name in talos),
         )
-    # The engine answers in any order; messages name machines in this one.
+    # The engine returns resources in any order; messages list VMs in a fixed order.
     return dict(sorted(machines.items()))
 
 
-def _machine(outputs: Mapping[str, Any]) -> RunningMachine:
-    """A VM by its outputs; a refresh may have removed some."""
+def _vm(outputs: Mapping[str, Any]) -> RunningMachine:
+    """Read a VM from the outputs of its resource. After a refresh some outputs may be missing."""
     disks = {disk.get("interface"): disk for disk in outputs.get("disks") or ()}
     os_disk, data_disk = disks.get(OS_DISK, {}), disks.get(DATA_DISK, {})
     configs = (outputs.get("initialization") or {}).get("ipConfigs") or [{}]
@@ -159,7 +175,7 @@ def _machine(outputs: Mapping[str, Any]) -> RunningMachine:
 
 
 def _text(value: Any) -> str | None:
-    """A value that is a text; a secret in ciphertext is none."""
+    """The value if it is a non-empty text, else None. A ciphertext is a mapping, so it is None."""
     return value if isinstance(value, str) and value else None
 
 
@@ -168,7 +184,7 @@ def _number(value: Any) -> int | None:
 
 
 def _plain(value: Any) -> Any:
-    """A record as it was written: the engine turns every number into a float."""
+    """The record with whole numbers as ``int``; the engine returns every number as a float."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

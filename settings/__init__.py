@@ -1,9 +1,9 @@
-"""The settings of one stack: read once, typed, frozen, and checked before anything is touched.
+"""The settings of one stack: typed, frozen, and checked before the program changes anything.
 
-``load.py`` turns the stack's configuration into ``models.Settings`` or raises one
-``problems.SettingsError`` that names everything that is wrong. All rules here need no hardware and
-no network; what only the hardware can tell (is a VM id free?) is asked by ``survey.py``.
+``load.py`` turns the stack's configuration into ``models.Settings``, or raises one
+``problems.SettingsError`` with all problems. Nothing here needs hardware or network;
+``preflight/machines.py`` checks Proxmox (such as whether a VM id is free).
 
-This module imports nothing: a process of the dynamic providers needs ``plan.py`` alone, and would
-wait for all models otherwise.
+This module imports nothing, because the processes of the dynamic providers import only few modules
+of this package, and loading all models would slow them down.
 """

@@ -1,7 +1,7 @@
-"""Where backups of the castle go: NFS shares, folders, and S3-compatible object storage.
+"""Settings groups for backup targets: NFS shares, folders and S3 buckets.
 
-A place in an object storage is written as Longhorn writes it (longhorn.io, Setting a Backup
-Target): ``s3://BUCKET@REGION/PREFIX``.
+Buckets use the notation of Longhorn (longhorn.io, "Setting a Backup Target"):
+``s3://BUCKET@REGION/PREFIX``.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from settings.problems import UserError
 from settings.schedule import SCHEDULE, check_schedule
 from settings.values import Certificate, Like, Url, Whole
 
-_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#$,]*)")
-"""Buckets are named as Amazon has them (Bucket naming rules); most others take the same. Longhorn
-refuses ``$`` and ``,`` (longhorn-manager v1.12.1 datastore checkBackupTargetURLFormat)."""
+_BUCKET = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#$,]*)")
+"""Bucket names follow Amazon's "Bucket naming rules", which most S3 servers share. Longhorn refuses
+``$`` and ``,`` in a URL (longhorn-manager v1.12.1 datastore checkBackupTargetURLFormat)."""
 _NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#$,]*")
-_SHARE_OR_BUCKET = re.compile(rf"(?:{_NFS.pattern}|{_PLACE.pattern})")
+_SHARE_OR_BUCKET = re.compile(rf"(?:{_NFS.pattern}|{_BUCKET.pattern})")
 _FOLDER = re.compile(r"(?!\w+://)[^\s\x00]([^\x00\n]*[^\s\x00])?")
-_FOLDER_OR_BUCKET = re.compile(rf"(?:{_FOLDER.pattern}|{_PLACE.pattern})")
+_FOLDER_OR_BUCKET = re.compile(rf"(?:{_FOLDER.pattern}|{_BUCKET.pattern})")
 _ACCESS_KEY = re.compile(r"\S+")
-_LIKE_S3 = "s3://BUCKET@REGION/PREFIX"
+_BUCKET_EXAMPLE = "s3://BUCKET@REGION/PREFIX"
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A place in an object storage."""
+    """A bucket and the prefix of its objects."""
 
     name: str
     region: str
     prefix: str
-    """What the names of its objects begin with: empty, or ending with a slash."""
+    """Prefix of the object names: empty, or with a slash at the end."""
 
 
 def bucket_of(target: str) -> Bucket | None:
-    """The place that ``s3://BUCKET@REGION/PREFIX`` names; none where a target is none."""
-    found = _PLACE.fullmatch(target)
+    """Parse ``s3://BUCKET@REGION/PREFIX``; None if the target is not a bucket."""
+    found = _BUCKET.fullmatch(target)
     if not found:
         return None
     name, region, prefix = found.groups()
@@ -49,7 +49,7 @@ def bucket_of(target: str) -> Bucket | None:
 
 
 def server_of(share: str) -> str:
-    """The server of an NFS share: a name or an address."""
+    """The server in an NFS URL: a host name or an address."""
     return share.removeprefix("nfs://").partition(":")[0]
 
 
@@ -58,7 +58,7 @@ def _share_or_bucket(value: str) -> str:
         return value
     raise UserError(
         "is neither an NFS share nor a bucket",
-        f"write it like nfs://192.168.1.5:/backups, or {_LIKE_S3}",
+        f"write it like nfs://192.168.1.5:/backups, or {_BUCKET_EXAMPLE}",
     )
 
 
@@ -67,49 +67,52 @@ def _folder_or_bucket(value: str) -> str:
         return value
     raise UserError(
         "is neither the path of a folder nor a bucket",
-        f"write it like /mnt/nas/castle, or {_LIKE_S3}",
+        f"write it like /mnt/nas/castle, or {_BUCKET_EXAMPLE}",
     )
 
 
 def _access_key(value: str) -> str:
     if _ACCESS_KEY.fullmatch(value):
         return value
-    raise UserError("is not the id of an access key", "write it as the server shows it")
+    raise UserError(
+        "is empty or contains spaces",
+        "write the access key id without spaces, as the S3 server shows it",
+    )
 
 
 class S3(Group):
-    """The account of an S3-compatible server, for targets that begin with ``s3://``."""
+    """Endpoint and credentials of the S3 server, for all targets that start with ``s3://``."""
 
     endpoint: Url
-    """Address of the server: ``https://s3.eu-central-003.backblazeb2.com``."""
+    """URL of the S3 server: ``https://s3.eu-central-003.backblazeb2.com``."""
     access_key: Annotated[StrictStr, AfterValidator(_access_key), Like(_ACCESS_KEY)]
     """Id of an access key that may list, read, write and delete in the buckets."""
     secret_key: Credential
-    """Its secret half; only by ``pulumi config set --secret --path``."""
+    """Secret key that belongs to ``access_key``; set it with ``pulumi config set --secret
+    --path``."""
     certificate: Certificate | None = None
-    """Certificate (PEM) of the authority that the server's own is signed by, or itself, where it is
-    none that everybody trusts."""
+    """Certificate (PEM) of the S3 server or its CA, if the CA is private."""
 
 
 class VolumeBackup(Group):
-    """Where Longhorn keeps backups of all volumes, the certificates' among them, and how many."""
+    """Longhorn's scheduled backups of all volumes."""
 
     target: Annotated[StrictStr, AfterValidator(_share_or_bucket), Like(_SHARE_OR_BUCKET)]
-    """An NFS share, ``nfs://192.168.1.5:/backups``, or a bucket, ``s3://BUCKET@REGION/PREFIX``.
-    Either outlives the castle; the group ``s3`` opens the bucket."""
+    """NFS share ``nfs://192.168.1.5:/backups``, or bucket ``s3://BUCKET@REGION/PREFIX``, outside of
+    the cluster. A bucket needs the group ``s3``."""
     schedule: Annotated[StrictStr, AfterValidator(check_schedule), Like(SCHEDULE)] = "0 3 * * *"
-    """When each volume is backed up: minute, hour, day, month, weekday, in UTC."""
+    """When Longhorn backs up each volume: minute, hour, day, month, weekday, in UTC."""
     retain: Annotated[Whole, Field(ge=1, le=100)] = 7
-    """How many backups of a volume are kept; Longhorn's own limit is 100."""
+    """Number of backups to retain of each volume, 1 to 100 (Longhorn's limit)."""
 
 
 class CertificateBackup(Group):
-    """Where the ACME account and the certificates outlive the castle, encrypted for
-    ``sops.age_key``; without that key they are not kept."""
+    """Backups of the ACME account and its certificates, encrypted with ``sops.age_key``. Without
+    that key there are no backups."""
 
     target: Annotated[StrictStr, AfterValidator(_folder_or_bucket), Like(_FOLDER_OR_BUCKET)] = (
         ".state/certificates"
     )
-    """A folder, from the project's own on, or a bucket, ``s3://BUCKET@REGION/PREFIX``, which the
-    group ``s3`` opens. Git ignores the folder by default. One that is missing is made, its parent
-    is not."""
+    """Folder (relative paths start at the project folder), or bucket ``s3://BUCKET@REGION/PREFIX``,
+    which needs the group ``s3``. The program creates a missing folder; for an absolute path its
+    parent must exist."""

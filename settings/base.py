@@ -1,4 +1,4 @@
-"""What every group of settings has in common."""
+"""The base class of all settings groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import (
 
 
 class Group(BaseModel):
-    """A group of settings: frozen, and unknown keys are refused."""
+    """A settings group: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
@@ -20,6 +20,6 @@ class Group(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_is_an_empty_group(cls, value: Any) -> Any:
-        """A key with nothing behind it: what it needs is then named, and the rest has defaults."""
+    def _null_is_an_empty_group(cls, value: Any) -> Any:
+        """Read a group without a value as empty, so that problems name its required keys."""
         return {} if value is None else value

@@ -1,4 +1,4 @@
-"""Rules of the certificates: how they are asked for, and what it takes to keep them."""
+"""Rules for ACME certificates: credentials of the DNS provider, and backups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from settings.charts import DnsChallenge, Sops, Traefik
 from settings.problems import Problem
 from settings.values import VARIABLE
 
-NEEDS: dict[str, tuple[frozenset[str], ...]] = {
+CREDENTIALS: dict[str, tuple[frozenset[str], ...]] = {
     "cloudflare": (
         frozenset({"CF_DNS_API_TOKEN"}),
         frozenset({"CLOUDFLARE_DNS_API_TOKEN"}),
@@ -22,55 +22,59 @@ NEEDS: dict[str, tuple[frozenset[str], ...]] = {
     "inwx": (frozenset({"INWX_USERNAME", "INWX_PASSWORD"}),),
     "porkbun": (frozenset({"PORKBUN_API_KEY", "PORKBUN_SECRET_API_KEY"}),),
 }
-"""What some providers sign in with, one of these; of all others only Traefik knows. Source: the
-providers' pages of lego, which Traefik uses (go-acme.github.io/lego/dns)."""
-SET = "pulumi config set --secret --path traefik.acme.dns.credentials"
+"""Credentials of common DNS providers; each set of variables is sufficient.
+
+Source: the provider's page in the documentation of lego, Traefik's ACME client
+(go-acme.github.io/lego/dns). For other providers the rule only checks that credentials are set.
+"""
+SET_COMMAND = "pulumi config set --secret --path traefik.acme.dns.credentials"
 
 
-def what_is_kept_is_encrypted(traefik: Traefik, sops: Sops) -> Iterator[Problem]:
-    """Keys of an ACME account and of certificates lie nowhere in the open."""
+def certificate_backups_have_an_age_key(traefik: Traefik, sops: Sops) -> Iterator[Problem]:
+    """A backup contains private keys, so the program stores it only encrypted."""
     if "backup" in traefik.acme.model_fields_set and sops.age_key is None:
         yield Problem(
             "sops.age_key",
             "missing",
-            "traefik.acme.backup keeps certificates only encrypted, for this key",
-            "make it with `make age-key`",
+            "traefik.acme.backup is set, and backups of certificates are encrypted with this key",
+            "create the key with `make age-key`",
         )
 
 
-def the_dns_provider_lets_traefik_in(traefik: Traefik) -> Iterator[Problem]:
-    """Traefik says only in its log, once it runs, that it cannot sign in."""
+def dns_provider_has_credentials(traefik: Traefik) -> Iterator[Problem]:
+    """Traefik reports missing credentials only in its log, after it has started."""
     if traefik.acme.dns is None:
         return
-    yield from _names(traefik.acme.dns)
+    yield from _invalid_names(traefik.acme.dns)
     dns = traefik.acme.dns
-    wanted = NEEDS.get(dns.provider, ())
-    if any(one <= dns.credentials.keys() for one in wanted):
+    sufficient = CREDENTIALS.get(dns.provider, ())
+    if any(names <= dns.credentials.keys() for names in sufficient):
         return
-    if wanted:
-        names = ", or ".join(" and ".join(sorted(one)) for one in wanted)
+    if sufficient:
+        alternatives = ", or ".join(" and ".join(sorted(names)) for names in sufficient)
         yield Problem(
             "traefik.acme.dns.credentials",
             ", ".join(sorted(dns.credentials)) or "missing",
-            f"{dns.provider} is signed in to with {names}",
-            f"`{SET}.{_next(dns, wanted)}`",
+            f"the DNS provider {dns.provider} needs {alternatives}",
+            f"run `{SET_COMMAND}.{_next_missing(dns, sufficient)}`",
         )
     elif not dns.credentials:
         yield Problem(
             "traefik.acme.dns.credentials",
             "missing",
-            f"without them {dns.provider} lets nobody change the domain",
-            f"`{SET}.NAME`, with each name from its page at go-acme.github.io/lego/dns",
+            f"the DNS provider {dns.provider} needs credentials",
+            f"run `{SET_COMMAND}.NAME` for each NAME on the provider's page at "
+            "go-acme.github.io/lego/dns",
         )
 
 
-def _next(dns: DnsChallenge, wanted: tuple[frozenset[str], ...]) -> str:
-    """The name that is missing where the least are."""
-    missing = (sorted(one - dns.credentials.keys()) for one in wanted)
+def _next_missing(dns: DnsChallenge, sufficient: tuple[frozenset[str], ...]) -> str:
+    """A missing name of the set that lacks the fewest names."""
+    missing = (sorted(names - dns.credentials.keys()) for names in sufficient)
     return str(min(missing, key=len)[0])
 
 
-def _names(dns: DnsChallenge) -> Iterator[Problem]:
+def _invalid_names(dns: DnsChallenge) -> Iterator[Problem]:
     for name in sorted(dns.credentials):
         path = f"traefik.acme.dns.credentials.{name}"
         if not VARIABLE.fullmatch(name):
@@ -78,12 +82,13 @@ def _names(dns: DnsChallenge) -> Iterator[Problem]:
                 path,
                 "(hidden)",
                 "is not the name of an environment variable",
-                "write it in capitals, as its provider's page has it",
+                "write the name in capitals, as on the provider's page at "
+                "go-acme.github.io/lego/dns",
             )
         elif name.endswith("_FILE"):
             yield Problem(
                 path,
                 "(hidden)",
-                "is the path of a file, which Traefik has not",
-                f"put what is in the file into {name.removesuffix('_FILE')}",
+                "is the path of a file, which does not exist in Traefik's container",
+                f"set {name.removesuffix('_FILE')} to the content of the file",
             )

@@ -1,4 +1,4 @@
-"""Where a Helm chart comes from: a repository on the network, or a folder on this machine."""
+"""The source of a Helm chart: a repository on the network, or a local folder."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from settings.charts import Chart
 
 @dataclass(frozen=True, kw_only=True)
 class ChartSource:
-    """A chart, pinned."""
+    """A Helm chart with its exact version and its repository."""
 
     name: str
     """Name of the chart in its repository."""
     version: str
-    """Exact version: values are valid for a range of versions only (facts/charts.md 2)."""
+    """Exact version, because chart values differ between versions: Traefik's chart 41 rejects
+    ``logs.general.level``, which chart 40 accepts."""
     repository: str
-    """Address of the repository (``https://`` or ``oci://``), or a local folder of charts."""
+    """URL of the repository (``https://`` or ``oci://``), or a local folder of charts."""
 
     @classmethod
     def of(cls, name: str, chart: Chart) -> ChartSource:
-        """The chart that the settings pin."""
+        """The source of the chart ``name`` according to its settings group."""
         return cls(name=name, version=chart.chart_version, repository=chart.chart_repository)
 
     def release_args(self) -> dict[str, Any]:
-        """The arguments of a Helm ``Release`` that name the chart."""
+        """Arguments of a Helm ``Release`` for this chart."""
         if self.repository.startswith("oci://"):
             return {"chart": f"{self.repository}/{self.name}", "version": self.version}
         if "://" in self.repository:

@@ -1,4 +1,4 @@
-"""What a setting of a chart may be: versions, addresses of a repository, keys, tokens."""
+"""Types of the settings of charts, Flux and Traefik (versions, Git URLs, keys, tokens)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from settings.problems import UserError
-from settings.values import DNS_LABEL, SECRET, Like, host_name, port_is_one
+from settings.values import DNS_LABEL, SECRET, Like, check_port, host_name
 
 _CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -25,12 +25,14 @@ _DNS_PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]*")
 def _chart_version(value: str) -> str:
     if _CHART_VERSION.fullmatch(value):
         return value
-    raise UserError("is not a full chart version", 'write all three numbers, as in "1.12.1"')
+    raise UserError("is not a full chart version", 'write all three numbers, such as "1.12.1"')
 
 
 def _wildcard(value: str) -> str:
     if value.startswith("*."):
-        raise UserError("begins with *., which goes without saying", f"write {value[2:]}")
+        raise UserError(
+            "starts with *., which this setting adds itself", f"write {value[2:]} without *."
+        )
     return host_name(value)
 
 
@@ -42,7 +44,7 @@ def _email(value: str) -> str:
 
 _GIT_URL = re.compile(r"(ssh://[^\s/:@]+@|https://)[^\s/:@]+(:\d{1,5})?/[^\s?#]+")
 _GIT_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[\w./+@#-]+(?<![/.])")
-"""The greater part of git-check-ref-format(1)."""
+"""Most of the rules of git-check-ref-format(1)."""
 _REPOSITORY_PATH = re.compile(r"(?!/)(?!(.*/)?\.\.(/|$))[^\s\\]*")
 _INTERVAL = re.compile(r"[1-9]\d{0,4}[smh]")
 
@@ -50,32 +52,34 @@ _INTERVAL = re.compile(r"[1-9]\d{0,4}[smh]")
 def _git_url(value: str) -> str:
     if scp := re.fullmatch(r"([^\s/:@]+@[^\s/:@]+):(?!//)([^\s:]+)", value):
         raise UserError(
-            "is the short form of an SSH address, which Flux does not read",
+            "is the short form of an SSH URL, which Flux does not support",
             f"write ssh://{scp[1]}/{scp[2].lstrip('/')}",
         )
     if re.match(r"https://[^/]*@", value):
         raise UserError(
-            "names a user or a password", "leave it out: flux.username and flux.token are for that"
+            "contains a user name or a password",
+            "remove both from the URL, and set flux.username and flux.token",
         )
     if _GIT_URL.fullmatch(value):
-        return port_is_one(value)
+        return check_port(value)
     raise UserError(
-        "is not the address of a git repository that Flux reads",
-        "write ssh://git@HOST/PATH.git, or https://HOST/PATH.git",
+        "is not the URL of a Git repository that Flux supports",
+        "write ssh://git@HOST/PATH.git or https://HOST/PATH.git",
     )
 
 
 def _git_branch(value: str) -> str:
     if _GIT_BRANCH.fullmatch(value):
         return value
-    raise UserError("is not the name of a branch", "write it like main")
+    raise UserError("is not the name of a Git branch", "write it like main")
 
 
 def _repository_path(value: str) -> str:
     parts = value.removeprefix("./").strip("/").split("/")
     if not _REPOSITORY_PATH.fullmatch(value):
         raise UserError(
-            "is not a folder inside the repository", "write it from the repository's top, ./apps"
+            "is not a folder inside the repository",
+            "write the path from the root of the repository, such as ./apps",
         )
     return "./" + "/".join(part for part in parts if part not in ("", "."))
 
@@ -83,7 +87,7 @@ def _repository_path(value: str) -> str:
 def _interval(value: str) -> str:
     if _INTERVAL.fullmatch(value):
         return value
-    raise UserError("is not a length of time", "write a number with s, m or h, as in 1m")
+    raise UserError("is not a duration", "write a number with s, m or h, such as 1m")
 
 
 def _deploy_key(value: SecretStr) -> SecretStr:
@@ -96,18 +100,18 @@ def _deploy_key(value: SecretStr) -> SecretStr:
     if not found:
         raise UserError(
             "is not a private SSH key",
-            "give it the file without .pub that ssh-keygen made, all lines of it",
+            "use the whole content of the file that ssh-keygen wrote without .pub",
         )
-    if "ENCRYPTED" in text or (found[1] == "OPENSSH " and not _opens_freely(found[2])):
+    if "ENCRYPTED" in text or (found[1] == "OPENSSH " and not _has_no_passphrase(found[2])):
         raise UserError(
-            "is protected by a passphrase, which nobody could type for Flux",
-            "make one without: ssh-keygen -t ed25519 -N '' -f deploy_key",
+            "is protected by a passphrase, which Flux cannot enter",
+            "create a key without a passphrase: ssh-keygen -t ed25519 -N '' -f deploy_key",
         )
     return SecretStr(text)
 
 
-def _opens_freely(body: str) -> bool:
-    """Whether a key of OpenSSH's own format has no passphrase (openssh PROTOCOL.key)."""
+def _has_no_passphrase(body: str) -> bool:
+    """Whether a private key in OpenSSH format has no passphrase (openssh PROTOCOL.key)."""
     try:
         raw = base64.b64decode(body)
     except ValueError:
@@ -118,7 +122,10 @@ def _opens_freely(body: str) -> bool:
 def _git_token(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     if not text or re.search(r"\s", text):
-        raise UserError("is not a token", "put it in as the git server showed it, in one line")
+        raise UserError(
+            "is empty or contains spaces or line breaks",
+            "set the token in one line, as the Git server shows it",
+        )
     return SecretStr(text)
 
 
@@ -126,15 +133,15 @@ def _dns_provider(value: str) -> str:
     if _DNS_PROVIDER.fullmatch(value):
         return value
     raise UserError(
-        "is not the code of a provider",
-        "take it from Traefik's list (doc.traefik.io, ACME, dnsChallenge), as in cloudflare",
+        "is not the code of a DNS provider",
+        "use a code from Traefik's list (go-acme.github.io/lego/dns), such as cloudflare",
     )
 
 
 def _credential(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     if not text:
-        raise UserError("is empty", "put in what the provider shows")
+        raise UserError("is empty", "set the value that the provider shows")
     return SecretStr(text)
 
 
@@ -144,7 +151,7 @@ def _age_key(value: SecretStr) -> SecretStr:
         pyrage.x25519.Identity.from_str(text)
     except pyrage.IdentityError:
         raise UserError(
-            "is not the secret key of age", "make one with `make age-key`: AGE-SECRET-KEY-1..."
+            "is not a secret age key (AGE-SECRET-KEY-1...)", "create one with `make age-key`"
         ) from None
     return SecretStr(text)
 

@@ -1,4 +1,4 @@
-"""The settings of what is installed by a chart, and of what goes with it."""
+"""Settings groups for the Helm releases, the demo site and the age key."""
 
 from __future__ import annotations
 
@@ -30,132 +30,143 @@ from settings.values import Address, Certificate, HostName, Range, Whole
 
 
 class Chart(Group):
-    """A Helm chart; the defaults are the versions that the castle's values are written for."""
+    """A Helm chart."""
 
     chart_version: ChartVersion
-    """Version of the chart: one whose values the castle writes."""
+    """Version of the Helm chart. This program supports the versions in
+    ``settings/compatibility.py``."""
     chart_repository: StrictStr
-    """Address of the chart repository, or a local folder that holds the chart."""
+    """URL of the chart repository, or a local folder with one sub-folder per chart."""
 
 
 class Longhorn(Chart):
-    """Storage on the data disks."""
+    """Longhorn: replicated volumes on the data disks of the nodes."""
 
     replicas: Annotated[Whole, Field(ge=1, le=20)] | None = None
-    """Copies of each volume; by default 2, or 1 if only one node has a data disk."""
+    """Copies of each volume. Default: 2, or 1 if only one node has a data disk."""
     reclaim_policy: Literal["retain", "delete"] = "retain"
-    """What happens to the data of a claim that is deleted, by hand or by Flux: ``retain`` keeps the
-    volume until somebody deletes it, ``delete`` deletes it at once. New volumes only."""
+    """What happens to a volume if its PersistentVolumeClaim is deleted, by you or by Flux:
+    ``retain`` keeps the volume until you delete it, ``delete`` deletes it at once. For new volumes
+    only."""
     backup: VolumeBackup | None = None
-    """Regular backups to outside of the castle; none by default."""
+    """Scheduled backups of all volumes to a target outside of the cluster. Default: no backups."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
     chart_version: ChartVersion = "1.12.1"
-    """Version of the chart: one whose values the castle writes."""
+    """Version of the Helm chart. This program supports the versions in
+    ``settings/compatibility.py``."""
     chart_repository: StrictStr = "https://charts.longhorn.io"
-    """Address of the chart repository, or a local folder that holds the chart."""
+    """URL of the chart repository, or a local folder with one sub-folder per chart."""
 
 
 class MetalLB(Chart):
-    """Addresses for Services of type LoadBalancer."""
+    """MetalLB: addresses for Services of type LoadBalancer."""
 
     pool: Range
-    """The addresses that MetalLB hands out; outside the router's DHCP range."""
+    """Addresses for Services of type LoadBalancer, ``FIRST-LAST``, outside of the DHCP range."""
     # renovate: datasource=helm depName=metallb registryUrl=https://metallb.github.io/metallb
     chart_version: ChartVersion = "0.16.1"
-    """Version of the chart: one whose values the castle writes."""
+    """Version of the Helm chart. This program supports the versions in
+    ``settings/compatibility.py``."""
     chart_repository: StrictStr = "https://metallb.github.io/metallb"
-    """Address of the chart repository, or a local folder that holds the chart."""
+    """URL of the chart repository, or a local folder with one sub-folder per chart."""
 
 
 class DnsChallenge(Group):
-    """Certificates by DNS-01: Let's Encrypt looks into the DNS, and needs no open port.
+    """The DNS-01 challenge: Let's Encrypt checks a DNS record and needs no open port.
 
-    For hosts that nobody reaches from outside, and for wildcards.
+    Needed for wildcards and for hosts that are not reachable from the internet.
     """
 
     provider: DnsProvider
-    """Who answers for the domain, by its code in Traefik's list of providers: ``cloudflare``."""
+    """DNS provider of the domain, by its code in Traefik's list (go-acme.github.io/lego/dns):
+    ``cloudflare``."""
     credentials: Annotated[
         dict[str, Credential], BeforeValidator(lambda it: {} if it is None else it)
     ] = Field(default={})
-    """What Traefik signs in with there, by the environment variables that its list names; each
-    only by ``pulumi config set --secret --path``."""
+    """Credentials at the DNS provider, by the environment variable names of that list. Set each
+    with ``pulumi config set --secret --path``."""
     resolvers: tuple[Address, ...] = ()
-    """DNS servers that are asked whether the record is there; those of the castle by default. Where
-    the router itself answers for the domain, name public ones: ``[1.1.1.1, 9.9.9.9]``."""
+    """DNS servers that Traefik asks for the challenge record. Default: those of the cluster. If
+    your router answers for the domain, use public ones: ``[1.1.1.1, 9.9.9.9]``."""
     delay_s: Annotated[Whole, Field(ge=0, le=3600)] = 0
-    """Seconds before they are asked, for a provider who is slow."""
+    """Seconds that Traefik waits before it checks the record. Increase it for a slow provider."""
     wildcards: tuple[Domain, ...] = ()
-    """Domains that get one certificate for themselves and every name right below them."""
+    """Domains that get one certificate for ``DOMAIN`` and ``*.DOMAIN``. Write them without
+    ``*.``."""
 
 
 class Acme(Group):
     """Certificates from Let's Encrypt."""
 
     email: Email
-    """Contact of the ACME account."""
+    """Contact e-mail address of the ACME account."""
     server: Literal["staging", "production"] = "staging"
-    """``staging`` until all works: production has rate limits."""
+    """Let's Encrypt's server. Use ``staging`` until certificates are issued, because ``production``
+    has rate limits."""
     dns: DnsChallenge | None = None
-    """DNS-01 in place of HTTP-01, which asks over port 80."""
+    """DNS-01 challenge. Default: HTTP-01, which needs port 80."""
     backup: CertificateBackup = CertificateBackup()
 
 
 class Traefik(Chart):
-    """The way in."""
+    """Traefik: the ingress of the cluster."""
 
     exposure: Literal["load-balancer", "host-network"] = "load-balancer"
-    """A Service at an address of the MetalLB pool, or ports 80/443 of the control plane (VIP)."""
+    """``load-balancer``: a Service with an address of the MetalLB pool. ``host-network``: ports 80
+    and 443 of the only control plane, at the VIP."""
     address: Address | None = None
-    """Ingress address with ``load-balancer``; the first of the pool by default."""
+    """Ingress address with ``load-balancer``. Default: the first address of the pool."""
     acme: Acme
     # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
     chart_version: ChartVersion = "41.3.0"
-    """Version of the chart: one whose values the castle writes."""
+    """Version of the Helm chart. This program supports the versions in
+    ``settings/compatibility.py``."""
     chart_repository: StrictStr = "https://traefik.github.io/charts"
-    """Address of the chart repository, or a local folder that holds the chart."""
+    """URL of the chart repository, or a local folder with one sub-folder per chart."""
 
 
 class Whoami(Group):
     """The demo site."""
 
     host: HostName
-    """Public name of the site; its DNS record points to the router."""
+    """Public host name of the demo site, whose DNS record points to the router."""
 
 
 class Flux(Chart):
-    """GitOps: what runs on the castle comes from a git repository; none without this group."""
+    """Flux: applies manifests from a Git repository. Without this group Flux is not installed."""
 
     url: GitUrl
-    """Address of the manifests' repository: ``ssh://`` or ``https://``."""
+    """URL of the Git repository with the manifests: ``ssh://`` or ``https://``."""
     branch: GitBranch = "main"
-    """Branch that is followed."""
+    """Branch that Flux applies."""
     path: RepositoryPath = "./"
-    """Folder in the repository whose manifests are applied."""
+    """Folder in the repository with the manifests."""
     interval: Interval = "1m"
-    """How often the repository is looked at: a number with s, m or h."""
+    """How often Flux fetches the repository: a number with s, m or h."""
     deploy_key: DeployKey | None = None
-    """Private SSH key, for ``ssh://``; only by ``pulumi config set --secret``."""
+    """Private SSH key without a passphrase, for ``ssh://``. Set it with ``pulumi config set
+    --secret --path``."""
     known_hosts: StrictStr | None = None
-    """What ``ssh-keyscan`` says of the git server, for ``ssh://``: Flux trusts no other host."""
+    """Output of ``ssh-keyscan`` for the Git server, for ``ssh://``. Flux refuses every other host
+    key."""
     username: StrictStr = "git"
-    """User name that goes with the token; GitHub and Gitea take any."""
+    """User name for the token. GitHub and Gitea accept any."""
     token: GitToken | None = None
-    """Access token or password, for ``https://``; only by ``pulumi config set --secret``. None
-    for a public repository."""
+    """Access token or password, for ``https://``. Set it with ``pulumi config set --secret
+    --path``. A public repository needs no token."""
     certificate: Certificate | None = None
-    """Certificate (PEM) of the authority that the git server's own is signed by, or itself, where
-    it is none that everybody trusts; for ``https://``."""
+    """Certificate (PEM) of the Git server or its CA, for ``https://``, if the CA is private."""
     # renovate: datasource=docker depName=ghcr.io/controlplaneio-fluxcd/charts/flux-operator
     chart_version: ChartVersion = "0.49.0"
-    """Version of the Flux Operator's chart, and with it of Flux: the operator brings it along."""
+    """Version of the Flux Operator's chart. It determines the version of Flux, which the operator
+    installs."""
     chart_repository: StrictStr = "oci://ghcr.io/controlplaneio-fluxcd/charts"
-    """Address of the chart repository, or a local folder that holds the chart."""
+    """URL of the chart repository, or a local folder with one sub-folder per chart."""
 
 
 class Sops(Group):
-    """Secrets that lie encrypted in a repository."""
+    """The age key of the stack."""
 
     age_key: AgeKey | None = None
-    """Secret key of age, which Flux decrypts with; ``make age-key`` makes it. Only by
-    ``pulumi config set --secret``."""
+    """Secret age key (``AGE-SECRET-KEY-1…``) that encrypts snapshots, certificate backups and Git
+    secrets. ``make age-key`` creates it and stores it encrypted."""

@@ -1,7 +1,7 @@
-"""Which versions fit together: a table, each entry with its source, and the checks against it.
+"""Supported combinations of versions, each with its source, and the rules that check them.
 
-Deliberately small: it holds what the castle was run with or what an upstream source states, and
-refuses the rest. A new version is a new line here.
+Contains only versions that were tested with this program or that an upstream source states. Other
+versions are refused until an entry is added.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Minor = tuple[int, int]
 
 @dataclass(frozen=True)
 class TalosEntry:
-    """The Kubernetes minors that one Talos minor supports, both ends included."""
+    """Kubernetes minor versions that a Talos minor version supports, both ends included."""
 
     oldest_kubernetes: Minor
     newest_kubernetes: Minor
@@ -37,12 +37,14 @@ TALOS: dict[Minor, TalosEntry] = {
         (1, 31), (1, 36), "siderolabs/talos v1.13.9 pkg/machinery/compatibility/talos113"
     ),
 }
-"""Talos minors that the talos provider 0.8.1 (Talos machinery v1.13.0) can write configs for."""
+"""Talos minor versions for which the Talos provider 0.8.1 (Talos machinery v1.13.0) can generate
+machine configs."""
 
 
 @dataclass(frozen=True)
 class ChartEntry:
-    """The chart versions whose values are the ones that our component writes."""
+    """Supported versions of a chart: ``oldest`` and later, but lower than ``below``. These versions
+    accept the chart values that this program sets."""
 
     oldest: tuple[int, int, int]
     below: tuple[int, int, int]
@@ -74,12 +76,12 @@ CHARTS: dict[str, ChartEntry] = {
         "installation: Kubernetes 1.33 and later",
     ),
 }
-"""Charts by the name of their settings; keys of their values change outside of these ranges."""
+"""Supported chart versions, by settings group. Other versions have different chart values."""
 
 
 @dataclass(frozen=True)
 class PackageEntry:
-    """A provider's Python package, at the version that the castle was run with."""
+    """The version of a provider's Python package that was tested with this program."""
 
     tested: str
     source: str
@@ -90,7 +92,7 @@ PACKAGES: dict[str, PackageEntry] = {
     "pulumiverse-talos": PackageEntry("0.8.1", "docs/verification.md; Talos machinery v1.13.0"),
     "pulumi-kubernetes": PackageEntry("4.32.0", "docs/verification.md; Helm v3.20.2 inside"),
 }
-"""Providers; ``requirements.txt`` pins the same versions."""
+"""Provider packages by name. ``requirements.txt`` pins the same versions."""
 
 
 def minor_of(text: str) -> Minor:
@@ -100,20 +102,20 @@ def minor_of(text: str) -> Minor:
 
 
 def minor_text(minor: Minor) -> str:
-    """``v1.13``."""
+    """The minor version as text: ``v1.13``."""
     return f"v{minor[0]}.{minor[1]}"
 
 
 def talos_and_kubernetes(cluster: Cluster) -> Iterator[Problem]:
-    """Talos must be one that we know, and Kubernetes one that this Talos supports."""
+    """Talos is a supported version, and supports the Kubernetes version."""
     entry = TALOS.get(minor_of(cluster.talos))
     if entry is None:
         yield Problem(
             "cluster.talos",
             cluster.talos,
-            "is not a Talos version that the castle knows "
-            f"(known: {', '.join(f'{minor_text(minor)}.x' for minor in sorted(TALOS))})",
-            "choose one of these; a newer Talos needs a newer talos provider first",
+            "is not a Talos version that this program supports "
+            f"({', '.join(f'{minor_text(minor)}.x' for minor in sorted(TALOS))})",
+            "choose one of these; a newer Talos needs a newer version of this program",
         )
     elif not entry.oldest_kubernetes <= minor_of(cluster.kubernetes) <= entry.newest_kubernetes:
         yield Problem(
@@ -133,8 +135,8 @@ def _chart(name: str, chart: Chart, cluster: Cluster) -> Iterator[Problem]:
         yield Problem(
             f"{name}.chart_version",
             chart.chart_version,
-            f"is not a version whose values the castle writes ({entry.source})",
-            f"choose {oldest} or later, but below {below}",
+            f"is not a chart version that this program supports ({entry.source})",
+            f"choose {oldest} or later, below {below}",
         )
     if minor_of(cluster.kubernetes) < entry.oldest_kubernetes:
         yield Problem(
@@ -148,20 +150,20 @@ def _chart(name: str, chart: Chart, cluster: Cluster) -> Iterator[Problem]:
 def charts(
     longhorn: Longhorn, metallb: MetalLB, traefik: Traefik, cluster: Cluster
 ) -> Iterator[Problem]:
-    """Each chart must be one whose values we write, and must run on this Kubernetes."""
+    """Each chart is a supported version, and supports the Kubernetes version."""
     yield from _chart("longhorn", longhorn, cluster)
     yield from _chart("metallb", metallb, cluster)
     yield from _chart("traefik", traefik, cluster)
 
 
 def flux_chart(flux: Flux | None, cluster: Cluster) -> Iterator[Problem]:
-    """The same of Flux, where it is asked for."""
+    """With a group ``flux``, the same for the chart of the Flux Operator."""
     if flux is not None:
         yield from _chart("flux", flux, cluster)
 
 
 def packages() -> Iterator[Problem]:
-    """The installed provider packages must be the ones that the castle was run with."""
+    """The installed provider packages are the versions that were tested with this program."""
     for name, entry in PACKAGES.items():
         try:
             found = version(name)
@@ -171,58 +173,62 @@ def packages() -> Iterator[Problem]:
             yield Problem(
                 f"requirements.txt {name}",
                 found,
-                f"is not the version that the castle was run with, {entry.tested} ({entry.source})",
+                f"is not the version tested with this program, {entry.tested} ({entry.source})",
                 "run `pulumi install` or `make venv`",
             )
 
 
 def talos_step(old: str, new: str) -> Problem | None:
-    """Return why a running Talos of version ``old`` cannot become ``new``.
+    """Return the problem if Talos cannot be upgraded from ``old`` to ``new``, else None.
 
-    One minor at a time, and never back (Talos' own rule: its configuration and etcd's data are
-    carried on from one minor to the next, docs "Upgrading Talos Linux").
+    An upgrade goes at most one minor version up, and there is no downgrade (docs.siderolabs.com,
+    "Upgrading Talos Linux").
     """
     return _step("cluster.talos", "Talos", old, new)
 
 
 def kubernetes_step(old: str, new: str) -> Problem | None:
-    """Return why a running Kubernetes of version ``old`` cannot become ``new``.
+    """Return the problem if Kubernetes cannot be upgraded from ``old`` to ``new``, else None.
 
-    One minor at a time, and never back (kubernetes.io, "Version Skew Policy").
+    An upgrade goes at most one minor version up, and there is no downgrade (kubernetes.io, "Version
+    Skew Policy").
     """
     return _step("cluster.kubernetes", "Kubernetes", old, new)
 
 
 def longhorn_step(old: str, new: str) -> Problem | None:
-    """Return why a running Longhorn of version ``old`` cannot become ``new``.
+    """Return the problem if Longhorn cannot be upgraded from ``old`` to ``new``, else None.
 
-    One minor at a time, and never back (longhorn-manager v1.12.1 upgrade/util/util.go,
-    ``checkLHUpgradePath``).
+    An upgrade goes at most one minor version up, and there is no downgrade (longhorn-manager
+    v1.12.1 upgrade/util/util.go, ``checkLHUpgradePath``).
     """
     return _step("longhorn.chart_version", "Longhorn", old, new, prefix="")
 
 
 def talos_with_running_kubernetes(talos: str, kubernetes: str) -> Problem | None:
-    """Return why a Talos cannot run the Kubernetes that runs now: Talos is upgraded first."""
+    """Return the problem if the new Talos does not support the running Kubernetes, else None.
+
+    ``up`` upgrades Talos before Kubernetes.
+    """
     entry = TALOS.get(minor_of(talos))
     if entry is None or minor_of(kubernetes) >= entry.oldest_kubernetes:
         return None
     return Problem(
         "cluster.talos",
         talos,
-        f"does not support Kubernetes {kubernetes}, which the cluster runs, and an `up` upgrades "
+        f"does not support Kubernetes {kubernetes}, which the cluster runs, and `make up` upgrades "
         "Talos before Kubernetes",
-        "set cluster.talos back, upgrade cluster.kubernetes to "
-        f"{minor_text(entry.oldest_kubernetes)}.x with `make up`, then set cluster.talos to "
+        "set cluster.talos back to the running version and cluster.kubernetes to "
+        f"{minor_text(entry.oldest_kubernetes)}.x, run `make up`, then set cluster.talos to "
         f"{talos}",
     )
 
 
 def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | None:
-    """Why Kubernetes ``wanted`` cannot go on with what ``written`` stored, and the fix.
+    """Reason and fix if Kubernetes ``wanted`` cannot read etcd data of version ``written``.
 
-    It reads what its own minor version stored, and the one before (kubernetes.io, "Version Skew
-    Policy": an API server is upgraded one minor at a time).
+    Kubernetes reads data of its own minor version and of the one before (kubernetes.io, "Version
+    Skew Policy": an API server is upgraded one minor version at a time).
     """
     old, new = minor_of(written), minor_of(wanted)
     if new < old:
@@ -231,7 +237,7 @@ def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | Non
         reason = f"was written by Kubernetes {written}, too old for cluster.kubernetes {wanted}"
     else:
         return None
-    return reason, f"set cluster.kubernetes to {written}, and upgrade it once the castle stands"
+    return reason, f"set cluster.kubernetes to {written}, and upgrade after the restore"
 
 
 def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> Problem | None:
@@ -248,7 +254,8 @@ def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> Pro
             setting,
             new,
             f"the cluster runs {what} {old}, and an upgrade to {new} skips a minor version",
-            f"write the newest {prefix}{old_major}.{old_minor + 1}.x, run `make up`, then go on",
+            f"write the newest {prefix}{old_major}.{old_minor + 1}.x, run `make up`, then write "
+            "the next minor version",
         )
     return None
 

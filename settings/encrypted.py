@@ -1,8 +1,8 @@
-"""Settings that SOPS keeps encrypted beside the stack file, in ``Pulumi.NAME.sops.yaml``.
+"""Settings encrypted with SOPS in ``Pulumi.NAME.sops.yaml``, beside the stack file.
 
-It holds keys as the stack file does below ``config:``, and may lie in git. ``sops`` opens it into a
-pipe: what it says is never in a file, and in no process' arguments. The castle's own age key opens
-it where the stack file has one, else the keys that ``sops`` finds by itself.
+The file has the same keys as the stack file below ``config:``, and can be committed to Git.
+``sops`` decrypts it to a pipe, so plain text is in no file and in no process arguments. It uses the
+stack's age key (``sops.age_key``), if set, and the keys that it finds itself.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import yaml
 from settings.groups import PROJECT
 from settings.problems import Problem, SettingsError
 
-LIMIT = 60
-"""Seconds that ``sops`` has; a key in the cloud may be slow, and nobody is there to be asked."""
-_SOPS = f"{PROJECT}:sops"
+SOPS_TIMEOUT_S = 60
+"""Time limit of ``sops``; a key in a cloud service may be slow."""
+_SOPS_GROUP = f"{PROJECT}:sops"
 
 
 def file_of(stack: str, folder: Path) -> Path:
-    """Where a stack's encrypted settings lie, if it has any."""
+    """Path of the file with a stack's encrypted settings; it may not exist."""
     return folder / f"Pulumi.{stack}.sops.yaml"
 
 
 def names(stack: str, folder: Path) -> frozenset[str]:
-    """The fully qualified keys of a stack's encrypted settings; SOPS leaves names in the open."""
+    """The fully qualified keys of a stack's encrypted settings; SOPS does not encrypt keys."""
     file = file_of(stack, folder)
     if not file.exists():
         return frozenset()
@@ -38,9 +38,10 @@ def names(stack: str, folder: Path) -> frozenset[str]:
 
 
 def opened(stack: str, config: Mapping[str, str], folder: Path = Path()) -> dict[str, Any]:
-    """A stack's encrypted settings, open: fully qualified keys to values; empty without a file.
+    """Decrypt the settings in ``Pulumi.NAME.sops.yaml``: fully qualified keys to values.
 
-    ``folder`` is where the program runs. Raises ``SettingsError`` where the file cannot be opened.
+    ``folder`` holds the file; without a file the result is empty. Raises ``SettingsError`` if the
+    file cannot be decrypted.
     """
     file = file_of(stack, folder)
     if not file.exists():
@@ -57,29 +58,31 @@ def opened(stack: str, config: Mapping[str, str], folder: Path = Path()) -> dict
             capture_output=True,
             text=True,
             check=True,
-            timeout=LIMIT,
+            timeout=SOPS_TIMEOUT_S,
         )
     except FileNotFoundError:
         raise _unreadable(
             stack, "needs `sops`, which is not on PATH", "install it from https://getsops.io"
         ) from None
     except subprocess.CalledProcessError as error:
-        said = " ".join(error.stderr.split())
+        output = " ".join(error.stderr.split())
         raise _unreadable(
             stack,
-            f"cannot be opened: {said}",
-            "encrypt it for the castle's recipient (`make age-key` prints it), or name your own "
-            "key with SOPS_AGE_KEY_FILE",
+            f"`sops` cannot decrypt it: {output}",
+            "encrypt it for the stack's age recipient (`make age-key` prints it), or set "
+            "SOPS_AGE_KEY_FILE to the file with your own key",
         ) from None
     except subprocess.TimeoutExpired:
         raise _unreadable(
-            stack, f"was not opened within {LIMIT} s", "look why with `sops decrypt`"
+            stack,
+            f"was not decrypted within {SOPS_TIMEOUT_S} s",
+            f"find the cause with `sops decrypt {file.name}`",
         ) from None
     return qualified(json.loads(done.stdout))
 
 
 def qualified(document: Any) -> dict[str, Any]:
-    """The keys of an opened file, as the engine writes them, without what is SOPS' own."""
+    """Add the namespace to the keys of a document, and drop the metadata of SOPS."""
     keys = document if isinstance(document, dict) else {}
     return {
         key if ":" in key else f"{PROJECT}:{key}": value
@@ -91,40 +94,50 @@ def qualified(document: Any) -> dict[str, Any]:
 def merged(
     config: Mapping[str, str], more: Mapping[str, Any], problems: list[Problem]
 ) -> dict[str, str]:
-    """The engine's configuration with encrypted settings in it, as text like the rest."""
+    """Merge decrypted settings into the configuration of Pulumi (text, nested values as JSON).
+
+    Appends a problem for each setting that is in both files.
+    """
     result = dict(config)
     for key, value in more.items():
         path = key.removeprefix(f"{PROJECT}:")
-        if key == _SOPS:
+        if key == _SOPS_GROUP:
             problems.append(
                 Problem(
                     path,
                     "encrypted",
-                    "is what the file is opened with, and stands in it",
-                    "leave it in the stack file, by `make age-key`",
+                    "is the key that decrypts this file, so it cannot be inside",
+                    "keep it in the stack file (`make age-key`)",
                 )
             )
             continue
         if key in result:
-            value = _both(path, _parsed(result[key]), value, problems)
+            value = _merged_value(path, _parsed(result[key]), value, problems)
         result[key] = value if isinstance(value, str) else json.dumps(value)
     return result
 
 
-def _both(path: str, plain: Any, hidden: Any, problems: list[Problem]) -> Any:
-    if not (isinstance(plain, dict) and isinstance(hidden, dict)):
+def _merged_value(path: str, plain: Any, encrypted: Any, problems: list[Problem]) -> Any:
+    if not (isinstance(plain, dict) and isinstance(encrypted, dict)):
         problems.append(
-            Problem(path, "(hidden)", "stands in two files", "leave it in the encrypted one alone")
+            Problem(
+                path,
+                "(hidden)",
+                "is in the stack file and in the encrypted file",
+                "remove it from the stack file",
+            )
         )
         return plain
-    both = dict(plain)
-    for key, value in hidden.items():
-        both[key] = _both(f"{path}.{key}", plain[key], value, problems) if key in plain else value
-    return both
+    result = dict(plain)
+    for key, value in encrypted.items():
+        if key in plain:
+            value = _merged_value(f"{path}.{key}", plain[key], value, problems)
+        result[key] = value
+    return result
 
 
 def _age_key(config: Mapping[str, str]) -> str:
-    group = _parsed(config.get(_SOPS, ""))
+    group = _parsed(config.get(_SOPS_GROUP, ""))
     key = group.get("age_key") if isinstance(group, dict) else None
     return key.strip() if isinstance(key, str) else ""
 

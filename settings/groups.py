@@ -1,7 +1,6 @@
-"""The groups of settings that describe machines, network, cluster and Proxmox.
+"""Settings groups for VMs, network, cluster, image and Proxmox.
 
-Every field says its unit, its default and where a limit comes from. Rules that look at more than
-one field live in ``rules``.
+Rules that compare several settings are in ``rules``.
 """
 
 from __future__ import annotations
@@ -39,106 +38,114 @@ from settings.values import (
     Url,
     Version,
     Whole,
-    different,
-    odd,
+    check_odd,
+    check_unique,
 )
 
 PROJECT = "ephemeral-castle"
-"""The project's name: the namespace of its settings in a stack file."""
+"""Pulumi project name, which is also the namespace of the settings in a stack file."""
 
 DataDisk = Annotated[Whole, Field(ge=LEAST_DATA_DISK_GIB)]
 """Size of a data disk in GiB."""
 
 
 class Network(Group):
-    """The home network that the castle stands in."""
+    """The network of the nodes."""
 
     cidr: Network4
-    """The IPv4 network of the house, as in ``192.168.1.0/24``."""
+    """IPv4 network of the nodes, such as ``192.168.1.0/24``."""
     gateway: Address
-    """The router's address."""
+    """IPv4 address of the router."""
     nameservers: tuple[Address, ...] = ()
-    """DNS servers of the nodes; the gateway where none is given."""
+    """DNS servers of the nodes. Default: the gateway."""
     dhcp: Range | None = None
-    """What the router hands out by DHCP; nothing of the castle may lie in it."""
+    """DHCP range of the router, ``FIRST-LAST``. Nodes, VIP and MetalLB pool must be outside."""
     bridge: ProxmoxName = "vmbr0"
-    """The Proxmox bridge that the machines are plugged into."""
+    """Proxmox bridge of the VMs' network devices."""
     vlan: Annotated[Whole, Field(ge=1, le=4094)] | None = None
-    """VLAN tag of the machines' network device; none by default."""
+    """VLAN tag of the VMs' network devices, 1 to 4094. Default: no tag."""
 
 
 class Cluster(Group):
     """The Talos cluster."""
 
     name: Annotated[DnsLabel, Field(max_length=LONGEST_NAME)] = "castle"
-    """Name of the cluster, and the first part of every machine's name, which has 63 at most."""
+    """Name of the cluster and prefix of every VM name. At most 47 characters."""
     # renovate: datasource=github-releases depName=siderolabs/talos
     talos: Version = "v1.13.9"
-    """Talos version, with its leading v."""
+    """Talos version, with a leading v."""
     # renovate: datasource=github-releases depName=kubernetes/kubernetes
     kubernetes: Version = "v1.36.3"
-    """Kubernetes version, with its leading v."""
+    """Kubernetes version, with a leading v."""
     vip: Address
-    """Virtual IP of the Kubernetes API; the control planes carry it by election."""
+    """Virtual IP of the Kubernetes API. One control plane at a time holds it."""
     restore_from: SnapshotFile | None = None
-    """Snapshot that a new castle begins with, as ``make snapshot`` encrypts it; a path from the
-    project's folder. A castle that lives cannot be restored; there the file may be gone."""
+    """Encrypted snapshot (``FILE.db.age`` of ``make snapshot``) from which a new cluster is
+    restored; the path is relative to the project folder. A running cluster cannot be restored, and
+    does not need the file any more."""
     ntp: tuple[TimeServer, ...] = ()
-    """Time servers of the nodes; Talos' own, time.cloudflare.com, where none is given."""
+    """Time servers of the nodes: addresses or names. Default: Talos' default,
+    time.cloudflare.com."""
     registry_mirrors: Mirrors = Field(default={})
-    """By registry (``docker.io``): addresses where its images are looked for first."""
+    """By registry (``docker.io``, or ``*`` for all others): URLs of mirrors, which nodes try before
+    the registry."""
 
 
 class Machine(Group):
-    """What every machine of one role has, unless ``nodes.overrides`` says otherwise."""
+    """Settings of all nodes of one role. ``nodes.overrides`` changes them for one node."""
 
     os_disk_gib: Annotated[Whole, Field(ge=10)] = 34
-    """Size of the OS disk in GiB; Talos asks for at least 10."""
+    """Size of the OS disk in GiB. Talos needs at least 10."""
     keep_data_disk_on_destroy: StrictBool = False
-    """Whether the data disk outlives its machine, and the next machine of its name gets it."""
+    """Whether to retain the data disk if the VM is deleted. The next VM with the same name gets the
+    disk."""
     patches: Patches = ()
-    """Strategic merge patches of the machine config; what the castle sets itself is refused."""
+    """Strategic merge patches for the Talos machine config. Patches of values that this program
+    sets are refused."""
 
 
 class ControlPlanes(Machine):
-    """The control planes: etcd and the Kubernetes API."""
+    """The control plane nodes: etcd and the Kubernetes API."""
 
-    count: Annotated[Whole, AfterValidator(odd), Field(json_schema_extra={"enum": [1, 3, 5]})] = 1
-    """How many: 1, 3 or 5, because etcd needs a majority to live."""
+    count: Annotated[
+        Whole, AfterValidator(check_odd), Field(json_schema_extra={"enum": [1, 3, 5]})
+    ] = 1
+    """Number of control planes: 1, 3 or 5, because etcd needs a majority."""
     first_address: Address
-    """Address of the first one; the others follow it, one by one."""
+    """IPv4 address of the first control plane; the others get the addresses after it."""
     cores: Annotated[Whole, Field(ge=CONTROL_PLANE_CORES, le=512)] = 2
     """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=CONTROL_PLANE_MIB, le=MOST_MIB)] = 4096
-    """Memory in MiB; a little above the least that Talos' health check lets pass."""
+    """Memory in MiB, at least 2048."""
     data_disk_gib: DataDisk | None = None
-    """Size of the data disk in GiB; none by default: control planes store nothing."""
+    """Size in GiB of the data disk for Longhorn. Default: no data disk."""
 
 
 class Workers(Machine):
-    """The workers: they run what the house runs, and carry Longhorn's disks."""
+    """The worker nodes. By default they have the data disks for Longhorn."""
 
     count: Annotated[Whole, Field(ge=0, le=250)] = 3
-    """How many; with 0 the control planes do the work."""
+    """Number of workers. With 0, the control planes run all pods."""
     first_address: Address | None = None
-    """Address of the first one; needed with ``count`` above 0."""
+    """IPv4 address of the first worker; the others get the addresses after it. Required if
+    ``count`` is above 0."""
     cores: Annotated[Whole, Field(ge=1, le=512)] = 4
     """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] = 8192
-    """Memory in MiB; a little above the least that Talos' health check lets pass."""
+    """Memory in MiB, at least 1024."""
     data_disk_gib: DataDisk | None = 43
-    """Size of the data disk in GiB; ``null`` for workers that store nothing."""
+    """Size in GiB of the data disk for Longhorn; ``null`` for no data disk."""
 
 
 class Override(Group):
-    """What one machine has that differs from its role; only the keys given count."""
+    """Settings of one node. Keys that are not set keep the value of the node's role."""
 
     address: Address | None = None
-    """Its address, in place of its turn in the run."""
+    """IPv4 address of the node."""
     vm_id: Annotated[Whole, Field(ge=100, le=999_999_999)] | None = None
-    """Its VM id in Proxmox."""
+    """VM id in Proxmox."""
     host: ProxmoxName | None = None
-    """The Proxmox node that it runs on; another one migrates it."""
+    """Proxmox host of the VM. If you change it, Proxmox migrates the VM."""
     cores: Annotated[Whole, Field(ge=1, le=512)] | None = None
     """Virtual CPU cores."""
     memory_mib: Annotated[Whole, Field(ge=1024, le=MOST_MIB)] | None = None
@@ -146,15 +153,15 @@ class Override(Group):
     os_disk_gib: Annotated[Whole, Field(ge=10)] | None = None
     """Size of the OS disk in GiB."""
     data_disk_gib: DataDisk | None = None
-    """Size of the data disk in GiB; ``null`` for none."""
+    """Size in GiB of the data disk for Longhorn; ``null`` for no data disk."""
     keep_data_disk_on_destroy: StrictBool | None = None
-    """Whether its data disk outlives it."""
+    """Whether to retain the data disk if the VM is deleted."""
     patches: Patches | None = None
-    """Patches of its machine config, after those of its role."""
+    """Patches for the Talos machine config, applied after those of the role."""
 
 
 class Nodes(Group):
-    """The machines."""
+    """The nodes of the cluster; each is one VM."""
 
     control_planes: ControlPlanes
     workers: Workers = Workers(count=0)
@@ -163,62 +170,65 @@ class Nodes(Group):
         BeforeValidator(lambda it: it or {}),
         Field(json_schema_extra={"propertyNames": {"pattern": f"^{MACHINE_NAME.pattern}$"}}),
     ] = Field(default={})
-    """By short name: ``worker-3``, ``control-plane-1``."""
+    """Settings of single nodes, by short name: ``worker-3``, ``control-plane-1``."""
 
 
 class Proxmox(Group):
-    """Where the machines live."""
+    """Hosts, storages and ids of the VMs in Proxmox."""
 
     hosts: Annotated[
         tuple[ProxmoxName, ...],
         Field(min_length=1, json_schema_extra={"uniqueItems": True}),
-        AfterValidator(different),
+        AfterValidator(check_unique),
     ] = ("pve",)
-    """Proxmox nodes that new machines are spread over, control planes apart; a machine that exists
-    stays on its host."""
+    """Proxmox hosts for new VMs. A new VM goes to the host with the fewest VMs of its role; an
+    existing VM stays on its host."""
     image_datastore: ProxmoxName = "local"
     """Storage with content type ``import``, on each host."""
     disk_datastore: ProxmoxName = "local-lvm"
     """Storage with content type ``images``, on each host."""
     first_vm_id: Annotated[Whole, Field(ge=100, le=999_999_000)] = 8000
-    """Id of the first control plane; the workers begin 10 higher."""
+    """VM id of the first control plane. The workers' ids start 10 higher."""
     pool: ProxmoxName | None = None
-    """Resource pool that is made for the machines, and goes with them; none by default."""
+    """Name of the Proxmox resource pool to create for the VMs; ``make down`` deletes it. Default:
+    no pool."""
 
 
 class Image(Group):
     """The Talos image."""
 
     factory: Url = "https://factory.talos.dev"
-    """The Image Factory."""
+    """URL of the Talos Image Factory."""
     extensions: tuple[Extension, ...] = ()
-    """Official system extensions beside the three that the castle needs."""
+    """Official Talos system extensions, in addition to iscsi-tools, qemu-guest-agent and
+    util-linux-tools."""
     kernel_arguments: tuple[KernelArgument, ...] = ()
-    """Extra arguments of the kernel; one that begins with a hyphen takes Talos' own away."""
+    """Extra kernel arguments. A leading hyphen removes a default argument of Talos."""
 
 
 class Timeouts(Group):
-    """How long the steps of an upgrade, a power-cycle or a removal may take, each for one node."""
+    """Time limits, per node, of an upgrade, a power cycle or a removal."""
 
     drain_s: Annotated[Whole, Field(ge=5, le=86400)] = 600
-    """Seconds that the pods of a node have to go elsewhere."""
+    """Seconds until all pods have left a drained node."""
     return_s: Annotated[Whole, Field(ge=10, le=86400)] = 900
-    """Seconds that a node has to come back and be ready."""
+    """Seconds until a node is back and ready."""
     rebuild_s: Annotated[Whole, Field(ge=5, le=86400)] = 3600
-    """Seconds that Longhorn has to rebuild or move the replicas of a node."""
+    """Seconds until Longhorn has rebuilt or moved the replicas of a node."""
 
 
 class Endpoint(Group):
-    """How Proxmox is reached: keys of the ``proxmoxve:`` namespace."""
+    """Connection to the Proxmox API: the keys of the namespace ``proxmoxve:``."""
 
     endpoint: SecureUrl
-    """Address of the Proxmox API: ``https://192.168.1.10:8006/``."""
+    """URL of the Proxmox API: ``https://192.168.1.10:8006/``."""
     api_token: Token = Field(alias="apiToken")
-    """Token of the API, ``USER@REALM!NAME=SECRET``; only by ``pulumi config set --secret``."""
+    """Proxmox API token, ``USER@REALM!NAME=SECRET``; set it with ``make token`` or ``pulumi config
+    set --secret``."""
     insecure: StrictBool = False
-    """Accept Proxmox' self-signed certificate."""
+    """Whether to accept a self-signed certificate of the Proxmox API."""
 
     @property
     def token_id(self) -> str:
-        """``USER@REALM!NAME``: the half of the token that is no secret."""
+        """``USER@REALM!NAME``: the part of the token that is not secret."""
         return self.api_token.get_secret_value().partition("=")[0]

@@ -1,4 +1,4 @@
-"""Reads the configuration of a stack into ``Settings``, with every problem said at once."""
+"""Loads the configuration of a stack into ``Settings``, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -24,55 +24,54 @@ from settings.running import RunningStack
 from settings.values import MACHINE_NAME
 
 PROVIDER_KEYS = frozenset({"endpoint", "insecure", "apiToken"})
-"""Keys of the ``proxmoxve:`` namespace that the castle hands to its provider."""
+"""Keys of the namespace ``proxmoxve:`` that this program reads."""
 
 TOKEN = "proxmoxve:apiToken"
-"""The key of the API token, the one secret that every stack needs."""
+"""Key of the Proxmox API token, the only secret that every stack needs."""
 
 _SECRET_NAME = re.compile(r"token|secret|password|key|patches|credential", re.IGNORECASE)
-"""Names below which a value is never shown, even where they do not belong."""
+"""If the path of a setting matches this, problems hide its value, even for an unknown key."""
 _PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@|https?://[^/\s]*@")
-"""An address with a password or a token in it."""
+"""A URL that contains a password or a token. Problems hide such a value."""
 
 _TYPES = {
     "int_type": ("is not a whole number", "write a whole number, without quotes"),
     "bool_type": ("is neither true nor false", "write true or false, without quotes"),
     "string_type": ("is not text", "write it as text, in quotes if it looks like a number"),
     "tuple_type": ("is not a list", "write it as a list: [one, two]"),
-    "dict_type": ("is not a group of settings", "write keys and values below it"),
-    "model_type": ("is not a group of settings", "write keys and values below it"),
-    "too_short": ("is empty", "name at least one"),
+    "dict_type": ("is not a group of settings", "write keys and values below this key"),
+    "model_type": ("is not a group of settings", "write keys and values below this key"),
+    "too_short": ("is an empty list", "list at least one entry"),
 }
-
+"""Reason and fix for errors of pydantic, by their type."""
 
 GROUPS = {
     name: field
     for name, field in Settings.model_fields.items()
     if name not in ("stack", "encrypted", "running")
 }
+"""The settings groups: name to field of ``Settings``."""
 
 
 def model_of(field: FieldInfo) -> type[Group]:
-    """The model of a group; one that may be left out altogether is ``Model | None``."""
+    """The model class of a group; the type of an optional group is ``Model | None``."""
     candidates = (field.annotation, *get_args(field.annotation))
-    (model,) = (it for it in candidates if isinstance(it, type) and issubclass(it, Group))
+    (model,) = (c for c in candidates if isinstance(c, type) and issubclass(c, Group))
     return model
 
 
 NOTHING_RUNS = RunningStack()
 
-
-RENAMED = {"upkeep": "this group is called timeouts now; its keys are the same"}
-"""What to do about a group that had another name."""
+RENAMED = {"upkeep": "rename this group to timeouts; its keys are the same"}
+"""The fix for a group that was renamed, by its former name."""
 
 
 def load(config: Mapping[str, str], stack: str, running: RunningStack = NOTHING_RUNS) -> Settings:
-    """Read all settings of a stack, and compare them with what it runs.
+    """Load all settings of a stack, and check them, including changes of the running stack.
 
-    ``config`` is the engine's own map: fully qualified keys to text, nested values as JSON.
-    ``stack`` is the stack's name; what ``Pulumi.NAME.sops.yaml`` holds is read too. Logs advice as
-    warnings: what is not wrong, but would surprise. Raises ``SettingsError`` with every problem
-    found.
+    ``config`` is the map that Pulumi passes to the program: fully qualified keys to text, nested
+    values as JSON. ``stack`` is the stack's name; the function also decrypts and reads
+    ``Pulumi.NAME.sops.yaml``. Logs advice as warnings. Raises ``SettingsError`` with all problems.
     """
     return joined(config, encrypted.opened(stack, config), stack, running)
 
@@ -83,7 +82,7 @@ def joined(
     stack: str,
     running: RunningStack = NOTHING_RUNS,
 ) -> Settings:
-    """The same, of ``config`` and what SOPS' file was opened to: empty where nothing is to be."""
+    """Like ``load``, with the decrypted content of ``Pulumi.NAME.sops.yaml`` as ``opened``."""
     problems: list[Problem] = []
     config = encrypted.merged(config, opened, problems)
     raw = dict(_groups(config, problems))
@@ -101,7 +100,7 @@ def joined(
         try:
             groups[name] = model.model_validate(raw[name])
         except ValidationError as error:
-            for detail in _own_faults(error.errors()):
+            for detail in _without_consequences(error.errors()):
                 problems.extend(_translate(name, detail, model, hidden=name in secret))
     if isinstance(nodes := groups.get("nodes"), Nodes):
         problems.extend(_override_names(nodes))
@@ -110,13 +109,13 @@ def joined(
         raise SettingsError(problems, stack)
     if TOKEN in config and TOKEN not in hidden:
         pulumi.log.warn(
-            f"{TOKEN} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
-            f"`pulumi config set --secret {TOKEN}`."
+            f"{TOKEN} is in Pulumi.{stack}.yaml in plain text. Remove it from the file and set it "
+            f"with `pulumi config set --secret {TOKEN}`."
         )
     for path in _plain_secrets(groups, secret):
         pulumi.log.warn(
-            f"{path} stands in Pulumi.{stack}.yaml in plain text: take it out, and put it in with "
-            f"`pulumi config set --secret --path {path}`."
+            f"{path} is in Pulumi.{stack}.yaml in plain text. Remove it from the file and set it "
+            f"with `pulumi config set --secret --path {path}`."
         )
     for sentence in rules.advice(groups, running):
         pulumi.log.warn(sentence)
@@ -126,7 +125,7 @@ def joined(
 
 
 def _plain_secrets(groups: Mapping[str, Group], secret: set[str]) -> Iterator[str]:
-    """Paths of the secrets that stand in a group of which nothing is encrypted."""
+    """Paths of the secrets in groups without any encrypted value."""
     for name in sorted(groups.keys() - secret - {"proxmoxve"}):
         yield from _secrets_below(name, groups[name])
 
@@ -140,7 +139,7 @@ def _secrets_below(path: str, value: Any) -> Iterator[str]:
 
 
 def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Any]]:
-    """The groups of our namespace, parsed; what is no group at all becomes a problem."""
+    """The settings groups, parsed from text. Unknown groups and provider keys become problems."""
     endpoint: dict[str, Any] = {}
     for full_key, text in config.items():
         namespace, _, key = full_key.partition(":")
@@ -149,22 +148,22 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
                 endpoint[key] = text if key == "apiToken" else _scalar(text)
             else:
                 fix = did_you_mean(key, PROVIDER_KEYS)
-                problems.append(Problem(full_key, "set", "is not a key that the castle reads", fix))
+                problems.append(Problem(full_key, "set", "is not a known key", fix))
         elif namespace not in (PROJECT, "pulumi") and (
             near := difflib.get_close_matches(namespace, [PROJECT, "proxmoxve"], cutoff=0.8)
         ):
             fix = f"did you mean {near[0]}:{key}?"
-            problems.append(Problem(full_key, "set", "is in a namespace that nobody reads", fix))
+            problems.append(Problem(full_key, "set", "is in an unknown namespace", fix))
         elif namespace == PROJECT:
             known = GROUPS.keys() - {"proxmoxve"}
             if key not in known:
                 fix = RENAMED.get(key) or did_you_mean(key, known)
-                # In quotes where nothing would be seen of it.
+                # A key of spaces alone is shown in quotes.
                 shown = key if key.strip() else json.dumps(key)
                 problems.append(Problem(shown, "set", "is not a setting", fix))
                 continue
             yield key, _scalar(text)
-    # The provider reads this variable too, where the stack holds no token.
+    # The Proxmox provider reads this variable too, if the stack has no token.
     if "apiToken" not in endpoint and (token := os.environ.get("PROXMOX_VE_API_TOKEN")):
         endpoint["apiToken"] = token
     if endpoint:
@@ -172,7 +171,7 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
 
 
 def _scalar(text: str) -> Any:
-    """The engine hands nested values over as JSON, plain ones as bare text, and nothing as ''."""
+    """Parse a value of Pulumi's map: nested values are JSON, others plain text, null is ``''``."""
     if not text:
         return None
     try:
@@ -181,8 +180,8 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _own_faults(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """The errors, without those of a list that is empty only because its members are wrong."""
+def _without_consequences(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Drop the error "list is empty" if the list is empty only because its entries are invalid."""
     for detail in details:
         place = detail["loc"]
         inside = any(other["loc"][:-1] == place for other in details)
@@ -198,16 +197,15 @@ def _missing_group(path: str, model: type[BaseModel]) -> Iterator[Problem]:
 
 
 def _missing(path: str, model: type[BaseModel], key: str) -> Iterator[Problem]:
-    """A key that is missing, or, where it is a group, the keys that it needs."""
+    """A problem for a missing key; if it is a group, one for each required key of the group."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     annotation = fields[key].annotation
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield from _missing_group(path, annotation)
     else:
-        # A sentence may end where its line ends.
         text = " ".join((fields[key].description or key).replace("``", "").split())
         meaning = text.split(". ")[0].rstrip(".")
-        yield Problem(path, "missing", "is needed, and has no default", f"write it: {meaning}")
+        yield Problem(path, "missing", "is required", f"add this setting: {meaning}")
 
 
 def _join(path: str, key: str) -> str:
@@ -217,12 +215,12 @@ def _join(path: str, key: str) -> str:
 def _translate(
     group: str, detail: ErrorDetails, model: type[BaseModel], *, hidden: bool
 ) -> Iterator[Problem]:
-    """One pydantic error as path, value, reason and fix; several where a group is missing."""
+    """Convert a pydantic error into a problem; into several if a group is missing."""
     path = group
     for part in detail["loc"]:
         path = f"{path}[{part}]" if isinstance(part, int) else _join(path, str(part))
     kind, value = detail["type"], detail["input"]
-    # In quotes where quotes are what is wrong, or nothing would be seen.
+    # Quotes are shown if they are the mistake, or if the value is empty.
     bare = isinstance(value, str) and value and kind not in ("int_type", "bool_type")
     shown = value if bare else json.dumps(value, default=str)
     if hidden or _SECRET_NAME.search(path) or (bare and _PASSWORD.search(value)):
@@ -236,10 +234,10 @@ def _translate(
         fix = did_you_mean(str(detail["loc"][-1]), known)
         yield Problem(path, shown, "is not a setting", fix)
         return
-    yield Problem(path, shown, *_reason_and_cure(detail))
+    yield Problem(path, shown, *_reason_and_fix(detail))
 
 
-def _reason_and_cure(detail: ErrorDetails) -> tuple[str, str]:
+def _reason_and_fix(detail: ErrorDetails) -> tuple[str, str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error" and isinstance(context.get("error"), UserError):
         fault: UserError = context["error"]
@@ -250,19 +248,19 @@ def _reason_and_cure(detail: ErrorDetails) -> tuple[str, str]:
     if kind in ("greater_than_equal", "less_than_equal"):
         low = kind == "greater_than_equal"
         limit = context["ge" if low else "le"]
-        reason = f"is {'below the least' if low else 'above the most'} that works, {limit}"
+        reason = f"is {'below the minimum' if low else 'above the maximum'} of {limit}"
         return reason, f"choose {limit} or {'more' if low else 'less'}"
     if kind == "too_long":
-        return f"is longer than {context['max_length']} characters", "choose a shorter one"
+        return f"is longer than {context['max_length']} characters", "choose a shorter name"
     return _TYPES.get(kind, (detail["msg"].lower(), "see docs/settings.md"))
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that a place in an error's path belongs to."""
+    """The model class at a location of a pydantic error."""
     for part in location:
         field = model.model_fields.get(str(part))
         if field is None:
-            continue  # the name of an override, or an index: the model stays
+            continue  # a list index or the name of an override
         candidates = (field.annotation, *get_args(field.annotation))
         model = next(
             (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model
@@ -276,6 +274,6 @@ def _override_names(nodes: Nodes) -> Iterator[Problem]:
             yield Problem(
                 f"nodes.overrides.{name}",
                 "set",
-                "is not the name of a machine",
-                "write worker-N or control-plane-N",
+                "is not the short name of a node",
+                "write worker-N or control-plane-N, with N from 1",
             )

@@ -1,4 +1,4 @@
-"""All settings of a stack, and what follows from them: machines, addresses, numbers of copies."""
+"""All settings of a stack, and values computed from them: VMs, addresses, number of copies."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Settings(Group):
     """All settings of one stack."""
 
     stack: StrictStr
-    """The stack's name; not a key of the file."""
+    """Name of the stack; not a key of the stack file."""
     encrypted: frozenset[str] = frozenset()
-    """The groups in which something is encrypted; not a key of the file."""
+    """Names of the groups with an encrypted value; not a key of the stack file."""
     running: RunningStack = RunningStack()
-    """What the stack runs now; not a key of the file. Empty if nobody has read the state."""
+    """The running stack; not a key of the stack file. Empty if the state was not read."""
     proxmoxve: Endpoint
     network: Network
     cluster: Cluster
@@ -42,36 +42,36 @@ class Settings(Group):
 
     @property
     def stack_tag(self) -> str:
-        """Identity of this castle: tags its machines, and begins the names of its files."""
+        """The stack's tag: tag of its VMs in Proxmox, and prefix of its file names."""
         return f"{PROJECT}-{self.stack}".lower()
 
     def with_running(self, running: RunningStack) -> Settings:
-        """These settings beside what the stack runs: its machines stay on their hosts."""
+        """A copy of the settings with this running stack, which determines the hosts of VMs."""
         return self.model_copy(update={"running": running})
 
     @property
     def machines(self) -> tuple[Node, ...]:
-        """Every machine, control planes first, each with all that is known of it."""
+        """All planned nodes, control planes first."""
         return plan_nodes(self.cluster, self.nodes, self.proxmox, self.running.hosts)
 
     @property
     def control_planes(self) -> tuple[Node, ...]:
-        """The control planes, in order."""
+        """The control planes, by number."""
         return tuple(node for node in self.machines if node.role is Role.CONTROL_PLANE)
 
     @property
     def workers(self) -> tuple[Node, ...]:
-        """The workers, in order."""
+        """The workers, by number."""
         return tuple(node for node in self.machines if node.role is Role.WORKER)
 
     @property
     def nameservers(self) -> tuple[IPv4Address, ...]:
-        """DNS servers of the nodes."""
+        """DNS servers of the nodes: ``network.nameservers``, or the gateway."""
         return self.network.nameservers or (self.network.gateway,)
 
     @property
     def age_recipient(self) -> str | None:
-        """Whom the castle's own files are encrypted for: the public half of ``sops.age_key``."""
+        """The age recipient (public key) of ``sops.age_key``; None without that key."""
         if self.sops.age_key is None:
             return None
         return str(
@@ -80,12 +80,12 @@ class Settings(Group):
 
     @property
     def replicas(self) -> int:
-        """Copies of each Longhorn volume."""
+        """Number of copies of each Longhorn volume."""
         return self.longhorn.replicas or default_replicas(self.machines)
 
     @property
     def ingress_address(self) -> IPv4Address:
-        """Where the router forwards ports 80 and 443 to."""
+        """Address of Traefik, to which the router forwards ports 80 and 443."""
         if self.traefik.exposure == "host-network":
             return self.cluster.vip
         return self.traefik.address or self.metallb.pool.first

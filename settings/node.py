@@ -1,4 +1,4 @@
-"""One machine of the plan: its VM, its Talos node and its Kubernetes node."""
+"""A planned node: its VM, its Talos node and its Kubernetes node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Role(StrEnum):
-    """What a machine is in the cluster."""
+    """Role of a node. The value is also a part of its name and a tag of its VM."""
 
     CONTROL_PLANE = "control-plane"
     WORKER = "worker"
@@ -17,22 +17,22 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One machine: its virtual machine, its Talos config and its Kubernetes node, by one name."""
+    """A planned node. VM, Talos node and Kubernetes node share one name."""
 
     name: str
-    """Name of the VM, the host and the Kubernetes node: ``castle-worker-3``."""
+    """Name of the VM, the Talos node and the Kubernetes node: ``castle-worker-3``."""
     short_name: str
-    """The name within the stack file: ``worker-3``."""
+    """Name in ``nodes.overrides``: ``worker-3``."""
     role: Role
     address: IPv4Address
     vm_id: int
     host: str
-    """The Proxmox node that it runs on."""
+    """Proxmox host of the VM."""
     cores: int
     memory_mib: int
     os_disk_gib: int
     data_disk_gib: int | None
     keep_data_disk_on_destroy: bool = False
-    """Whether the data disk outlives the machine."""
+    """Whether to retain the data disk if the VM is deleted."""
     patches: tuple[dict[str, Any], ...] = field(default=(), hash=False)
-    """Patches of its machine config: those of its role, then its own."""
+    """Machine config patches: those of the role, then those of ``nodes.overrides``."""

@@ -1,8 +1,8 @@
-"""Patches of machine configs: their shape, and that none fights with what the castle sets itself.
+"""Rules for machine config patches: known kinds and keys, and no conflict with this program.
 
 They are strategic merge patches (docs.siderolabs.com, "Configuration Patches"): documents with a
-``kind`` of Talos' own, or parts of the document without one. What stands deeper than two keys is
-read by Talos' own machinery in a preview, and refused there if it does not exist.
+``kind``, or parts of the main document (``v1alpha1``), which has no ``kind``. Only the two upper
+levels of keys are checked here; Talos' machinery checks deeper keys in ``make preview``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from settings.groups import Cluster, Nodes
 from settings.problems import Problem, did_you_mean
 
-Found = tuple[str, str, str]
-"""A path within a patch, a reason and a fix."""
+PatchProblem = tuple[str, str, str]
+"""Path within a patch, reason and fix of a problem."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -36,8 +36,8 @@ MAIN: dict[str, tuple[str, ...]] = {
     ),
     "debug": (),
 }
-"""Keys of the document without a kind, and the keys below them (siderolabs/talos v1.13.9
-pkg/machinery/config/types/v1alpha1, the old ones that it still reads included)."""
+"""Keys of the main document, and the keys below them, deprecated ones included (siderolabs/talos
+v1.13.9 pkg/machinery/config/types/v1alpha1)."""
 
 KINDS = _words(
     "BondConfig BridgeConfig DHCPv4Config DHCPv6Config DummyLinkConfig EthernetConfig "
@@ -48,60 +48,63 @@ KINDS = _words(
     "StaticHostConfig SwapVolumeConfig TimeSyncConfig TrustedRootsConfig UserVolumeConfig "
     "VLANConfig VolumeConfig WatchdogTimerConfig WireguardConfig ZswapConfig"
 )
-"""Kinds of documents that Talos 1.12 knows, the oldest that the castle builds (siderolabs/talos
-v1.12.0 pkg/machinery/config/types: what is registered there)."""
+"""Kinds of documents of Talos 1.12, the oldest version that this program supports (registered in
+siderolabs/talos v1.12.0 pkg/machinery/config/types)."""
 
 KINDS_SINCE_1_13 = _words(
     "BlackholeRouteConfig EnvironmentConfig ExternalVolumeConfig ImageVerificationConfig "
     "KubeSpanConfig RoutingRuleConfig TCPProbeConfig VRFConfig"
 )
-"""What came with Talos 1.13 (the same place, v1.13.0 to v1.13.9)."""
+"""Kinds of documents that Talos 1.13 added (the same folder, v1.13.0 to v1.13.9)."""
 
 _MOUNTED = _words("ExistingVolumeConfig ExternalVolumeConfig UserVolumeConfig")
-"""Kinds of volumes that Talos mounts at /var/mnt/NAME."""
+"""Kinds of volume documents whose volume Talos mounts at /var/mnt/NAME."""
 
-_SIZE = "the castle finds disks by their size", "set os_disk_gib or data_disk_gib"
+_DISKS = "this program selects disks by their size", "set os_disk_gib or data_disk_gib"
 _NETWORK = (
-    "the castle sets each machine's one device: its address, its router and the VIP",
+    "this program configures the only network device of a node: address, gateway and VIP",
     "set the network group, first_address, nodes.overrides.NAME.address or cluster.vip",
 )
-_NAME = "the castle names its machines", "set cluster.name"
-_RESOLVER = "the castle sets the name servers", "set network.nameservers"
-_IDENTITY = "is part of what the cluster is, and is made at its birth", "leave it out"
+_NAME = "this program sets the names of cluster and nodes", "set cluster.name"
+_NAME_SERVERS = "this program sets the name servers", "set network.nameservers"
+_IDENTITY = (
+    "is part of the cluster's identity, which this program generates with the cluster",
+    "remove this key",
+)
 _KERNEL = (
-    "is no longer read: the kernel's arguments are those of the image (Talos 1.12 and newer)",
+    "is ignored by Talos 1.12 and newer, which takes the kernel arguments from the image",
     "set image.kernel_arguments",
 )
-_KUBERNETES = "the castle chooses Kubernetes' images", "set cluster.kubernetes"
+_KUBERNETES = "this program sets the Kubernetes images", "set cluster.kubernetes"
 
 OWNED: dict[tuple[str, ...], tuple[str, str]] = {
     ("machine", "type"): _IDENTITY,
     ("machine", "token"): _IDENTITY,
     ("machine", "ca"): _IDENTITY,
     ("machine", "install", "image"): (
-        "the castle chooses the install image",
+        "this program sets the install image",
         "set cluster.talos or image.extensions",
     ),
-    ("machine", "install", "disk"): _SIZE,
-    ("machine", "install", "diskSelector"): _SIZE,
+    ("machine", "install", "disk"): _DISKS,
+    ("machine", "install", "diskSelector"): _DISKS,
     ("machine", "install", "extraKernelArgs"): _KERNEL,
     ("machine", "install", "grubUseUKICmdline"): _KERNEL,
     ("machine", "network", "hostname"): _NAME,
     ("machine", "network", "interfaces"): _NETWORK,
-    ("machine", "network", "nameservers"): _RESOLVER,
+    ("machine", "network", "nameservers"): _NAME_SERVERS,
     ("machine", "kubelet", "image"): _KUBERNETES,
     ("machine", "kubelet", "nodeIP"): _NETWORK,
     ("machine", "nodeLabels", "node.longhorn.io/create-default-disk"): (
-        "the castle tells Longhorn where its disks are",
+        "this program sets the label on nodes with a data disk",
         "set data_disk_gib",
     ),
     ("machine", "nodeLabels", "topology.kubernetes.io/zone"): (
-        "the zone of a node is its Proxmox host: Longhorn spreads copies over zones",
+        "this program sets the zone to the Proxmox host; Longhorn spreads copies over zones",
         "set nodes.overrides.NAME.host",
     ),
     ("cluster", "clusterName"): _NAME,
     ("cluster", "controlPlane", "endpoint"): (
-        "the castle's API is at its VIP",
+        "this program sets the endpoint of the Kubernetes API to the VIP",
         "set cluster.vip",
     ),
     **{
@@ -123,114 +126,125 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
         for program in ("apiServer", "controllerManager", "proxy", "scheduler")
     },
 }
-"""Places of the document without a kind that are the castle's, with reason and fix."""
+"""Keys of the main document that this program sets: reason and fix for a patch of them."""
 
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
-    """Each patch is a document of Talos' own, or a part of the one without a kind."""
+    """Each patch is a Talos document of a known kind, or a part of the main document."""
     known = [*KINDS, *KINDS_SINCE_1_13]
     for path, patch in _patches(nodes):
         kind = patch.get("kind")
         if kind is None:
-            yield from (Problem(*_at(path, found)) for found in _unknown(patch))
+            yield from (Problem(*_problem_fields(path, found)) for found in _unknown_keys(patch))
         elif kind not in known:
             fix = did_you_mean(str(kind), known)
-            yield Problem(f"{path}.kind", str(kind), "is no document of Talos", fix)
+            yield Problem(f"{path}.kind", str(kind), "is not a kind of Talos document", fix)
         elif kind in KINDS_SINCE_1_13 and cluster.talos.startswith("v1.12."):
             yield Problem(
                 f"{path}.kind",
                 str(kind),
-                f"is not known to Talos {cluster.talos}",
+                f"is not supported by Talos {cluster.talos}",
                 "upgrade to Talos v1.13 first",
             )
         elif patch.get("apiVersion") != "v1alpha1":
             yield Problem(
                 f"{path}.apiVersion",
                 str(patch.get("apiVersion", "missing")),
-                f"is not the version of a {kind}",
+                f"is not the apiVersion of {kind}",
                 "write apiVersion: v1alpha1",
             )
 
 
-def patches_leave_the_castle_alone(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
-    """What the castle sets itself is set by its own setting, and in no second place."""
+def patches_change_no_managed_values(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
+    """A patch changes no value that this program sets from another setting."""
     for path, patch in _patches(nodes):
-        found = _fights(patch) if "kind" not in patch else _rival(patch, cluster)
-        yield from (Problem(*_at(path, fight)) for fight in found)
-        if "kind" not in patch and cluster.ntp and "time" in _group(patch, "machine"):
+        conflicts = (
+            _conflicting_document(patch, cluster) if "kind" in patch else _conflicting_keys(patch)
+        )
+        yield from (Problem(*_problem_fields(path, conflict)) for conflict in conflicts)
+        if "kind" not in patch and cluster.ntp and "time" in _nested_group(patch, "machine"):
             yield Problem(
                 f"{path}.machine.time",
                 "set",
-                "Talos refuses it beside cluster.ntp",
-                "keep one of the two",
+                "Talos refuses this key if cluster.ntp is set too",
+                "remove this key or cluster.ntp",
             )
 
 
 def _patches(nodes: Nodes) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every patch, with its path."""
+    """Path and content of every patch."""
     groups = {
         "nodes.control_planes": nodes.control_planes.patches,
         "nodes.workers": nodes.workers.patches,
     } | {
-        f"nodes.overrides.{name}": it.patches or () for name, it in sorted(nodes.overrides.items())
+        f"nodes.overrides.{name}": override.patches or ()
+        for name, override in sorted(nodes.overrides.items())
     }
     for group, patches in groups.items():
         for number, patch in enumerate(patches):
             yield f"{group}.patches[{number}]", patch
 
 
-def _at(path: str, found: Found) -> tuple[str, str, str, str]:
-    """A problem's parts; what a patch holds may be a secret, and is not shown."""
+def _problem_fields(path: str, found: PatchProblem) -> tuple[str, str, str, str]:
+    """The fields of a problem. The value of a patch is not shown, because it may be a secret."""
     inner, reason, fix = found
     return f"{path}.{inner}" if inner else path, "set", reason, fix
 
 
-def _unknown(patch: Mapping[str, Any]) -> Iterator[Found]:
+def _unknown_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
     if {"op", "path"} <= patch.keys():
-        yield "", "is a JSON patch", "write it as it shall stand in the machine config"
+        yield (
+            "",
+            "is a JSON patch, and only strategic merge patches are supported",
+            "write the keys as in the machine config",
+        )
         return
     if not patch:
-        yield "", "is empty", "take it out"
+        yield "", "is an empty patch", "remove it"
     for key, value in patch.items():
         if key not in MAIN:
             fix = did_you_mean(key, [*MAIN, "kind"])
             yield key, "is not a key of a machine config", fix
         elif MAIN[key] and not isinstance(value, dict):
-            yield key, "is not a group of keys", "write keys and values below it"
+            yield key, "is not a group of keys", "write keys and values below this key"
         elif MAIN[key]:
             for inner in value.keys() - {*MAIN[key], "$patch"}:
                 fix = did_you_mean(inner, MAIN[key])
                 yield f"{key}.{inner}", "is not a key of a machine config", fix
 
 
-def _fights(patch: Mapping[str, Any]) -> Iterator[Found]:
+def _conflicting_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
     for owned, (reason, fix) in OWNED.items():
-        place = _touched(patch, owned)
-        if place == owned:
-            yield ".".join(place), reason, fix
-        elif place:
-            yield ".".join(place), "takes away what the castle sets there", "name single keys"
-    mounts = _group(patch, "machine", "kubelet").get("extraMounts")
+        location = _overlap(patch, owned)
+        if location == owned:
+            yield ".".join(location), reason, fix
+        elif location:
+            yield (
+                ".".join(location),
+                "deletes keys that this program sets",
+                "delete single keys instead",
+            )
+    mounts = _nested_group(patch, "machine", "kubelet").get("extraMounts")
     for number, mount in enumerate(mounts if isinstance(mounts, list) else ()):
         if isinstance(mount, dict) and _is_of_longhorn(str(mount.get("destination", ""))):
             inner = f"machine.kubelet.extraMounts[{number}]"
             yield (
                 inner,
-                "belongs to the kubelet alone: Longhorn's pods do not see it, and before Talos "
+                "is a mount of the kubelet: Longhorn's pods do not see it, and before Talos "
                 "1.13.3 it leaks to the host (siderolabs/talos#13069)",
-                "leave it out: data_disk_gib mounts the data disk at /var/mnt/longhorn",
+                "remove it; data_disk_gib mounts the data disk at /var/mnt/longhorn",
             )
 
 
 def _is_of_longhorn(path: str) -> bool:
-    """Whether a path is Longhorn's data path: ours, or its own default."""
+    """Whether a path is Longhorn's data path: the one of this program, or Longhorn's default."""
     return path.rstrip("/") in ("/var/lib/longhorn", "/var/mnt/longhorn")
 
 
-def _touched(patch: Any, owned: tuple[str, ...]) -> tuple[str, ...]:
-    """How far a patch reaches into a place that is the castle's; nothing where it does not.
+def _overlap(patch: Any, owned: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the path at which a patch changes or deletes the key ``owned``, else ``()``.
 
-    A ``$patch: delete`` above that place would take it away with all around it.
+    ``$patch: delete`` or null at a parent of ``owned`` also deletes ``owned``.
     """
     for depth, key in enumerate(owned):
         if not isinstance(patch, dict):
@@ -243,23 +257,27 @@ def _touched(patch: Any, owned: tuple[str, ...]) -> tuple[str, ...]:
     return owned
 
 
-def _rival(patch: Mapping[str, Any], cluster: Cluster) -> Iterator[Found]:
+def _conflicting_document(patch: Mapping[str, Any], cluster: Cluster) -> Iterator[PatchProblem]:
     kind, name = patch["kind"], patch.get("name")
     if kind == "HostnameConfig":
         yield "kind", *_NAME
     elif kind == "Layer2VIPConfig":
         yield "kind", *_NETWORK
     elif kind == "ResolverConfig":
-        yield "kind", *_RESOLVER
+        yield "kind", *_NAME_SERVERS
     elif kind in _MOUNTED and name == "longhorn":
         yield "name", "is the name of Longhorn's volume on the data disk", "set data_disk_gib"
     elif kind == "TimeSyncConfig" and cluster.ntp:
-        yield "kind", "cluster.ntp makes this document", "keep one of the two"
+        yield "kind", "cluster.ntp creates this document", "remove the patch or cluster.ntp"
     elif kind == "RegistryMirrorConfig" and name in cluster.registry_mirrors:
-        yield "name", "cluster.registry_mirrors makes this document", "keep one of the two"
+        yield (
+            "name",
+            "cluster.registry_mirrors creates this document",
+            "remove the patch or the registry in cluster.registry_mirrors",
+        )
 
 
-def _group(patch: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+def _nested_group(patch: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     value: Any = patch
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None

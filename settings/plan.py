@@ -1,8 +1,7 @@
-"""From the groups of settings to machines: names, addresses, VM ids and hosts.
+"""Computes the nodes from the settings: names, addresses, VM ids and Proxmox hosts.
 
-Name, address and VM id of a machine depend on its number alone. So does its host until the machine
-exists. From then on it stays on the host that the Pulumi state has it on: one more machine, or one
-more host in ``proxmox.hosts``, moves no machine that exists.
+Name, address and VM id of a node depend only on its number. An existing VM stays on the host that
+the Pulumi state records, so a new node, or a new host in ``proxmox.hosts``, moves no existing VM.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from settings.groups import Cluster, ControlPlanes, Nodes, Proxmox, Workers
 from settings.node import Node, Role
 
 WORKER_ID_OFFSET = 10
-"""Workers' VM ids begin this much above ``first_vm_id``, so that up to five control planes fit."""
+"""Distance from ``proxmox.first_vm_id`` to the first worker's VM id; leaves room for five control
+planes."""
 
 
-def _group(
+def _plan_role(
     role: Role,
     group: ControlPlanes | Workers,
     hosts: Sequence[str],
@@ -29,7 +29,7 @@ def _group(
     running_hosts: Mapping[str, str],
 ) -> list[Node]:
     names = [f"{cluster.name}-{role}-{index + 1}" for index in range(group.count)]
-    homes = place(names, hosts, running_hosts)
+    planned_hosts = choose_hosts(names, hosts, running_hosts)
     planned = []
     for index in range(group.count):
         short_name = f"{role}-{index + 1}"
@@ -38,7 +38,7 @@ def _group(
         values: dict[str, Any] = {
             "address": group.first_address + index,
             "vm_id": first_vm_id + index,
-            "host": homes[names[index]],
+            "host": planned_hosts[names[index]],
             "cores": group.cores,
             "memory_mib": group.memory_mib,
             "os_disk_gib": group.os_disk_gib,
@@ -46,7 +46,7 @@ def _group(
             "keep_data_disk_on_destroy": group.keep_data_disk_on_destroy,
             "patches": group.patches,
         }
-        # Only the keys that were written count: `data_disk_gib: null` takes the disk away.
+        # Only keys that the stack file sets apply. `data_disk_gib: null` removes the disk.
         for key in override.model_fields_set if override else ():
             value = getattr(override, key)
             if key == "patches":
@@ -57,14 +57,14 @@ def _group(
     return planned
 
 
-def place(
+def choose_hosts(
     names: Sequence[str], hosts: Sequence[str], running_hosts: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the host of each machine of one role, before overrides.
+    """Return the Proxmox host of each VM of one role, before overrides.
 
-    A machine that runs on one of ``hosts`` stays there. Any other goes to the host with the fewest
-    machines of the role; if several have as few, to the first of them. An override of a new machine
-    does not shift the hosts of the others: the machine still counts on the host it would have got.
+    A VM that runs on one of ``hosts`` stays there. Any other VM goes to the host with the fewest
+    VMs of the role; if several hosts have equally few, to the first of them. An override of
+    ``host`` does not affect the other VMs, because overrides apply after this function.
     """
     placed = {name: running_hosts[name] for name in names if running_hosts.get(name) in hosts}
     counts = Counter(placed.values())
@@ -86,19 +86,19 @@ def plan_nodes(
     proxmox: Proxmox,
     running_hosts: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Node, ...]:
-    """Lay out every machine.
+    """Compute all nodes, control planes first.
 
-    ``running_hosts`` is the Proxmox host of each machine that exists, by VM name. New control
-    planes take the hosts from the front of the list, new workers from the back: with two hosts the
-    first worker is not on the host of the only control plane.
+    ``running_hosts`` is the Proxmox host of each existing VM, by VM name. If several hosts have
+    equally few VMs of a role, a new control plane takes the first of them in the list and a new
+    worker takes the last: with two hosts the first worker is not beside the only control plane.
     """
     hosts, first = proxmox.hosts, proxmox.first_vm_id
     workers = nodes.workers
     return (
-        *_group(
+        *_plan_role(
             Role.CONTROL_PLANE, nodes.control_planes, hosts, first, cluster, nodes, running_hosts
         ),
-        *_group(
+        *_plan_role(
             Role.WORKER,
             workers,
             hosts[::-1],

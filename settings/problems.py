@@ -1,4 +1,4 @@
-"""What is wrong with a stack file, said so that the reader can mend it without a manual."""
+"""Problems of a stack file: each names the setting, its value, the reason and the fix."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pulumi
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong: where, what was found, why it cannot be, and what to do."""
+    """One problem of a stack file."""
 
     path: str
-    """The setting, as it is nested in the stack file: ``nodes.workers.first_address``."""
+    """Path of the setting: ``nodes.workers.first_address``."""
     value: str
-    """What stands there now, as text; ``missing`` where nothing stands."""
+    """Current value as text; ``missing`` if the setting is not set."""
     reason: str
-    """Why this cannot work."""
+    """Why the value cannot be used."""
     fix: str
-    """What to write instead."""
+    """What to do, as an imperative."""
 
     def __str__(self) -> str:
         return f"{self.path} = {self.value}\n    {self.reason}\n    -> {self.fix}"
 
 
 class UserError(ValueError):
-    """A value that cannot be used, with its reason and its fix in two parts."""
+    """A validator refuses a value: ``reason`` completes "VALUE …", ``fix`` is an imperative."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
@@ -36,9 +36,9 @@ class UserError(ValueError):
 
 
 class SettingsError(pulumi.RunError):
-    """The stack's settings cannot be used; carries every problem found, in the order of paths.
+    """The settings of a stack are invalid. ``problems`` holds all problems, sorted by path.
 
-    A ``RunError``, so that the engine shows the message alone, without a traceback.
+    A ``RunError``, because Pulumi shows its message without a traceback.
     """
 
     def __init__(self, problems: Iterable[Problem], stack: str) -> None:
@@ -52,9 +52,9 @@ class SettingsError(pulumi.RunError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A fix for an unknown word: the nearest known one, or else all of them."""
+    """A fix for an unknown word: the most similar known word, or all known words."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    return f"known here: {', '.join(known)}" if known else "remove it"
+    return f"use one of: {', '.join(known)}" if known else "remove it"

@@ -1,4 +1,4 @@
-"""The folder that holds the program."""
+"""The project folder and the folder of local state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 """The folder with ``Pulumi.yaml``, ``__main__.py`` and the stack files."""
 STATE = ".state"
-"""Name of the folder below."""
+"""Name of ``STATE_FOLDER``."""
 STATE_FOLDER = PROJECT_FOLDER / STATE
-"""Where commands keep what must survive a run: locks, etcd snapshots, records. Git ignores it."""
+"""Folder for files that later runs need: locks, etcd snapshots, records. Git ignores it."""

@@ -1,4 +1,4 @@
-"""The types of the castle's resources, as the engine names them."""
+"""Type tokens of the Pulumi resources that this program creates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the stack runs now, as far as the Pulumi state knows: the other side of every comparison.
+"""The running stack according to the Pulumi state.
 
-``preflight/state.py`` reads it from the state. Empty for a stack that was never deployed, and in
-commands that do not read the state.
+``preflight/state.py`` creates it. It is empty for a stack that was never deployed, and in commands
+that do not read the state.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from settings.node import Role
 
 @dataclass(frozen=True, kw_only=True)
 class RunningMachine:
-    """A VM that the state has. A value that the state does not have is ``None``."""
+    """A VM in the Pulumi state. Values that the state lacks are ``None``."""
 
     name: str
     """Name of the VM and of the Kubernetes node: ``castle-worker-3``."""
     role: Role | None = None
     host: str | None = None
-    """The Proxmox node that it is on."""
+    """Proxmox host of the VM."""
     vm_id: int | None = None
     address: str | None = None
     cores: int | None = None
@@ -29,53 +29,56 @@ class RunningMachine:
     os_disk_gib: int | None = None
     data_disk_gib: int | None = None
     datastore: str | None = None
-    """Storage of its OS disk."""
+    """Proxmox storage of the OS disk."""
     pool: str | None = None
-    """Resource pool that it was put into."""
+    """Proxmox resource pool of the VM."""
     retains_data_disk: bool = False
-    """Whether its data disk belongs to a disk holder VM, and outlives the machine."""
+    """Whether the data disk belongs to a disk holder VM, so that it is retained when this VM is
+    deleted."""
     talos: str | None = None
-    """Talos version that its node was last brought to, with its leading v."""
+    """Talos version that the node was last installed with or upgraded to, with a leading v."""
     has_come_up: bool = False
-    """Whether its node was ready in Kubernetes once, or may be a member of a cluster that runs.
-    Until then every value can be corrected: the VM holds nothing, and is replaced if it cannot be
-    changed."""
+    """Whether the node was once ready in Kubernetes, or may be a member of a running cluster. If
+    not, the VM holds no data, so every setting can change; if a setting cannot change in place, the
+    VM is replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningStack:
-    """What the state has of one stack."""
+    """The running resources of one stack, without secrets."""
 
     machines: Mapping[str, RunningMachine] = field(default_factory=dict)
-    """By VM name."""
+    """The VMs by name."""
     talos: str | None = None
-    """Talos version of the last upgrade that was started, or of the first deployment."""
+    """Talos version of the last upgrade that was started; before any upgrade, that of the first
+    deployment."""
     kubernetes: frozenset[str] = frozenset()
-    """Kubernetes versions: of the last finished upgrade, and of the last one that was started."""
+    """Kubernetes versions of the last finished upgrade and of the last started upgrade. They differ
+    after an interrupted upgrade."""
     charts: Mapping[str, str] = field(default_factory=dict)
-    """Chart version by Helm release."""
+    """Chart versions by the name of the Helm release."""
     pool: str | None = None
-    """The resource pool that this stack created."""
+    """Name of the Proxmox resource pool that this stack created."""
     has_machine_secrets: bool = False
-    """Whether the cluster's certificate authorities exist."""
+    """Whether the machine secrets of Talos exist, which contain the cluster's CAs."""
     is_bootstrapped: bool = False
-    """Whether etcd was started."""
+    """Whether etcd was bootstrapped."""
     restored_from: str | None = None
-    """The snapshot that etcd was started with, as ``cluster.restore_from`` named it."""
+    """Value of ``cluster.restore_from`` when etcd was bootstrapped from that snapshot."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What the last successful ``up`` recorded (``lifecycle/deployment_record.py``)."""
+    """The record of the last successful ``up`` (``lifecycle/deployment_record.py``)."""
 
     @property
     def has_come_up(self) -> bool:
-        """Whether any node of the cluster was ready once."""
-        return any(machine.has_come_up for machine in self.machines.values())
+        """Whether ``RunningMachine.has_come_up`` is true for any VM."""
+        return any(vm.has_come_up for vm in self.machines.values())
 
     @property
     def hosts(self) -> Mapping[str, str]:
-        """By VM name: the Proxmox host that the VM is on."""
-        return {name: it.host for name, it in self.machines.items() if it.host is not None}
+        """Proxmox host of each VM, by VM name."""
+        return {name: vm.host for name, vm in self.machines.items() if vm.host is not None}
 
     def machine_has_come_up(self, name: str) -> bool:
-        """Whether the node of this name was ready once."""
-        machine = self.machines.get(name)
-        return machine is not None and machine.has_come_up
+        """``RunningMachine.has_come_up`` of the VM ``name``; false if there is no such VM."""
+        vm = self.machines.get(name)
+        return vm is not None and vm.has_come_up

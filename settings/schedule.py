@@ -1,4 +1,4 @@
-"""When backups run: schedules of five fields, as in crontab(5)."""
+"""Backup schedules with five fields, as in crontab(5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from settings.problems import UserError
 
 _FIELD = r"[0-9*][0-9*/,-]*"
 SCHEDULE = re.compile(rf"{_FIELD}( {_FIELD}){{4}}")
-"""Five fields; ``check_schedule`` knows their bounds."""
+"""The form of a schedule; ``check_schedule`` also checks the bounds of each field."""
 _FIELDS = {
     "minute": (0, 59),
     "hour": (0, 23),
@@ -18,33 +18,33 @@ _FIELDS = {
     "month": (1, 12),
     "weekday": (0, 6),
 }
-"""The fields and their bounds, as Longhorn and Kubernetes read them (robfig/cron v3 parser.go
+"""Minimum and maximum of each field in Longhorn and Kubernetes (robfig/cron v3 parser.go
 ``ParseStandard``)."""
 _PART = re.compile(r"(\*|(?P<begin>\d{1,2})(-(?P<end>\d{1,2}))?)(/(?P<step>\d{1,3}))?")
 _FIRST_DAY, _LAST_DAY = date(2024, 1, 1), date(2032, 12, 31)
-"""Days that ``longest_gap`` compares: any leap day of a schedule occurs at least twice."""
+"""The period that ``longest_gap`` examines. It contains 29 February more than once."""
 
 
 def check_schedule(value: str) -> str:
-    """Return ``value`` if it is a schedule of five fields; raises ``UserError``."""
+    """Return ``value`` if it is a valid schedule; raises ``UserError``."""
     if not SCHEDULE.fullmatch(value):
         raise UserError(
             "is not a schedule of five fields (crontab(5))",
-            'write minute, hour, day, month and weekday, as in "0 3 * * *"',
+            'write minute, hour, day, month and weekday, such as "0 3 * * *"',
         )
     for text, (name, (first, last)) in zip(value.split(), _FIELDS.items(), strict=True):
         if not all(_is_part(part, first, last) for part in text.split(",")):
             sunday = "; Sunday is 0" if name == "weekday" else ""
             raise UserError(
-                f"has a {name} that is none: {text}",
-                f"write *, numbers from {first} to {last}, or ranges of them that go up; a step "
-                f"behind a slash is 1 or more{sunday}",
+                f"has an invalid {name}: {text}",
+                f"write *, numbers from {first} to {last}, or ascending ranges of these numbers; a "
+                f"step after a slash is 1 or more{sunday}",
             )
     return value
 
 
 def _is_part(text: str, first: int, last: int) -> bool:
-    """Whether ``*``, ``3``, ``1-5`` or one of them with ``/2`` stays within its bounds."""
+    """Whether one part of a field (``*``, ``3``, ``1-5``, ``1-5/2``) is valid and within bounds."""
     found = _PART.fullmatch(text)
     if not found or (found["step"] and int(found["step"]) == 0):
         return False
@@ -55,9 +55,9 @@ def _is_part(text: str, first: int, last: int) -> bool:
 
 
 def longest_gap(schedule: str) -> timedelta | None:
-    """The longest time between two runs of a schedule that is valid; None if it never runs twice.
+    """The longest time between two runs of a valid schedule; None if it runs at most once.
 
-    Reads the five fields as Longhorn does (robfig/cron v3 spec.go ``dayMatches``).
+    Interprets days and weekdays as Longhorn does (robfig/cron v3 spec.go ``dayMatches``).
     """
     minute, hour, day, month, weekday = schedule.split()
     minutes = [
@@ -67,13 +67,13 @@ def longest_gap(schedule: str) -> timedelta | None:
     ]
     days, months = _numbers(day, "day"), _numbers(month, "month")
     weekdays = _numbers(weekday, "weekday")
-    # With both fields restricted, a day matches if one of them does.
-    either = not (_has_star(day) or _has_star(weekday))
+    # If day and weekday are both restricted, a date matches if one of them matches.
+    one_suffices = not (_has_star(day) or _has_star(weekday))
     runs = []
     for number in range(_FIRST_DAY.toordinal(), _LAST_DAY.toordinal() + 1):
-        it = date.fromordinal(number)
-        matches = (it.day in days, it.isoweekday() % 7 in weekdays)
-        if it.month in months and (any(matches) if either else all(matches)):
+        day_of_run = date.fromordinal(number)
+        matches = (day_of_run.day in days, day_of_run.isoweekday() % 7 in weekdays)
+        if day_of_run.month in months and (any(matches) if one_suffices else all(matches)):
             runs.append(number)
     gaps = [later - earlier for earlier, later in pairwise(minutes)]
     overnight = minutes[0] - minutes[-1]
@@ -82,14 +82,14 @@ def longest_gap(schedule: str) -> timedelta | None:
 
 
 def _numbers(field: str, name: str) -> set[int]:
-    """The numbers that a valid field stands for."""
+    """All numbers that a valid field matches."""
     first, last = _FIELDS[name]
     found: set[int] = set()
     for text in field.split(","):
         part = _PART.fullmatch(text)
         assert part, "checked when the settings are loaded"
         begin = int(part["begin"] or first)
-        # "5/15" means "5-59/15", and "5" alone means "5-5".
+        # In a field of minutes "5/15" means "5-59/15", and "5" means "5-5".
         alone = part["begin"] is not None and not part["step"]
         end = int(part["end"] or (begin if alone else last))
         found |= set(range(begin, end + 1, int(part["step"] or 1)))
@@ -97,5 +97,5 @@ def _numbers(field: str, name: str) -> set[int]:
 
 
 def _has_star(field: str) -> bool:
-    """Whether a field restricts nothing: ``*``, alone or in a list; ``*/2`` restricts."""
+    """Whether a field contains ``*`` or ``*/1``, so that it matches every number."""
     return any(part in ("*", "*/1") for part in field.split(","))

@@ -1,7 +1,7 @@
-"""The JSON schema of a stack file, made of the models, for editors that complete and underline.
+"""Generates the JSON schema of a stack file from the models, for editors.
 
-``python -m settings.schema`` writes it to ``settings/schema.json``. It knows the shape of each
-setting; what looks at several of them is in ``rules``, and no editor can ask for that.
+``python -m settings.schema`` writes ``settings/schema.json``. The schema checks single settings;
+``rules`` compare several settings and are not part of it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from settings.groups import PROJECT, Endpoint
 from settings.load import GROUPS, model_of
 
 FILE = Path(__file__).with_name("schema.json")
-"""Where the schema lies; the first line of each stack file names it."""
+"""Path of the generated schema. The first line of each stack file names it."""
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
-"""What the YAML language server understands best."""
+"""The version of JSON Schema that the YAML language server supports best."""
 
 _OTHER_KEYS = f"^(?!{PROJECT}:|proxmoxve:)[^:]+:"
-"""Settings of the engine and of other programs: not ours to judge."""
+"""Keys of Pulumi and of other projects, which the schema allows without a check."""
 
 
 class _Generator(GenerateJsonSchema):
-    """Without the titles that repeat each key, and with plain marks around code."""
+    """Omits titles, and lets groups and mappings be null."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """No key needs a title: it has a name."""
+        """Omit the title, because it would repeat the key."""
         return False
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """A group; one whose keys all have defaults may be left empty."""
+        """The schema of a group, which may be null if it has no required keys."""
         result = super().model_schema(schema)
         result.pop("title", None)
         if not result.get("required"):
@@ -44,7 +44,7 @@ class _Generator(GenerateJsonSchema):
         return result
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """A mapping, which may be left empty too."""
+        """The schema of a mapping, which may be null."""
         return super().dict_schema(schema) | {"type": ["object", "null"]}
 
 
@@ -75,14 +75,14 @@ def schema() -> dict[str, Any]:
     }
     whole_file = {
         "$schema": DIALECT,
-        "title": "A stack of Ephemeral Castle",
-        "description": "What one castle is made of. docs/settings.md has the rules.",
+        "title": "Ephemeral Castle stack",
+        "description": "Stack file of Ephemeral Castle. docs/settings.md lists keys and rules.",
         "type": "object",
         "properties": {
             "config": config,
-            "environment": {"description": "Environments of Pulumi ESC."},
+            "environment": {"description": "Pulumi ESC environments."},
             **{
-                key: {"type": "string", "description": "Written by the engine."}
+                key: {"type": "string", "description": "Written by Pulumi."}
                 for key in ("secretsprovider", "encryptedkey", "encryptionsalt")
             },
         },
@@ -94,7 +94,7 @@ def schema() -> dict[str, Any]:
 
 
 def _readable(part: Any) -> Any:
-    """The same with plain marks around code, and without defaults that editors show badly."""
+    """A copy with single backticks, and without defaults that are null or whole groups."""
     if isinstance(part, list):
         return [_readable(item) for item in part]
     if not isinstance(part, Mapping):
@@ -102,13 +102,13 @@ def _readable(part: Any) -> Any:
     return {
         key: _readable(value)
         for key, value in part.items()
-        # Those of groups are in their keys, and none says nothing.
+        # A default of a group would repeat those of its keys; null is no useful default to show.
         if not (key == "default" and (value is None or isinstance(value, Mapping)))
     }
 
 
 def text() -> str:
-    """The schema as it stands in its file."""
+    """The content of ``schema.json``."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""Reads a stack file as the engine would, without the engine.
+"""Reads a stack file like Pulumi does, without Pulumi.
 
-Secrets cannot be opened here, and need not be: a placeholder stands for each.
+Does not decrypt secrets; placeholders replace them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from settings.load import TOKEN
 from settings.problems import Problem, SettingsError, did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
-"""Stands for the API token, which a stack file has only in encrypted form, if at all."""
+"""Replaces the Proxmox API token, which is encrypted in the stack file or not in it at all."""
 PLACEHOLDER = "rehearsal"
-"""Stands for any text that is a secret."""
+"""Replaces every secret without its own placeholder."""
 PLACEHOLDERS = {
     "flux": {
         "deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
@@ -33,28 +33,28 @@ PLACEHOLDERS = {
     "s3": {"access_key": PLACEHOLDER, "secret_key": PLACEHOLDER},
     "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
 }
-"""The secrets that stand among other keys of a group, and what stands for each."""
+"""Placeholders of secret keys, by group. The models accept them as values."""
 TRAEFIK = f"{PROJECT}:traefik"
-"""The group with secrets deep in it, whose names are a provider's."""
+"""Key of the group Traefik, whose secrets are in ``acme.dns.credentials``."""
 
 
 @dataclass(frozen=True)
 class StackFile:
-    """The configuration of a stack, as the engine hands it to the program."""
+    """The configuration of a stack, in the form in which Pulumi passes it to the program."""
 
     config: dict[str, str]
     """Fully qualified keys to text, nested values as JSON."""
     secret_keys: list[str]
-    """The keys that are encrypted in the file."""
+    """Keys with an encrypted value in the file."""
     has_token: bool = True
-    """Whether the API token stands in the file; else the environment has to hold it."""
+    """Whether the file has a Proxmox API token. If not, the environment must have it."""
 
 
-class _Strict(yaml.SafeLoader):
-    """Refuses a key that stands twice, as the engine's own reader does."""
+class _Loader(yaml.SafeLoader):
+    """Refuses duplicate keys, as Pulumi does."""
 
 
-def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
@@ -64,14 +64,14 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
         if not isinstance(key, str):
             raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key} must be text")
         if key in seen:
-            raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key} stands twice")
+            raise yaml.MarkedYAMLError(problem=f"line {line}: the key {key} is duplicated")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
 
-_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# The engine reads YAML with gopkg.in/yaml.v3. Its resolve.go is neither YAML 1.1 nor 1.2, and no
-# loader for Python does the same: `yes` is text, and `010` is eight.
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# Pulumi reads YAML with gopkg.in/yaml.v3, whose resolve.go follows neither YAML 1.1 nor 1.2: `yes`
+# is text, and `010` is eight. No YAML loader for Python does the same.
 _TAG = "tag:yaml.org,2002:"
 _TIME = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})"
@@ -89,20 +89,20 @@ _RESOLVERS = {
         "-+.0123456789",
     ),
 }
-_Strict.yaml_implicit_resolvers = {}
+_Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _RESOLVERS.items():
-    _Strict.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
+    _Loader.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
 
 
-def _boolean(_: _Strict, node: yaml.ScalarNode) -> bool:
+def _boolean(_: _Loader, node: yaml.ScalarNode) -> bool:
     return bool(node.value.lower() == "true")
 
 
-def _number(_: _Strict, node: yaml.ScalarNode) -> int | float | str:
-    """A number; text if it is too large, or if it is none in spite of its tag."""
+def _number(_: _Loader, node: yaml.ScalarNode) -> int | float | str:
+    """A number, or text if the value is too large or not a number in spite of its tag."""
     text = node.value.replace("_", "").lower()
     if text.endswith(("inf", "nan")):
-        problem = f"{node.value} is not a number that the engine takes"
+        problem = f"{node.value} is not a number that Pulumi accepts"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     try:
         whole = int(re.sub(r"^([-+]?)0(?=[0-7]+$)", r"\g<1>0o", text), 0)
@@ -119,8 +119,8 @@ def _number(_: _Strict, node: yaml.ScalarNode) -> int | float | str:
     return int(value) if value.is_integer() and abs(value) < 1e21 else value
 
 
-def _time(_: _Strict, node: yaml.ScalarNode) -> str:
-    """A point in time as the text that the engine makes of it."""
+def _time(_: _Loader, node: yaml.ScalarNode) -> str:
+    """A timestamp as the text into which Pulumi converts it."""
     found = _TIME.match(node.value)
     *numbers, fraction, zone = found.groups() if found else (None,) * 8
     year, month, day, hour, minute, second = (int(it or 0) for it in numbers)
@@ -134,15 +134,15 @@ def _time(_: _Strict, node: yaml.ScalarNode) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}{(fraction or '').rstrip('0').rstrip('.')} {shown}"
 
 
-_Strict.add_constructor(_TAG + "merge", lambda _, node: str(node.value))
-_Strict.add_constructor(_TAG + "bool", _boolean)
-_Strict.add_constructor(_TAG + "int", _number)
-_Strict.add_constructor(_TAG + "float", _number)
-_Strict.add_constructor(_TAG + "timestamp", _time)
+_Loader.add_constructor(_TAG + "merge", lambda _, node: str(node.value))
+_Loader.add_constructor(_TAG + "bool", _boolean)
+_Loader.add_constructor(_TAG + "int", _number)
+_Loader.add_constructor(_TAG + "float", _number)
+_Loader.add_constructor(_TAG + "timestamp", _time)
 
 
 def find(stack: str, folder: Path) -> Path:
-    """The file of a stack; raises ``SettingsError`` where there is none."""
+    """Return the path of a stack file; raises ``SettingsError`` if it does not exist."""
     path = folder / f"Pulumi.{stack}.yaml"
     if not path.exists():
         files = {*folder.glob("Pulumi.*.yaml")} - {*folder.glob("Pulumi.*.sops.yaml")}
@@ -155,13 +155,13 @@ def find(stack: str, folder: Path) -> Path:
 def read(stack: str, folder: Path) -> StackFile:
     """Read ``Pulumi.<stack>.yaml`` in ``folder``.
 
-    Raises ``SettingsError`` where there is no such file or it cannot be read.
+    Raises ``SettingsError`` if the file does not exist or cannot be read.
     """
     path = find(stack, folder)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        problem = Problem(path.name, "unreadable", _where(error), "mend the file at that place")
+        problem = Problem(path.name, "unreadable", _reason(error), "correct the file")
         raise SettingsError([problem], stack) from None
     config = document.get("config") if isinstance(document, dict) else document
     if config is None:
@@ -171,23 +171,23 @@ def read(stack: str, folder: Path) -> StackFile:
             "config",
             json.dumps(config, default=str),
             "is not a group of settings",
-            "see the manual",
+            "write keys and values below config, as in docs/settings.md",
         )
         raise SettingsError([problem], stack)
-    # As the engine does: a key without a namespace is the project's own.
+    # As in Pulumi, a key without a namespace belongs to the project.
     config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
-    for key, value in _not_opened(file_of(stack, folder)).items():
-        config[key] = _over(config.get(key), value)
-    encrypted: list[str] = _stand_in_for_credentials(config)
+    for key, value in _read_sops_file(file_of(stack, folder)).items():
+        config[key] = _merge(config.get(key), value)
+    encrypted: list[str] = _replace_credentials(config)
     for group, secrets in PLACEHOLDERS.items():
-        encrypted += _stand_in(config, f"{PROJECT}:{group}", secrets)
-    encrypted += _stand_in_patches(config)
+        encrypted += _replace_secrets(config, f"{PROJECT}:{group}", secrets)
+    encrypted += _replace_secrets_in_patches(config)
     problems = [
         Problem(
             key.removeprefix(f"{PROJECT}:"),
             "encrypted",
-            "cannot be rehearsed: this is not a secret",
-            "write it as text",
+            "is encrypted, but it is not a secret, and a rehearsal decrypts nothing",
+            "write it in plain text",
         )
         for key, value in config.items()
         if key.startswith((f"{PROJECT}:", "proxmoxve:")) and key != TOKEN and _holds_secret(value)
@@ -203,32 +203,33 @@ def read(stack: str, folder: Path) -> StackFile:
     )
 
 
-def _not_opened(file: Path) -> dict[str, Any]:
-    """What SOPS has encrypted, each value as the engine writes one; names are not encrypted."""
+def _read_sops_file(file: Path) -> dict[str, Any]:
+    """The SOPS file, with encrypted values in Pulumi's form; SOPS does not encrypt keys."""
     if not file.exists():
         return {}
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    closed: dict[str, Any] = _closed(qualified(document))
-    return closed
+    converted: dict[str, Any] = _in_pulumi_form(qualified(document))
+    return converted
 
 
-def _closed(value: Any) -> Any:
+def _in_pulumi_form(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _closed(inner) for key, inner in value.items()}
+        return {key: _in_pulumi_form(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_closed(inner) for inner in value]
+        return [_in_pulumi_form(inner) for inner in value]
     return {"secure": value} if str(value).startswith("ENC[") else value
 
 
-def _over(plain: Any, hidden: Any) -> Any:
-    both = isinstance(plain, dict) and isinstance(hidden, dict) and not _is_secret(hidden)
+def _merge(plain: Any, encrypted: Any) -> Any:
+    """Merge a value of the SOPS file into the value of the stack file."""
+    both = isinstance(plain, dict) and isinstance(encrypted, dict) and not _is_secret(encrypted)
     if not both:
-        return hidden
-    return plain | {key: _over(plain.get(key), value) for key, value in hidden.items()}
+        return encrypted
+    return plain | {key: _merge(plain.get(key), value) for key, value in encrypted.items()}
 
 
-def _stand_in(config: dict[str, Any], key: str, placeholders: dict[str, str]) -> list[str]:
-    """Put placeholders in the place of a group's secrets; the key, if there was one."""
+def _replace_secrets(config: dict[str, Any], key: str, placeholders: dict[str, str]) -> list[str]:
+    """Replace the secrets of a group by placeholders. Returns its key if it had any."""
     group = config.get(key)
     if not isinstance(group, dict):
         return []
@@ -237,53 +238,53 @@ def _stand_in(config: dict[str, Any], key: str, placeholders: dict[str, str]) ->
     return [key] if hidden else []
 
 
-def _stand_in_patches(config: dict[str, Any]) -> list[str]:
-    """The same of what is encrypted inside of patches of machine configs, wherever it stands."""
+def _replace_secrets_in_patches(config: dict[str, Any]) -> list[str]:
+    """Replace secrets in machine config patches. Returns the key of the group if it had any."""
     key = f"{PROJECT}:nodes"
     nodes = config.get(key)
     if not isinstance(nodes, dict):
         return []
-    opened = _opened_patches(nodes)
-    config[key] = opened
-    return [key] if opened != nodes else []
+    replaced = _with_replaced_patches(nodes)
+    config[key] = replaced
+    return [key] if replaced != nodes else []
 
 
-def _opened_patches(value: Any) -> Any:
+def _with_replaced_patches(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: [_opened(patch) for patch in inner if not _is_any(patch)]
+        key: [_with_placeholders(patch) for patch in inner if not _has_unknown_kind(patch)]
         if key == "patches" and isinstance(inner, list)
-        else _opened_patches(inner)
+        else _with_replaced_patches(inner)
         for key, inner in value.items()
     }
 
 
-def _is_any(patch: Any) -> bool:
-    """Whether nobody can tell what document a patch is: SOPS encrypts that too."""
+def _has_unknown_kind(patch: Any) -> bool:
+    """Whether the kind of a patch is encrypted, so that the patch cannot be checked."""
     return _is_secret(patch) or (
         isinstance(patch, dict) and any(map(_is_secret, map(patch.get, ("apiVersion", "kind"))))
     )
 
 
-def _opened(value: Any) -> Any:
+def _with_placeholders(value: Any) -> Any:
     if _is_secret(value):
         return PLACEHOLDER
     if isinstance(value, dict):
-        return {key: _opened(inner) for key, inner in value.items()}
-    return [_opened(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _with_placeholders(inner) for key, inner in value.items()}
+    return [_with_placeholders(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _stand_in_for_credentials(config: dict[str, Any]) -> list[str]:
-    """Put placeholders in the place of what Traefik signs in with at a provider of DNS."""
-    place: Any = config
+def _replace_credentials(config: dict[str, Any]) -> list[str]:
+    """Replace the credentials of the DNS provider. Returns Traefik's key if there were any."""
+    credentials: Any = config
     for key in (TRAEFIK, "acme", "dns", "credentials"):
-        place = place.get(key) if isinstance(place, dict) else None
-    if not isinstance(place, dict):
+        credentials = credentials.get(key) if isinstance(credentials, dict) else None
+    if not isinstance(credentials, dict):
         return []
-    hidden = [name for name, value in place.items() if _is_secret(value)]
-    place.update(dict.fromkeys(hidden, PLACEHOLDER))
-    return [TRAEFIK] if hidden else []
+    encrypted = [name for name, value in credentials.items() if _is_secret(value)]
+    credentials.update(dict.fromkeys(encrypted, PLACEHOLDER))
+    return [TRAEFIK] if encrypted else []
 
 
 def _is_secret(value: Any) -> bool:
@@ -297,7 +298,7 @@ def _holds_secret(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """As the engine hands it over: nothing as an empty text, and a placeholder for a secret."""
+    """A value in the form of Pulumi: null as empty text, and a placeholder for a secret."""
     if value is None:
         return ""
     if _holds_secret(value):
@@ -305,9 +306,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _where(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        return f"is not valid YAML: {place}{error.problem}"
+        position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        return f"is not valid YAML: {position}{error.problem}"
     return f"cannot be read: {error}"

@@ -1,4 +1,4 @@
-"""What a single setting may be: addresses, versions, names, each with its own refusal."""
+"""Types of single settings (addresses, versions, names) with their error messages."""
 
 from __future__ import annotations
 
@@ -33,28 +33,29 @@ _TALOS_ARGUMENTS = ("ip", "talos.config", "talos.platform")
 _TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
 _PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-"""Names of environment variables, as providers of DNS have them."""
+"""Names of environment variables, as Traefik's list of DNS providers writes them."""
 MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
-"""Short names of machines, as ``nodes.overrides`` writes them."""
+"""Short names of nodes: the keys of ``nodes.overrides``."""
 
 
 @dataclass(frozen=True)
 class AddressRange:
-    """An inclusive run of IPv4 addresses, written ``192.168.1.240-192.168.1.245``."""
+    """A range of IPv4 addresses, both ends included: ``192.168.1.240-192.168.1.245``."""
 
     first: IPv4Address
     last: IPv4Address
 
     @classmethod
     def parse(cls, value: Any) -> AddressRange:
-        """Read ``first-last``; raises ``UserError`` for anything else."""
+        """Parse ``FIRST-LAST``. Raises ``UserError`` for anything else."""
         if isinstance(value, cls):
             return value
         try:
             first, last = (IPv4Address(part.strip()) for part in value.split("-"))
         except (AttributeError, ValueError):
             raise UserError(
-                "is not a range of addresses", "write it as FIRST-LAST, two IPv4 addresses"
+                "is not a range of addresses",
+                "write FIRST-LAST, such as 192.168.1.240-192.168.1.245",
             ) from None
         return cls(first, last)
 
@@ -63,7 +64,7 @@ class AddressRange:
 
     @property
     def size(self) -> int:
-        """How many addresses it has; none where it ends before it begins."""
+        """Number of addresses; 0 if the last address is below the first."""
         return max(0, int(self.last) - int(self.first) + 1)
 
     def __str__(self) -> str:
@@ -106,39 +107,45 @@ def _dns_label(value: str) -> str:
         return value
     raise UserError(
         "is not a valid name",
-        f"use small letters, digits and inner hyphens, at most {LONGEST_NAME} of them",
+        f"use lower-case letters, digits and inner hyphens, at most {LONGEST_NAME} characters",
     )
 
 
 def host_name(value: str) -> str:
+    """Return ``value`` if it is a full host name; raises ``UserError``."""
     labels = value.split(".")
-    named = len(labels) > 1 and not labels[-1].isdigit()  # or it is an address
+    # A last label of digits alone would be an IPv4 address.
+    named = len(labels) > 1 and not labels[-1].isdigit()
     if named and len(value) <= 253 and all(map(DNS_LABEL.fullmatch, labels)):
         return value
     raise UserError(
         "is not a valid host name (RFC 1123)",
-        "write a full name in small letters, as in whoami.example.org",
+        "write a full name in lower-case letters, such as whoami.example.org",
     )
 
 
-def port_is_one(value: str) -> str:
-    """An address, if a port that it names exists; raises ``UserError``."""
+def check_port(value: str) -> str:
+    """Return the URL ``value`` if its port, if any, is valid; raises ``UserError``."""
     port = re.match(r"[a-z]+://[^/]*:(\d+)(/|$)", value)
     if port and not 1 <= int(port[1]) <= 65535:
-        raise UserError("names a port that is none", "choose one from 1 to 65535")
+        raise UserError(f"has port {port[1]}, which is out of range", "use a port from 1 to 65535")
     return value
 
 
 def _url(value: str) -> str:
     if _URL.fullmatch(value):
-        return port_is_one(value.rstrip("/"))
-    raise UserError("is not a web address", "begin with https:// and a host name")
+        return check_port(value.rstrip("/"))
+    raise UserError(
+        "is not a valid URL",
+        "write https:// (or http://), a host name and, if needed, port and path; no user, ? or #",
+    )
 
 
-def different(values: tuple[str, ...]) -> tuple[str, ...]:
+def check_unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``values`` if no entry is listed twice; raises ``UserError``."""
     if len(set(values)) == len(values):
         return values
-    raise UserError("names one twice", "name each once")
+    raise UserError("lists an entry twice", "list each entry once")
 
 
 def _time_server(value: str) -> str:
@@ -150,7 +157,8 @@ def _time_server(value: str) -> str:
     if last and not last.isdigit() and all(map(DNS_LABEL.fullmatch, value.split("."))):
         return value
     raise UserError(
-        "is neither an address nor a host name", "write it like 192.168.1.1 or time.cloudflare.com"
+        "is neither an IP address nor a host name",
+        "write it like 192.168.1.1 or time.cloudflare.com",
     )
 
 
@@ -158,8 +166,8 @@ def _registries(value: dict[str, Any]) -> dict[str, Any]:
     for name in value:
         if not _REGISTRY.fullmatch(name):
             raise UserError(
-                f"names {name!r}, which is not the name of a registry",
-                "write it as images' names begin, docker.io or ghcr.io, or * for all others",
+                f"has the key {name!r}, which is not the name of a registry",
+                "write the host name of the registry, such as docker.io, or * for all others",
             )
     return value
 
@@ -167,17 +175,19 @@ def _registries(value: dict[str, Any]) -> dict[str, Any]:
 def _kernel_argument(value: str) -> str:
     if not _KERNEL_ARGUMENT.fullmatch(value):
         raise UserError(
-            "is not an argument of a kernel", "write each by itself, as in net.ifnames=0"
+            "is not one kernel argument",
+            "write each argument as its own entry, such as net.ifnames=0",
         )
     if value.lstrip("-").partition("=")[0] in _TALOS_ARGUMENTS:
         raise UserError(
-            "decides how Talos finds its machine config and its address, which the castle does",
-            "leave it out",
+            "changes how Talos finds its machine config or its address; this program sets that",
+            "remove the argument",
         )
     return value
 
 
-def odd(value: int) -> int:
+def check_odd(value: int) -> int:
+    """Return the number of control planes if it is 1, 3 or 5; raises ``UserError``."""
     if value in (1, 3, 5):
         return value
     raise UserError("must be an odd number: etcd needs a majority", "choose 1, 3 or 5")
@@ -186,26 +196,29 @@ def odd(value: int) -> int:
 def _extension(value: str) -> str:
     if _EXTENSION.fullmatch(value):
         return value
-    raise UserError("is not the name of a system extension", "write it like siderolabs/i915")
+    raise UserError(
+        "is not the name of a Talos system extension", "write OWNER/NAME, such as siderolabs/i915"
+    )
 
 
 def _secure_url(value: str) -> str:
     if value.startswith("https://"):
         return _url(value)
-    raise UserError("is not an https address", "write it like https://192.168.1.10:8006/")
+    raise UserError("is not an https:// URL", "write it like https://192.168.1.10:8006/")
 
 
 def _token(value: SecretStr) -> SecretStr:
     if _TOKEN.fullmatch(value.get_secret_value()):
         return value
-    raise UserError("is not an API token of Proxmox", "write it like USER@REALM!NAME=SECRET")
+    raise UserError("is not a Proxmox API token", "write it like USER@REALM!NAME=SECRET")
 
 
-def _tag(value: str) -> str:
+def _proxmox_name(value: str) -> str:
     if _PROXMOX_NAME.fullmatch(value):
         return value
     raise UserError(
-        "is not a name that Proxmox accepts", "use letters, digits, hyphen, dot or underscore"
+        "is not a name that Proxmox accepts",
+        "use letters, digits, hyphens, dots and underscores; start with a letter or digit",
     )
 
 
@@ -214,38 +227,42 @@ def _snapshot(value: str) -> str:
         return value
     if value.endswith(".db"):
         raise UserError(
-            "is a plain snapshot, without the machine secrets that open what is in it: no new "
-            "castle could read it",
-            "name one that was made with an age key, FILE.db.age: `make age-key`, `make snapshot`",
+            "is an unencrypted snapshot without the machine secrets, which a new cluster needs to "
+            "read the data",
+            "use an encrypted snapshot, FILE.db.age; `make snapshot` writes one if the stack has "
+            "an age key (`make age-key`)",
         )
     raise UserError(
-        "is not the name of a snapshot", "write it like .state/etcd/NAME.db.age (`make snapshot`)"
+        "is not the name of a snapshot file",
+        "write the path that `make snapshot` prints, like .state/etcd/NAME.db.age",
     )
 
 
 def _certificate(value: str) -> str:
-    from cryptography import x509  # takes as long to import as all models; rarely needed
+    # Imported only here: the import takes as long as that of all models.
+    from cryptography import x509
 
     try:
         x509.load_pem_x509_certificates(value.encode())
     except ValueError:
         raise UserError(
-            "is not a certificate in PEM", "paste all lines of it, from -----BEGIN CERTIFICATE on"
+            "is not a certificate in PEM format",
+            "paste all lines, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----",
         ) from None
-    # Longhorn refuses an account in which a value ends with a newline (longhorn#7159).
+    # Longhorn refuses S3 credentials if a value ends with a newline (longhorn/longhorn#7159).
     return value.strip()
 
 
 @dataclass(frozen=True)
 class Like:
-    """What an editor is told of a text that one of our own validators reads."""
+    """Adds a pattern to a text setting in the JSON schema. The models use a validator instead."""
 
     pattern: re.Pattern[str]
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Any limit that the field has beside, and the pattern."""
+        """Add the pattern to the schema of the field."""
         return {**handler(schema), "pattern": f"^{self.pattern.pattern}$"}
 
 
@@ -260,7 +277,7 @@ SECRET = {
         },
     ]
 }
-"""A secret as it stands in a stack file: encrypted by the engine, or, where it must be, as text."""
+"""JSON schema of a secret in a stack file: encrypted by Pulumi (``secure``), or plain text."""
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
 Network4 = Annotated[
     IPv4Network, BeforeValidator(_network), Like(re.compile(rf"{_DOTTED}/\d{{1,2}}"))
@@ -281,7 +298,7 @@ Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
 Certificate = Annotated[StrictStr, AfterValidator(_certificate)]
 SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
 Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(SECRET)]
-ProxmoxName = Annotated[StrictStr, AfterValidator(_tag), Like(_PROXMOX_NAME)]
+ProxmoxName = Annotated[StrictStr, AfterValidator(_proxmox_name), Like(_PROXMOX_NAME)]
 SnapshotFile = Annotated[StrictStr, AfterValidator(_snapshot), Like(re.compile(r".*[^/]\.db\.age"))]
 Whole = Annotated[int, Field(strict=True)]
 Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
@@ -294,10 +311,11 @@ Mirrors = Annotated[
 KernelArgument = Annotated[StrictStr, AfterValidator(_kernel_argument), Like(_KERNEL_ARGUMENT)]
 Patches = tuple[dict[str, Any], ...]
 CONTROL_PLANE_CORES = 2
-"""Least cores of a control plane that work."""
+"""Minimum number of cores of a control plane."""
 CONTROL_PLANE_MIB = 2048
-"""Least memory of a control plane that works."""
+"""Minimum memory of a control plane in MiB."""
 LONGEST_NAME = 47
-"""Longest name of a cluster: ``-control-plane-1`` is added, and a host name has 63 at most."""
+"""Maximum length of a cluster name: a host name has at most 63 characters, and
+``-control-plane-1`` is appended."""
 MOST_MIB = 4 * 1024 * 1024
-"""Proxmox' own limit for the memory of a machine, 4 TiB."""
+"""Maximum memory of a VM in MiB: 4 TiB, Proxmox's limit."""

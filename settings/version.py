@@ -1,4 +1,4 @@
-"""The version of this program. Every deployment records it; CHANGELOG.md says what it contains."""
+"""The version of this program. Every deployment records it; CHANGELOG.md lists its changes."""
 
 VERSION = "0.1.0-dev"
-"""Without ``-dev`` in a release, which has a heading of its own in CHANGELOG.md."""
+"""A release has no suffix ``-dev``, and a heading in CHANGELOG.md."""

@@ -1,9 +1,9 @@
-"""The rules of the design that look at more than one setting, each with its own message.
+"""Rules that compare several settings.
 
-A rule is a function that yields problems. Its parameters are the groups of settings that it looks
-at, by name; it runs when all of them could be read, so that one group's mistake does not hide
-another's. The parameter ``running`` is what the stack runs (``settings/running.py``). ``advice``
-holds what is not wrong, but should be said.
+A rule is a function that yields problems. Its parameters are the settings groups that it needs, by
+name. A rule runs if all its groups are valid, so a mistake in one group does not hide problems of
+the others. The parameter ``running`` is the running stack (``settings/running.py``). ``advice``
+yields warnings.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from settings import certificates, compatibility, gitops, patches
 from settings.problems import Problem
 from settings.rules.addresses import (
     addresses_in_network,
+    addresses_outside_dhcp,
+    addresses_outside_pool,
+    addresses_unique,
+    addresses_within_last_octet,
     dhcp_in_order,
     ingress_in_pool,
-    nothing_in_dhcp,
-    nothing_in_pool,
-    one_owner_each,
     pool_in_order,
     pool_large_enough,
     pool_outside_dhcp,
     ranges_in_network,
-    run_within_last_octet,
     workers_have_a_first_address,
 )
 from settings.rules.advice import advice
 from settings.rules.backups import (
-    backups_leave_the_castle,
-    buckets_have_an_account,
-    snapshot_can_be_opened,
+    backup_servers_outside_the_cluster,
+    buckets_have_credentials,
+    snapshot_can_be_decrypted,
 )
 from settings.rules.machines import (
-    data_disk_told_apart,
-    kept_disks_are_there,
-    overrides_keep_to_their_role,
+    data_disk_differs_from_os_disk,
+    overrides_meet_minimum_of_role,
     replicas_have_disks,
-    vm_ids_free_of_overlap,
+    retained_disks_exist,
+    vm_ids_unique,
 )
 from settings.rules.rule import Rule
 from settings.rules.running import (
-    a_running_cluster_is_not_restored,
     longhorn_can_be_upgraded,
-    machines_can_leave_their_pool,
-    running_machines_can_change,
+    pool_of_running_vms_stays,
+    restore_only_into_new_cluster,
+    running_vms_can_change,
     versions_can_be_reached,
 )
 from settings.rules.services import (
@@ -59,8 +59,8 @@ from settings.rules.services import (
 __all__ = ["RULES", "advice", "broken", "not_public"]
 
 
-BEFORE_PLAN: tuple[Rule, ...] = (workers_have_a_first_address, run_within_last_octet)
-"""Rules without which the machines cannot be laid out."""
+BEFORE_PLAN: tuple[Rule, ...] = (workers_have_a_first_address, addresses_within_last_octet)
+"""Rules that must hold before the VM layout can be computed."""
 
 
 RULES: tuple[Rule, ...] = (
@@ -69,53 +69,53 @@ RULES: tuple[Rule, ...] = (
     pool_large_enough,
     addresses_in_network,
     ranges_in_network,
-    nothing_in_dhcp,
+    addresses_outside_dhcp,
     pool_outside_dhcp,
-    one_owner_each,
-    nothing_in_pool,
+    addresses_unique,
+    addresses_outside_pool,
     ingress_in_pool,
-    vm_ids_free_of_overlap,
-    overrides_keep_to_their_role,
+    vm_ids_unique,
+    overrides_meet_minimum_of_role,
     replicas_have_disks,
-    backups_leave_the_castle,
-    buckets_have_an_account,
-    snapshot_can_be_opened,
-    data_disk_told_apart,
-    kept_disks_are_there,
+    backup_servers_outside_the_cluster,
+    buckets_have_credentials,
+    snapshot_can_be_decrypted,
+    data_disk_differs_from_os_disk,
+    retained_disks_exist,
     acme_production_needs_a_public_host,
-    certificates.what_is_kept_is_encrypted,
-    certificates.the_dns_provider_lets_traefik_in,
+    certificates.certificate_backups_have_an_age_key,
+    certificates.dns_provider_has_credentials,
     host_network_needs_one_control_plane,
     compatibility.talos_and_kubernetes,
     chart_repositories,
     compatibility.charts,
     compatibility.flux_chart,
     compatibility.packages,
-    gitops.secret_fits_its_url,
+    gitops.credentials_fit_url,
     gitops.git_host_is_known,
     patches.patches_are_known,
-    patches.patches_leave_the_castle_alone,
+    patches.patches_change_no_managed_values,
     versions_can_be_reached,
     longhorn_can_be_upgraded,
-    running_machines_can_change,
-    machines_can_leave_their_pool,
-    a_running_cluster_is_not_restored,
+    running_vms_can_change,
+    pool_of_running_vms_stays,
+    restore_only_into_new_cluster,
 )
-"""Rules that run once the machines can be laid out."""
+"""Rules that run after ``BEFORE_PLAN``; many need the VM layout."""
 
 
 def broken(groups: Mapping[str, Any], rules: Iterable[Rule] = RULES) -> Iterator[Problem]:
-    """What the groups that could be read break of the rules.
+    """Run the rules on the valid groups, and yield their problems.
 
-    ``groups`` maps the name of a group (``network``) to its model; a group that could not be read
-    is absent, and so are the rules that need it.
+    ``groups`` maps the name of a group (``network``) to its model. Invalid groups are absent, and
+    rules that need an absent group are skipped.
     """
     if "nodes" in groups:
-        unplaced = [problem for rule in BEFORE_PLAN for problem in rule(groups["nodes"])]
-        yield from unplaced
-        if unplaced:
+        layout_problems = [problem for rule in BEFORE_PLAN for problem in rule(groups["nodes"])]
+        yield from layout_problems
+        if layout_problems:
             groups = {name: group for name, group in groups.items() if name != "nodes"}
     for rule in rules:
-        needs = inspect.signature(rule).parameters
-        if all(need in groups for need in needs):
-            yield from rule(**{need: groups[need] for need in needs})
+        names = inspect.signature(rule).parameters
+        if all(name in groups for name in names):
+            yield from rule(**{name: groups[name] for name in names})

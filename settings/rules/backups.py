@@ -1,4 +1,4 @@
-"""Rules on what outlives the castle: it lies elsewhere, and can be reached and opened."""
+"""Rules for backups: outside of the cluster, with credentials and a key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from settings.plan import plan_nodes
 from settings.problems import Problem
 
 
-def backups_leave_the_castle(
+def backup_servers_outside_the_cluster(
     longhorn: Longhorn,
     s3: S3 | None,
     cluster: Cluster,
@@ -21,26 +21,26 @@ def backups_leave_the_castle(
     proxmox: Proxmox,
     metallb: MetalLB,
 ) -> Iterator[Problem]:
-    """A backup on a machine of the castle goes when the castle goes."""
+    """A backup on a node of the cluster is deleted with the cluster."""
     owners = {node.address: node.short_name for node in plan_nodes(cluster, nodes, proxmox)}
     owners[cluster.vip] = "the VIP"
-    for path, place, server in _servers(longhorn, s3):
+    for path, value, server in _servers(longhorn, s3):
         try:
             address = IPv4Address(server)
         except ValueError:
-            continue  # a name: what it stands for is the network's to know
+            continue  # a host name: rules do not query the DNS
         owner = owners.get(address) or ("MetalLB's pool" if address in metallb.pool else None)
         if owner:
             yield Problem(
                 path,
-                place,
-                f"belongs to the castle itself ({owner}): the backups would go with it",
-                "name a server that is another machine of the house, or outside of it",
+                value,
+                f"is an address of this cluster ({owner}): backups would be lost with the cluster",
+                "use a server outside of the cluster",
             )
 
 
 def _servers(longhorn: Longhorn, s3: S3 | None) -> Iterator[tuple[str, str, str]]:
-    """Path and value of each setting that names a server of backups, and that server."""
+    """Path, value and server of each setting that names a backup server."""
     if longhorn.backup and bucket_of(longhorn.backup.target) is None:
         target = longhorn.backup.target
         yield "longhorn.backup.target", target, server_of(target)
@@ -48,10 +48,10 @@ def _servers(longhorn: Longhorn, s3: S3 | None) -> Iterator[tuple[str, str, str]
         yield "s3.endpoint", s3.endpoint, str(urllib.parse.urlsplit(s3.endpoint).hostname)
 
 
-def buckets_have_an_account(
+def buckets_have_credentials(
     longhorn: Longhorn, traefik: Traefik, s3: S3 | None
 ) -> Iterator[Problem]:
-    """A bucket is reached by the account of the group ``s3``."""
+    """A target that is a bucket needs the group ``s3``."""
     targets = {"traefik.acme.backup.target": traefik.acme.backup.target}
     if longhorn.backup:
         targets["longhorn.backup.target"] = longhorn.backup.target
@@ -60,19 +60,19 @@ def buckets_have_an_account(
             yield Problem(
                 path,
                 target,
-                "is a bucket, and there is no group s3 that says where and for whom",
-                "write s3.endpoint and s3.access_key, then `pulumi config set --secret --path "
+                "is a bucket, and needs the group s3 (endpoint and credentials), which is missing",
+                "write s3.endpoint and s3.access_key, then run `pulumi config set --secret --path "
                 "ephemeral-castle:s3.secret_key`",
             )
 
 
-def snapshot_can_be_opened(cluster: Cluster, sops: Sops) -> Iterator[Problem]:
-    """A snapshot is encrypted for the castle's age key."""
+def snapshot_can_be_decrypted(cluster: Cluster, sops: Sops) -> Iterator[Problem]:
+    """A snapshot is encrypted with the age key of its stack."""
     if cluster.restore_from is not None and sops.age_key is None:
         yield Problem(
             "sops.age_key",
             "missing",
-            f"cluster.restore_from {cluster.restore_from} is encrypted for it",
-            "put in the key that the snapshot was made with: "
-            "pulumi config set --secret --path ephemeral-castle:sops.age_key",
+            f"cluster.restore_from {cluster.restore_from} is encrypted with an age key",
+            "set the age key of the stack that wrote the snapshot: "
+            "`pulumi config set --secret --path ephemeral-castle:sops.age_key`",
         )

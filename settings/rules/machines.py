@@ -1,4 +1,4 @@
-"""Rules on machines: their ids, disks and overrides."""
+"""Rules for VMs: ids, disks and overrides."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from settings.rules.addresses import node_path
 from settings.values import CONTROL_PLANE_CORES, CONTROL_PLANE_MIB
 
 
-def vm_ids_free_of_overlap(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
-    """Each machine has a VM id of its own."""
+def vm_ids_unique(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
+    """No two VMs have the same id."""
     taken: dict[int, Node] = {}
     for node in plan_nodes(cluster, nodes, proxmox):
         other = taken.setdefault(node.vm_id, node)
         if other is not node:
-            # The one with an override is the one to change.
+            # Of two nodes, the problem names an override as the setting to change.
             override = nodes.overrides.get(node.short_name)
-            blamed = node if override and override.vm_id is not None else other
+            reported = node if override and override.vm_id is not None else other
             yield Problem(
-                f"nodes.overrides.{blamed.short_name}.vm_id",
+                f"nodes.overrides.{reported.short_name}.vm_id",
                 str(node.vm_id),
                 f"is the VM id of both {other.short_name} and {node.short_name}",
-                f"choose an id outside of {proxmox.first_vm_id}-"
+                f"choose a VM id outside of {proxmox.first_vm_id}-"
                 f"{proxmox.first_vm_id + WORKER_ID_OFFSET + max(0, nodes.workers.count - 1)}",
             )
 
 
-def overrides_keep_to_their_role(nodes: Nodes) -> Iterator[Problem]:
-    """What is too little for a control plane is too little for one of them."""
-    least = {"cores": CONTROL_PLANE_CORES, "memory_mib": CONTROL_PLANE_MIB}
+def overrides_meet_minimum_of_role(nodes: Nodes) -> Iterator[Problem]:
+    """An override of a control plane respects the minimum of its role."""
+    minimum = {"cores": CONTROL_PLANE_CORES, "memory_mib": CONTROL_PLANE_MIB}
     for name, override in sorted(nodes.overrides.items()):
-        for key, limit in least.items():
+        for key, limit in minimum.items():
             value = getattr(override, key)
             if name.startswith(Role.CONTROL_PLANE) and value is not None and value < limit:
                 yield Problem(
                     f"nodes.overrides.{name}.{key}",
                     str(value),
-                    f"is below the least that works for a control plane, {limit}",
+                    f"is below the minimum of a control plane, {limit}",
                     f"choose {limit} or more",
                 )
 
@@ -49,44 +49,47 @@ def overrides_keep_to_their_role(nodes: Nodes) -> Iterator[Problem]:
 def replicas_have_disks(
     longhorn: Longhorn, cluster: Cluster, nodes: Nodes, proxmox: Proxmox
 ) -> Iterator[Problem]:
-    """Longhorn keeps each copy of a volume on another node: hard anti-affinity."""
-    carriers = [n for n in plan_nodes(cluster, nodes, proxmox) if n.data_disk_gib is not None]
-    if not carriers:
+    """Longhorn places each copy of a volume on another node (hard anti-affinity)."""
+    with_disk = [n for n in plan_nodes(cluster, nodes, proxmox) if n.data_disk_gib is not None]
+    if not with_disk:
         yield Problem(
             "nodes.workers.data_disk_gib",
             "none on any node",
-            "Longhorn, and with it Traefik's certificates, needs a data disk to live on",
-            "give the workers a data_disk_gib; with 0 workers, give it to nodes.control_planes",
+            "Longhorn needs at least one data disk, also for Traefik's certificates",
+            "set nodes.workers.data_disk_gib; with 0 workers, set "
+            "nodes.control_planes.data_disk_gib",
         )
-    elif longhorn.replicas is not None and longhorn.replicas > len(carriers):
-        count = len(carriers)
+    elif longhorn.replicas is not None and longhorn.replicas > len(with_disk):
+        count = len(with_disk)
         yield Problem(
             "longhorn.replicas",
             str(longhorn.replicas),
-            f"only {count} {'node carries' if count == 1 else 'nodes carry'} a data disk: "
+            f"only {count} {'node has' if count == 1 else 'nodes have'} a data disk: "
             "every volume would stay degraded",
             f"choose {count} or less, or add nodes with a data disk",
         )
 
 
-def data_disk_told_apart(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
-    """Talos finds the data disk by its size, so it must not be the size of the OS disk."""
-    said = set()
+def data_disk_differs_from_os_disk(
+    cluster: Cluster, nodes: Nodes, proxmox: Proxmox
+) -> Iterator[Problem]:
+    """Talos finds the data disk by its size, so the OS disk must have another size."""
+    reported = set()
     for node in plan_nodes(cluster, nodes, proxmox):
         path = node_path(node, nodes, "data_disk_gib")
-        if node.data_disk_gib == node.os_disk_gib and path not in said:
-            said.add(path)
+        if node.data_disk_gib == node.os_disk_gib and path not in reported:
+            reported.add(path)
             yield Problem(
                 path,
                 str(node.data_disk_gib),
-                f"is the size of the OS disk of {node.short_name} too: "
-                "the data disk is found by its size",
-                "make the two differ by at least 1 GiB",
+                f"is also the size of the OS disk of {node.short_name}, and Talos finds the data "
+                "disk by its size",
+                "choose sizes that differ by at least 1 GiB",
             )
 
 
-def kept_disks_are_there(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
-    """Only a data disk can be kept."""
+def retained_disks_exist(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
+    """``keep_data_disk_on_destroy`` needs a data disk."""
     planned = plan_nodes(cluster, nodes, proxmox)
     for role, name, group in (
         (Role.CONTROL_PLANE, "control_planes", nodes.control_planes),
@@ -97,6 +100,6 @@ def kept_disks_are_there(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> It
             yield Problem(
                 f"nodes.{name}.keep_data_disk_on_destroy",
                 "true",
-                "none of them has a data disk to keep",
-                f"give nodes.{name} a data_disk_gib, or leave it out",
+                f"no node of nodes.{name} has a data disk",
+                f"set nodes.{name}.data_disk_gib, or remove keep_data_disk_on_destroy",
             )

@@ -1,11 +1,9 @@
-"""Rules that compare the settings with what the stack runs: what a running cluster cannot become.
+"""Rules that refuse changes that a running cluster does not support.
 
-The providers would try all the same. They pull a data disk out of every running VM at once, they
-cannot move a disk that is in use, and they send a machine config to the new address of a node that
-still has the old one.
-
-Nothing here counts what has never come up: a node that was never ready in Kubernetes holds nothing,
-and every value of it can be corrected.
+Without them the providers would try: they detach removed disks from all running VMs at once, they
+cannot move a disk that is in use, and they send the machine config to the new address of a node
+that still has the old one. The rules ignore nodes that were never ready in Kubernetes: these hold
+no data, so every setting can still change.
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ _DISKS = {"os_disk_gib": "OS disk", "data_disk_gib": "data disk"}
 
 
 def versions_can_be_reached(cluster: Cluster, running: RunningStack) -> Iterator[Problem]:
-    """An upgrade takes one minor version at a time, and there is no downgrade.
+    """An upgrade goes at most one minor version up; a downgrade is refused.
 
-    After an upgrade that was interrupted some nodes run the old version and some the new one: both
-    count.
+    After an interrupted upgrade some nodes run the old version and some the new one. The rule
+    checks the step from both.
     """
     if not running.has_come_up:
         return
-    talos = {it.talos for it in running.machines.values() if it.has_come_up} | {running.talos}
+    talos = {vm.talos for vm in running.machines.values() if vm.has_come_up} | {running.talos}
     found = [
         *(compatibility.talos_step(old, cluster.talos) for old in talos if old),
         *(compatibility.kubernetes_step(old, cluster.kubernetes) for old in running.kubernetes),
@@ -45,47 +43,47 @@ def versions_can_be_reached(cluster: Cluster, running: RunningStack) -> Iterator
 
 
 def longhorn_can_be_upgraded(longhorn: Longhorn, running: RunningStack) -> Iterator[Problem]:
-    """Longhorn goes to the next minor version at most, and never back."""
+    """An upgrade of Longhorn goes at most one minor version up; a downgrade is refused."""
     old = running.charts.get("longhorn")
     if old and running.has_come_up:
         problem = compatibility.longhorn_step(old, longhorn.chart_version)
         yield from [problem] if problem else []
 
 
-def running_machines_can_change(
+def running_vms_can_change(
     cluster: Cluster, nodes: Nodes, proxmox: Proxmox, running: RunningStack
 ) -> Iterator[Problem]:
-    """A running machine keeps its address and its storage, and its disks only grow.
+    """A running node cannot change its address or storage, and its disks can only grow.
 
-    Another VM id is another machine, of which anything may be asked. A setting of a whole role is
-    reported once, with the first machine that it does not fit.
+    A node with a new VM id becomes a new VM, so its settings may change. A setting of a role is
+    reported once, for the first node that cannot change.
     """
     reported = set[str]()
     for node in plan_nodes(cluster, nodes, proxmox, running.hosts):
-        machine = running.machines.get(node.name)
-        if machine is None or not machine.has_come_up or machine.vm_id != node.vm_id:
+        vm = running.machines.get(node.name)
+        if vm is None or not vm.has_come_up or vm.vm_id != node.vm_id:
             continue
         for problem in (
-            *_smaller_disks(node, nodes, machine),
-            *_disks_beside_hardware(node, nodes, machine),
-            *_other_address(node, nodes, machine),
-            *_other_storage(node, proxmox, machine),
-            *_retained_later(node, nodes, machine),
+            *_shrunk_disks(node, nodes, vm),
+            *_disks_resized_with_hardware(node, nodes, vm),
+            *_changed_address(node, nodes, vm),
+            *_changed_storage(node, proxmox, vm),
+            *_late_retention(node, nodes, vm),
         ):
             if problem.path not in reported:
                 reported.add(problem.path)
                 yield problem
 
 
-def _smaller_disks(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
-    """Disks only grow (Proxmox VE: qm resize); one that is removed is pulled out at once (bpg
-    v0.111.1 proxmoxtf/resource/vm/vm.go ``vmUpdate``)."""
+def _shrunk_disks(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
+    """Proxmox cannot shrink a disk (``qm resize``), and the provider detaches a removed disk while
+    the VM runs (bpg/proxmox v0.111.1 proxmoxtf/resource/vm/vm.go ``vmUpdate``)."""
     for key, what in _DISKS.items():
-        has, wanted = getattr(machine, key), getattr(node, key)
+        has, wanted = getattr(vm, key), getattr(node, key)
         if has is None or (wanted is not None and wanted >= has):
             continue
         change = (
-            f"the {what} of {has} GiB cannot be removed from {node.name} while the node runs"
+            f"{node.name} runs with a {what} of {has} GiB, which cannot be removed"
             if wanted is None
             else f"the {what} of {node.name} has {has} GiB, and a disk cannot shrink"
         )
@@ -97,94 +95,92 @@ def _smaller_disks(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterato
         )
 
 
-def _disks_beside_hardware(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
-    """The provider grows no disk while new cores or memory wait for a power-cycle (the same file,
-    "resize disks")."""
+def _disks_resized_with_hardware(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
+    """The provider resizes no disk while new cores or memory wait for a power cycle (bpg/proxmox
+    v0.111.1 proxmoxtf/resource/vm/vm.go, "resize disks")."""
     changed = [
-        key
-        for key in ("cores", "memory_mib")
-        if getattr(machine, key) not in (None, getattr(node, key))
+        key for key in ("cores", "memory_mib") if getattr(vm, key) not in (None, getattr(node, key))
     ]
-    grown = [key for key in _DISKS if (getattr(node, key) or 0) > (getattr(machine, key) or 0) > 0]
+    grown = [key for key in _DISKS if (getattr(node, key) or 0) > (getattr(vm, key) or 0) > 0]
     if changed and grown:
         yield Problem(
             node_path(node, nodes, grown[0]),
             str(getattr(node, grown[0])),
             f"no disk of {node.name} can grow in the same `up` that changes "
             f"{' and '.join(changed)}",
-            f"write {getattr(machine, grown[0])}, run `make up`, then write it again",
+            f"write {getattr(vm, grown[0])}, run `make up`, then write it again",
         )
 
 
-def _other_address(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
-    """The machine config would be sent to the new address, where nobody listens."""
-    if machine.address not in (None, str(node.address)):
+def _changed_address(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
+    """The provider would send the machine config to the new address, where no node answers."""
+    if vm.address not in (None, str(node.address)):
         yield Problem(
             node_path(node, nodes, "address"),
             str(node.address),
-            f"{node.name} runs at {machine.address}, and a running node cannot change its address",
-            f"set it back so that {node.short_name} has {machine.address}, or remove the node and "
+            f"{node.name} runs at {vm.address}, and a running node cannot change its address",
+            f"set it back so that {node.short_name} has {vm.address}, or remove the node and "
             "add it again",
         )
 
 
-def _other_storage(node: Node, proxmox: Proxmox, machine: RunningMachine) -> Iterator[Problem]:
-    """Its disks are in use (bpg v0.111.1, the same file: "move the Cloud-Init drive")."""
-    if machine.datastore not in (None, proxmox.disk_datastore):
+def _changed_storage(node: Node, proxmox: Proxmox, vm: RunningMachine) -> Iterator[Problem]:
+    """The provider cannot move disks that are in use (bpg/proxmox v0.111.1
+    proxmoxtf/resource/vm/vm.go, "move the Cloud-Init drive")."""
+    if vm.datastore not in (None, proxmox.disk_datastore):
         yield Problem(
             "proxmox.disk_datastore",
             proxmox.disk_datastore,
-            f"{node.name} has its disks on {machine.datastore}, and the disks of a running machine "
-            "cannot move",
-            f"write {machine.datastore}, or remove the nodes and add them again",
+            f"{node.name} has its disks on {vm.datastore}, and disks of a running VM cannot move",
+            f"write {vm.datastore}, or remove the nodes and add them again",
         )
 
 
-def _retained_later(node: Node, nodes: Nodes, machine: RunningMachine) -> Iterator[Problem]:
-    """A disk is deleted with the VM that created it."""
+def _late_retention(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Problem]:
+    """Proxmox deletes a disk with the VM that created it, so no existing disk can be retained."""
     wanted = node.keep_data_disk_on_destroy and node.data_disk_gib is not None
-    if wanted and machine.data_disk_gib is not None and not machine.retains_data_disk:
+    if wanted and vm.data_disk_gib is not None and not vm.retains_data_disk:
         yield Problem(
             node_path(node, nodes, "keep_data_disk_on_destroy"),
             "true",
-            f"{node.name} has a data disk of its own, which Proxmox deletes with the VM",
-            "remove the setting until the machine is created again: lower the count, or "
-            "`make down`; then `make up`",
+            f"the data disk of {node.name} was created without this setting, so Proxmox deletes "
+            "the disk with the VM",
+            "remove the setting; to use it, first delete the VM (reduce the count and run "
+            "`make up`, or run `make down`), then set it and run `make up`",
         )
 
 
-def machines_can_leave_their_pool(
+def pool_of_running_vms_stays(
     cluster: Cluster, nodes: Nodes, proxmox: Proxmox, running: RunningStack
 ) -> Iterator[Problem]:
-    """The provider leaves a VM in its pool when the setting is removed (bpg v0.111.1
-    proxmoxtf/resource/vm/vm.go, ``pool_id``), so the pool could not be deleted."""
+    """If ``proxmox.pool`` is removed, the provider leaves VMs in the pool (bpg/proxmox v0.111.1
+    proxmoxtf/resource/vm/vm.go, ``pool_id``), and Proxmox deletes no pool with members."""
     if running.pool is None or proxmox.pool is not None:
         return
     planned = {node.name for node in plan_nodes(cluster, nodes, proxmox, running.hosts)}
     stay = [
-        it.name
-        for it in running.machines.values()
-        if it.name in planned and it.pool == running.pool and it.has_come_up
+        vm.name
+        for vm in running.machines.values()
+        if vm.name in planned and vm.pool == running.pool and vm.has_come_up
     ]
     if stay:
         yield Problem(
             "proxmox.pool",
             "missing",
-            f"{', '.join(stay)} and the pool {running.pool} belong together: Proxmox deletes no "
-            "pool that has members, and the provider takes no VM out of its pool",
-            f"write {running.pool}, or the name of another pool",
+            f"the pool {running.pool} contains {', '.join(stay)}: the provider removes no VM from "
+            "a pool, and Proxmox deletes no pool with members",
+            f"set proxmox.pool to {running.pool}, or to the name of another pool",
         )
 
 
-def a_running_cluster_is_not_restored(cluster: Cluster, running: RunningStack) -> Iterator[Problem]:
-    """A restore would discard what etcd holds now."""
+def restore_only_into_new_cluster(cluster: Cluster, running: RunningStack) -> Iterator[Problem]:
+    """A restore would discard the current data of etcd."""
     wanted = cluster.restore_from
     if running.is_bootstrapped and wanted is not None and str(wanted) != running.restored_from:
         yield Problem(
             "cluster.restore_from",
             str(wanted),
-            "etcd of this cluster has been started already, and a restore would discard what is in "
-            "it",
-            "remove the setting; or, to go back to the snapshot, run `make snapshot`, `make down` "
-            "and `make up`",
+            "the etcd of this cluster already runs, and a restore would discard its data",
+            "remove the setting; or, to restore the snapshot anyway, run `make snapshot`, "
+            "`make down` and `make up`",
         )

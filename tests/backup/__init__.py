@@ -1,1 +1,1 @@
-"""Tests of backup."""
+"""Tests of the backup store and of the formats of backups."""

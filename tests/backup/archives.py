@@ -1,4 +1,4 @@
-"""Archives of a castle that never was."""
+"""Test data: archives with a made-up snapshot and made-up machine secrets."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ CONFIG = {
         "apiServer": {"image": "registry.k8s.io/kube-apiserver:v1.36.3"},
     },
 }
-"""The part of a control plane's machine config that matters here."""
+"""The part of a control plane's machine config that contains the machine secrets."""
 BODY = b"etcd's own pages " * 100
 SNAPSHOT = BODY + hashlib.sha256(BODY).digest()
 
 
 def archive(kubernetes: str = "v1.36.3") -> Archive:
-    """A castle whose Kubernetes has this version."""
+    """An archive that this Kubernetes version wrote."""
     return Archive(etcd=SNAPSHOT, secrets=secrets_of(CONFIG), kubernetes=kubernetes)
 
 
 def talos_bundle() -> dict[str, object]:
-    """Its secrets bundle, read."""
+    """The parsed secrets bundle of ``archive()``."""
     found: dict[str, object] = yaml.safe_load(archive().secrets)
     return found

@@ -1,4 +1,4 @@
-"""Traefik's file: what is taken out of it, and what is no such file."""
+"""Reading ``acme.json``: names and dates are read, secrets are not, other files are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.backup.traefiks import BEGINS, ENDS, SERVERS, secrets_of
 from tests.backup.traefiks import acme_json as written
 
 
-def test_names_dates_and_the_server_are_read_and_nothing_secret() -> None:
+def test_names_dates_and_servers_are_read_without_secrets() -> None:
     content = written("staging", "tazlab.net *.tazlab.net", "example.org")
     found = acme_json.read(content)
     assert found.servers == {SERVERS["staging"]}
@@ -32,18 +32,20 @@ def test_names_dates_and_the_server_are_read_and_nothing_secret() -> None:
         b'{"letsencrypt": {"Account": null, "Certificates": null}}',
     ],
 )
-def test_a_file_before_the_first_account_has_nothing(content: bytes) -> None:
+def test_a_file_without_an_account_is_empty(content: bytes) -> None:
     assert not acme_json.read(content)
 
 
-def test_an_account_alone_is_worth_keeping() -> None:
+def test_a_file_with_only_an_account_is_not_empty() -> None:
     assert acme_json.read(written("production"))
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        written("production", "tazlab.net")[:-300],  # Traefik is writing it
+        written("production", "tazlab.net")[
+            :-300
+        ],  # incomplete, because Traefik is writing the file
         b"<html>",
         b"[1]",
         b'{"letsencrypt": {"Certificates": [{"domain": {"main": "a"}}]}}',
@@ -55,9 +57,9 @@ def test_an_account_alone_is_worth_keeping() -> None:
             }
         ).encode(),
     ],
-    ids=["half of it", "a page", "a list", "no certificate", "not a certificate"],
+    ids=["incomplete", "HTML", "list", "no certificate", "invalid certificate"],
 )
-def test_what_is_no_such_file_is_said_without_a_word_of_it(content: bytes) -> None:
-    with pytest.raises(ValueError, match="^it is not as Traefik writes it$") as refused:
+def test_another_file_is_refused_without_quoting_it(content: bytes) -> None:
+    with pytest.raises(ValueError, match="^it is not a file that Traefik wrote$") as refused:
         acme_json.read(content)
     assert refused.value.__cause__ is None

@@ -1,4 +1,4 @@
-"""Backups in a bucket: what is written is read again, the older ones stay, and trouble is told."""
+"""Backups in a bucket: reading, writing, older backups and error messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAME = "homelab-production.age"
 
 @pytest.fixture
 def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A server of which only the bucket is there; what it holds is seen from outside."""
+    """A client of a simulated S3 server, which has only the empty bucket ``backups``."""
     monkeypatch.setenv("MOTO_S3_CUSTOM_ENDPOINTS", ENDPOINT)
     with mock_aws():
         client = boto3.client(
@@ -42,22 +42,22 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield client
 
 
-def held(client: Any) -> dict[str, bytes]:
-    """All objects of the bucket."""
+def contents(client: Any) -> dict[str, bytes]:
+    """Content of all objects of the bucket, by key."""
     listed = client.list_objects_v2(Bucket="backups").get("Contents", [])
     keys = [entry["Key"] for entry in listed]
     return {key: client.get_object(Bucket="backups", Key=key)["Body"].read() for key in keys}
 
 
-def test_the_newest_and_four_older_are_kept_below_the_prefix(objects: Any) -> None:
-    place = BucketBackups(TARGET, ACCOUNT)
-    assert place.read(NAME) is None
+def test_the_newest_and_four_older_backups_are_below_the_prefix(objects: Any) -> None:
+    store = BucketBackups(TARGET, ACCOUNT)
+    assert store.read(NAME) is None
     for number in range(8):
-        place.write(NAME, str(number).encode())
-        place.write("homelab-staging.age", b"s")
-    assert place.read(NAME) == b"7"
-    kept = {key: content for key, content in held(objects).items() if "production" in key}
-    assert kept == {
+        store.write(NAME, str(number).encode())
+        store.write("homelab-staging.age", b"s")
+    assert store.read(NAME) == b"7"
+    found = {key: content for key, content in contents(objects).items() if "production" in key}
+    assert found == {
         "castle/certificates/homelab-production.age": b"7",
         "castle/certificates/homelab-production.1.age": b"6",
         "castle/certificates/homelab-production.2.age": b"5",
@@ -66,27 +66,27 @@ def test_the_newest_and_four_older_are_kept_below_the_prefix(objects: Any) -> No
     }
 
 
-def test_a_bucket_that_is_not_there_is_told_and_not_taken_for_an_empty_one(objects: Any) -> None:
-    place = BucketBackups("s3://other@home/", ACCOUNT)
-    assert str(place) == "s3://other"
-    told = "^s3://other/homelab-production.age cannot be .*: NoSuchBucket"
-    with pytest.raises(BackupError, match=told):
-        place.read(NAME)
-    with pytest.raises(BackupError, match=told):
-        place.write(NAME, b"x")
+def test_a_missing_bucket_is_an_error_and_not_an_empty_store(objects: Any) -> None:
+    store = BucketBackups("s3://other@home/", ACCOUNT)
+    assert str(store) == "s3://other"
+    message = "^s3://other/homelab-production.age cannot be .*: NoSuchBucket"
+    with pytest.raises(BackupError, match=message):
+        store.read(NAME)
+    with pytest.raises(BackupError, match=message):
+        store.write(NAME, b"x")
 
 
-def test_a_server_that_is_silent_is_told_without_the_key() -> None:
+def test_the_error_for_a_server_that_does_not_answer_does_not_show_the_key() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))  # and does not listen
         port = server.getsockname()[1]
         account = ACCOUNT.model_copy(update={"endpoint": f"http://127.0.0.1:{port}"})
-        with pytest.raises(BackupError, match="cannot be read: Could not connect") as told:
+        with pytest.raises(BackupError, match="cannot be read: Could not connect") as raised:
             BucketBackups(TARGET, account).read(NAME)
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(raised.value)
 
 
-def test_the_account_of_the_settings_is_used_and_no_other(
+def test_only_the_credentials_of_the_settings_are_used(
     objects: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)
@@ -97,19 +97,19 @@ def test_the_account_of_the_settings_is_used_and_no_other(
         sops={"age_key": key},
         s3={"endpoint": ENDPOINT, "access_key": "castle", "secret_key": SECRET},
     )
-    place = certificate_backup.place_of(settings)
-    assert isinstance(place, BucketBackups)
-    credentials = place._client._request_signer._credentials
+    store = certificate_backup.place_of(settings)
+    assert isinstance(store, BucketBackups)
+    credentials = store._client._request_signer._credentials
     assert (credentials.access_key, credentials.secret_key) == ("castle", SECRET)
-    place.write(NAME, certificate_backup.seal(b"{}", key))
-    assert b"{}" not in held(objects)["castle/certificates/homelab-production.age"]
+    store.write(NAME, certificate_backup.seal(b"{}", key))
+    assert b"{}" not in contents(objects)["castle/certificates/homelab-production.age"]
     assert certificate_backup.read_certificates(settings) == {"acme.json": "{}"}
     objects.put_object(Bucket="backups", Key=f"castle/certificates/{NAME}", Body=b"torn")
     with pytest.raises(SettingsError, match="is damaged"):
         certificate_backup.read_certificates(settings)
     objects.delete_object(Bucket="backups", Key=f"castle/certificates/{NAME}")
     assert certificate_backup.read_certificates(settings) == {}
-    for key in held(objects):
+    for key in contents(objects):
         objects.delete_object(Bucket="backups", Key=key)
     objects.delete_bucket(Bucket="backups")
     with pytest.raises(SettingsError) as refused:

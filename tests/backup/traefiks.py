@@ -1,4 +1,4 @@
-"""Files as Traefik writes them, with certificates that are real and signed by nobody."""
+"""Test data: ``acme.json`` files in Traefik's format, with self-signed certificates."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ PEM = serialization.Encoding.PEM
 
 
 def acme_json(server: str, *names: str, at: str = "") -> bytes:
-    """A file with an account ``at`` a server, and a certificate for each of the names.
+    """An ``acme.json`` with an account and one certificate for each of ``names``.
 
-    ``tazlab.net *.tazlab.net`` is one certificate for two.
+    A name such as ``tazlab.net *.tazlab.net`` is one certificate with two host names. The account
+    is at the server ``at``, by default at ``server``.
     """
     key = _text(ec.generate_private_key(ec.SECP256R1()))
     account = {
@@ -36,12 +37,12 @@ def acme_json(server: str, *names: str, at: str = "") -> bytes:
         "KeyType": "4096",
     }
     content = {"letsencrypt": {"Account": account, "Certificates": [_signed(n) for n in names]}}
-    # Traefik indents by two; the line at the end is to be kept like any other byte.
+    # Traefik indents by two. A backup must also preserve the newline at the end.
     return json.dumps(content, indent=2).encode() + b"\n"
 
 
 def secrets_of(content: bytes) -> list[str]:
-    """The keys in a file: the account's, and each certificate's."""
+    """The private keys in a file: of the account and of each certificate."""
     resolver = json.loads(content)["letsencrypt"]
     return [resolver["Account"]["PrivateKey"], *(it["key"] for it in resolver["Certificates"])]
 

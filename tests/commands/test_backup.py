@@ -171,7 +171,9 @@ def test_a_file_that_stays_broken_is_not_kept(
     cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")[:500]]}
-    assert_refused(cluster, capfd, "/data/acme.json cannot be read: it is not as Traefik writes it")
+    assert_refused(
+        cluster, capfd, "/data/acme.json cannot be read: it is not a file that Traefik wrote"
+    )
 
 
 def test_what_staging_signed_is_never_productions(

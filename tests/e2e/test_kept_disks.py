@@ -75,7 +75,7 @@ def test_a_kept_data_disk_outlives_the_castle_and_is_found_again(make_lab: MakeL
     refused = lab.preview()
     assert refused.code != 0
     told = " ".join(refused.output.split())
-    assert "has a data disk of its own, which Proxmox deletes with the VM" in told
+    assert "so Proxmox deletes the disk with the VM" in told
     lab.set("nodes.overrides", {})
     assert lab.destroy().code == 0
     assert {id_: disk(lab, id_, "scsi0") for id_ in KEEPERS} == kept

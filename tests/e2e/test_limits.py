@@ -29,7 +29,7 @@ def test_what_a_living_machine_cannot_become_is_refused_untouched(make_lab: Make
             "nodes.overrides",
             {"worker-1": {"data_disk_gib": None}},
             {},
-            "the data disk of 43 GiB cannot be removed from castle-worker-1 while the node runs",
+            "castle-worker-1 runs with a data disk of 43 GiB, which cannot be removed",
         ),
         (
             "nodes.overrides",
@@ -47,7 +47,7 @@ def test_what_a_living_machine_cannot_become_is_refused_untouched(make_lab: Make
             "proxmox.pool",
             None,
             "castle",
-            "castle-worker-2 and the pool castle belong together",
+            "castle-worker-2: the provider removes no VM from a pool",
         ),
         (
             "cluster.name",

@@ -59,7 +59,7 @@ def test_a_castle_comes_back_from_its_snapshot(make_lab: MakeLab) -> None:
     for refused in (lab.preview(), lab.up("--skip-preview")):
         assert refused.code != 0
         assert "cluster.restore_from = .state/etcd/" in refused.output
-        assert "etcd of this cluster has been started already" in refused.output
+        assert "the etcd of this cluster already runs" in refused.output
     gone = lab.destroy()
     assert gone.code == 0, gone.output
     assert_empty(lab)

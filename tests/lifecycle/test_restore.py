@@ -69,7 +69,7 @@ def test_the_secrets_are_given_once_and_never_lie_on_a_disk(project: Path) -> No
     [
         (None, "v1.36.3", "cannot be read: No such file or directory"),
         (b"", "v1.36.3", "is an empty file"),
-        (b"nothing", "v1.36.3", "is no file that sops.age_key opens"),
+        (b"nothing", "v1.36.3", "is not encrypted for sops.age_key"),
         (archive("v1.37.0").sealed(RECIPIENT), "v1.36.3", "Kubernetes v1.37.0, newer than"),
         (archive("v1.34.9").sealed(RECIPIENT), "v1.36.3", "Kubernetes v1.34.9, too old for"),
         (archive("v1.35.9").sealed(RECIPIENT), "v1.36.3", None),

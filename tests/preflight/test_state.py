@@ -1,4 +1,4 @@
-"""What is read from the state, from the engine's answer and without it."""
+"""Reading the running stack from the answer of the engine, or with the Pulumi CLI."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_stack_that_was_never_deployed_runs_nothing() -> None:
 
 
 def deployed() -> dict[str, Any]:
-    """The state that the reference leads to."""
+    """The state after a deployment of Pulumi.homelab.yaml."""
     return rehearse("homelab").recording.state()
 
 
@@ -36,7 +36,7 @@ def outputs(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def read(answer: dict[str, Any]) -> RunningStack:
-    """What a program reads whose engine answers this."""
+    """The running stack that a program reads if the engine returns this answer."""
     found: list[RunningStack] = []
     monitor = RecordingMonitor(PROJECT, "homelab", state=answer)
     nothing = stack_file.StackFile(config={}, secret_keys=[])
@@ -44,7 +44,7 @@ def read(answer: dict[str, Any]) -> RunningStack:
     return found[0]
 
 
-def test_a_deployed_stack_runs_what_its_file_says() -> None:
+def test_a_deployed_stack_has_the_values_of_its_stack_file() -> None:
     found = read(deployed())
     worker = found.machines["castle-worker-1"]
     assert (worker.host, worker.vm_id, worker.address) == ("pve", 8010, "192.168.1.155")
@@ -75,20 +75,20 @@ ALL = {f"castle-{name}" for name in ("control-plane-1", "worker-1", "worker-2", 
 APPLICATIONS = (resource_types.RECORD, resource_types.RELEASE)
 
 
-def test_nothing_has_come_up_before_the_first_node_was_ready() -> None:
+def test_no_node_has_come_up_before_the_first_was_ready() -> None:
     answer = without(deployed(), resource_types.READY, *APPLICATIONS)
     assert come_up(answer) == set()
     assert not running_stack(outputs(answer)).has_come_up
 
 
-def test_once_a_node_was_ready_all_that_have_a_resource_may_be_members() -> None:
-    """One that was added may store copies of volumes before the engine has seen it ready; one that
-    could not be removed has lost its config and its entry in the readiness already."""
+def test_all_nodes_with_a_resource_have_come_up_after_the_first_was_ready() -> None:
+    """A new node may store copies of volumes before its ``up`` sees it ready. A node whose removal
+    failed has already lost its machine config and its entry in the readiness."""
     answer = without(deployed(), resource_types.APPLY, *APPLICATIONS)
     (readiness,) = of_type(answer, resource_types.READY).values()
     readiness["outputs"]["nodes"] = {"castle-worker-1": readiness["outputs"]["nodes"]}
     assert come_up(answer) == ALL
-    # A VM whose node has no resource yet holds nothing.
+    # A VM without a NodeLifecycle resource holds no data.
     for urn, it in of_type(answer, resource_types.NODE).items():
         if it["outputs"]["node"]["name"] == "castle-worker-2":
             del answer[urn]
@@ -96,25 +96,25 @@ def test_once_a_node_was_ready_all_that_have_a_resource_may_be_members() -> None
 
 
 @pytest.mark.parametrize("evidence", APPLICATIONS)
-def test_what_is_deployed_proves_that_nodes_were_ready(evidence: str) -> None:
-    """Somebody has removed the readiness from the state by hand."""
+def test_a_record_or_a_release_proves_that_nodes_were_ready(evidence: str) -> None:
+    """Even if a user has deleted the readiness from the state."""
     others = set(APPLICATIONS) - {evidence}
     assert come_up(without(deployed(), resource_types.READY, *others)) == ALL
 
 
-def test_a_restored_cluster_runs_before_its_nodes_are_ready() -> None:
+def test_nodes_of_a_restored_cluster_have_come_up_before_they_are_ready() -> None:
     answer = without(deployed(), resource_types.READY, *APPLICATIONS)
     (bootstrap,) = of_type(answer, resource_types.BOOTSTRAP).values()
     bootstrap["outputs"]["restored_from"] = "old.db.age"
     assert come_up(answer) == ALL
 
 
-def test_machines_are_in_the_order_of_their_names_whatever_the_engine_answers() -> None:
+def test_machines_are_sorted_by_name() -> None:
     backwards = dict(reversed(deployed().items()))
     assert list(running_stack(outputs(backwards)).machines) == sorted(ALL)
 
 
-def test_a_machine_that_was_renamed_in_proxmox_is_known_by_its_vm_id() -> None:
+def test_a_vm_that_was_renamed_in_proxmox_is_identified_by_its_vm_id() -> None:
     answer = deployed()
     for it in of_type(answer, resource_types.MACHINE).values():
         if it["outputs"]["name"] == "castle-worker-2":
@@ -123,7 +123,7 @@ def test_a_machine_that_was_renamed_in_proxmox_is_known_by_its_vm_id() -> None:
     assert (worker.host, worker.talos, worker.has_come_up) == ("pve", "v1.13.9", True)
 
 
-def test_nothing_secret_is_kept() -> None:
+def test_a_running_stack_contains_no_secrets() -> None:
     shown = repr(running_stack(outputs(deployed())))
     assert "KEY" not in shown and "rehearsal" not in shown
     assert "BEGIN" not in shown
@@ -140,7 +140,7 @@ def test_nothing_secret_is_kept() -> None:
     ],
     ids=lambda it: next(iter(it)),
 )
-def test_a_value_that_is_not_in_the_state_is_none(lost: dict[str, Any]) -> None:
+def test_missing_outputs_of_a_vm_are_accepted(lost: dict[str, Any]) -> None:
     answer = deployed()
     for it in answer.values():
         if it["type"] == resource_types.MACHINE:
@@ -148,7 +148,7 @@ def test_a_value_that_is_not_in_the_state_is_none(lost: dict[str, Any]) -> None:
     assert len(running_stack(outputs(answer)).machines) == 4
 
 
-def test_the_types_are_those_of_the_program() -> None:
+def test_the_type_tokens_are_those_of_the_program() -> None:
     assert {state.MACHINE, state.MACHINE_SECRETS, state.HELM_RELEASE} == {
         resource_types.MACHINE,
         resource_types.SECRETS,
@@ -157,14 +157,14 @@ def test_the_types_are_those_of_the_program() -> None:
 
 
 class Cli:
-    """A CLI that answers, and remembers what it was asked."""
+    """A fake Pulumi CLI that records its commands."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
-        self.asked: list[list[str]] = []
+        self.commands: list[list[str]] = []
 
     def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
-        self.asked.append(command)
+        self.commands.append(command)
         if isinstance(self.answer, Exception):
             raise self.answer
         return subprocess.CompletedProcess(command, 0, json.dumps(self.answer).encode())
@@ -174,23 +174,23 @@ def refuse(*_: Any) -> None:
     raise ValueError("unknown function")
 
 
-def test_without_an_answer_of_the_engine_the_cli_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cli_reads_the_state_if_the_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = deployed()
     resources = [{"urn": urn, **it} for urn, it in answer.items()]
     cli = Cli({"deployment": {"resources": [*resources, {"type": "pulumi:pulumi:Stack"}]}})
     monkeypatch.setattr(pulumi.runtime, "invoke", refuse)
     monkeypatch.setattr(subprocess, "run", cli)
     assert read({}) == running_stack(outputs(answer))
-    (asked,) = cli.asked
-    assert "export" in asked and "--show-secrets" not in asked
+    (command,) = cli.commands
+    assert "export" in command and "--show-secrets" not in command
 
 
-def test_without_any_answer_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_stops_if_engine_and_cli_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi.runtime, "invoke", refuse)
     monkeypatch.setattr(subprocess, "run", Cli(FileNotFoundError("no pulumi")))
     with pytest.raises(StateError, match="Nothing has been changed.*unknown function.*no pulumi"):
         read({})
 
 
-def test_a_rehearsed_stack_is_a_fresh_one() -> None:
+def test_a_rehearsal_starts_with_an_empty_running_stack() -> None:
     assert rehearse("homelab").settings.running == RunningStack()

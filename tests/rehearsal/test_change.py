@@ -209,7 +209,7 @@ def test_a_value_of_a_chart(between: Between) -> None:
             {"nodes.control_planes.data_disk_gib": 43},
             {"nodes.workers.data_disk_gib": None, "nodes.control_planes.data_disk_gib": 43}
             | {"longhorn.replicas": 1},
-            "the data disk of 43 GiB cannot be removed from castle-worker-1",
+            "castle-worker-1 runs with a data disk of 43 GiB, which cannot be removed",
         ),
         (
             {},

@@ -246,7 +246,7 @@ def test_wrong_settings_end_a_rehearsal(vary: Vary) -> None:
 def test_the_programs_warnings_are_told(vary: Vary) -> None:
     hosts = {"proxmox.hosts": ["pve1", "pve2"]}
     (note,) = vary({"traefik.acme.email": "me@example.org"} | hosts).notes
-    assert note.startswith("traefik.acme.email me@example.org is an example's address")
+    assert note.startswith("traefik.acme.email me@example.org is an example address")
     assert vary({"traefik.acme.email": "me@tazlab.net"} | hosts).notes == []
 
 
@@ -431,7 +431,7 @@ def test_a_token_in_plain_text_is_not_told(vary: Vary) -> None:
     assert found.problems == []
     assert "5eed1e55" not in json.dumps(as_json(found))
     assert "5eed1e55" not in str(found.notes)
-    assert [note for note in found.notes if note.startswith("proxmoxve:apiToken stands in ")]
+    assert [note for note in found.notes if note.startswith("proxmoxve:apiToken is in ")]
 
 
 def _secrets_of(recording: Recording) -> set[str]:

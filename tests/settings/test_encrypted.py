@@ -1,4 +1,4 @@
-"""Encrypted settings are opened into a pipe, laid over the stack file, and never shown."""
+"""Settings encrypted with SOPS are decrypted, merged into the stack file and never shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ sys.exit({code})
 
 
 class Sops:
-    """A sops that answers as it is told to, where a stack has an encrypted file."""
+    """A fake ``sops`` on PATH, and an encrypted file for it."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.log = folder / "bin" / "sops", folder / "log"
@@ -37,6 +37,7 @@ class Sops:
         (folder / "Pulumi.homelab.sops.yaml").write_text("sops: {}")
 
     def answers(self, keys: Any, complaint: str = "", code: int = 0) -> None:
+        """Let it print ``keys`` as JSON and ``complaint`` to stderr, and exit with ``code``."""
         text = FAKE.format(
             python=sys.executable,
             log=str(self.log),
@@ -50,10 +51,10 @@ class Sops:
 
 @pytest.fixture(autouse=True)
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the settings warn of."""
-    said: list[str] = []
-    monkeypatch.setattr("pulumi.log.warn", said.append)
-    return said
+    """The logged warnings."""
+    logged: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", logged.append)
+    return logged
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def sops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sops:
 
 
 def config(**groups: Any) -> dict[str, str]:
-    """The reference without its token, and with these groups."""
+    """The configuration of Pulumi.homelab.yaml without a token, with these groups replaced."""
     found = reference() | {f"ephemeral-castle:{name}": value for name, value in groups.items()}
     del found["proxmoxve:apiToken"]
     return engine_map(found)
@@ -83,43 +84,45 @@ def problems(given: dict[str, str]) -> list[str]:
 FLUX = {"url": "https://git.tazlab.net/me/manifests.git"}
 
 
-def test_encrypted_settings_are_settings(sops: Sops, warnings: list[str]) -> None:
+def test_encrypted_settings_are_loaded(sops: Sops, warnings: list[str]) -> None:
     sops.answers({"proxmoxve:apiToken": TOKEN, "flux": {"token": "5eed1e55"}})
     found = load(config(flux=FLUX, sops={"age_key": AGE_KEY}), "homelab")
     assert found.proxmoxve.api_token.get_secret_value() == TOKEN
     assert found.flux and found.flux.token
     assert found.flux.token.get_secret_value() == "5eed1e55"
     assert found.flux.url == FLUX["url"]
-    # Neither of the two stands anywhere in plain text; the age key of this test does.
+    # Only the age key of this test is in plain text.
     assert [it for it in warnings if "plain text" in it and "sops.age_key" not in it] == []
 
 
-def test_the_castles_own_key_opens_them_and_is_no_argument(sops: Sops) -> None:
+def test_sops_gets_the_age_key_in_its_environment_and_not_as_an_argument(sops: Sops) -> None:
     sops.answers({"proxmoxve:apiToken": TOKEN})
     load(config(sops={"age_key": AGE_KEY}), "homelab")
     arguments, key = json.loads(sops.log.read_text())
     assert key == AGE_KEY and AGE_KEY not in arguments
 
 
-def test_without_a_key_of_the_castle_sops_uses_its_own(sops: Sops) -> None:
+def test_without_an_age_key_sops_uses_its_own_keys(sops: Sops) -> None:
     sops.answers({"proxmoxve:apiToken": TOKEN})
     load(config(), "homelab")
     assert json.loads(sops.log.read_text())[1] is None
 
 
-def test_a_value_that_stands_twice_is_refused(sops: Sops) -> None:
+def test_a_setting_in_both_files_is_refused(sops: Sops) -> None:
     sops.answers({"proxmoxve:apiToken": TOKEN, "flux": {"token": "5eed1e55"}})
     (problem,) = problems(config(flux=FLUX | {"token": "5eed1e55"}))
-    assert problem.startswith("flux.token = (hidden)\n    stands in two files")
+    assert problem.startswith(
+        "flux.token = (hidden)\n    is in the stack file and in the encrypted file"
+    )
 
 
-def test_the_key_cannot_lie_in_what_it_opens(sops: Sops) -> None:
+def test_the_age_key_is_refused_in_the_encrypted_file(sops: Sops) -> None:
     sops.answers({"proxmoxve:apiToken": TOKEN, "ephemeral-castle:sops": {"age_key": "5eed1e55"}})
     (problem,) = problems(config())
-    assert problem.startswith("sops = encrypted\n    is what the file is opened with")
+    assert problem.startswith("sops = encrypted\n    is the key that decrypts this file")
 
 
-def test_a_wrong_value_is_not_shown(sops: Sops) -> None:
+def test_an_invalid_encrypted_value_is_not_shown(sops: Sops) -> None:
     sops.answers({"proxmoxve:apiToken": TOKEN, "whoami": {"host": "5eed1e55 is no host"}})
     given = config()
     del given["ephemeral-castle:whoami"]
@@ -127,22 +130,22 @@ def test_a_wrong_value_is_not_shown(sops: Sops) -> None:
     assert problem.startswith("whoami.host = (hidden)\n")
 
 
-def test_what_cannot_be_opened_says_why(sops: Sops) -> None:
+def test_a_file_that_sops_cannot_decrypt_is_refused_with_the_output_of_sops(sops: Sops) -> None:
     sops.answers(None, complaint="no key could\ndecrypt the data", code=128)
     (problem,) = problems(config())
     assert problem.startswith(
         "Pulumi.homelab.sops.yaml = unreadable\n"
-        "    cannot be opened: no key could decrypt the data\n    -> encrypt it for"
+        "    `sops` cannot decrypt it: no key could decrypt the data\n    -> encrypt it for"
     )
 
 
-def test_a_missing_sops_is_said(sops: Sops, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_sops_is_reported(sops: Sops, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     (problem,) = problems(config())
     assert "needs `sops`, which is not on PATH" in problem
 
 
-def test_without_the_file_nothing_is_asked(sops: Sops) -> None:
+def test_without_an_encrypted_file_sops_is_not_run(sops: Sops) -> None:
     Path("Pulumi.homelab.sops.yaml").unlink()
     load(config() | {"proxmoxve:apiToken": TOKEN}, "homelab")
     assert not sops.log.exists()

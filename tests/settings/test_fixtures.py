@@ -1,15 +1,15 @@
-"""Whole stack files, right and wrong, each wrong one beside the exact message that it gets.
+"""Valid and invalid stack files; each invalid one has a file with the exact message.
 
-``valid/*.yaml`` load. ``invalid/NAME.yaml`` raises the text of ``invalid/NAME.txt``. Both folders
-are globbed: a new file is a new test. A file is either a whole stack file, or a small change to
-one of the repository's own::
+``valid/*.yaml`` load. ``invalid/NAME.yaml`` raises the text of ``invalid/NAME.txt``. A new file in
+one of these folders is a new test. A file is either a complete stack file, or a change of a stack
+file of the repository::
 
     base: homelab                           # Pulumi.homelab.yaml, with an API token
-    change: {nodes.workers.count: 251}      # a dotted path, and what shall stand there
-    remove: [cluster.vip]                   # dotted paths that shall not be there
+    change: {nodes.workers.count: 251}      # dotted paths and their new values (null is a value)
+    remove: [cluster.vip]                   # dotted paths to delete
 
-A path's first part is the group; keys of the provider are written as in a stack file
-(``proxmoxve:endpoint``). ``null`` in ``change`` is a value like any other.
+The first part of a path is the group; keys of the provider are written as in a stack file
+(``proxmoxve:endpoint``).
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def _name(path: Path) -> str:
 
 
 def document(path: Path) -> dict[str, Any]:
-    """The ``config`` of a fixture, its changes made."""
+    """The ``config`` of a fixture, with its changes applied."""
     fixture = yaml.safe_load(path.read_text(encoding="utf-8"))
     if "base" not in fixture:
         return dict(fixture["config"])
     config = reference(fixture["base"])
     for key, value in fixture.get("change", {}).items():
-        holder, last = _place(config, key)
-        holder[last] = value
+        parent, last = _resolve(config, key)
+        parent[last] = value
     for key in fixture.get("remove", ()):
-        holder, last = _place(config, key)
-        del holder[last]
+        parent, last = _resolve(config, key)
+        del parent[last]
     return config
 
 
@@ -62,8 +62,8 @@ def reference(stack: str = "homelab") -> dict[str, Any]:
     return {"proxmoxve:apiToken": TOKEN, **file["config"]}
 
 
-def _place(config: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
-    """The mapping that a dotted path ends in, and its last part."""
+def _resolve(config: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
+    """The mapping that contains the key of a dotted path, and the key."""
     if ":" in dotted:
         return config, dotted
     group, *inner = dotted.split(".")
@@ -74,14 +74,14 @@ def _place(config: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
 
 
 def engine_map(config: Mapping[str, Any]) -> dict[str, str]:
-    """The configuration as the engine hands it over: text, and JSON for all that is not text."""
+    """The configuration in the form that Pulumi passes: text, and JSON for other values."""
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
     }
 
 
 def load_fixture(path: Path) -> Settings:
-    """Load a fixture as a stack of its own name."""
+    """Load a fixture as a stack with the name of the file."""
     return load(engine_map(document(path)), path.stem)
 
 
@@ -92,10 +92,10 @@ def _no_token_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the settings warn of, which needs a running engine otherwise."""
-    said: list[str] = []
-    monkeypatch.setattr("pulumi.log.warn", said.append)
-    return said
+    """The logged warnings; ``pulumi.log`` itself needs a running Pulumi engine."""
+    logged: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", logged.append)
+    return logged
 
 
 @pytest.mark.parametrize("path", VALID, ids=_name)
@@ -104,7 +104,7 @@ def test_a_valid_stack_file_loads(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", INVALID, ids=_name)
-def test_an_invalid_stack_file_says_exactly_what_is_wrong(path: Path) -> None:
+def test_an_invalid_stack_file_is_refused_with_the_exact_message(path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
         load_fixture(path)
     assert f"{raised.value}\n" == path.with_suffix(".txt").read_text(encoding="utf-8")
@@ -122,8 +122,8 @@ def test_a_token_is_never_shown(path: Path) -> None:
     assert token.rpartition("=")[2] not in str(raised.value)
 
 
-def test_the_tokens_of_the_fixtures_are_looked_for() -> None:
-    """The test above would see a token that is shown: one fixture holds a wrong one."""
+def test_a_fixture_has_an_invalid_token() -> None:
+    """Without it, ``test_a_token_is_never_shown`` could not fail."""
     wrong = [path for path in INVALID if "proxmoxve:apiToken = (hidden)" in _message(path)]
     assert wrong
 
@@ -131,23 +131,22 @@ def test_the_tokens_of_the_fixtures_are_looked_for() -> None:
 # Every rule has a fixture that breaks it ----------------------------------------------------------
 
 BY_ENVIRONMENT = {"packages"}
-"""Rules that look at what is installed and not at a setting: they have tests of their own."""
+"""Rules that check installed packages: they have their own tests below."""
 BY_STATE = {
-    "a_running_cluster_is_not_restored",
     "longhorn_can_be_upgraded",
-    "machines_can_leave_their_pool",
-    "running_machines_can_change",
+    "pool_of_running_vms_stays",
+    "restore_only_into_new_cluster",
+    "running_vms_can_change",
     "versions_can_be_reached",
 }
-"""Rules that compare a setting with what the stack runs: ``test_running.py`` tests them."""
-"""Rules that no setting can break as they are written: an empty range counts as no range."""
+"""Rules that compare settings with the running stack: ``test_running.py`` tests them."""
 
 ALL_RULES = {rule.__name__ for rule in rules.RULES} | {"workers_have_a_first_address"}
 
 
 @pytest.fixture(scope="module")
 def broken_rules() -> set[str]:
-    """Names of the rules that at least one invalid fixture breaks, each rule run alone."""
+    """Names of the rules that at least one invalid fixture breaks."""
     found: set[str] = set()
     real = rules.broken
 
@@ -174,12 +173,12 @@ def test_every_rule_is_broken_by_a_fixture(rule: str, broken_rules: set[str]) ->
     assert rule in broken_rules, f"write tests/settings/invalid/*.yaml that breaks {rule}"
 
 
-def test_all_checks_of_compatibility_are_rules() -> None:
+def test_the_version_checks_are_rules() -> None:
     assert {"talos_and_kubernetes", "charts", "packages"} <= ALL_RULES
 
 
 @pytest.mark.parametrize("kind", sorted(TYPE_ERRORS))
-def test_every_structural_error_has_a_fixture(kind: str) -> None:
+def test_every_type_error_has_a_fixture(kind: str) -> None:
     reason, fix = TYPE_ERRORS[kind]
     assert any(f"    {reason}\n    -> {fix}\n" in _message(path) for path in INVALID)
 
@@ -188,7 +187,7 @@ def _message(path: Path) -> str:
     return path.with_suffix(".txt").read_text(encoding="utf-8")
 
 
-# What no file can break ---------------------------------------------------------------------------
+# Provider packages and tokens --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("package", sorted(compatibility.PACKAGES))
@@ -224,7 +223,7 @@ def test_every_version_range_has_a_source(entries: Mapping[Any, Any]) -> None:
     assert all(entry.source for entry in entries.values())
 
 
-def test_a_token_in_the_environment_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXMOX_VE_API_TOKEN", TOKEN)
     config = reference()
     del config["proxmoxve:apiToken"]
@@ -232,7 +231,7 @@ def test_a_token_in_the_environment_will_do(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.proxmoxve.api_token.get_secret_value() == TOKEN
 
 
-def test_the_token_of_the_stack_comes_before_that_of_the_environment(
+def test_the_token_of_the_stack_takes_precedence_over_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PROXMOX_VE_API_TOKEN", "other@pve!token=1")
@@ -240,6 +239,6 @@ def test_the_token_of_the_stack_comes_before_that_of_the_environment(
     assert settings.proxmoxve.api_token.get_secret_value() == TOKEN
 
 
-def test_settings_do_not_print_their_token() -> None:
+def test_printed_settings_do_not_contain_the_token() -> None:
     settings = load(engine_map(reference()), "homelab")
     assert TOKEN.rpartition("=")[2] not in f"{settings!r} {settings} {settings.model_dump_json()}"

@@ -1,4 +1,4 @@
-"""Where each machine stands: names, addresses, VM ids and hosts, all by its own number alone."""
+"""Names, addresses, VM ids and hosts of the planned nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plan(
     hosts: tuple[str, ...] = ("pve",),
     first_vm_id: int = 8000,
 ) -> dict[str, Node]:
-    """Lay out a castle, by short name."""
+    """The planned nodes by short name."""
     nodes = Nodes.model_validate(
         {
             "control_planes": CONTROL_PLANES | (control_planes or {}),
@@ -36,7 +36,7 @@ def plan(
     return {node.short_name: node for node in planned}
 
 
-def test_machines_are_numbered_from_one_control_planes_first() -> None:
+def test_control_planes_come_first_and_numbers_start_at_one() -> None:
     assert list(plan(control_planes={"count": 3}, workers={"count": 2})) == [
         "control-plane-1",
         "control-plane-2",
@@ -46,7 +46,7 @@ def test_machines_are_numbered_from_one_control_planes_first() -> None:
     ]
 
 
-def test_a_machine_has_the_name_of_its_castle_and_its_role() -> None:
+def test_a_node_name_contains_cluster_role_and_number() -> None:
     machines = plan()
     assert machines["worker-2"].name == "castle-worker-2"
     assert machines["worker-2"].role is Role.WORKER
@@ -54,7 +54,7 @@ def test_a_machine_has_the_name_of_its_castle_and_its_role() -> None:
     assert machines["control-plane-1"].role is Role.CONTROL_PLANE
 
 
-def test_addresses_follow_the_first_one() -> None:
+def test_addresses_follow_the_first_address() -> None:
     machines = plan(control_planes={"count": 3}, workers={"count": 3})
     assert [str(machines[f"control-plane-{n}"].address) for n in (1, 2, 3)] == [
         "192.168.1.230",
@@ -77,7 +77,7 @@ def test_vm_ids_leave_room_for_five_control_planes() -> None:
     ]
 
 
-def test_a_machine_is_as_large_as_its_role_says() -> None:
+def test_a_node_has_the_sizes_of_its_role() -> None:
     machines = plan(
         control_planes={"cores": 3, "memory_mib": 5000, "os_disk_gib": 40, "data_disk_gib": 50},
         workers={"cores": 6, "memory_mib": 9000, "os_disk_gib": 41, "data_disk_gib": None},
@@ -86,19 +86,19 @@ def test_a_machine_is_as_large_as_its_role_says() -> None:
     assert _size(machines["worker-3"]) == (6, 9000, 41, None)
 
 
-def test_control_planes_store_nothing_and_workers_do_unless_told() -> None:
+def test_only_workers_have_a_data_disk_by_default() -> None:
     machines = plan()
     assert machines["control-plane-1"].data_disk_gib is None
     assert machines["worker-1"].data_disk_gib == 43
 
 
 @pytest.mark.parametrize("hosts", [("a", "b", "c"), ("a", "b", "c", "d", "e")])
-def test_control_planes_land_on_different_hosts(hosts: tuple[str, ...]) -> None:
+def test_control_planes_are_on_different_hosts(hosts: tuple[str, ...]) -> None:
     machines = plan(control_planes={"count": 3}, hosts=hosts)
     assert [machines[f"control-plane-{n}"].host for n in (1, 2, 3)] == list(hosts[:3])
 
 
-def test_workers_are_spread_from_the_last_host() -> None:
+def test_workers_are_spread_starting_at_the_last_host() -> None:
     machines = plan(workers={"count": 4}, hosts=("a", "b", "c"))
     assert [machines[f"worker-{n}"].host for n in (1, 2, 3, 4)] == ["c", "b", "a", "c"]
 
@@ -110,7 +110,7 @@ def test_the_first_worker_is_not_beside_the_only_control_plane() -> None:
 
 @pytest.mark.parametrize("hosts", [("pve",), ("a", "b"), ("a", "b", "c")])
 @pytest.mark.parametrize("count", [0, 1, 3, 29])
-def test_one_more_worker_moves_nothing(count: int, hosts: tuple[str, ...]) -> None:
+def test_an_additional_worker_changes_no_other_node(count: int, hosts: tuple[str, ...]) -> None:
     before = plan(workers={"count": count}, hosts=hosts)
     after = plan(workers={"count": count + 1}, hosts=hosts)
     assert after.keys() - before.keys() == {f"worker-{count + 1}"}
@@ -118,7 +118,7 @@ def test_one_more_worker_moves_nothing(count: int, hosts: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize(("count", "more"), [(1, 3), (3, 5)])
-def test_more_control_planes_move_nothing(count: int, more: int) -> None:
+def test_additional_control_planes_change_no_other_node(count: int, more: int) -> None:
     hosts = ("a", "b", "c")
     before = plan(control_planes={"count": count}, hosts=hosts)
     after = plan(control_planes={"count": more}, hosts=hosts)
@@ -140,7 +140,7 @@ OVERRIDES = {
 
 
 @pytest.mark.parametrize("key", OVERRIDES)
-def test_an_override_changes_one_key_of_one_machine(key: str) -> None:
+def test_an_override_changes_one_setting_of_one_node(key: str) -> None:
     written, wanted = OVERRIDES[key]
     before, after = plan(), plan(overrides={"worker-2": {key: written}})
     changed = {
@@ -159,18 +159,18 @@ def test_every_key_of_an_override_is_tested() -> None:
     assert set(override.model_fields) == set(OVERRIDES)
 
 
-def test_an_override_of_null_takes_the_data_disk_away() -> None:
+def test_an_override_of_null_removes_the_data_disk() -> None:
     machines = plan(overrides={"worker-2": {"data_disk_gib": None}})
     assert machines["worker-2"].data_disk_gib is None
     assert machines["worker-1"].data_disk_gib == 43
 
 
 @pytest.mark.parametrize("key", sorted(OVERRIDES.keys() - {"data_disk_gib"}))
-def test_an_override_of_null_leaves_what_the_role_says(key: str) -> None:
+def test_an_override_of_null_keeps_other_settings_of_the_role(key: str) -> None:
     assert plan(overrides={"worker-2": {key: None}}) == plan()
 
 
-def test_a_machines_own_patches_come_after_those_of_its_role() -> None:
+def test_patches_of_an_override_come_after_those_of_the_role() -> None:
     role, own = {"debug": True}, {"debug": False}
     machines = plan(
         workers={"count": 2, "patches": [role]}, overrides={"worker-2": {"patches": [own]}}
@@ -179,7 +179,7 @@ def test_a_machines_own_patches_come_after_those_of_its_role() -> None:
     assert machines["worker-2"].patches == (role, own)
 
 
-def test_an_override_waits_for_its_machine() -> None:
+def test_an_override_of_a_missing_node_applies_when_the_node_exists() -> None:
     overrides = {"worker-4": {"cores": 8}}
     assert plan(overrides=overrides) == plan()
     assert plan(workers={"count": 4}, overrides=overrides)["worker-4"].cores == 8
@@ -189,10 +189,10 @@ def _size(node: Node) -> tuple[int, int, int, int | None]:
     return node.cores, node.memory_mib, node.os_disk_gib, node.data_disk_gib
 
 
-# Machines that exist ------------------------------------------------------------------------------
+# Existing VMs -----------------------------------------------------------------------
 
 
-def on_hosts(
+def planned_hosts(
     hosts: tuple[str, ...],
     running: dict[str, str],
     *,
@@ -200,7 +200,7 @@ def on_hosts(
     control_planes: int = 1,
     overrides: dict[str, Any] | None = None,
 ) -> dict[str, str]:
-    """By short name: the host of each machine, beside those that run."""
+    """The planned host of each node, by short name; ``running`` has the hosts of existing VMs."""
     nodes = Nodes.model_validate(
         {
             "control_planes": CONTROL_PLANES | {"count": control_planes},
@@ -219,51 +219,54 @@ THREE = ("a", "b", "c")
 
 @pytest.mark.parametrize("workers", [1, 3, 4, 7, 29])
 @pytest.mark.parametrize("control_planes", [1, 3, 5])
-def test_a_new_host_moves_no_machine(workers: int, control_planes: int) -> None:
-    runs = on_hosts(THREE, {}, workers=workers, control_planes=control_planes)
+def test_a_new_host_moves_no_vm(workers: int, control_planes: int) -> None:
+    runs = planned_hosts(THREE, {}, workers=workers, control_planes=control_planes)
     for hosts in ((*THREE, "d"), ("d", *THREE), ("c", "d", "a", "b")):
-        assert on_hosts(hosts, runs, workers=workers, control_planes=control_planes) == runs
+        assert planned_hosts(hosts, runs, workers=workers, control_planes=control_planes) == runs
 
 
-def test_a_new_machine_goes_to_the_host_with_the_fewest_of_its_role() -> None:
-    runs = on_hosts(THREE, {}, workers=4)
-    assert on_hosts((*THREE, "d"), runs, workers=6) == runs | {"worker-5": "d", "worker-6": "d"}
-    runs = on_hosts(("a", "b"), {}, control_planes=3)
+def test_a_new_vm_goes_to_the_host_with_the_fewest_vms_of_its_role() -> None:
+    runs = planned_hosts(THREE, {}, workers=4)
+    assert planned_hosts((*THREE, "d"), runs, workers=6) == runs | {
+        "worker-5": "d",
+        "worker-6": "d",
+    }
+    runs = planned_hosts(("a", "b"), {}, control_planes=3)
     assert runs["control-plane-3"] == "a"
-    more = on_hosts(THREE, runs, control_planes=5)
+    more = planned_hosts(THREE, runs, control_planes=5)
     assert (more["control-plane-4"], more["control-plane-5"]) == ("c", "b")
 
 
-def test_a_stack_that_is_half_built_is_completed_evenly() -> None:
-    planned = on_hosts(THREE, {}, workers=6, control_planes=3)
+def test_a_partly_deployed_stack_is_completed_evenly() -> None:
+    planned = planned_hosts(THREE, {}, workers=6, control_planes=3)
     for made in (["worker-2", "worker-5"], ["control-plane-2"], list(planned)[::2]):
         some = {name: planned[name] for name in made}
-        rest = on_hosts(THREE, some, workers=6, control_planes=3)
+        rest = planned_hosts(THREE, some, workers=6, control_planes=3)
         assert rest | some == rest
         assert sorted(rest.values()) == sorted(planned.values())
 
 
-def test_the_machines_of_a_host_that_is_gone_are_placed_again_and_no_others() -> None:
-    runs = on_hosts(THREE, {}, workers=4)
-    left = on_hosts(("a", "b"), runs, workers=4)
+def test_removing_a_host_moves_only_the_vms_of_that_host() -> None:
+    runs = planned_hosts(THREE, {}, workers=4)
+    left = planned_hosts(("a", "b"), runs, workers=4)
     moved = {name for name in runs if left[name] != runs[name]}
     assert moved == {"worker-1", "worker-4"}
     assert sorted(left[name] for name in ("worker-1", "worker-4")) == ["a", "b"]
 
 
-def test_an_override_moves_a_machine_that_runs() -> None:
-    runs = on_hosts(THREE, {})
+def test_an_override_moves_a_running_vm() -> None:
+    runs = planned_hosts(THREE, {})
     to_a = {"worker-1": {"host": "a"}}
-    assert on_hosts(THREE, runs, overrides=to_a) == runs | {"worker-1": "a"}
-    # Without the override it stays where it is now.
-    assert on_hosts(THREE, runs | {"worker-1": "a"}) == runs | {"worker-1": "a"}
+    assert planned_hosts(THREE, runs, overrides=to_a) == runs | {"worker-1": "a"}
+    # After the override is removed, the VM stays on its current host.
+    assert planned_hosts(THREE, runs | {"worker-1": "a"}) == runs | {"worker-1": "a"}
 
 
-def test_an_override_of_a_new_machine_does_not_shift_the_others() -> None:
-    fresh = on_hosts(THREE, {}, workers=6)
-    pinned = on_hosts(THREE, {}, workers=6, overrides={"worker-2": {"host": "c"}})
+def test_an_override_of_a_new_vm_does_not_move_the_others() -> None:
+    fresh = planned_hosts(THREE, {}, workers=6)
+    pinned = planned_hosts(THREE, {}, workers=6, overrides={"worker-2": {"host": "c"}})
     assert pinned == fresh | {"worker-2": "c"}
 
 
-def test_a_machine_of_another_name_is_no_machine_of_this_cluster() -> None:
-    assert on_hosts(THREE, {"worker-9": "a", "other": "b"}) == on_hosts(THREE, {})
+def test_vms_with_other_names_do_not_affect_the_plan() -> None:
+    assert planned_hosts(THREE, {"worker-9": "a", "other": "b"}) == planned_hosts(THREE, {})

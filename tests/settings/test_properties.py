@@ -1,6 +1,6 @@
-"""What holds for any settings, however strange: a reader gets an answer, never a traceback.
+"""Property tests: any configuration loads or raises ``SettingsError``, never another error.
 
-The examples are the same in every run: what fails here fails everywhere.
+Hypothesis generates the same examples in every run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ same_every_run = settings(
     database=None,
     deadline=None,
     max_examples=300,
-    # The warnings fixture holds for all examples of a test alike.
+    # All examples of a test share the fixtures.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
@@ -53,7 +53,7 @@ def paths(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple
         path = (*above, field.alias or name)
         yield path
         for inner in _models(field.annotation):
-            # `overrides` maps names to groups; any name of a machine stands for all.
+            # `overrides` maps node names to groups; worker-2 represents all names.
             named = (*path, "worker-2") if field.annotation is not inner else path
             if named != path:
                 yield named
@@ -70,8 +70,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 PATHS = [path for path in paths(Settings) if path[0] not in ("stack", "proxmoxve")]
 PROVIDER_PATHS = [("proxmoxve:endpoint",), ("proxmoxve:insecure",), ("proxmoxve:apiToken",)]
 
-# Values that are nearly right reach further than noise.
-nearly_right = st.sampled_from(
+# Almost valid values get past the first checks, unlike random ones.
+almost_valid = st.sampled_from(
     [
         *("192.168.1.0", "192.168.1.1", "192.168.1.156", "192.168.1.240", "192.168.1.255"),
         *("0.0.0.0", "10.0.0.0/8", "192.168.1.0/24", "192.168.1.0/32", "0.0.0.0/0", "::1", "1.2.3"),
@@ -98,7 +98,7 @@ scalars = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(min_size=1, max_size=20)
-    | nearly_right
+    | almost_valid
 )
 names = st.sampled_from(sorted({part for path in PATHS for part in path})) | st.text(max_size=10)
 values = st.recursive(
@@ -109,12 +109,12 @@ values = st.recursive(
 
 
 def engine_text(value: Any) -> str:
-    """A value as the engine hands it over."""
+    """A value in the form that Pulumi passes to the program."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def put(config: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Write a setting, with the groups above it where there are none."""
+    """Set a setting; create missing groups above it."""
     first, *inner = path if ":" in path[0] else (f"{PROJECT}:{path[0]}", *path[1:])
     parts = [first, *inner]
     for part in parts[:-1]:
@@ -124,8 +124,8 @@ def put(config: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     config[parts[-1]] = value
 
 
-def answer(config: dict[str, Any]) -> Settings | SettingsError:
-    """What a reader gets. Anything but settings or problems that can be mended is a failure."""
+def load_or_error(config: dict[str, Any]) -> Settings | SettingsError:
+    """Load the configuration; on an error, check that each problem has all four parts."""
     try:
         return load({key: engine_text(value) for key, value in config.items()}, "test")
     except SettingsError as error:
@@ -138,42 +138,44 @@ def answer(config: dict[str, Any]) -> Settings | SettingsError:
         return error
 
 
-def test_every_setting_is_reached() -> None:
-    written = {".".join(path) for path in PATHS}
-    assert {"network.cidr", "nodes.workers.count", "traefik.acme.email"} <= written
-    assert {"nodes.overrides", "nodes.overrides.worker-2.address"} <= written
+def test_the_generated_paths_include_nested_settings() -> None:
+    dotted = {".".join(path) for path in PATHS}
+    assert {"network.cidr", "nodes.workers.count", "traefik.acme.email"} <= dotted
+    assert {"nodes.overrides", "nodes.overrides.worker-2.address"} <= dotted
 
 
-def test_the_reference_has_no_problems() -> None:
-    assert isinstance(answer(REFERENCE), Settings)
+def test_the_unchanged_stack_file_loads() -> None:
+    assert isinstance(load_or_error(REFERENCE), Settings)
 
 
 @same_every_run
 @given(path=st.sampled_from(PATHS + PROVIDER_PATHS), value=values)
-def test_any_value_of_any_setting_gets_an_answer(path: tuple[str, ...], value: Any) -> None:
+def test_any_value_of_any_setting_loads_or_is_refused(path: tuple[str, ...], value: Any) -> None:
     config = deepcopy(REFERENCE)
     put(config, path, value)
-    answer(config)
+    load_or_error(config)
 
 
 @same_every_run
-@given(changes=st.dictionaries(st.sampled_from(PATHS), nearly_right, max_size=4))
-def test_several_strange_settings_at_once_get_an_answer(
+@given(changes=st.dictionaries(st.sampled_from(PATHS), almost_valid, max_size=4))
+def test_several_changed_settings_load_or_are_refused(
     changes: dict[tuple[str, ...], Any],
 ) -> None:
     config = deepcopy(REFERENCE)
     for path, value in changes.items():
         put(config, path, value)
-    answer(config)
+    load_or_error(config)
 
 
 @same_every_run
 @given(path=st.sampled_from(PATHS), key=st.text(min_size=1, max_size=20), value=values)
 @example(path=("nodes", "overrides"), key="address", value=1)
-def test_any_extra_key_gets_an_answer(path: tuple[str, ...], key: str, value: Any) -> None:
+def test_any_additional_key_is_ignored_or_refused(
+    path: tuple[str, ...], key: str, value: Any
+) -> None:
     config = deepcopy(REFERENCE)
     put(config, (*path, key), value)
-    answer(config)
+    load_or_error(config)
 
 
 @same_every_run
@@ -189,28 +191,28 @@ def test_any_extra_key_gets_an_answer(path: tuple[str, ...], key: str, value: An
         max_size=8,
     )
 )
-def test_any_configuration_gets_an_answer(config: dict[str, Any]) -> None:
-    answer(config)
+def test_any_configuration_loads_or_is_refused(config: dict[str, Any]) -> None:
+    load_or_error(config)
 
 
 @same_every_run
 @given(token=st.text(min_size=1, max_size=40))
 @example("root@pam!x=not to be shown")
-def test_no_token_is_shown_right_or_wrong(token: str) -> None:
+def test_no_message_shows_a_token(token: str) -> None:
     secret = f"5eed-{token}"
     for other in ({}, {"proxmoxve:endpoint": "ftp://x"}):
-        found = answer(REFERENCE | {"proxmoxve:apiToken": secret} | other)
+        found = load_or_error(REFERENCE | {"proxmoxve:apiToken": secret} | other)
         assert secret not in str(found)
 
 
-# Layouts ------------------------------------------------------------------------------------------
+# Addresses ----------------------------------------------------------------------------------------
 
 NETWORKS = [IPv4Network("192.168.1.0/24"), IPv4Network("10.0.0.0/23"), IPv4Network("10.0.0.0/27")]
 
 
 @st.composite
 def layouts(draw: st.DrawFn) -> dict[str, Any]:
-    """A castle whose parts stand one after the other; in some, two of them share an address."""
+    """A stack whose nodes and ranges follow each other; in some stacks two of them overlap."""
     network = draw(st.sampled_from(NETWORKS))
     sizes = {
         "gateway": 1,
@@ -221,35 +223,35 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
         "dhcp": draw(st.integers(1, 60)),
         "moved": 1,
     }
-    at: dict[str, IPv4Address] = {}
+    first: dict[str, IPv4Address] = {}
     last: dict[str, IPv4Address] = {}
-    place = network.network_address + draw(st.integers(0, 3))
+    address = network.network_address + draw(st.integers(0, 3))
     shared = draw(st.integers(0, 2 * len(sizes)))
     for index, part in enumerate(draw(st.permutations(sorted(sizes)))):
-        at[part] = place
-        last[part] = place + (sizes[part] - 1)
-        place = last[part] + (0 if index == shared else draw(st.sampled_from([1, 2, 5])))
+        first[part] = address
+        last[part] = address + (sizes[part] - 1)
+        address = last[part] + (0 if index == shared else draw(st.sampled_from([1, 2, 5])))
     config = deepcopy(REFERENCE)
-    put(config, ("network",), {"cidr": str(network), "gateway": str(at["gateway"])})
-    put(config, ("network", "dhcp"), f"{at['dhcp']}-{last['dhcp']}")
-    put(config, ("cluster", "vip"), str(at["vip"]))
+    put(config, ("network",), {"cidr": str(network), "gateway": str(first["gateway"])})
+    put(config, ("network", "dhcp"), f"{first['dhcp']}-{last['dhcp']}")
+    put(config, ("cluster", "vip"), str(first["vip"]))
     for role in ("control_planes", "workers"):
-        group = {"count": sizes[role], "first_address": str(at[role])}
+        group = {"count": sizes[role], "first_address": str(first[role])}
         put(config, ("nodes", role), group)
-    put(config, ("nodes", "overrides", "worker-1"), {"address": str(at["moved"])})
+    put(config, ("nodes", "overrides", "worker-1"), {"address": str(first["moved"])})
     put(config, ("longhorn",), {})
-    put(config, ("metallb", "pool"), f"{at['pool']}-{last['pool']}")
+    put(config, ("metallb", "pool"), f"{first['pool']}-{last['pool']}")
     put(config, ("traefik",), {"acme": {"email": "me@tazlab.net"}})
     return config
 
 
-def test_what_loads_has_one_owner_for_each_address_of_the_network() -> None:
+def test_in_loaded_settings_each_address_has_one_owner() -> None:
     good, bad = [], []
 
     @settings(same_every_run, max_examples=900)
     @given(config=layouts())
     def check(config: dict[str, Any]) -> None:
-        found = answer(config)
+        found = load_or_error(config)
         if isinstance(found, SettingsError):
             bad.append(found)
             return
@@ -270,6 +272,6 @@ def test_what_loads_has_one_owner_for_each_address_of_the_network() -> None:
         assert len({node.name for node in found.machines}) == len(machines)
 
     check()
-    # The property says something only where some layouts load, and others are refused.
+    # The test is meaningful only if some layouts load and others are refused.
     assert len(good) >= 30
     assert len(bad) >= 30

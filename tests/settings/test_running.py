@@ -1,4 +1,4 @@
-"""What a running stack cannot become, and what can be corrected as long as nothing has come up."""
+"""Changes that a running stack refuses, and changes that it accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.recorder import settings_with
 
 
 def running_as(settings: Settings, *, has_come_up: bool = True, **changes: Any) -> RunningStack:
-    """The stack that these settings lead to."""
+    """The running stack after a deployment of these settings."""
     machines = {
         node.name: RunningMachine(
             name=node.name,
@@ -46,7 +46,7 @@ def running_as(settings: Settings, *, has_come_up: bool = True, **changes: Any) 
 
 
 def broken(settings: Settings, running: RunningStack) -> list[Problem]:
-    """What the settings ask of the running stack that cannot be."""
+    """The problems of these settings with this running stack."""
     groups = {name: getattr(settings, name) for name in Settings.model_fields}
     return list(rules.broken(groups | {"running": running}))
 
@@ -62,7 +62,7 @@ REFUSED = [
     (
         {"nodes": {"overrides": {"worker-1": {"data_disk_gib": None}}}},
         "nodes.overrides.worker-1.data_disk_gib",
-        "the data disk of 43 GiB cannot be removed from castle-worker-1",
+        "castle-worker-1 runs with a data disk of 43 GiB, which cannot be removed",
     ),
     (
         {"nodes": {"workers": {"os_disk_gib": 33}}},
@@ -87,9 +87,9 @@ REFUSED = [
     (
         {"nodes": {"workers": {"keep_data_disk_on_destroy": True}}},
         "nodes.workers.keep_data_disk_on_destroy",
-        "which Proxmox deletes with the VM",
+        "so Proxmox deletes the disk with the VM",
     ),
-    ({"proxmox": {"pool": None}}, "proxmox.pool", "belong together"),
+    ({"proxmox": {"pool": None}}, "proxmox.pool", "Proxmox deletes no pool with members"),
     (
         {"cluster": {"restore_from": "old.db.age"}},
         "cluster.restore_from",
@@ -99,7 +99,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "path", "words"), REFUSED, ids=[it[1] for it in REFUSED])
-def test_what_a_running_stack_cannot_become(change: dict[str, Any], path: str, words: str) -> None:
+def test_a_running_stack_refuses_the_change(change: dict[str, Any], path: str, words: str) -> None:
     runs = running_as(settings_with())
     settings = settings_of_change(change)
     (problem,) = (it for it in broken(settings, runs) if it.path == path)
@@ -110,15 +110,16 @@ def test_what_a_running_stack_cannot_become(change: dict[str, Any], path: str, w
 @pytest.mark.parametrize(
     ("change", "path"), [it[:2] for it in REFUSED[:-1]], ids=[it[1] for it in REFUSED[:-1]]
 )
-def test_everything_can_be_corrected_until_it_has_come_up(
-    change: dict[str, Any], path: str
-) -> None:
+def test_every_setting_can_change_until_a_node_was_ready(change: dict[str, Any], path: str) -> None:
     runs = running_as(settings_with(), has_come_up=False)
     assert broken(settings_of_change(change), runs) == []
 
 
 def settings_of_change(change: dict[str, Any]) -> Settings:
-    """The reference with a change; a snapshot without its key could not be loaded."""
+    """The settings of Pulumi.homelab.yaml with a change.
+
+    ``restore_from`` is set after loading, because ``load`` refuses it without an age key.
+    """
     restore = change.get("cluster", {}).get("restore_from")
     if restore is None:
         return settings_with(**change)
@@ -136,15 +137,15 @@ def settings_of_change(change: dict[str, Any]) -> Settings:
         {"nodes": {"workers": {"data_disk_gib": 50}}},
         {"nodes": {"control_planes": {"data_disk_gib": 43, "memory_mib": 8192}}},
         {"proxmox": {"pool": "another"}},
-        # Other VM ids are other machines.
+        # With other VM ids the nodes become new VMs.
         {"proxmox": {"first_vm_id": 8100, "disk_datastore": "ceph"}},
     ],
 )
-def test_what_a_running_stack_can_become(change: dict[str, Any]) -> None:
+def test_a_running_stack_accepts_the_change(change: dict[str, Any]) -> None:
     assert broken(settings_with(**change), running_as(settings_with())) == []
 
 
-def test_all_problems_are_in_one_message() -> None:
+def test_one_message_lists_all_problems() -> None:
     runs = running_as(settings_with())
     with pytest.raises(SettingsError) as raised:
         settings_with(
@@ -156,7 +157,7 @@ def test_all_problems_are_in_one_message() -> None:
     assert paths >= {"cluster.kubernetes", "cluster.vip", "nodes.workers.data_disk_gib"}
 
 
-def test_an_interrupted_upgrade_can_only_go_on() -> None:
+def test_an_interrupted_upgrade_can_continue_but_not_go_back() -> None:
     """One node still runs the old version."""
     settings = settings_with(cluster={"talos": "v1.13.0"})
     runs = running_as(settings)
@@ -167,16 +168,16 @@ def test_an_interrupted_upgrade_can_only_go_on() -> None:
     assert "cluster.talos" in {it.path for it in broken(back, runs)}
 
 
-def test_talos_is_not_put_under_a_kubernetes_that_it_does_not_support() -> None:
+def test_a_talos_that_does_not_support_the_running_kubernetes_is_refused() -> None:
     runs = replace(running_as(settings_with()), talos="v1.12.7", kubernetes=frozenset({"v1.30.4"}))
     machines = {name: replace(it, talos="v1.12.7") for name, it in runs.machines.items()}
     settings = settings_with(cluster={"talos": "v1.13.9", "kubernetes": "v1.31.2"})
     found = broken(settings, replace(runs, machines=machines))
     (problem,) = (it for it in found if it.path == "cluster.talos")
-    assert "upgrade cluster.kubernetes to v1.31.x" in problem.fix
+    assert "cluster.kubernetes to v1.31.x, run `make up`" in problem.fix
 
 
-def test_a_snapshot_that_the_cluster_was_restored_from_may_stay_in_the_file() -> None:
+def test_restore_from_may_stay_in_the_file_after_the_restore() -> None:
     runs = replace(running_as(settings_with()), restored_from="old.db.age")
     settings = settings_of_change({"cluster": {"restore_from": "old.db.age"}})
     assert [it.path for it in broken(settings, runs)] == ["sops.age_key"]
@@ -185,13 +186,13 @@ def test_a_snapshot_that_the_cluster_was_restored_from_may_stay_in_the_file() ->
     }
 
 
-def test_a_setting_of_a_whole_role_is_reported_once() -> None:
+def test_a_setting_of_a_role_is_reported_once() -> None:
     runs = running_as(settings_with(nodes={"workers": {"count": 20}}))
     changed = settings_with(nodes={"workers": {"count": 20, "data_disk_gib": 40}})
     assert len(broken(changed, runs)) == 1
 
 
-def test_a_value_that_a_refresh_has_lost_is_not_compared() -> None:
+def test_a_value_that_is_missing_in_the_state_is_not_compared() -> None:
     runs = running_as(settings_with())
     lost = {name: RunningMachine(name=name, has_come_up=True) for name in runs.machines}
     changed = settings_with(nodes={"workers": {"data_disk_gib": 40}})
@@ -205,7 +206,7 @@ def test_a_value_that_a_refresh_has_lost_is_not_compared() -> None:
         ("1.10.1", "1.12.1", "the cluster runs Longhorn 1.10.1, and an upgrade to 1.12.1 skips a"),
     ],
 )
-def test_longhorn_goes_one_minor_version_and_never_back(
+def test_a_longhorn_downgrade_or_a_skipped_minor_version_is_refused(
     runs: str, wanted: str, reason: str
 ) -> None:
     settings = settings_with(longhorn={"chart_version": wanted})

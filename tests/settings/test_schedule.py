@@ -21,9 +21,9 @@ from settings.schedule import longest_gap
         ("0 3 * * 1-5", timedelta(days=3)),
         ("0 3 1 * *", timedelta(days=31)),
         ("0 3 31 * *", timedelta(days=61)),
-        # On the first of the month and on each Sunday: one of the two is enough.
+        # Day and weekday are both restricted: a run on the first and on each Sunday.
         ("0 3 1 * 0", timedelta(days=7)),
-        # A step of 1 is a star: the other field alone decides. A larger one restricts.
+        # */1 is equivalent to *, so only the weekday restricts. */2 restricts the day.
         ("0 3 */1 * 0", timedelta(days=7)),
         ("0 3 */2 * 0", timedelta(days=2)),
         ("0 3 1 1 *", timedelta(days=366)),

@@ -1,4 +1,4 @@
-"""The schema for editors is current, and agrees with the models about every stack file here."""
+"""The JSON schema is up to date, and accepts and refuses the same fixtures as the models."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tests.settings.test_fixtures import INVALID, ROOT, VALID, _name, document, 
 
 STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))
 NOT_IN_A_SCHEMA = {
-    "missing-token": "it may come from the environment",
-    "namespace-misspelt": "a namespace of somebody else is not ours to judge",
-    "network-with-host-bits": "which bits are the host's is arithmetic",
-    "port-that-is-none": "which ports there are is arithmetic",
-    "backup-schedule-out-of-bounds": "which hours there are is arithmetic",
-    "token-bad": "it stands in the file encrypted",
-    "flux-key-has-a-passphrase": "it stands in the file encrypted",
-    "flux-key-is-public": "it stands in the file encrypted",
-    "age-key-bad": "it stands in the file encrypted",
+    "missing-token": "the token may be in the environment",
+    "namespace-misspelt": "the schema allows other namespaces",
+    "network-with-host-bits": "a schema cannot calculate host bits",
+    "port-that-is-none": "a pattern does not limit numbers in text",
+    "backup-schedule-out-of-bounds": "a pattern does not limit numbers in text",
+    "token-bad": "the value is usually encrypted",
+    "flux-key-has-a-passphrase": "the value is usually encrypted",
+    "flux-key-is-public": "the value is usually encrypted",
+    "age-key-bad": "the value is usually encrypted",
 }
-"""Fixtures whose mistake lies in one setting, but beyond what a schema can say."""
+"""Fixtures with a mistake in one setting that the schema cannot detect, with the reason."""
 
 
-def underlined(config: dict[str, Any]) -> list[str]:
-    """What an editor would find wrong."""
+def schema_errors(config: dict[str, Any]) -> list[str]:
+    """The errors that an editor shows."""
     checker = jsonschema.Draft7Validator(
         schema.schema(), format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
     )
@@ -43,32 +43,32 @@ def _without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi.log.warn", lambda text: None)
 
 
-def test_the_file_is_current() -> None:
+def test_schema_json_is_up_to_date() -> None:
     assert schema.FILE.read_text(encoding="utf-8") == schema.text(), "run: make schema"
 
 
-def test_it_is_a_schema() -> None:
+def test_schema_json_is_a_valid_json_schema() -> None:
     jsonschema.Draft7Validator.check_schema(schema.schema())
 
 
 @pytest.mark.parametrize("path", STACK_FILES, ids=_name)
-def test_each_stack_file_names_it_and_agrees_with_it(path: Path) -> None:
+def test_each_stack_file_names_the_schema_and_is_valid(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    place = schema.FILE.relative_to(ROOT)
-    assert text.splitlines()[0] == f"# yaml-language-server: $schema={place}"
-    assert underlined(yaml.safe_load(text)["config"]) == []
+    location = schema.FILE.relative_to(ROOT)
+    assert text.splitlines()[0] == f"# yaml-language-server: $schema={location}"
+    assert schema_errors(yaml.safe_load(text)["config"]) == []
 
 
 @pytest.mark.parametrize("path", VALID, ids=_name)
-def test_a_valid_stack_file_is_not_underlined(path: Path) -> None:
-    assert underlined(document(path)) == []
+def test_the_schema_accepts_a_valid_stack_file(path: Path) -> None:
+    assert schema_errors(document(path)) == []
 
 
 @pytest.mark.parametrize("path", INVALID, ids=_name)
-def test_a_mistake_within_one_setting_is_underlined_and_no_other(
+def test_the_schema_refuses_mistakes_in_one_setting_and_no_others(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the rules, which look at several settings, the models refuse just the same."""
+    """Without the rules, models and schema refuse the same stack files."""
     monkeypatch.setattr(rules, "broken", lambda groups: ())
     monkeypatch.setattr(rules, "advice", lambda groups, running: ())
     try:
@@ -77,27 +77,27 @@ def test_a_mistake_within_one_setting_is_underlined_and_no_other(
         refused = path.stem not in NOT_IN_A_SCHEMA
     else:
         refused = False
-    assert bool(underlined(document(path))) == refused
+    assert bool(schema_errors(document(path))) == refused
 
 
-def test_what_is_beyond_a_schema_has_fixtures() -> None:
+def test_every_exception_of_the_schema_has_a_fixture() -> None:
     assert NOT_IN_A_SCHEMA.keys() <= {path.stem for path in INVALID}
 
 
-def test_an_encrypted_token_is_not_underlined() -> None:
+def test_the_schema_accepts_an_encrypted_token() -> None:
     encrypted = {"proxmoxve:apiToken": {"secure": "v1:x:y"}}
-    assert underlined(document(VALID[0]) | encrypted) == []
-    assert underlined(document(VALID[0]) | {"proxmoxve:apiToken": {"secured": "v1:x:y"}})
+    assert schema_errors(document(VALID[0]) | encrypted) == []
+    assert schema_errors(document(VALID[0]) | {"proxmoxve:apiToken": {"secured": "v1:x:y"}})
 
 
-def test_every_key_says_what_it_is() -> None:
+def test_every_key_has_a_description() -> None:
     whole = schema.schema()
     groups = {"config": whole["properties"]["config"], **whole["definitions"]}
-    dumb = [
+    undocumented = [
         f"{group} {key}"
         for group, content in groups.items()
         for key, value in content["properties"].items()
         if not value.get("description") and "$ref" not in value
     ]
-    assert dumb == []
+    assert undocumented == []
     assert all(content.get("description") for content in whole["definitions"].values())

@@ -1,4 +1,4 @@
-"""What settings know beyond what is written: defaults that depend on each other, and advice."""
+"""Defaults that depend on other settings, warnings, and the form of problems."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ACME = {"email": "me@tazlab.net"}
 
 @pytest.fixture(autouse=True)
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the settings warn of, which needs a running engine otherwise."""
-    said: list[str] = []
-    monkeypatch.setattr("pulumi.log.warn", said.append)
-    return said
+    """The logged warnings; ``pulumi.log`` itself needs a running Pulumi engine."""
+    logged: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", logged.append)
+    return logged
 
 
 def settings_of(stack: str = "test", **groups: Any) -> Settings:
-    """A small castle, with some groups of settings written otherwise."""
-    written: dict[str, Any] = {
+    """A small valid stack, with some groups replaced."""
+    defaults: dict[str, Any] = {
         "network": NETWORK,
         "cluster": {"vip": "192.168.1.250"},
         "nodes": {"control_planes": CONTROL_PLANES, "workers": WORKERS},
@@ -46,7 +46,7 @@ def settings_of(stack: str = "test", **groups: Any) -> Settings:
         "whoami": {"host": "whoami.tazlab.net"},
     }
     config = {
-        f"ephemeral-castle:{name}": json.dumps(group) for name, group in (written | groups).items()
+        f"ephemeral-castle:{name}": json.dumps(group) for name, group in (defaults | groups).items()
     }
     config["proxmoxve:endpoint"] = "https://192.168.1.10:8006/"
     config["proxmoxve:apiToken"] = TOKEN
@@ -61,42 +61,42 @@ def _nodes(count: int, *, on_control_planes: bool = False) -> dict[str, Any]:
 # Defaults -----------------------------------------------------------------------------------------
 
 
-def test_the_gateway_answers_for_names_unless_told() -> None:
+def test_the_default_name_server_is_the_gateway() -> None:
     assert settings_of().nameservers == (IPv4Address("192.168.1.1"),)
-    told = settings_of(network=NETWORK | {"nameservers": ["9.9.9.9", "1.1.1.1"]})
-    assert [str(server) for server in told.nameservers] == ["9.9.9.9", "1.1.1.1"]
+    changed = settings_of(network=NETWORK | {"nameservers": ["9.9.9.9", "1.1.1.1"]})
+    assert [str(server) for server in changed.nameservers] == ["9.9.9.9", "1.1.1.1"]
 
 
 @pytest.mark.parametrize(
     ("nodes", "replicas"), [(_nodes(3), 2), (_nodes(1), 1), (_nodes(0, on_control_planes=True), 1)]
 )
-def test_volumes_have_as_many_copies_as_there_are_disks_up_to_two(
+def test_volumes_have_two_copies_by_default_and_one_with_one_data_disk(
     nodes: dict[str, Any], replicas: int
 ) -> None:
     assert settings_of(nodes=nodes).replicas == replicas
 
 
-def test_copies_of_volumes_can_be_chosen() -> None:
+def test_longhorn_replicas_sets_the_number_of_copies() -> None:
     assert settings_of(longhorn={"replicas": 1}).replicas == 1
 
 
-def test_the_way_in_is_the_first_address_of_the_pool_unless_told() -> None:
+def test_the_default_ingress_address_is_the_first_of_the_pool() -> None:
     assert str(settings_of().ingress_address) == "192.168.1.240"
-    told = settings_of(traefik={"address": "192.168.1.243", "acme": ACME})
-    assert str(told.ingress_address) == "192.168.1.243"
+    changed = settings_of(traefik={"address": "192.168.1.243", "acme": ACME})
+    assert str(changed.ingress_address) == "192.168.1.243"
 
 
-def test_the_way_in_is_the_vip_on_the_host_network() -> None:
+def test_the_ingress_address_is_the_vip_with_host_network() -> None:
     found = settings_of(traefik={"exposure": "host-network", "acme": ACME})
     assert found.ingress_address == found.cluster.vip
 
 
-def test_two_stacks_are_two_castles() -> None:
+def test_each_stack_has_its_own_tag() -> None:
     assert settings_of("homelab").stack_tag == "ephemeral-castle-homelab"
     assert settings_of("HA").stack_tag == "ephemeral-castle-ha"
 
 
-def test_control_planes_and_workers_are_all_machines() -> None:
+def test_machines_are_the_control_planes_and_the_workers() -> None:
     found = settings_of()
     assert found.machines == (*found.control_planes, *found.workers)
     assert [len(found.control_planes), len(found.workers)] == [1, 3]
@@ -107,7 +107,7 @@ def test_settings_cannot_be_changed() -> None:
         settings_of().cluster.name = "keep"
 
 
-def test_the_trailing_slash_of_an_address_does_not_matter() -> None:
+def test_the_trailing_slash_of_a_url_is_removed() -> None:
     assert settings_of().proxmoxve.endpoint == "https://192.168.1.10:8006"
 
 
@@ -138,30 +138,31 @@ def _advice(
     return list(rules.advice(groups, RunningStack()))
 
 
-def test_nothing_is_advised_where_nothing_surprises() -> None:
+def test_settings_without_surprises_give_no_warning() -> None:
     assert _advice(overrides={"worker-3": {"cores": 8}, "control-plane-1": {"cores": 4}}) == []
 
 
-def test_an_override_of_a_machine_that_is_not_there_is_said() -> None:
+def test_an_override_of_a_missing_node_gives_a_warning() -> None:
     assert _advice(overrides={"worker-4": {"cores": 8}, "control-plane-2": {"cores": 8}}) == [
-        "nodes.overrides.control-plane-2 waits for a machine of that name: "
-        "there is 1 of role control-plane.",
-        "nodes.overrides.worker-4 waits for a machine of that name: there are 3 of role worker.",
+        "nodes.overrides.control-plane-2 has no effect: there is no node of that name, "
+        "because the count of role control-plane is 1.",
+        "nodes.overrides.worker-4 has no effect: there is no node of that name, "
+        "because the count of role worker is 3.",
     ]
 
 
-def test_a_host_that_nobody_named_is_said() -> None:
+def test_a_host_that_is_not_in_proxmox_hosts_gives_a_warning() -> None:
     (sentence,) = _advice(overrides={"worker-3": {"host": "pve2"}})
-    assert sentence.startswith("nodes.overrides.worker-3.host pve2 is not one of proxmox.hosts")
+    assert sentence.startswith("nodes.overrides.worker-3.host pve2 is not in proxmox.hosts")
 
 
-def test_control_planes_that_share_a_host_are_said() -> None:
+def test_control_planes_on_one_host_give_a_warning() -> None:
     many = {"count": 3, "first_address": "192.168.1.231"}
     (sentence,) = _advice(control_planes=many)
-    assert sentence.startswith("3 control planes share 1 of the hosts")
+    assert sentence.startswith("3 control planes run on 1 Proxmox host: ")
 
 
-def test_copies_that_all_lie_on_one_host_are_said() -> None:
+def test_copies_on_one_host_give_a_warning() -> None:
     (sentence,) = _advice(replicas=2)
     assert sentence == (
         "All 2 copies of each Longhorn volume are on the Proxmox host pve, the only one whose "
@@ -172,19 +173,19 @@ def test_copies_that_all_lie_on_one_host_are_said() -> None:
     assert "on the Proxmox host pve1, the only one whose nodes have a data disk" in sentence
 
 
-def test_copies_on_two_hosts_need_no_advice() -> None:
+def test_copies_on_two_hosts_give_no_warning() -> None:
     assert _advice(replicas=2, hosts=("pve1", "pve2")) == []
 
 
-def test_an_address_that_does_not_count_is_said() -> None:
+def test_an_ingress_address_with_host_network_gives_a_warning() -> None:
     (sentence,) = _advice(traefik={"exposure": "host-network", "address": "192.168.1.240"})
     assert "forward ports 80 and 443 to the VIP 192.168.1.250" in sentence
 
 
 @pytest.mark.parametrize("domain", ["example.org", "mail.example.com", "castle.local", "x.lan"])
-def test_an_example_of_an_email_address_is_said(domain: str) -> None:
+def test_an_example_email_address_gives_a_warning(domain: str) -> None:
     (sentence,) = _advice(email=f"me@{domain}")
-    assert sentence.startswith(f"traefik.acme.email me@{domain} is an example's address: ")
+    assert sentence.startswith(f"traefik.acme.email me@{domain} is an example address: ")
 
 
 def test_advice_is_logged_as_warnings(warnings: list[str]) -> None:
@@ -192,18 +193,18 @@ def test_advice_is_logged_as_warnings(warnings: list[str]) -> None:
     assert [line for line in warnings if line.startswith("traefik.acme.email me@example.org ")]
 
 
-def test_a_token_in_plain_text_is_warned_of_and_not_shown(
+def test_a_token_in_plain_text_gives_a_warning_that_does_not_show_it(
     warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(load.__globals__, "is_config_secret", lambda key: False)
     settings_of()
     (warning,) = warnings
-    assert warning.startswith("proxmoxve:apiToken stands in Pulumi.test.yaml in plain text")
+    assert warning.startswith("proxmoxve:apiToken is in Pulumi.test.yaml in plain text")
     assert "pulumi config set --secret proxmoxve:apiToken" in warning
     assert TOKEN.rpartition("=")[2] not in warning
 
 
-def test_a_secret_deep_in_a_group_is_warned_of_by_its_path(
+def test_a_nested_secret_in_plain_text_gives_a_warning_with_its_path(
     warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dns = {"provider": "desec", "credentials": {"DESEC_TOKEN": "5eed1e55cafe"}}
@@ -218,7 +219,7 @@ def test_a_secret_deep_in_a_group_is_warned_of_by_its_path(
     assert warnings == []
 
 
-def test_an_encrypted_token_is_not_warned_of(
+def test_an_encrypted_token_gives_no_warning(
     warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
@@ -231,13 +232,13 @@ def test_an_encrypted_token_is_not_warned_of(
 # Problems -----------------------------------------------------------------------------------------
 
 
-def test_a_problem_reads_as_path_value_reason_and_cure() -> None:
+def test_a_problem_shows_path_value_reason_and_fix() -> None:
     assert (
         str(Problem("a.b", "1", "is wrong", "write 2")) == "a.b = 1\n    is wrong\n    -> write 2"
     )
 
 
-def test_problems_are_said_once_and_in_the_order_of_their_paths() -> None:
+def test_each_problem_is_listed_once_and_sorted_by_path() -> None:
     later, earlier = Problem("b", "1", "why", "fix"), Problem("a", "1", "why", "fix")
     error = SettingsError([later, earlier, later], "homelab")
     assert error.problems == (earlier, later)
@@ -245,9 +246,9 @@ def test_problems_are_said_once_and_in_the_order_of_their_paths() -> None:
     assert "has 1 problem;" in str(SettingsError([later], "homelab"))
 
 
-def test_a_near_miss_names_the_nearest_word_and_others_all() -> None:
+def test_a_typo_suggests_the_nearest_word_and_other_words_list_all() -> None:
     assert did_you_mean("worker", ["workers", "control_planes"]) == "did you mean workers?"
-    assert did_you_mean("xyz", ["b", "a"]) == "known here: a, b"
+    assert did_you_mean("xyz", ["b", "a"]) == "use one of: a, b"
     assert did_you_mean("xyz", []) == "remove it"
 
 
@@ -255,7 +256,7 @@ def test_a_near_miss_names_the_nearest_word_and_others_all() -> None:
     "schedule",
     ["0 3 * * *", "*/15 0-23/2 1,15 1-12 0", "59 23 31 12 6", "0 3 * * 1-5", "5/10 3 */2 * 0,6"],
 )
-def test_what_longhorn_reads_is_a_schedule(schedule: str) -> None:
+def test_a_schedule_that_longhorn_accepts_is_valid(schedule: str) -> None:
     assert VolumeBackup(target="nfs://192.168.1.5:/backups", schedule=schedule)
 
 
@@ -278,6 +279,6 @@ def test_what_longhorn_reads_is_a_schedule(schedule: str) -> None:
         ("1/2/3 3 * * *", "minute"),
     ],
 )
-def test_what_longhorn_refuses_is_none(schedule: str, field: str) -> None:
-    with pytest.raises(ValidationError, match=f"has a {field} that is none"):
+def test_a_schedule_that_longhorn_refuses_is_invalid(schedule: str, field: str) -> None:
+    with pytest.raises(ValidationError, match=f"has an invalid {field}"):
         VolumeBackup(target="nfs://192.168.1.5:/backups", schedule=schedule)

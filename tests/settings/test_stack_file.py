@@ -1,4 +1,4 @@
-"""A stack file is read as the engine reads it; what cannot be read is said with its place."""
+"""Stack files are read like Pulumi reads them; an error names the line."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from settings.project import PROJECT_FOLDER
 
 
 def read(folder: Path, text: str) -> stack_file.StackFile:
-    """Read a stack file with this text."""
+    """Write and read a stack file with this text."""
     (folder / "Pulumi.test.yaml").write_text(text, encoding="utf-8")
     return stack_file.read("test", folder)
 
 
 def refused(folder: Path, text: str) -> Problem:
-    """The one problem of a stack file with this text."""
+    """The only problem of a stack file with this text."""
     with pytest.raises(SettingsError) as raised:
         read(folder, text)
     (problem,) = raised.value.problems
     return problem
 
 
-def test_values_arrive_as_the_engine_hands_them_over(tmp_path: Path) -> None:
+def test_values_have_the_form_that_pulumi_passes(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         """
@@ -47,42 +47,42 @@ def test_values_arrive_as_the_engine_hands_them_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stack", ["homelab", "ha"])
-def test_the_stacks_of_the_repository_can_be_read(stack: str) -> None:
+def test_the_stack_files_of_the_repository_can_be_read(stack: str) -> None:
     assert "ephemeral-castle:network" in stack_file.read(stack, PROJECT_FOLDER).config
 
 
-def test_a_token_need_not_be_in_the_file(tmp_path: Path) -> None:
+def test_a_missing_token_gets_a_placeholder(tmp_path: Path) -> None:
     found = read(tmp_path, "config: {}")
     assert found.config == {TOKEN: stack_file.PLACEHOLDER_TOKEN}
     assert found.secret_keys == [TOKEN]
 
 
-def test_a_placeholder_stands_for_every_secret(tmp_path: Path) -> None:
+def test_every_encrypted_value_gets_a_placeholder(tmp_path: Path) -> None:
     text = "config: {proxmoxve:apiToken: {secure: v1:abc}, a:other: {secure: v1:def}}"
     found = read(tmp_path, text)
     assert found.config == dict.fromkeys((TOKEN, "a:other"), stack_file.PLACEHOLDER_TOKEN)
     assert found.secret_keys == [TOKEN, "a:other"]
 
 
-def test_a_token_in_plain_text_is_kept_as_what_it_is(tmp_path: Path) -> None:
+def test_a_token_in_plain_text_is_not_replaced(tmp_path: Path) -> None:
     found = read(tmp_path, "config: {proxmoxve:apiToken: me@pve!plain=1}")
     assert found.config == {TOKEN: "me@pve!plain=1"}
     assert found.secret_keys == []
 
 
-def test_a_group_that_holds_a_secret_among_others_is_no_secret(tmp_path: Path) -> None:
+def test_a_group_with_a_key_named_secure_among_others_is_not_a_secret(tmp_path: Path) -> None:
     found = read(tmp_path, "config: {a:group: {secure: v1:abc, more: 1}}")
     assert json.loads(found.config["a:group"]) == {"secure": "v1:abc", "more": 1}
     assert found.secret_keys == [TOKEN]
 
 
-def test_malformed_yaml_is_said_with_its_line(tmp_path: Path) -> None:
+def test_malformed_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
     problem = refused(tmp_path, "config:\n  a:one: 1\n  a:two: [1, 2\n  a:three: 3\n")
     assert problem.path == "Pulumi.test.yaml"
     assert "is not valid YAML: line 4, column " in problem.reason
 
 
-def test_a_tab_is_said_with_its_line(tmp_path: Path) -> None:
+def test_a_tab_is_refused_with_its_line(tmp_path: Path) -> None:
     assert "line 2, column 1: " in refused(tmp_path, "config:\n\ta:one: 1\n").reason
 
 
@@ -95,10 +95,10 @@ def test_a_tab_is_said_with_its_line(tmp_path: Path) -> None:
     ],
     ids=["top", "nested", "config"],
 )
-def test_a_key_that_stands_twice_is_said_with_its_line(
+def test_a_duplicate_key_is_refused_with_its_line(
     text: str, line: int, key: str, tmp_path: Path
 ) -> None:
-    assert f"line {line}: the key {key} stands twice" in refused(tmp_path, text).reason
+    assert f"line {line}: the key {key} is duplicated" in refused(tmp_path, text).reason
 
 
 def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
         stack_file.read("test", tmp_path)
 
 
-def test_a_missing_file_names_the_nearest_stack(tmp_path: Path) -> None:
+def test_a_mistyped_stack_suggests_the_nearest_stack(tmp_path: Path) -> None:
     for stack in ("homelab", "ha"):
         (tmp_path / f"Pulumi.{stack}.yaml").touch()
     with pytest.raises(SettingsError) as raised:
@@ -124,12 +124,12 @@ def test_a_missing_file_names_the_nearest_stack(tmp_path: Path) -> None:
     assert problem.fix == "did you mean homelab?"
 
 
-def test_a_missing_file_unlike_any_names_all_stacks(tmp_path: Path) -> None:
+def test_an_unknown_stack_lists_all_stacks(tmp_path: Path) -> None:
     for stack in ("homelab", "ha"):
         (tmp_path / f"Pulumi.{stack}.yaml").touch()
     with pytest.raises(SettingsError) as raised:
         stack_file.read("xyz", tmp_path)
-    assert raised.value.problems[0].fix == "known here: ha, homelab"
+    assert raised.value.problems[0].fix == "use one of: ha, homelab"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "config:\n", "encryptionsalt: v1:abc\n", "{}"])
@@ -145,18 +145,18 @@ def test_anything_but_a_mapping_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["config: {[1]: 2}", "config: {a:g: {2020-01-01: 1}}"])
-def test_a_strange_key_is_no_traceback(text: str, tmp_path: Path) -> None:
+def test_a_key_that_is_not_text_raises_only_settings_errors(text: str, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.t.yaml").write_text(text)
     with contextlib.suppress(SettingsError):
         stack_file.read("t", tmp_path)
 
 
-def test_a_secret_within_a_group_becomes_the_placeholder(tmp_path: Path) -> None:
+def test_a_nested_secret_gets_a_placeholder(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.t.yaml").write_text("config: {a:g: {deep: {secure: v1:abc}}}")
     assert "v1:abc" not in stack_file.read("t", tmp_path).config["a:g"]
 
 
-def test_yes_is_text_as_it_is_for_the_engine(tmp_path: Path) -> None:
+def test_yes_is_text_as_in_pulumi(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.t.yaml").write_text("config: {proxmoxve:insecure: yes}")
     assert stack_file.read("t", tmp_path).config["proxmoxve:insecure"] == "yes"
 
@@ -219,12 +219,12 @@ PLAIN: dict[str, Any] = {
     "!!str 010": "010",
     "'true'": "true",
 }
-"""By what stands in a stack file: what the program gets (tests/tools/test_stack_file.py asks the
-real engine)."""
+"""Text in a stack file to the value that the program gets. tests/tools/test_stack_file.py compares
+the values with the real Pulumi CLI."""
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_a_plain_value_is_what_it_is_for_the_engine(tmp_path: Path, text: str) -> None:
+def test_a_plain_value_is_read_like_in_pulumi(tmp_path: Path, text: str) -> None:
     found = read(tmp_path, f"config:\n  a:g:\n    value: {text}\n").config["a:g"]
     value = json.loads(found)["value"]
     assert (type(value), value) == (type(PLAIN[text]), PLAIN[text])
@@ -234,25 +234,25 @@ NO_NUMBERS = (".inf", "-.Inf", "+.INF", ".nan", ".NaN")
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS)
-def test_what_is_no_number_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+def test_infinity_and_nan_are_refused_with_their_line(tmp_path: Path, text: str) -> None:
     problem = refused(tmp_path, f"config:\n  a:g:\n    value: {text}\n")
     assert problem.reason.startswith("is not valid YAML: line 3, column 12: ")
-    assert problem.reason.endswith(f"{text} is not a number that the engine takes")
+    assert problem.reason.endswith(f"{text} is not a number that Pulumi accepts")
 
 
 @pytest.mark.parametrize("value", ["!!int three", "!!bool maybe", "!!timestamp now", "!!float x"])
-def test_a_tag_that_does_not_fit_is_no_traceback(tmp_path: Path, value: str) -> None:
+def test_a_tag_that_does_not_fit_raises_only_settings_errors(tmp_path: Path, value: str) -> None:
     with contextlib.suppress(SettingsError):
         read(tmp_path, f"config: {{a:g: {{value: {value}}}}}")
 
 
-def test_a_stack_with_a_dot_is_named_whole(tmp_path: Path) -> None:
+def test_a_suggested_stack_name_may_contain_a_dot(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.prod.eu.yaml").touch()
     with pytest.raises(SettingsError, match="did you mean prod.eu"):
         stack_file.read("prod.e", tmp_path)
 
 
-def test_merge_keys_can_be_used(tmp_path: Path) -> None:
+def test_yaml_merge_keys_are_supported(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.t.yaml").write_text("x: &d {a: 1}\nconfig: {a:g: {<<: *d, b: 2}}")
     stack_file.read("t", tmp_path)
 
@@ -264,7 +264,7 @@ config:
 """
 
 
-def test_a_placeholder_stands_for_a_secret_among_other_keys(tmp_path: Path) -> None:
+def test_a_secret_among_other_keys_gets_a_placeholder(tmp_path: Path) -> None:
     found = read(tmp_path, FLUX)
     assert json.loads(found.config["ephemeral-castle:flux"]) == {
         "url": "https://tazlab.net/m.git",
@@ -274,7 +274,7 @@ def test_a_placeholder_stands_for_a_secret_among_other_keys(tmp_path: Path) -> N
     assert "ephemeral-castle:sops" in found.secret_keys
 
 
-def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_encrypted_value_that_is_not_a_secret_is_refused(tmp_path: Path) -> None:
     problem = refused(tmp_path, FLUX.replace("https://tazlab.net/m.git", "{secure: v1:ghi}"))
     assert (problem.path, problem.value) == ("flux", "encrypted")
 
@@ -282,7 +282,7 @@ def test_a_secret_that_is_none_is_refused(tmp_path: Path) -> None:
 NODES = "config:\n  ephemeral-castle:nodes: {workers: {count: 3}}\n"
 
 
-def test_what_sops_has_encrypted_has_placeholders_too(tmp_path: Path) -> None:
+def test_values_encrypted_with_sops_get_placeholders(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.test.sops.yaml").write_text(
         "proxmoxve:apiToken: ENC[AES256_GCM,data:x]\n"
         "ephemeral-castle:flux: {token: 'ENC[AES256_GCM,data:x]'}\n"
@@ -294,7 +294,7 @@ def test_what_sops_has_encrypted_has_placeholders_too(tmp_path: Path) -> None:
     assert TOKEN in found.secret_keys
 
 
-def test_patches_that_sops_has_encrypted_whole_are_left_out(tmp_path: Path) -> None:
+def test_patches_with_an_encrypted_kind_are_omitted(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.test.sops.yaml").write_text(
         "ephemeral-castle:nodes:\n"
         "  workers:\n"
@@ -312,16 +312,16 @@ def test_patches_that_sops_has_encrypted_whole_are_left_out(tmp_path: Path) -> N
     assert "ephemeral-castle:nodes" in found.secret_keys
 
 
-def test_an_encrypted_file_is_no_stack_of_its_own(tmp_path: Path) -> None:
+def test_a_sops_file_is_not_suggested_as_a_stack(tmp_path: Path) -> None:
     for name in ("homelab", "homelab.sops"):
         (tmp_path / f"Pulumi.{name}.yaml").touch()
     with pytest.raises(SettingsError) as raised:
         stack_file.read("xyz", tmp_path)
-    assert raised.value.problems[0].fix == "known here: homelab"
+    assert raised.value.problems[0].fix == "use one of: homelab"
 
 
 @pytest.mark.parametrize("group", sorted(GROUPS.keys() - {"proxmoxve", "traefik"}))
-def test_every_secret_of_a_group_has_something_that_stands_for_it(group: str) -> None:
+def test_every_secret_setting_has_a_placeholder(group: str) -> None:
     fields = model_of(GROUPS[group]).model_fields.items()
     secrets = {name for name, field in fields if "SecretStr" in str(field.annotation)}
     assert secrets <= stack_file.PLACEHOLDERS.get(group, {}).keys()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pulumi
 
 from clients.proxmox.guests import Guest
-from lifecycle.node import MachineState
+from lifecycle.node import LOST, MachineState
 from lifecycle.operations import node_replacement
 from settings.node import Node, Role
 
@@ -45,8 +45,11 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
             pulumi.log.warn(
                 f"{node.name} ({node.address}) has no machine config; `make up` sends it (again)."
             )
+    # A control plane that is switched off still has its etcd.
     if "" in states and all(
-        state for node, state in zip(nodes, states, strict=True) if node.role is Role.CONTROL_PLANE
+        state in LOST
+        for node, state in zip(nodes, states, strict=True)
+        if node.role is Role.CONTROL_PLANE
     ):
         pulumi.log.warn(NO_CONTROL_PLANE)
     return dict(zip((node.name for node in nodes), states, strict=True))

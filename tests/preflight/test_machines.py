@@ -408,6 +408,20 @@ def test_each_vm_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(limits) == [-380, 20]
 
 
+def test_a_control_plane_that_is_switched_off_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: False)
+    tags = frozenset({STACK_TAG})
+    check(
+        [
+            Guest(8000, NAMES[0], "pve", "qemu", tags, is_running=False),
+            Guest(8010, NAMES[1], "pve", "qemu", tags, is_running=True),
+        ]
+    )
+    assert NO_CONTROL_PLANE not in warnings
+
+
 @pytest.mark.parametrize("blank", [{8000}, {8000, 8010}, {8010}])
 def test_a_warning_is_logged_if_no_control_plane_is_left(
     monkeypatch: pytest.MonkeyPatch, blank: set[int]

@@ -78,12 +78,12 @@ def test_healthy_storage_is_recorded_and_not_mentioned(
 def test_without_changes_the_state_is_exported_once(
     project: Path, fake: Cli, longhorn: LonghornObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def visit(*_: Any, **given: Any) -> int:
+    def run_checks(*_: Any, **given: Any) -> int:
         """A doctor who asks for all that the state has for him."""
-        assert given["read_storage"]() and given["ends"]() == {}
+        assert given["read_storage"]() and given["read_certificate_ends"]() == {}
         return 0
 
-    monkeypatch.setattr(engine, "visit", visit)
+    monkeypatch.setattr(engine, "run_checks", run_checks)
     monkeypatch.setattr("commands.up.has_changes", lambda _: False)
     assert engine.main(["up", "--", "--yes"]) == 0
     asked = [arguments[:2] for arguments, _, _ in fake.calls]

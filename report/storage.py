@@ -1,4 +1,4 @@
-"""The storage as it is shown: data disks from the stack file, the rest from the last record."""
+"""The storage of the page: data disks of the stack file, everything else from the last record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from settings.storage import usable_gib
 
 
 def build_storage(settings: Settings, record: StorageRecord | None) -> model.Storage:
-    """The storage of a stack; ``record`` is what Longhorn reported last."""
+    """Build the storage of a stack; ``record`` is None if Longhorn was never read."""
     storage = record.storage if record else Storage()
     moment = record.moment if record else None
     target = storage.target

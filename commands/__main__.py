@@ -120,7 +120,7 @@ def _look_first(session: Session) -> int:
 
     def read_storage() -> Storage | None:
         kubeconfig = kubeconfig_of(session)
-        return cluster_storage.read_and_keep(session.stack, PROJECT_FOLDER, kubeconfig)
+        return cluster_storage.read_and_record(session.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
         try:

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         kubeconfig = stack_kubeconfig.read_kubeconfig(
             options.stack, PROJECT_FOLDER, CLI_FOLDER, environment
         )
-        return cluster_storage.read_and_keep(options.stack, PROJECT_FOLDER, kubeconfig)
+        return cluster_storage.read_and_record(options.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
         return state.resources(PROJECT_FOLDER, CLI_FOLDER, options.stack)

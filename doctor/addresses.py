@@ -18,27 +18,27 @@ MAX_POOL_ADDRESSES = 64
 
 
 def gateway(context: Context) -> Iterator[Finding]:
-    """The gateway answers a probe, or is in the neighbor table."""
+    """Check that the gateway answers a probe or is in the neighbor table."""
     address = context.settings.network.gateway
     presence = context.probes.presence([address])[address]
     subject = f"gateway {address}"
     if presence.answer:
         yield ok(subject, f"answers: {presence.answer}")
     elif presence.mac_address:
-        yield ok(subject, f"is in the neighbor table: {presence.mac_address}")
+        yield ok(subject, f"is in the neighbor table with MAC address {presence.mac_address}")
     elif presence.on_link:
         fix = "check network.gateway, and that the router is on"
         yield failure(subject, "does not answer: no device in this network has this address", fix)
     else:
         yield note(
             subject,
-            "does not answer; this machine is in another network, so this is not certain",
-            f"on a Proxmox host: ping -c 1 {address}",
+            "does not answer; this machine is in another network, so the gateway may still work",
+            f"run on a Proxmox host: ping -c 1 {address}",
         )
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """No other device uses an address of a node, the VIP or the MetalLB pool."""
+    """Check that no other device uses an address of a node, the VIP or the MetalLB pool."""
     purposes = _purposes(context)
     addresses = list(purposes)
     gateway_address = context.settings.network.gateway
@@ -67,7 +67,7 @@ def check(context: Context) -> Iterator[Finding]:
         subject,
         f"{text} as far as this machine can find out: it is in another network, so it cannot "
         "find silent devices by ARP",
-        f"on a Proxmox host, for each address: arping -D -c 2 -I {bridge} {addresses[0]}",
+        f"run on a Proxmox host for each address: arping -D -c 2 -I {bridge} {addresses[0]}",
     )
 
 
@@ -116,7 +116,7 @@ class _AddressCheck:
         if presence.answer and not is_expected and not presence.certain:
             yield warning(
                 subject,
-                f"may be taken: {presence.answer}, unless a firewall between does",
+                f"may be taken: {presence.answer}, but a firewall on the path may be the cause",
                 f"find the device from a Proxmox host: arping -c 2 {address}",
             )
         elif presence.answer and not is_expected:
@@ -130,7 +130,7 @@ class _AddressCheck:
                 subject,
                 f"is used by another device: no VM of the stack has MAC address {mac}, which "
                 "answers at this address",
-                "find the second device with this address",
+                "find the other device, and give it another address",
             )
         elif is_other_mac:
             yield warning(

@@ -13,7 +13,7 @@ from doctor.findings import Finding, failure, note, ok, warning
 from settings.wording import count
 
 CERTIFICATE_WARNING = timedelta(days=14)
-"""A certificate that ends within this time is a warning: Proxmox should have renewed it before."""
+"""A certificate that expires within this time is a warning: Proxmox renews it before that."""
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _OTHER_NAME = (62, 64)
 """Error codes of OpenSSL (x509_vfy.h): X509_V_ERR_HOSTNAME_MISMATCH,
@@ -24,7 +24,7 @@ def check(context: Context) -> Iterator[Finding]:
     """Report only the first failure, because it causes the next ones."""
     server = context.settings.proxmoxve
     try:
-        shown = context.probes.certificate(server.endpoint)
+        certificate = context.probes.certificate(server.endpoint)
     except OSError as error:
         yield failure(
             server.endpoint,
@@ -33,9 +33,9 @@ def check(context: Context) -> Iterator[Finding]:
             "that this machine can reach its network",
         )
         return
-    found = _certificate(shown, server.insecure)
+    found = _check_certificate(certificate, server.insecure)
     yield found
-    if shown.problem and not server.insecure:
+    if certificate.problem and not server.insecure:
         return
     try:
         version = context.proxmox.version()
@@ -55,9 +55,9 @@ def check(context: Context) -> Iterator[Finding]:
         yield ok(server.endpoint, f"answers, and accepts the token; Proxmox VE {version}")
 
 
-def _certificate(shown: web.ServerCertificate, insecure: bool) -> Finding:
+def _check_certificate(certificate: web.ServerCertificate, insecure: bool) -> Finding:
     if insecure:
-        if not shown.problem:
+        if not certificate.problem:
             return note(
                 "certificate",
                 "is trusted by this machine, so proxmoxve:insecure is not needed",
@@ -65,29 +65,32 @@ def _certificate(shown: web.ServerCertificate, insecure: bool) -> Finding:
             )
         return note(
             "certificate",
-            f"is not checked, because proxmoxve:insecure is true ({shown.problem}); its "
-            f"fingerprint is {shown.fingerprint}",
+            f"is not checked, because proxmoxve:insecure is true ({certificate.problem}); its "
+            f"fingerprint is {certificate.fingerprint}",
             "compare it once with the fingerprint that the host shows: System, Certificates",
         )
-    if shown.problem:
-        return failure("certificate", f"is not trusted: {shown.problem}", _fix(shown))
-    if shown.expires and (left := shown.expires - datetime.now(UTC)) < CERTIFICATE_WARNING:
+    if certificate.problem:
+        return failure("certificate", f"is not trusted: {certificate.problem}", _fix(certificate))
+    if (
+        certificate.expires
+        and (left := certificate.expires - datetime.now(UTC)) < CERTIFICATE_WARNING
+    ):
         return warning(
             "certificate",
             f"expires in {count(left.days, 'day')}",
             "renew it: System, Certificates; or pvecm updatecerts --force",
         )
-    return ok("certificate", f"is trusted, and expires on {shown.expires:%Y-%m-%d}")
+    return ok("certificate", f"is trusted, and expires on {certificate.expires:%Y-%m-%d}")
 
 
-def _fix(shown: web.ServerCertificate) -> str:
-    if shown.code == _EXPIRED:
+def _fix(certificate: web.ServerCertificate) -> str:
+    if certificate.code == _EXPIRED:
         return "renew it in a shell of the host: pvecm updatecerts --force"
-    if shown.code == _NOT_YET_VALID:
+    if certificate.code == _NOT_YET_VALID:
         return "correct the clocks of this machine and of the host"
-    if shown.code in _OTHER_NAME:
+    if certificate.code in _OTHER_NAME:
         return "set proxmoxve:endpoint to a name that the certificate contains"
     return (
-        f"compare the fingerprint {shown.fingerprint} with the one that the host shows under "
+        f"compare the fingerprint {certificate.fingerprint} with the one that the host shows under "
         "System, Certificates; if they are the same, set proxmoxve:insecure: true"
     )

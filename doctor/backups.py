@@ -18,7 +18,7 @@ NFS_PORT = 2049
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Each target answers. The keys of S3 are not tested: the first ``up`` uses them."""
+    """Check that each target answers. The keys of S3 are not tested; ``make up`` tests them."""
     settings = context.settings
     volumes, certificates = settings.longhorn.backup, settings.traefik.acme.backup.target
     if volumes is None:

@@ -16,7 +16,7 @@ CA_WARNING = timedelta(days=365)
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """No certificate expires soon."""
+    """Check that no certificate expires soon."""
     ends = context.certificate_ends()
     if not ends:
         yield note("certificates", "are not checked: the first `make up` creates them")

@@ -20,7 +20,7 @@ EXPECTED_ERRORS = (ApiError, SessionError, SettingsError)
 """Errors with a complete message. Of any other error the type is printed too."""
 
 
-def read_and_keep(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:
+def read_and_record(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:
     """Read the storage of a stack's cluster, and write the record of it for the report.
 
     ``kubeconfig`` is None if the stack has no cluster. Returns None if the stack has no cluster or
@@ -30,7 +30,7 @@ def read_and_keep(stack: str, project: Path, kubeconfig: str | None) -> Storage 
     if storage:
         with suppress(OSError):  # Only the report needs the record.
             record = StorageRecord(moment=datetime.now(UTC), storage=storage)
-            storage_record.keep(project, stack, record)
+            storage_record.save(project, stack, record)
     return storage
 
 
@@ -40,7 +40,7 @@ def after_up(session: Session, project: Path) -> None:
     Raises nothing, because the ``up`` itself has succeeded.
     """
     try:
-        storage = read_and_keep(session.stack, project, kubeconfig_of(session))
+        storage = read_and_record(session.stack, project, kubeconfig_of(session))
         if storage is None:
             return
         settings, now = stack_settings.settings(session), datetime.now(UTC)

@@ -85,7 +85,9 @@ def _memory(
         f"has {gib(total)} of memory, and its guests are configured with {gib(planned + others)} "
         f"({gib(planned)} of it for this stack)"
     )
-    needed = f"has {gib(free)} of memory free, and the VMs need {gib(growth)}"
+    needed = (
+        f"has {gib(free)} of memory free, and new or larger VMs of the stack need {gib(growth)}"
+    )
     fix = f"lower memory_mib of the nodes on {host}, or move a node: nodes.overrides.NAME.host"
     if planned + others > total and growth > free:
         yield failure(host, f"{needed}; it {configured}", fix)
@@ -117,7 +119,7 @@ def _cores(context: Context, host: str, nodes: list[Node], cores: int) -> Iterat
 
 
 def bridge(context: Context) -> Iterator[Finding]:
-    """Each host has the bridge ``network.bridge``, and the token may use it."""
+    """Check that each host has the bridge ``network.bridge``, and that the token may use it."""
     name = context.settings.network.bridge
     hosts = context.online_hosts()
     found = [finding for host in hosts for finding in _bridge(context, host, name)]

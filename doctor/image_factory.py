@@ -19,7 +19,7 @@ reports its own errors as status 500, as in ``500 Can't connect to …`` or ``50
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """The factory answers this machine, and has the Talos version and the extensions."""
+    """Check that the factory answers, and that it has the Talos version and the extensions."""
     factory, version = context.settings.image.factory, context.settings.cluster.talos
     try:
         versions = json.loads(context.probes.fetch(f"{factory}/versions"))
@@ -54,7 +54,7 @@ def _newest(versions: list[str]) -> str:
 
 
 def from_hosts(context: Context) -> Iterator[Finding]:
-    """Each host can reach the factory, from which it downloads the image.
+    """Check that each host can reach the factory, from which it downloads the image.
 
     The host sends the request itself (Proxmox's ``query-url-metadata``). Any answer of the factory
     is a success, even an error.

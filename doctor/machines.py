@@ -13,7 +13,7 @@ _KINDS = {"lxc": "container", "qemu": "virtual machine"}
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """The VM ids of all nodes and the pool are free, or belong to this stack."""
+    """Check that the VM ids of all nodes and the pool are free or belong to this stack."""
     settings, proxmox = context.settings, context.proxmox
     proxmox.guests()
     wanted = [node.vm_id for node in settings.machines]

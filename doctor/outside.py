@@ -14,7 +14,10 @@ CARRIER_GRADE_NAT = IPv4Network("100.64.0.0/10")
 
 
 def names(context: Context) -> Iterator[Finding]:
-    """The site's name resolves to the router's public address; with DNS-01 to any address."""
+    """Check that the site's name resolves to the router's public address.
+
+    With DNS-01 it may resolve to any address.
+    """
     settings = context.settings
     host = settings.whoami.host
     if not_public(host):
@@ -36,7 +39,7 @@ def names(context: Context) -> Iterator[Finding]:
     fix = f"set an A record of {host} to " + (
         str(public) if public else "the public address on the router's status page"
     )
-    addresses = _addresses(context, host)
+    addresses = _resolve(context, host)
     if not addresses:
         yield warning(host, "has no address in the DNS, so no browser can open the site", fix)
     elif settings.ingress_address in addresses:
@@ -47,25 +50,25 @@ def names(context: Context) -> Iterator[Finding]:
             fix,
         )
     elif all(address.is_private for address in addresses):
-        text = f"resolves to {_listed(addresses)} on this machine, which the internet cannot reach"
+        text = f"resolves to {_join(addresses)} on this machine, which the internet cannot reach"
         yield warning(host, text, fix)
     elif public is None:
         yield note(
             host,
-            f"resolves to {_listed(addresses)}; the router does not report its public address",
-            f"compare {_listed(addresses)} with the router's status page",
+            f"resolves to {_join(addresses)}; the router does not report its public address",
+            f"compare {_join(addresses)} with the router's status page",
         )
     elif public in addresses:
         yield ok(host, f"resolves to {public}, the router's public address")
     else:
         yield warning(
             host,
-            f"resolves to {_listed(addresses)}, but the router's public address is {public}",
+            f"resolves to {_join(addresses)}, but the router's public address is {public}",
             f"{fix}, unless a proxy is in front of the router",
         )
 
 
-def _addresses(context: Context, host: str) -> list[IPv4Address]:
+def _resolve(context: Context, host: str) -> list[IPv4Address]:
     try:
         return context.probes.resolve(host)
     except OSError:
@@ -74,8 +77,8 @@ def _addresses(context: Context, host: str) -> list[IPv4Address]:
 
 def _check_dns_01(context: Context, host: str) -> Finding:
     """With DNS-01 the name may have any address, because Let's Encrypt does not connect to it."""
-    if addresses := _addresses(context, host):
-        return ok(host, f"resolves to {_listed(addresses)}; Let's Encrypt uses DNS-01")
+    if addresses := _resolve(context, host):
+        return ok(host, f"resolves to {_join(addresses)}; Let's Encrypt uses DNS-01")
     return warning(
         host,
         "has no address in the DNS, so no browser can open the site",
@@ -84,7 +87,7 @@ def _check_dns_01(context: Context, host: str) -> Finding:
     )
 
 
-def _listed(addresses: list[IPv4Address]) -> str:
+def _join(addresses: list[IPv4Address]) -> str:
     return ", ".join(map(str, addresses))
 
 

@@ -135,7 +135,7 @@ class _GrantedPrivileges:
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """The token has every privilege on every path. The fix has the commands that grant them."""
+    """Check that the token has every needed privilege. The fix has the commands that grant them."""
     settings = context.settings
     token_id = settings.proxmoxve.token_id
     user, _, token_name = token_id.partition("!")

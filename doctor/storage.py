@@ -52,7 +52,7 @@ def cluster(context: Context) -> Iterator[Finding]:
 
 
 def data_disks(context: Context) -> Iterator[Finding]:
-    """Longhorn stores its data on the data disks, and they have free space."""
+    """Check that Longhorn stores its data on the data disks, and that they have free space."""
     if storage := storage_of(context):
         deployed = _deployed_data_disks(context)
         pending = storage_health.data_disks(context.settings).keys() - deployed.keys()
@@ -70,7 +70,7 @@ def data_disks(context: Context) -> Iterator[Finding]:
 
 
 def copies(context: Context) -> Iterator[Finding]:
-    """Each volume has all its copies, and they are not all on one Proxmox host."""
+    """Check that each volume has all its copies, and that they are not all on one Proxmox host."""
     if storage := storage_of(context):
         problems = [
             *storage_health.copy_problems(storage, context.settings.replicas),
@@ -81,14 +81,14 @@ def copies(context: Context) -> Iterator[Finding]:
 
 
 def engines(context: Context) -> Iterator[Finding]:
-    """Each volume runs with the engine of the installed Longhorn."""
+    """Check that each volume runs with the engine of the installed Longhorn."""
     if storage := storage_of(context):
         good = ok("engines", f"are those of the installed Longhorn ({storage.engine_image})")
         yield from _findings(storage_health.engine_problems(storage), good)
 
 
 def target(context: Context) -> Iterator[Finding]:
-    """Longhorn can use its backup target."""
+    """Check that Longhorn can use its backup target."""
     if storage := storage_of(context):
         problems = storage_health.target_problems(storage, context.settings)
         url = storage.target.url if storage.target else ""
@@ -96,7 +96,7 @@ def target(context: Context) -> Iterator[Finding]:
 
 
 def backups(context: Context) -> Iterator[Finding]:
-    """Each volume has a recent backup."""
+    """Check that each volume has a recent backup."""
     if storage := storage_of(context):
         problems = storage_health.backup_problems(storage, context.settings, datetime.now(UTC))
         has_schedule = context.settings.longhorn.backup is not None

@@ -26,11 +26,11 @@ class StorageRecord:
 _RECORD = TypeAdapter(StorageRecord)
 
 
-def keep(project: Path, stack: str, found: StorageRecord) -> None:
+def save(project: Path, stack: str, record: StorageRecord) -> None:
     """Write the record of a stack, and replace the previous record. Raises ``OSError``."""
-    record = file(project, stack)
-    record.parent.mkdir(mode=0o700, exist_ok=True)
-    record.write_bytes(_RECORD.dump_json(found, indent=1))
+    path = file(project, stack)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(_RECORD.dump_json(record, indent=1))
 
 
 def load(project: Path, stack: str) -> StorageRecord | None:

@@ -11,7 +11,7 @@ from doctor.findings import Finding, note, ok, warning
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """The Pulumi CLI has the major version of the pinned SDK, and is not older than the SDK."""
+    """Check that the Pulumi CLI has the SDK's major version, and is not older than the SDK."""
     pinned = version("pulumi")
     text = context.probes.cli_version()
     fix = f"install v{pinned}, or remove the CLI from PATH: `make` then installs v{pinned} itself"

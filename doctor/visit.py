@@ -39,9 +39,9 @@ def run_checks(
     """Run all checks for the stack ``name``, and print the findings on standard output.
 
     ``cli`` is the path of the Pulumi CLI, or None if it is not installed yet. ``open_token``
-    decrypts the API token (``stack.read``). ``read_certificate_ends`` and ``read_storage`` are
-    those of ``Context``. ``brief`` prints only warnings and failures. Returns 1 if there is a
-    failure, else 0. Raises ``SettingsError``.
+    decrypts the API token (``stack.read``). ``read_certificate_ends`` and ``read_storage`` become
+    ``certificate_ends`` and ``storage`` of the ``Context``. ``brief`` prints only warnings and
+    failures. Returns 1 if there is a failure, else 0. Raises ``SettingsError``.
     """
     settings, advice = stack.read(name, folder, open_token)
     probes = Probes.of(settings, cli)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from report.model import Bar, Timeline
 
 MAX_SEPARATE_ROWS = 5
-"""Operations with the same component, type and operation share a row if they are more than this."""
+"""Up to this number of similar operations have separate rows. More of them share one row.
+
+Similar operations have the same component, the same type and the same operation (``create``).
+"""
 SHARED_BAR_HEIGHT, SHARED_BAR_GAP = 3, 1
 """Height of a bar in a shared row, and of the gap between two bars, in pixels."""
 SINGLE_BAR_HEIGHT = 12

@@ -182,7 +182,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     moment = storage.backups[0].last_backup
     assert moment
     found = storage_record.StorageRecord(moment=moment, storage=storage)
-    storage_record.keep(tmp_path, "homelab", found)
+    storage_record.save(tmp_path, "homelab", found)
     assert storage_record.load(tmp_path, "homelab") == found
     kept = json.loads(storage_record.file(tmp_path, "homelab").read_text())
     assert kept["moment"] == "2026-11-27T03:00:00Z"

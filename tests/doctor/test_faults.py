@@ -112,7 +112,8 @@ FAULTS = {
     ),
     "a host has too little memory": Fault(
         lambda h: host(h, memory=8 * GIB),
-        "hosts", F, "has 7 GiB of memory free, and the VMs need 16 GiB", "lower memory_mib",
+        "hosts", F, "has 7 GiB of memory free, and new or larger VMs of the stack need 16 GiB",
+        "lower memory_mib",
     ),
     "other guests are configured with a host's memory": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
@@ -214,7 +215,7 @@ FAULTS = {
         lambda h: h.devices.update({h.address(156): Presence("it refuses port 22")}),
         "addresses",
         W,
-        "156 for worker-2 may be taken: it refuses port 22, unless a firewall",
+        "156 for worker-2 may be taken: it refuses port 22, but a firewall",
         "arping",
     ),
     "a node's address is taken by a device that refuses": Fault(

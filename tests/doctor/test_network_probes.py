@@ -14,7 +14,7 @@ from doctor import nat_pmp, presence
 from doctor.presence import Presence
 from doctor.probes import resolve
 
-HERE = IPv4Address("127.0.79.1")
+LISTENING_ADDRESS = IPv4Address("127.0.79.1")
 TABLE = """\
 IP address       HW type     Flags       HW address            Mask     Device
 192.168.1.7      0x1         0x2         02:fc:00:00:00:01     *        eth0
@@ -24,36 +24,40 @@ IP address       HW type     Flags       HW address            Mask     Device
 
 @pytest.fixture
 def listener() -> Iterator[int]:
-    """The number of an open port at ``HERE``."""
+    """The number of an open port at ``LISTENING_ADDRESS``."""
     with socket.socket() as server:
-        server.bind((str(HERE), 0))
+        server.bind((str(LISTENING_ADDRESS), 0))
         server.listen()
         yield server.getsockname()[1]
 
 
 def test_an_open_port_counts_as_an_answer(listener: int, tmp_path: Path) -> None:
-    seen = presence.probe_addresses([HERE], ports=[listener], arp_table=tmp_path / "none")
-    assert seen[HERE].answer == f"port {listener} is open"
+    seen = presence.probe_addresses(
+        [LISTENING_ADDRESS], ports=[listener], arp_table=tmp_path / "none"
+    )
+    assert seen[LISTENING_ADDRESS].answer == f"port {listener} is open"
 
 
 def test_a_refused_connection_on_loopback_is_no_answer(listener: int, tmp_path: Path) -> None:
     other = IPv4Address("127.0.79.2")
-    seen = presence.probe_addresses([HERE, other], ports=[listener], arp_table=tmp_path / "none")
-    assert seen[HERE].answer and not seen[other].answer
+    seen = presence.probe_addresses(
+        [LISTENING_ADDRESS, other], ports=[listener], arp_table=tmp_path / "none"
+    )
+    assert seen[LISTENING_ADDRESS].answer and not seen[other].answer
 
 
 def test_the_neighbor_table_has_silent_devices(tmp_path: Path) -> None:
     table = tmp_path / "arp"
     table.write_text(TABLE)
-    there, gone, elsewhere = (IPv4Address(f"192.168.1.{last}") for last in (7, 8, 9))
+    complete, incomplete, unlisted = (IPv4Address(f"192.168.1.{last}") for last in (7, 8, 9))
     # Without ports and time, no packet leaves this machine.
     seen = presence.probe_addresses(
-        [there, gone, elsewhere], ports=[], timeout_s=0, arp_table=table
+        [complete, incomplete, unlisted], ports=[], timeout_s=0, arp_table=table
     )
     assert seen == {
-        there: Presence("", "02:FC:00:00:00:01", on_link=True),
-        gone: Presence("", "", on_link=True),
-        elsewhere: Presence("", "", on_link=False),
+        complete: Presence("", "02:FC:00:00:00:01", on_link=True),
+        incomplete: Presence("", "", on_link=True),
+        unlisted: Presence("", "", on_link=False),
     }
 
 
@@ -70,12 +74,12 @@ def test_without_proc_the_command_arp_reads_the_neighbor_table(
     command.write_text(ARP)
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    there, gone = IPv4Address("192.168.1.7"), IPv4Address("192.168.1.8")
+    complete, incomplete = IPv4Address("192.168.1.7"), IPv4Address("192.168.1.8")
     seen = presence.probe_addresses(
-        [there, gone], ports=[], timeout_s=0, arp_table=tmp_path / "none"
+        [complete, incomplete], ports=[], timeout_s=0, arp_table=tmp_path / "none"
     )
-    assert seen[there].mac_address == "02:FC:00:00:00:01"
-    assert seen[gone] == Presence("", "", on_link=True)
+    assert seen[complete].mac_address == "02:FC:00:00:00:01"
+    assert seen[incomplete] == Presence("", "", on_link=True)
 
 
 def test_an_echo_request_has_a_valid_checksum() -> None:

@@ -64,7 +64,7 @@ def test_a_trusted_certificate_is_ok_with_its_expiry() -> None:
     shown = read_certificate(AUTHORITY.issue_cert("127.0.0.1", not_after=end))
     assert (shown.problem, shown.expires) == ("", end)
     assert len(shown.fingerprint.split(":")) == 32
-    finding = api._certificate(shown, insecure=False)
+    finding = api._check_certificate(shown, insecure=False)
     assert (finding.result, finding.text) == (
         Result.OK,
         "is trusted, and expires on 2035-01-01",
@@ -73,7 +73,7 @@ def test_a_trusted_certificate_is_ok_with_its_expiry() -> None:
 
 def test_a_certificate_that_expires_soon_is_a_warning() -> None:
     end = datetime.now(UTC) + timedelta(days=3, hours=1)
-    finding = api._certificate(
+    finding = api._check_certificate(
         read_certificate(AUTHORITY.issue_cert("127.0.0.1", not_after=end)), insecure=False
     )
     assert (finding.result, finding.text) == (Result.WARNING, "expires in 3 days")
@@ -96,17 +96,17 @@ def test_an_untrusted_certificate_is_a_failure_unless_insecure_is_set(
     leaf: trustme.LeafCert, problem: str, fix: str
 ) -> None:
     shown = read_certificate(leaf)
-    finding = api._certificate(shown, insecure=False)
+    finding = api._check_certificate(shown, insecure=False)
     assert finding.result is Result.FAILURE
     assert problem in finding.text and fix in finding.fix
-    tolerated = api._certificate(shown, insecure=True)
+    tolerated = api._check_certificate(shown, insecure=True)
     assert tolerated.result is Result.NOTE
     assert problem in tolerated.text and shown.fingerprint in tolerated.text
 
 
 def test_insecure_with_a_trusted_certificate_is_a_note() -> None:
     leaf = AUTHORITY.issue_cert("127.0.0.1")
-    finding = api._certificate(read_certificate(leaf), insecure=True)
+    finding = api._check_certificate(read_certificate(leaf), insecure=True)
     assert finding.result is Result.NOTE and "remove proxmoxve:insecure" in finding.fix
 
 

@@ -155,7 +155,7 @@ def file(
     site = Certificate(names, NOW, NOW)
     signed = acme_record.Signed(server=recording.settings.traefik.acme.server, certificate=site)
     acme_record.keep(tmp_path, recording.stack, [signed])
-    storage_record.keep(tmp_path, recording.stack, record_of(recording.settings))
+    storage_record.save(tmp_path, recording.stack, record_of(recording.settings))
     report = make_report(recording)
     file = tmp_path / "report.html"
     file.write_text(page.render(report), encoding="utf-8")

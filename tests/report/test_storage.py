@@ -23,7 +23,7 @@ from tests.report.test_page import NASTY, Page, at
 @pytest.fixture
 def recorded(make_report: MakeReport, homelab: Rehearsal, tmp_path: Path) -> Report:
     """The report of a stack whose cluster has one problem of each kind."""
-    storage_record.keep(tmp_path, "homelab", record_of(homelab.settings))
+    storage_record.save(tmp_path, "homelab", record_of(homelab.settings))
     return make_report(homelab)
 
 
@@ -119,7 +119,7 @@ def test_a_node_that_is_missing_in_the_record_has_no_used_space(
 ) -> None:
     record = record_of(homelab.settings)
     disks: list[Disk] = list(record.storage.disks)[1:]
-    storage_record.keep(
+    storage_record.save(
         tmp_path, "homelab", replace(record, storage=replace(record.storage, disks=disks))
     )
     report = make_report(homelab)

@@ -21,7 +21,7 @@ X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Report only the first failure, because it causes the next ones."""
+    """Check the Proxmox API. Only the first failure is reported, because it causes the others."""
     server = context.settings.proxmoxve
     try:
         certificate = context.probes.certificate(server.endpoint)

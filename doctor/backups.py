@@ -30,7 +30,9 @@ def check(context: Context) -> Iterator[Finding]:
         # because nodes may fail to mount a share whose port answers (longhorn/longhorn#13468).
         yield _check_port(context, volumes.target, server_of(volumes.target), NFS_PORT)
     if settings.sops.age_key is None:
-        yield note("certificates", "have no backup: `make down` deletes them", "run `make age-key`")
+        yield note(
+            "site certificates", "have no backup: `make down` deletes them", "run `make age-key`"
+        )
     elif bucket_of(certificates) is None:
         yield _check_folder(Path(certificates).expanduser())
     if settings.s3:
@@ -67,12 +69,12 @@ def _check_folder(path: Path) -> Finding:
         return warning(
             str(path),
             str(error).removeprefix(f"{path} "),
-            "correct this; until then backups of certificates are neither written nor read",
+            "correct this; until then backups of site certificates are neither written nor read",
         )
     if missing:
         return warning(
             str(path),
-            "does not exist: backups of certificates in it would not be found",
+            "does not exist: backups of site certificates in it would not be found",
             "mount its filesystem, or create the folder",
         )
-    return ok(str(path), "holds the backups of the certificates")
+    return ok(str(path), "holds the backups of the site certificates")

@@ -9,6 +9,7 @@ from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
 from settings.wording import count
 
+SUBJECT = "kubeconfig, talosconfig and CAs"
 CREDENTIAL_WARNING = timedelta(days=30)
 """A kubeconfig or talosconfig that expires within this time is a warning."""
 CA_WARNING = timedelta(days=365)
@@ -19,7 +20,7 @@ def check(context: Context) -> Iterator[Finding]:
     """Check that no certificate expires soon."""
     ends = context.certificate_ends()
     if not ends:
-        yield note("certificates", "are not checked: the first `make up` creates them")
+        yield note(SUBJECT, "are not checked: the first `make up` creates them")
         return
     now = datetime.now(UTC)
     expiring = [name for name, end in ends.items() if end - now < _warning_time(name)]
@@ -27,7 +28,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield warning(_subject(name), _sentence(name, ends[name] - now), _fix(name, expiring))
     if not expiring:
         _, end = min(ends.items(), key=lambda it: it[1])
-        yield ok("certificates", f"are valid, the first one until {end:%Y-%m-%d}")
+        yield ok(SUBJECT, f"are valid, the first one until {end:%Y-%m-%d}")
 
 
 def _warning_time(name: str) -> timedelta:

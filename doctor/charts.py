@@ -21,7 +21,7 @@ from settings.charts import Chart
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The index of a repository has a few MiB; without libyaml parsing takes a minute."""
+"""Uses libyaml if possible, because the plain parser needs a minute for an index of a few MiB."""
 
 
 def longhorn(context: Context) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ MIB = 1024**2
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Check each host with VMs of the stack. Of a missing or offline host only that is reported."""
+    """Check each host with VMs of the stack. For a missing or offline host, report only that."""
     online = context.proxmox.online()
     for host in context.hosts:
         if host not in online:

@@ -84,6 +84,6 @@ def from_hosts(context: Context) -> Iterator[Finding]:
                     f"run in a shell of {host}: curl -I {factory}/versions",
                 )
     if hosts and not failed:
-        yield ok(factory, f"answers {', '.join(hosts)}")
+        yield ok(factory, f"can be reached from {', '.join(hosts)}")
     elif not hosts:
         yield note(factory, "is not checked from the hosts, because no host is online")

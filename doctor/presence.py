@@ -114,7 +114,7 @@ async def _ping(
                 with suppress(OSError):
                     await loop.sock_sendto(icmp, _echo(number & 0xFFFF), (str(address), 0))
                     waiting.add(address)
-        async with asyncio.timeout(timeout_s):  # `suppress` ignores the TimeoutError.
+        async with asyncio.timeout(timeout_s):  # `suppress` ignores its TimeoutError.
             while waiting:
                 packet, (sender, _) = await loop.sock_recvfrom(icmp, 1024)
                 address = IPv4Address(sender)

@@ -65,6 +65,7 @@ CASTLE_IMAGES = ProxmoxRole(
 has all privileges that the path needs."""
 RARELY_NEEDED = {"VM.Migrate": "a VM moves to another host"}
 """Privileges that ``up`` needs only for some changes, and the change."""
+RUN_ON_A_HOST = "run in a shell of a Proxmox host: "
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ def check(context: Context) -> Iterator[Finding]:
         yield failure(
             token_id,
             "has no privileges",
-            f"run in a shell of a host: pveum user token modify {user} {token_name} --privsep 0, "
-            "and the commands of step 2 of README.md",
+            f"{RUN_ON_A_HOST}pveum user token modify {user} {token_name} --privsep 0, and the "
+            "commands of step 2 of README.md",
         )
         return
     needed = list(needs(settings))
@@ -162,8 +163,8 @@ def check(context: Context) -> Iterator[Finding]:
     for (privilege, role, role_path), paths in missing.items():
         groups[role, role_path, tuple(paths)].append(privilege)
     for (role, role_path, on_paths), privileges in groups.items():
-        fix = "; ".join(_pveum_commands(role, role_path, privileges, user, roles, granted))
-        yield from _report_missing(privileges, on_paths, fix)
+        commands = "; ".join(_pveum_commands(role, role_path, privileges, user, roles, granted))
+        yield from _report_missing(privileges, on_paths, f"{RUN_ON_A_HOST}{commands}")
     if not missing:
         names = {privilege for need in needed for privilege in need.privileges}
         yield ok(token_id, f"has the {len(names)} privileges that it needs")
@@ -171,13 +172,14 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _report_missing(privileges: list[str], paths: tuple[str, ...], fix: str) -> Iterator[Finding]:
     more = f" and {count(len(paths) - 2, 'more path')}" if len(paths) > 2 else ""
-    text = f"is missing on {', '.join(paths[:2])}{more}"
+    verb = "is" if len(privileges) == 1 else "are"
+    text = f"missing on {', '.join(paths[:2])}{more}"
     if any(name not in RARELY_NEEDED for name in privileges):
         # One failure for all, because the same commands grant all of them.
-        yield failure(", ".join(privileges), text, fix)
+        yield failure(", ".join(privileges), f"{verb} {text}", fix)
         return
     for name in privileges:
-        yield warning(name, f"{text}; `up` needs it if {RARELY_NEEDED[name]}", fix)
+        yield warning(name, f"is {text}; `up` needs it if {RARELY_NEEDED[name]}", fix)
 
 
 def _pveum_commands(

@@ -55,7 +55,7 @@ _CAS = (
 
 def find_certificates(resources: list[dict[str, Any]], now: datetime) -> model.Certificates:
     """Find the certificates in the resources of a state; the first to expire comes first."""
-    found = tuple(sorted(_found(resources, now), key=lambda it: (it.ends, it.name)))
+    found = tuple(sorted(_find_all(resources, now), key=lambda it: (it.ends, it.name)))
     reason = "" if found else "the stack has no cluster yet"
     return model.Certificates(found=found, reason=reason)
 
@@ -109,7 +109,7 @@ def _find_credentials(
                 )
 
 
-def _found(resources: list[dict[str, Any]], now: datetime) -> Iterator[model.Certificate]:
+def _find_all(resources: list[dict[str, Any]], now: datetime) -> Iterator[model.Certificate]:
     yield from _find_credentials(resources, now)
     for type_, path, name, purpose in _CAS:
         for resource in resources:

@@ -33,14 +33,14 @@ def build_report(rehearsal: Rehearsal, project: Path = PROJECT_FOLDER) -> model.
         stack=rehearsal.stack,
         cluster=settings.cluster.name,
         made=now,
-        totals=_totals(rehearsal),
+        totals=_build_totals(rehearsal),
         network=network.build_network(settings),
-        hosts=_hosts(settings),
+        hosts=_build_hosts(settings),
         storage=build_storage(settings, storage_record.load(project, rehearsal.stack)),
         components=graph.build_components(rehearsal.recording, path),
         timeline=bars,
         versions=versions.list_versions(settings),
-        certificates=_certificates(project, settings, now, resources, reason),
+        certificates=_read_certificates(project, settings, now, resources, reason),
         problems=tuple(
             model.Problem(resource=problem.resource, message=problem.message)
             for problem in rehearsal.problems
@@ -57,7 +57,7 @@ def _read_state(project: Path, stack: str) -> tuple[list[dict[str, Any]], str]:
         return [], str(error)
 
 
-def _certificates(
+def _read_certificates(
     project: Path,
     settings: Settings,
     now: datetime,
@@ -71,7 +71,7 @@ def _certificates(
     return certificates.add_site_certificates(found, signed, settings.traefik.acme.server, now)
 
 
-def _hosts(settings: Settings) -> tuple[model.Host, ...]:
+def _build_hosts(settings: Settings) -> tuple[model.Host, ...]:
     """All hosts of the settings, then other hosts on which VMs of the stack are now."""
     names = dict.fromkeys([*settings.proxmox.hosts, *(node.host for node in settings.machines)])
     hosts = []
@@ -102,9 +102,9 @@ def _hosts(settings: Settings) -> tuple[model.Host, ...]:
     return tuple(hosts)
 
 
-def _totals(rehearsal: Rehearsal) -> model.Totals:
+def _build_totals(rehearsal: Rehearsal) -> model.Totals:
     settings = rehearsal.settings
-    hosts = _hosts(settings)
+    hosts = _build_hosts(settings)
     return model.Totals(
         hosts=len(hosts),
         control_planes=sum(node.role is Role.CONTROL_PLANE for node in settings.machines),

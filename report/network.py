@@ -24,11 +24,11 @@ def build_network(settings: Settings) -> model.Network:
         vip=str(settings.cluster.vip),
         ingress=str(settings.ingress_address),
         host=settings.whoami.host,
-        spans=tuple(sorted(_spans(settings), key=lambda span: (span.offset, -span.count))),
+        spans=tuple(sorted(_build_spans(settings), key=lambda span: (span.offset, -span.count))),
     )
 
 
-def _spans(settings: Settings) -> Iterator[model.Span]:
+def _build_spans(settings: Settings) -> Iterator[model.Span]:
     start = int(settings.network.cidr.network_address)
 
     def span(

@@ -47,7 +47,7 @@ class Row:
         return any(bar.failed for bar in self.bars)
 
     @property
-    def stroke(self) -> int:
+    def bar_height(self) -> int:
         """Height of each bar, in pixels."""
         return SINGLE_BAR_HEIGHT if len(self.bars) == 1 else SHARED_BAR_HEIGHT
 

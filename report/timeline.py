@@ -47,9 +47,9 @@ def _timeline_of_up(
     changed = {operation.urn for operation in last_up.operations}
     path = tuple(r.urn for r in timeline.critical_path(timed) if r.urn in changed)
     bars = tuple(
-        _bar(operation, by_urn, path)
+        _build_bar(operation, by_urn, path)
         for operation in last_up.operations
-        if not _type(operation.urn).startswith(PROVIDER)
+        if not _type_of(operation.urn).startswith(PROVIDER)
     )
     return (
         model.Timeline(
@@ -78,13 +78,15 @@ def _with_times_of_up(recording: Recording, last_up: LastUp) -> Recording:
     return Recording(resources=resources)
 
 
-def _bar(operation: Operation, by_urn: dict[str, Resource], path: tuple[str, ...]) -> model.Bar:
+def _build_bar(
+    operation: Operation, by_urn: dict[str, Resource], path: tuple[str, ...]
+) -> model.Bar:
     # A resource that the program no longer has is not in `by_urn`: only its URN is known.
     resource = by_urn.get(operation.urn)
     return model.Bar(
         name=operation.urn.rpartition("::")[2],
         component=component_of(resource, by_urn) if resource else "no longer in the program",
-        type=_type(operation.urn),
+        type=_type_of(operation.urn),
         operation=operation.operation,
         start=float(operation.start),
         end=float(operation.end),
@@ -93,6 +95,6 @@ def _bar(operation: Operation, by_urn: dict[str, Resource], path: tuple[str, ...
     )
 
 
-def _type(urn: str) -> str:
+def _type_of(urn: str) -> str:
     """The type in a URN, without the types of its parents."""
     return urn.split("::")[2].rpartition("$")[2]

@@ -18,14 +18,14 @@ _PINNED = "requirements.txt pins it; a newer Ephemeral Castle may pin a newer ve
 def list_versions(settings: Settings) -> tuple[model.Version, ...]:
     """List the versions of Talos, Kubernetes, charts and Python packages."""
     return (
-        _talos(settings),
-        _kubernetes(settings),
-        *_charts(settings),
-        *_packages(),
+        _talos_version(settings),
+        _kubernetes_version(settings),
+        *_chart_versions(settings),
+        *_package_versions(),
     )
 
 
-def _talos(settings: Settings) -> model.Version:
+def _talos_version(settings: Settings) -> model.Version:
     talos, kubernetes = settings.cluster.talos, settings.cluster.kubernetes
     own = minor_of(talos)
     fitting = [
@@ -50,7 +50,7 @@ def _talos(settings: Settings) -> model.Version:
     )
 
 
-def _kubernetes(settings: Settings) -> model.Version:
+def _kubernetes_version(settings: Settings) -> model.Version:
     talos, kubernetes = settings.cluster.talos, settings.cluster.kubernetes
     entry = TALOS[minor_of(talos)]
     own = minor_of(kubernetes)
@@ -77,7 +77,7 @@ def _format_range(minors: list[Minor]) -> str:
     return oldest if oldest == newest else f"{oldest} to {newest}"
 
 
-def _charts(settings: Settings) -> Iterator[model.Version]:
+def _chart_versions(settings: Settings) -> Iterator[model.Version]:
     for name, entry in CHARTS.items():
         chart = getattr(settings, name, None)
         if not isinstance(chart, Chart):
@@ -92,7 +92,7 @@ def _charts(settings: Settings) -> Iterator[model.Version]:
         )
 
 
-def _packages() -> Iterator[model.Version]:
+def _package_versions() -> Iterator[model.Version]:
     for name, entry in PACKAGES.items():
         yield model.Version(
             name=name,

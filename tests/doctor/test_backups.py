@@ -31,7 +31,7 @@ async def test_data_without_a_backup_is_a_note(homelab: FakeHomelab) -> None:
     found = await findings_of(homelab)
     assert [(it.result, it.subject) for it in found] == [
         (Result.NOTE, "volumes"),
-        (Result.NOTE, "certificates"),
+        (Result.NOTE, "site certificates"),
     ]
 
 

@@ -93,7 +93,7 @@ FAULTS = {
     ),
     "the role on the image storage lacks privileges": Fault(
         lambda h: grant(h, ALL, frozenset({"Datastore.Allocate"})),
-        "privileges", F, "is missing on /storage/local", "role modify CastleImages --append 1",
+        "privileges", F, "are missing on /storage/local", "role modify CastleImages --append 1",
     ),
     "the token has no privileges": Fault(
         lambda h: grant(h, frozenset(), frozenset()),

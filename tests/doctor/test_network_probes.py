@@ -46,11 +46,21 @@ def test_a_refused_connection_on_loopback_is_no_answer(listener: int, tmp_path: 
     assert seen[LISTENING_ADDRESS].answer and not seen[other].answer
 
 
+@pytest.fixture
+def no_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send no pings, so that tests can use addresses outside of this machine."""
+
+    async def send_nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(presence, "_ping", send_nothing)
+
+
+@pytest.mark.usefixtures("no_pings")
 def test_the_neighbor_table_has_silent_devices(tmp_path: Path) -> None:
     table = tmp_path / "arp"
     table.write_text(TABLE)
     complete, incomplete, unlisted = (IPv4Address(f"192.168.1.{last}") for last in (7, 8, 9))
-    # Without ports and time, no packet leaves this machine.
     seen = presence.probe_addresses(
         [complete, incomplete, unlisted], ports=[], timeout_s=0, arp_table=table
     )
@@ -67,6 +77,7 @@ echo '? (192.168.1.8) at (incomplete) on en0 ifscope [ethernet]'
 """
 
 
+@pytest.mark.usefixtures("no_pings")
 def test_without_proc_the_command_arp_reads_the_neighbor_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +97,7 @@ def test_an_echo_request_has_a_valid_checksum() -> None:
     packet = presence._echo(515)
     words = [int.from_bytes(packet[i : i + 2], "big") for i in range(0, len(packet), 2)]
     total = sum(words)
-    # RFC 1071: a message with its checksum in it sums up to all ones.
+    # RFC 1071: the sum of a message with its checksum is all ones.
     assert (total & 0xFFFF) + (total >> 16) == 0xFFFF
     assert packet[0] == 8
 

@@ -125,7 +125,7 @@ async def test_storage_problems_are_warnings_or_notes_but_no_failures(
         "copies": [Result.WARNING, Result.NOTE],
         "engines": [Result.WARNING],
         "backup target": [Result.WARNING],
-        "backups": [Result.NOTE],  # of the certificates
+        "backups": [Result.NOTE],  # The site certificates have no backup.
         "volume backups": [Result.WARNING, Result.NOTE],
     }
     (disk,) = found["data disks"]

@@ -177,7 +177,7 @@ class Certificate:
     begins: datetime
     ends: datetime
     days_left: int
-    """Whole days until it expires, from the time of the report; negative if it has expired."""
+    """Whole days from the report to the expiry; negative if the certificate has expired."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +200,11 @@ class StorageNode:
     usable_gib: float
     """Space that volumes can use, according to the settings of Longhorn."""
     capacity_gib: float | None
-    """Size of its filesystem as Longhorn reported it; None if there is no record."""
+    """Size of the disk's filesystem as Longhorn reported it; None without a record of the disk."""
     allocated_gib: float | None
-    """Sum of the nominal sizes of the copies on it; None if there is no record."""
+    """Sum of the nominal sizes of all copies on the disk; None without a record of the disk."""
     used_gib: float | None
-    """Space in use on its filesystem; None if there is no record."""
+    """Used space of the disk's filesystem; None without a record of the disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +214,7 @@ class Volume:
     name: str
     """Longhorn's name: ``pvc-…``."""
     claim: str
-    """Namespace and name of its claim; empty if it had none."""
+    """Namespace and name of the volume's claim; empty if the volume never had a claim."""
     use: Literal["attached", "detached", "released"]
     """``released``: its claim was deleted, but its data was not."""
     size_gib: float
@@ -225,7 +225,7 @@ class Volume:
     """Proxmox hosts that hold a healthy copy."""
     engine_image: str
     has_current_engine: bool
-    """Whether its engine is that of the installed Longhorn."""
+    """Whether the volume runs the engine of the installed Longhorn."""
     last_backup: datetime | None
     backup_age: str
     """Age of the last backup at the time of the record: ``9 hours``; empty without a backup."""

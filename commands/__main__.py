@@ -25,7 +25,7 @@ from commands.replicas import set_replicas
 from commands.snapshot import snapshot
 from commands.up import up
 from doctor import cluster_storage
-from doctor.visit import visit
+from doctor.visit import run_checks
 from settings import stack_file
 from settings.load import TOKEN
 from settings.problems import SettingsError
@@ -120,7 +120,7 @@ def _look_first(session: Session) -> int:
 
     def read_storage() -> Storage | None:
         kubeconfig = kubeconfig_of(session)
-        return cluster_storage.read_and_keep(session.stack, PROJECT_FOLDER, kubeconfig)
+        return cluster_storage.read_and_record(session.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
         try:
@@ -129,12 +129,12 @@ def _look_first(session: Session) -> int:
             raise state.NoStateError(str(error)) from None
 
     try:
-        code = visit(
+        code = run_checks(
             session.stack,
             PROJECT_FOLDER,
             cli=session.pulumi,
             open_token=lambda: api_token.of_session(session, PROJECT_FOLDER),
-            ends=lambda: certificate_ends.of(PROJECT_FOLDER, read_state),
+            read_certificate_ends=lambda: certificate_ends.of(PROJECT_FOLDER, read_state),
             read_storage=read_storage,
             brief=True,
         )

@@ -1,6 +1,6 @@
-"""``python -m doctor --stack NAME [--json]``: look whether a castle will stand; change nothing.
+"""Check whether a stack can be deployed (read-only).
 
-Exit codes: 0 no failure, 1 at least one, 2 the settings are wrong.
+Exit codes: 0 no failure, 1 at least one failure, 2 wrong settings.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from clients.kubernetes.longhorn import Storage
 from clients.pulumi_cli import api_token, certificate_ends, cli, passphrase, state
 from clients.pulumi_cli import kubeconfig as stack_kubeconfig
 from doctor import cluster_storage
-from doctor.visit import visit
+from doctor.visit import run_checks
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 
 CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
 INTERRUPTED = 130
-"""The exit code of what Ctrl-C ended, as shells have it."""
+"""Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Look, tell, and return the exit code."""
+    """Run the checks, print the findings and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m doctor", description=__doc__)
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -40,18 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
         kubeconfig = stack_kubeconfig.read_kubeconfig(
             options.stack, PROJECT_FOLDER, CLI_FOLDER, environment
         )
-        return cluster_storage.read_and_keep(options.stack, PROJECT_FOLDER, kubeconfig)
+        return cluster_storage.read_and_record(options.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
         return state.resources(PROJECT_FOLDER, CLI_FOLDER, options.stack)
 
     try:
-        return visit(
+        return run_checks(
             options.stack,
             PROJECT_FOLDER,
             cli=pulumi,
             open_token=open_token,
-            ends=lambda: certificate_ends.of(PROJECT_FOLDER, read_state),
+            read_certificate_ends=lambda: certificate_ends.of(PROJECT_FOLDER, read_state),
             read_storage=read_storage,
             as_json=options.json,
         )

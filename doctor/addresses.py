@@ -1,143 +1,146 @@
-"""The addresses: nobody else may be at one of ours, and the gateway must be at its own."""
+"""Checks of IP addresses: the gateway answers, and no other device uses an address of the stack."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from clients.proxmox.guests import mac_address
 from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning
 from doctor.presence import Presence
-from doctor.proxmox import OwnMachine
+from doctor.proxmox import StackVm
 from settings.node import Role
 from settings.wording import count
 
-MOST = 64
-"""Addresses of the MetalLB pool that are looked at; it may be larger."""
+MAX_POOL_ADDRESSES = 64
+"""The check probes at most this number of addresses of the MetalLB pool."""
 
 
 def gateway(context: Context) -> Iterator[Finding]:
-    """The router answers; where it keeps silent, ARP knows whether it is there."""
+    """Check that the gateway answers a probe or is in the neighbor table."""
     address = context.settings.network.gateway
-    seen = context.probes.presence([address])[address]
+    presence = context.probes.presence([address])[address]
     subject = f"gateway {address}"
-    if seen.answer:
-        yield ok(subject, f"is there: {seen.answer}")
-    elif seen.mac_address:
-        yield ok(subject, f"is there: {seen.mac_address}")
-    elif seen.on_link:
+    if presence.answer:
+        yield ok(subject, f"answers: {presence.answer}")
+    elif presence.mac_address:
+        yield ok(subject, f"is in the neighbor table with MAC address {presence.mac_address}")
+    elif presence.on_link:
         fix = "check network.gateway, and that the router is on"
-        yield failure(subject, "is not there: nobody in this network has that address", fix)
+        yield failure(subject, "does not answer: no device in this network has this address", fix)
     else:
         yield note(
             subject,
-            "did not answer, which means little: this machine is not in its network",
-            f"on a Proxmox host: ping -c 1 {address}",
+            "does not answer; this machine is in another network, so the gateway may still work",
+            f"run on a Proxmox host: ping -c 1 {address}",
         )
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Machines, VIP and pool. Ours may be where they are; so each address has those who may."""
-    owners = _owners(context)
-    looked_at = list(owners)
+    """Check that no other device uses an address of a node, the VIP or the MetalLB pool."""
+    purposes = _purposes(context)
+    addresses = list(purposes)
     gateway_address = context.settings.network.gateway
-    seen = context.probes.presence([*looked_at, gateway_address])
-    own = context.proxmox.own_machines()
-    judge = _Judge(context, own, seen[gateway_address].mac_address)
-    found = [
-        finding for address in looked_at for finding in judge.on(address, owners[address], seen)
+    presences = context.probes.presence([*addresses, gateway_address])
+    vms = context.proxmox.stack_vms()
+    checker = _AddressCheck(context, vms, presences[gateway_address].mac_address)
+    problems = [
+        finding
+        for address in addresses
+        for finding in checker.problems(address, purposes[address], presences[address])
     ]
-    yield from found
+    yield from problems
     pool = context.settings.metallb.pool
-    if pool.size > MOST:
-        yield note("metallb.pool", f"{pool} is large: its first {MOST} addresses are looked at")
-    if found:
+    if pool.size > MAX_POOL_ADDRESSES:
+        text = f"{pool} is large: only its first {MAX_POOL_ADDRESSES} addresses are checked"
+        yield note("metallb.pool", text)
+    if problems:
         return
-    text = f"are free, or ours ({count(len(looked_at), 'address', 'addresses')})"
-    if all(seen[address].on_link or seen[address].answer for address in looked_at):
-        yield ok("machines, VIP and pool", text)
+    subject = "addresses of nodes, VIP and pool"
+    text = f"are free or used by this stack ({count(len(addresses), 'address', 'addresses')})"
+    if all(presences[address].on_link or presences[address].answer for address in addresses):
+        yield ok(subject, text)
         return
     bridge = context.settings.network.bridge
     yield note(
-        "machines, VIP and pool",
-        f"{text} as far as can be told: this machine is not in their network, where somebody "
-        "silent would be found by ARP",
-        f"on a Proxmox host, for each one: arping -D -c 2 -I {bridge} {looked_at[0]}",
+        subject,
+        f"{text} as far as this machine can find out: it is in another network, so it cannot "
+        "find silent devices by ARP",
+        f"run on a Proxmox host for each address: arping -D -c 2 -I {bridge} {addresses[0]}",
     )
 
 
-def _owners(context: Context) -> dict[IPv4Address, str]:
-    """Who is to have each address: a machine's short name, ``VIP`` or ``pool``."""
+def _purposes(context: Context) -> dict[IPv4Address, str]:
+    """What the stack uses each address for: the short name of a node, ``VIP`` or ``pool``."""
     settings = context.settings
     pool = settings.metallb.pool
-    owners = {node.address: node.short_name for node in settings.machines}
-    owners[settings.cluster.vip] = "VIP"
-    owners[settings.ingress_address] = owners.get(settings.ingress_address, "pool")
-    for number in range(min(pool.size, MOST)):
-        owners.setdefault(pool.first + number, "pool")
-    return owners
+    purposes = {node.address: node.short_name for node in settings.machines}
+    purposes[settings.cluster.vip] = "VIP"
+    purposes[settings.ingress_address] = purposes.get(settings.ingress_address, "pool")
+    for number in range(min(pool.size, MAX_POOL_ADDRESSES)):
+        purposes.setdefault(pool.first + number, "pool")
+    return purposes
 
 
-class _Judge:
-    """Tells ours from others."""
+class _AddressCheck:
+    """Decides whether a VM of the stack or another device uses an address."""
 
-    def __init__(self, context: Context, own: list[OwnMachine], gateway_mac: str) -> None:
+    def __init__(self, context: Context, vms: list[StackVm], gateway_mac: str) -> None:
         settings = context.settings
-        running = [machine for machine in own if machine.running]
-        self._addresses = {machine.address for machine in running}
+        running = [vm for vm in vms if vm.running]
+        self._addresses = {vm.address for vm in running}
         control_planes = {
             node.vm_id for node in settings.machines if node.role is Role.CONTROL_PLANE
         }
-        self._at_vip = any(machine.vm_id in control_planes for machine in running)
-        self._at_pool = bool(running)
-        # MAC addresses stay the same through every rebuild: a castle that was just taken down is
-        # in the neighbour table for some minutes more.
-        self._macs = {machine.mac_address for machine in own} | {
+        self._vip_is_up = any(vm.vm_id in control_planes for vm in running)
+        self._pool_is_up = bool(running)
+        # Includes the MAC addresses of VMs that do not exist: a rebuilt VM gets the same MAC
+        # address, and a deleted VM stays in the neighbor table for some minutes.
+        self._macs = {vm.mac_address for vm in vms} | {
             mac_address(settings.stack_tag, node.vm_id) for node in settings.machines
         }
-        # A bridge that speaks for others (a Wi-Fi repeater, proxy ARP) tells nothing of them.
-        self._speaks_for_others = gateway_mac
+        # A device that answers ARP for other devices (a Wi-Fi repeater, proxy ARP) uses its own
+        # MAC address. So the gateway's MAC address does not identify a device.
+        self._gateway_mac = gateway_mac
 
-    def on(
-        self, address: IPv4Address, stack_tag: str, seen: Mapping[IPv4Address, Presence]
-    ) -> Iterator[Finding]:
-        """What is wrong with one address, if anything."""
-        presence = seen[address]
+    def problems(self, address: IPv4Address, purpose: str, presence: Presence) -> Iterator[Finding]:
+        """Report another device at ``address``; ``purpose`` is a value of ``_purposes``."""
         mac = presence.mac_address
-        if mac == self._speaks_for_others:
+        if mac == self._gateway_mac:
             mac = ""
-        subject = f"{address} for {stack_tag}"
-        foreign = bool(mac) and mac not in self._macs
-        who = f" (MAC address {mac})" if mac else ""
-        ours = self._may_be_ours(address, stack_tag)
-        if presence.answer and not ours and not presence.certain:
+        subject = f"{address} for {purpose}"
+        is_other_mac = bool(mac) and mac not in self._macs
+        device = f" (MAC address {mac})" if mac else ""
+        is_expected = self._is_expected(address, purpose)
+        if presence.answer and not is_expected and not presence.certain:
             yield warning(
                 subject,
-                f"may be taken: {presence.answer}, unless a firewall on the way does",
-                f"see from a Proxmox host who that is: arping -c 2 {address}",
+                f"may be taken: {presence.answer}, but a firewall on the path may be the cause",
+                f"find the device from a Proxmox host: arping -c 2 {address}",
             )
-        elif presence.answer and not ours:
+        elif presence.answer and not is_expected:
             yield failure(
                 subject,
-                f"is taken: {presence.answer}{who}",
-                "give that device another address, or choose another one here",
+                f"is taken: {presence.answer}{device}",
+                "give that device another address, or choose another address in the stack file",
             )
-        elif presence.answer and foreign:
+        elif presence.answer and is_other_mac:
             yield warning(
                 subject,
-                f"should be ours, but none of our machines has the {who.strip(' ()')}, which "
-                "answers there",
-                "look for a second device with that address",
+                f"is used by another device: no VM of the stack has MAC address {mac}, which "
+                "answers at this address",
+                "find the other device, and give it another address",
             )
-        elif foreign:
+        elif is_other_mac:
             yield warning(
                 subject,
-                f"was seen in use a moment ago{who}, and is silent now",
-                "find out which device that is, and give it another address",
+                f"was in use some minutes ago{device}, and does not answer now",
+                "find the device, and give it another address",
             )
 
-    def _may_be_ours(self, address: IPv4Address, stack_tag: str) -> bool:
-        if stack_tag == "VIP":
-            return self._at_vip
-        return self._at_pool if stack_tag == "pool" else address in self._addresses
+    def _is_expected(self, address: IPv4Address, purpose: str) -> bool:
+        """Whether the running stack answers at this address."""
+        if purpose == "VIP":
+            return self._vip_is_up
+        return self._pool_is_up if purpose == "pool" else address in self._addresses

@@ -1,4 +1,4 @@
-"""Proxmox itself: does it answer, is its certificate what it should be, does it know the token?"""
+"""Check of the Proxmox API: it answers, its certificate is trusted, and it accepts the token."""
 
 from __future__ import annotations
 
@@ -12,78 +12,85 @@ from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning
 from settings.wording import count
 
-SOON = timedelta(days=14)
-"""A certificate that ends within this time should have been renewed by now."""
+CERTIFICATE_WARNING = timedelta(days=14)
+"""A certificate that expires within this time is a warning: Proxmox renews it before that."""
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _OTHER_NAME = (62, 64)
-"""OpenSSL's numbers (x509_vfy.h): X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH."""
+"""Error codes of OpenSSL (x509_vfy.h): X509_V_ERR_HOSTNAME_MISMATCH,
+X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """One failure at most, as each would cause the next."""
+    """Check the Proxmox API. Only the first failure is reported, because it causes the others."""
     server = context.settings.proxmoxve
     try:
-        shown = context.probes.certificate(server.endpoint)
+        certificate = context.probes.certificate(server.endpoint)
     except OSError as error:
         yield failure(
             server.endpoint,
             f"does not answer: {web.reason(error)}",
             "check that the host is up, that proxmoxve:endpoint is its address (port 8006), and "
-            "that this machine is in its network",
+            "that this machine can reach its network",
         )
         return
-    found = _certificate(shown, server.insecure)
+    found = _check_certificate(certificate, server.insecure)
     yield found
-    if shown.problem and not server.insecure:
+    if certificate.problem and not server.insecure:
         return
     try:
         version = context.proxmox.version()
     except urllib.error.HTTPError as error:
-        fix = "look at the log of the host: journalctl -u pveproxy"
+        fix = "check the log of the host: journalctl -u pveproxy"
         if error.code == 401:
-            fix = "check the token, its end and its realm; put it in again with `make token`"
-        yield failure(server.endpoint, f"refuses: {error.code} {error.reason}", fix)
+            fix = "check the token, its expiry and its realm; enter it again with `make token`"
+        text = f"refuses the request: {error.code} {error.reason}"
+        yield failure(server.endpoint, text, fix)
     except proxmox_api.FAILURES as error:
         yield failure(
             server.endpoint,
-            f"does not answer as Proxmox does: {web.reason(error)}",
+            f"does not answer like Proxmox: {web.reason(error)}",
             "check that proxmoxve:endpoint is the address of a Proxmox host",
         )
     else:
-        yield ok(server.endpoint, f"answers, and knows the token; Proxmox VE {version}")
+        yield ok(server.endpoint, f"answers, and accepts the token; Proxmox VE {version}")
 
 
-def _certificate(shown: web.Certificate, insecure: bool) -> Finding:
+def _check_certificate(certificate: web.ServerCertificate, insecure: bool) -> Finding:
     if insecure:
-        if not shown.problem:
+        if not certificate.problem:
             return note(
-                "certificate", "is trusted here", "proxmoxve:insecure can go from the stack file"
+                "certificate",
+                "is trusted by this machine, so proxmoxve:insecure is not needed",
+                "remove proxmoxve:insecure from the stack file",
             )
         return note(
             "certificate",
-            f"is not checked, as proxmoxve:insecure is true ({shown.problem}); its fingerprint is "
-            f"{shown.fingerprint}",
-            "once, compare it with the one that the host shows: System, Certificates",
+            f"is not checked, because proxmoxve:insecure is true ({certificate.problem}); its "
+            f"fingerprint is {certificate.fingerprint}",
+            "compare it once with the fingerprint that the host shows: System, Certificates",
         )
-    if shown.problem:
-        return failure("certificate", f"is not trusted: {shown.problem}", _cure(shown))
-    if shown.expires and (left := shown.expires - datetime.now(UTC)) < SOON:
+    if certificate.problem:
+        return failure("certificate", f"is not trusted: {certificate.problem}", _fix(certificate))
+    if (
+        certificate.expires
+        and (left := certificate.expires - datetime.now(UTC)) < CERTIFICATE_WARNING
+    ):
         return warning(
             "certificate",
-            f"ends in {count(left.days, 'day')}",
+            f"expires in {count(left.days, 'day')}",
             "renew it: System, Certificates; or pvecm updatecerts --force",
         )
-    return ok("certificate", f"is trusted, until {shown.expires:%Y-%m-%d}")
+    return ok("certificate", f"is trusted, and expires on {certificate.expires:%Y-%m-%d}")
 
 
-def _cure(shown: web.Certificate) -> str:
-    if shown.code == _EXPIRED:
+def _fix(certificate: web.ServerCertificate) -> str:
+    if certificate.code == _EXPIRED:
         return "renew it in a shell of the host: pvecm updatecerts --force"
-    if shown.code == _NOT_YET_VALID:
-        return "set the clocks of this machine and of the host right"
-    if shown.code in _OTHER_NAME:
-        return "write a name in proxmoxve:endpoint that the certificate is made for"
+    if certificate.code == _NOT_YET_VALID:
+        return "correct the clocks of this machine and of the host"
+    if certificate.code in _OTHER_NAME:
+        return "set proxmoxve:endpoint to a name that the certificate contains"
     return (
-        "if the host shows the same fingerprint under System, Certificates, set "
-        f"proxmoxve:insecure: true: {shown.fingerprint}"
+        f"compare the fingerprint {certificate.fingerprint} with the one that the host shows under "
+        "System, Certificates; if they are the same, set proxmoxve:insecure: true"
     )

@@ -1,4 +1,4 @@
-"""What is to outlive the castle has a place, and who keeps it answers."""
+"""Check of the backup targets: the folder exists, and NFS share and S3 server answer."""
 
 from __future__ import annotations
 
@@ -13,60 +13,68 @@ from doctor.findings import Finding, note, ok, warning
 from doctor.storage import storage_of
 from settings.backups import S3, bucket_of, server_of
 
-NFS = 2049
-"""Port of NFS version 4 (RFC 7530), which has no other."""
+NFS_PORT = 2049
+"""TCP port of NFS version 4 (RFC 7530)."""
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Each place answers; whether a key opens it is told by the first ``up``."""
+    """Check that each target answers. The keys of S3 are not tested; ``make up`` tests them."""
     settings = context.settings
     volumes, certificates = settings.longhorn.backup, settings.traefik.acme.backup.target
     if volumes is None:
-        yield note("volumes", "are in no backup: they go with the castle", "set longhorn.backup")
+        yield note(
+            "volumes", "have no backup: `make down` deletes their data", "set longhorn.backup"
+        )
     elif bucket_of(volumes.target) is None and storage_of(context) is None:
-        # In a running cluster Longhorn's own state of the target counts: a port that answers does
-        # not mean that the nodes can mount the share (longhorn/longhorn#13468).
-        yield _answers(context, volumes.target, server_of(volumes.target), NFS)
+        # If the cluster runs, the check "backup target" uses Longhorn's own status instead,
+        # because nodes may fail to mount a share whose port answers (longhorn/longhorn#13468).
+        yield _check_port(context, volumes.target, server_of(volumes.target), NFS_PORT)
     if settings.sops.age_key is None:
-        yield note("certificates", "are not kept: they go with the castle", "`make age-key`")
+        yield note(
+            "site certificates", "have no backup: `make down` deletes them", "run `make age-key`"
+        )
     elif bucket_of(certificates) is None:
-        yield _folder(Path(certificates).expanduser())
+        yield _check_folder(Path(certificates).expanduser())
     if settings.s3:
-        yield _answers(context, settings.s3.endpoint, *_place(settings.s3))
+        yield _check_port(context, settings.s3.endpoint, *_host_and_port(settings.s3))
 
 
-def _place(account: S3) -> tuple[str, int]:
+def _host_and_port(account: S3) -> tuple[str, int]:
     url = urllib.parse.urlsplit(account.endpoint)
     return str(url.hostname), url.port or (443 if url.scheme == "https" else 80)
 
 
-def _answers(context: Context, subject: str, server: str, port: int) -> Finding:
+def _check_port(context: Context, subject: str, server: str, port: int) -> Finding:
     try:
         context.probes.connect(server, port)
     except OSError as error:
         return warning(
             subject,
             f"does not answer at port {port}: {web.reason(error)}",
-            "see that the server is up and its address is right: what it keeps is neither written "
-            "nor found",
+            "check that the server is up and that its address is right; until it answers, its "
+            "backups are neither written nor read",
         )
     return ok(subject, f"answers at port {port}")
 
 
-def _folder(path: Path) -> Finding:
-    """A folder of our own is made when it is needed; one elsewhere may be a share."""
+def _check_folder(path: Path) -> Finding:
+    """Check the folder of the certificates' backups.
+
+    The program creates a folder with a relative path itself. A folder with an absolute path must
+    exist, because it may be on a share that is not mounted.
+    """
     try:
         missing = path.is_absolute() and not in_time(path, path.is_dir)
     except BackupError as error:
         return warning(
             str(path),
             str(error).removeprefix(f"{path} "),
-            "see to it: certificates are neither kept nor found",
+            "correct this; until then backups of site certificates are neither written nor read",
         )
     if missing:
         return warning(
             str(path),
-            "is not there: certificates that are kept in it would not be found",
-            "mount what it lies on, or make it",
+            "does not exist: backups of site certificates in it would not be found",
+            "mount its filesystem, or create the folder",
         )
-    return ok(str(path), "keeps the certificates")
+    return ok(str(path), "holds the backups of the site certificates")

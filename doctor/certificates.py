@@ -1,4 +1,4 @@
-"""How long the castle's certificates are good for, and the files that were written of them."""
+"""Check of the expiry of kubeconfig, talosconfig and CAs, in the state and in files."""
 
 from __future__ import annotations
 
@@ -9,44 +9,53 @@ from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
 from settings.wording import count
 
-SOON = timedelta(days=30)
-"""When it is time to renew what people were given."""
-LATE = timedelta(days=365)
-"""When it is time to think of a new castle: the authorities are good for ten years."""
+SUBJECT = "kubeconfig, talosconfig and CAs"
+CREDENTIAL_WARNING = timedelta(days=30)
+"""A kubeconfig or talosconfig that expires within this time is a warning."""
+CA_WARNING = timedelta(days=365)
+"""A CA that expires within this time is a warning. CAs are valid for ten years."""
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Nothing ends soon."""
-    ends = context.ends()
+    """Check that no certificate expires soon."""
+    ends = context.certificate_ends()
     if not ends:
-        yield note("certificates", "are made by an `up`; here is no state of one")
+        yield note(SUBJECT, "are not checked: the first `make up` creates them")
         return
     now = datetime.now(UTC)
-    late = [name for name, end in ends.items() if end - now < _limit(name)]
-    for name in late:
-        yield warning(name.removeprefix("./"), _sentence(name, ends[name] - now), _cure(name, late))
-    if not late:
-        name, end = min(ends.items(), key=lambda it: it[1])
-        yield ok("certificates", f"are good, the first one until {end:%Y-%m-%d}")
+    expiring = [name for name, end in ends.items() if end - now < _warning_time(name)]
+    for name in expiring:
+        yield warning(_subject(name), _sentence(name, ends[name] - now), _fix(name, expiring))
+    if not expiring:
+        _, end = min(ends.items(), key=lambda it: it[1])
+        yield ok(SUBJECT, f"are valid, the first one until {end:%Y-%m-%d}")
 
 
-def _limit(name: str) -> timedelta:
-    return LATE if name == "authorities" else SOON
+def _warning_time(name: str) -> timedelta:
+    return CA_WARNING if name == "authorities" else CREDENTIAL_WARNING
+
+
+def _subject(name: str) -> str:
+    if name == "authorities":
+        return "CAs of the cluster"
+    return f"file {name.removeprefix('./')}" if name.startswith("./") else name
 
 
 def _sentence(name: str, left: timedelta) -> str:
-    subject = "that lies here as a file " if name.startswith("./") else ""
     if left < timedelta():
-        return f"{subject}ended {count(-left.days, 'day')} ago"
-    verb = "end" if name == "authorities" else "ends"
-    return f"{subject}{verb} in {count(left.days, 'day')}"
+        return f"expired {count(-left.days, 'day')} ago"
+    verb = "expire" if name == "authorities" else "expires"
+    return f"{verb} in {count(left.days, 'day')}"
 
 
-def _cure(name: str, late: list[str]) -> str:
+def _fix(name: str, expiring: list[str]) -> str:
     if name == "authorities":
-        return "what they sign ends with them: plan to take the castle down and build it anew"
+        return (
+            "all certificates that they signed expire with them: plan to rebuild the cluster with "
+            "`make down` and `make up`"
+        )
     if not name.startswith("./"):
-        return "`make up` renews it"
-    own = name.removeprefix("./")
-    first = "`make up`, then " if own in late else ""
-    return f"{first}`make {own}` writes it anew"
+        return "run `make up`, which renews it"
+    output = name.removeprefix("./")
+    first = "`make up`, then " if output in expiring else ""
+    return f"run {first}`make {output}`, which writes the file again"

@@ -1,4 +1,4 @@
-"""The Helm charts: each repository answers, and has the pinned version."""
+"""Checks of the Helm charts: each repository answers, and has the pinned version."""
 
 from __future__ import annotations
 
@@ -21,59 +21,61 @@ from settings.charts import Chart
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The index of a repository has a few MiB: in plain Python that takes a minute."""
+"""Uses libyaml if possible, because the plain parser needs a minute for an index of a few MiB."""
 
 
 def longhorn(context: Context) -> Iterator[Finding]:
-    """Longhorn's chart."""
-    return _of(context, "longhorn", context.settings.longhorn)
+    """Check Longhorn's chart."""
+    return _check_component(context, "longhorn", context.settings.longhorn)
 
 
 def metallb(context: Context) -> Iterator[Finding]:
-    """MetalLB's chart."""
-    return _of(context, "metallb", context.settings.metallb)
+    """Check MetalLB's chart."""
+    return _check_component(context, "metallb", context.settings.metallb)
 
 
 def traefik(context: Context) -> Iterator[Finding]:
-    """Traefik's chart."""
-    return _of(context, "traefik", context.settings.traefik)
+    """Check Traefik's chart."""
+    return _check_component(context, "traefik", context.settings.traefik)
 
 
 def flux(context: Context) -> Iterator[Finding]:
-    """The Flux Operator's chart, where there is a group ``flux``."""
+    """Check the Flux Operator's chart if the stack file has a group ``flux``."""
     if context.settings.flux is not None:
-        yield from _of(context, "flux-operator", context.settings.flux, group="flux")
+        yield from _check_component(context, "flux-operator", context.settings.flux, group="flux")
 
 
-def _of(context: Context, name: str, chart: Chart, group: str = "") -> Iterator[Finding]:
+def _check_component(
+    context: Context, name: str, chart: Chart, group: str = ""
+) -> Iterator[Finding]:
     source = ChartSource.of(name, chart)
-    return _check(source, group or name, context.probes.fetch, context.unreachable)
+    return _check_chart(source, group or name, context.probes.fetch, context.download_problem)
 
 
-def _check(
+def _check_chart(
     chart: ChartSource,
     group: str,
     fetch: Fetch,
-    unreachable: Callable[[str, str, str], Finding] = failure,
+    download_problem: Callable[[str, str, str], Finding] = failure,
 ) -> Iterator[Finding]:
-    """``group`` is the group of settings that names the chart."""
+    """Check that the pinned version exists; ``group`` is the chart's group in the stack file."""
     subject = f"{chart.name} {chart.version}"
     if "://" not in chart.repository:
         yield _in_folder(chart, group, subject)
         return
     try:
-        there = _in_registry(chart, fetch) if _is_oci(chart) else _in_index(chart, fetch)
-    except (*web.ASKING, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        yield unreachable(
+        has_version = _registry_has(chart, fetch) if _is_oci(chart) else _index_has(chart, fetch)
+    except (*web.FETCH_ERRORS, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        yield download_problem(
             subject,
-            f"cannot be looked up in {chart.repository}: {web.reason(error)}",
-            f"check {group}.chart_repository, and this machine's way to the internet",
+            f"cannot be found, because {chart.repository} cannot be read: {web.reason(error)}",
+            f"check {group}.chart_repository, and this machine's internet access",
         )
         return
-    if there:
+    if has_version:
         yield ok(subject, f"is in {chart.repository}")
     else:
-        fix = f"choose a {group}.chart_version that is there"
+        fix = f"set {group}.chart_version to a version that the repository has"
         yield failure(subject, f"is not in {chart.repository}", fix)
 
 
@@ -82,27 +84,27 @@ def _is_oci(chart: ChartSource) -> bool:
 
 
 def _in_folder(chart: ChartSource, group: str, subject: str) -> Finding:
-    """A folder's chart is taken as it is: Helm asks for no version there."""
+    """Compare the version of a chart in a folder. Helm installs it whatever its version is."""
     file = Path(chart.repository) / chart.name / "Chart.yaml"
     version = str(yaml.safe_load(file.read_text(encoding="utf-8")).get("version"))
     if version == chart.version:
-        return ok(subject, f"lies in {chart.repository}")
+        return ok(subject, f"is in {chart.repository}")
     return warning(
         subject,
-        f"is not what lies in {chart.repository}: that is {version}, and it would be installed",
-        f"put {chart.version} there, or set {group}.chart_version to {version}",
+        f"is not in the folder {chart.repository}: `up` would install {version}, which is there",
+        f"put {chart.version} into the folder, or set {group}.chart_version to {version}",
     )
 
 
-def _in_index(chart: ChartSource, fetch: Fetch) -> bool:
+def _index_has(chart: ChartSource, fetch: Fetch) -> bool:
     text = fetch(f"{chart.repository.rstrip('/')}/index.yaml")
     entries = yaml.load(text, Loader=_Loader)["entries"].get(chart.name, [])
-    # Helm takes a leading v for the same version.
+    # Helm ignores a leading v of a version.
     return chart.version in {str(entry["version"]).removeprefix("v") for entry in entries}
 
 
-def _in_registry(chart: ChartSource, fetch: Fetch) -> bool:
-    """Whether a registry has a manifest of that tag (OCI distribution specification)."""
+def _registry_has(chart: ChartSource, fetch: Fetch) -> bool:
+    """Whether a registry has a manifest with this tag (OCI distribution specification)."""
     parts = urllib.parse.urlsplit(f"{chart.repository.rstrip('/')}/{chart.name}")
     manifest = f"https://{parts.netloc}/v2{parts.path}/manifests/{chart.version}"
     accept = {"Accept": _MANIFESTS}
@@ -113,7 +115,7 @@ def _in_registry(chart: ChartSource, fetch: Fetch) -> bool:
             if error.code != 401:
                 raise
             error.close()
-            token = _anonymous(error.headers.get("WWW-Authenticate", ""), fetch)
+            token = _get_anonymous_token(error.headers.get("WWW-Authenticate", ""), fetch)
             fetch(manifest, accept | {"Authorization": f"Bearer {token}"})
     except urllib.error.HTTPError as error:
         if error.code != 404:
@@ -123,8 +125,11 @@ def _in_registry(chart: ChartSource, fetch: Fetch) -> bool:
     return True
 
 
-def _anonymous(challenge: str, fetch: Fetch) -> str:
-    """The token that anybody gets: public registries ask for one all the same."""
+def _get_anonymous_token(challenge: str, fetch: Fetch) -> str:
+    """Get the anonymous token that public registries require.
+
+    ``challenge`` is the header ``WWW-Authenticate`` of the registry's answer.
+    """
     fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
     query = urllib.parse.urlencode({k: v for k, v in fields.items() if k in ("service", "scope")})
     answer = json.loads(fetch(f"{fields['realm']}?{query}"))

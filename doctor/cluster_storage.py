@@ -1,4 +1,4 @@
-"""Reads Longhorn's objects in the cluster of a stack, and prints their problems after an ``up``."""
+"""Read Longhorn's objects in a stack's cluster, record them, and print storage problems."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ from doctor.storage_record import StorageRecord
 from lifecycle.operations.storage_health import storage_problems
 from settings.problems import SettingsError
 
-KNOWN = (ApiError, SessionError, SettingsError)
-"""Errors whose text is a sentence."""
+EXPECTED_ERRORS = (ApiError, SessionError, SettingsError)
+"""Errors with a complete message. Of any other error the type is printed too."""
 
 
-def read_and_keep(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:
-    """Read the storage of a stack's cluster, and keep a record of it for the report.
+def read_and_record(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:
+    """Read the storage of a stack's cluster, and write the record of it for the report.
 
-    ``kubeconfig`` is None if the stack has no cluster. None as well if Longhorn is not installed in
-    the cluster. Raises ``ApiError``.
+    ``kubeconfig`` is None if the stack has no cluster. Returns None if the stack has no cluster or
+    Longhorn is not installed in it. Raises ``ApiError``.
     """
     storage = read_storage(ClusterApi.of(kubeconfig)) if kubeconfig else None
     if storage:
-        with suppress(OSError):  # only the report needs the record
+        with suppress(OSError):  # Only the report needs the record.
             record = StorageRecord(moment=datetime.now(UTC), storage=storage)
-            storage_record.keep(project, stack, record)
+            storage_record.save(project, stack, record)
     return storage
 
 
 def after_up(session: Session, project: Path) -> None:
-    """Print what is wrong with the cluster's storage, warnings only, and keep a record of it.
+    """Print warnings about the cluster's storage, and write the record of it.
 
-    Raises nothing: the ``up`` itself has succeeded.
+    Raises nothing, because the ``up`` itself has succeeded.
     """
     try:
-        storage = read_and_keep(session.stack, project, kubeconfig_of(session))
+        storage = read_and_record(session.stack, project, kubeconfig_of(session))
         if storage is None:
             return
         settings, now = stack_settings.settings(session), datetime.now(UTC)
         problems = list(storage_problems(storage, settings, now, is_deployed=True))
     except Exception as error:
-        reason = str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}"
+        reason = (
+            str(error) if isinstance(error, EXPECTED_ERRORS) else f"{type(error).__name__}: {error}"
+        )
         print(f"The storage was not checked: {reason}. `make doctor` checks it again.", flush=True)
         return
     for problem in problems:

@@ -1,4 +1,4 @@
-"""What every check is given."""
+"""The argument of every check: the settings, and access to the network, Proxmox and the cluster."""
 
 from __future__ import annotations
 
@@ -7,53 +7,55 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clients.kubernetes.longhorn import Storage
-from doctor.findings import CannotTellError, Finding, failure, warning
+from doctor.findings import CannotCheckError, Finding, failure, warning
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
 from settings.models import Settings
 
 
 def no_cluster() -> Storage | None:
-    """The storage of a stack that has no cluster yet."""
+    """The default of ``Context.storage``: the stack has no cluster, so it has no storage."""
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The castle that is wanted, and the ways to look at what is there."""
+    """The settings of the stack, and the ways to compare them with reality."""
 
     settings: Settings
     advice: tuple[str, ...]
-    """What the settings themselves warn of."""
+    """Warnings about the settings, each a sentence."""
     probes: Probes
     proxmox: Proxmox
-    ends: Callable[[], Mapping[str, datetime]] = dict
-    """When the castle's certificates end, by name; see ``doctor/certificates.py``."""
+    certificate_ends: Callable[[], Mapping[str, datetime]] = dict
+    """Reads when each certificate expires, by name. The name of a file in the project folder begins
+    with ``./``."""
     storage: Callable[[], Storage | None] = no_cluster
-    """What Longhorn reports in the running cluster; None if there is no cluster with Longhorn yet.
-    Raises ``ApiError`` if the cluster does not answer."""
+    """Reads Longhorn's objects in the running cluster; None if the stack has no cluster with
+    Longhorn. Raises ``ApiError`` if the Kubernetes API does not answer."""
 
     @property
     def hosts(self) -> list[str]:
-        """The Proxmox hosts that carry a machine."""
+        """The names of the Proxmox hosts with VMs of the stack."""
         return sorted({node.host for node in self.settings.machines})
 
     def online_hosts(self) -> list[str]:
-        """Those of them that can be asked; the others are told of by the check of hosts."""
+        """Those of ``hosts`` that are online. The check ``hosts`` reports the others."""
         online = self.proxmox.online()
         return [host for host in self.hosts if online.get(host)]
 
-    def unreachable(self, subject: str, text: str, fix: str) -> Finding:
-        """A server for downloads cannot be asked: a failure only for a castle that begins.
+    def download_problem(self, subject: str, text: str, fix: str) -> Finding:
+        """The finding that a download server does not answer.
 
-        One that stands has what it needs, and most of its changes ask for nothing new.
+        It is a failure for a new cluster and a warning for a running one, because most changes of a
+        running cluster download nothing.
         """
         try:
-            stands = bool(self.proxmox.own_machines())
-        except CannotTellError:
-            stands = False
-        return (warning if stands else failure)(subject, text, fix)
+            is_running = bool(self.proxmox.stack_vms())
+        except CannotCheckError:
+            is_running = False
+        return (warning if is_running else failure)(subject, text, fix)
 
 
 Check = Callable[[Context], Iterator[Finding]]
-"""Yields what it finds. May raise ``CannotTellError``."""
+"""Yields its findings. Raises ``CannotCheckError`` if it cannot give a result."""

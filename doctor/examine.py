@@ -1,4 +1,4 @@
-"""Runs all checks side by side, within a limit, and collects what they find."""
+"""The list of all checks. They run in parallel threads, with a common time limit."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from doctor import (
     tools,
 )
 from doctor.context import Check, Context
-from doctor.findings import CannotTellError, Finding, Result, note, warning
+from doctor.findings import CannotCheckError, Finding, Result, note, warning
 
-LIMIT = 60
-"""Seconds that the whole visit may take; each question has a limit of its own, far below."""
+CHECKS_TIMEOUT_S = 60
+"""Time limit in seconds for all checks together. Each request has its own, much shorter limit."""
 
 CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("This machine", "settings", tools.settings),
@@ -41,8 +41,8 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("Network", "gateway", addresses.gateway),
     ("Network", "addresses", addresses.check),
     ("Network", "DHCP", outside.dhcp),
-    ("Castle", "certificates", certificates.check),
-    ("Castle", "backups", backups.check),
+    ("Stack", "certificates", certificates.check),
+    ("Stack", "backups", backups.check),
     ("Storage", "cluster", storage.cluster),
     ("Storage", "data disks", storage.data_disks),
     ("Storage", "copies", storage.copies),
@@ -58,12 +58,12 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("From the internet", "DNS", outside.names),
     ("From the internet", "ports", outside.ports),
 )
-"""Group, name and function of each check, in the order in which they are told."""
+"""Group, name and function of each check, in the order of the output."""
 
 
 @dataclass(frozen=True)
-class Examined:
-    """What one check found."""
+class CheckFindings:
+    """The findings of one check."""
 
     group: str
     check: str
@@ -71,26 +71,29 @@ class Examined:
 
 
 Progress = Callable[[Sequence[str]], None]
-"""Told of the checks that are still under way."""
+"""A function that gets the names of the checks that still run."""
 
 
-def examine(
+def collect_findings(
     context: Context,
-    progress: Progress = lambda waiting: None,
-    limit: float = LIMIT,
+    progress: Progress = lambda running: None,
+    timeout_s: float = CHECKS_TIMEOUT_S,
     checks: Sequence[tuple[str, str, Check]] = CHECKS,
-) -> list[Examined]:
-    """Run the checks; one that does not end in time is told of, and left to itself."""
+) -> list[CheckFindings]:
+    """Run the checks in parallel, and return their findings in the order of ``checks``.
+
+    A check that still runs after ``timeout_s`` seconds is reported as a warning.
+    """
     done: queue.Queue[tuple[int, tuple[Finding, ...]]] = queue.Queue()
 
     def run(number: int, name: str, check: Check) -> None:
-        done.put((number, _found(name, check, context)))
+        done.put((number, _run_check(name, check, context)))
 
     for number, (_, name, check) in enumerate(checks):
-        # Daemons: a question that hangs must not hold up the end of the program.
+        # Daemon threads, because Python would wait at exit for a request that hangs.
         threading.Thread(target=run, args=(number, name, check), daemon=True).start()
     found: dict[int, tuple[Finding, ...]] = {}
-    end = time.monotonic() + limit
+    end = time.monotonic() + timeout_s
     while len(found) < len(checks):
         progress([name for number, (_, name, _) in enumerate(checks) if number not in found])
         try:
@@ -99,37 +102,43 @@ def examine(
             break
         found[number] = findings
     return [
-        Examined(group, name, _hide(context, found.get(number, (_late(name, limit),))))
+        CheckFindings(
+            group, name, _hide_secret(context, found.get(number, (_timed_out(name, timeout_s),)))
+        )
         for number, (group, name, _) in enumerate(checks)
     ]
 
 
-def _found(name: str, check: Check, context: Context) -> tuple[Finding, ...]:
+def _run_check(name: str, check: Check, context: Context) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     try:
         for finding in check(context):
             findings.append(finding)
-    except CannotTellError as error:
+    except CannotCheckError as error:
         text = f"not checked: {error}"
         findings.append(
             note(name, text)
-            if error.said_elsewhere
-            else warning(name, text, "run `make doctor` again; else see that line's own program")
+            if error.reported_elsewhere
+            else warning(
+                name,
+                text,
+                "run `make doctor` again; if the error repeats, check the server that it names",
+            )
         )
     except Exception as error:
-        # What nobody thought of must hide nothing of what the other checks found.
+        # A defect in one check must not hide the findings of the other checks.
         text = f"not checked: {type(error).__name__}: {error}"
-        findings.append(warning(name, text, "this is a defect of the doctor: please report it"))
+        findings.append(warning(name, text, "this is a bug in the doctor: please report it"))
     return tuple(findings)
 
 
-def _late(name: str, limit: float) -> Finding:
+def _timed_out(name: str, timeout_s: float) -> Finding:
     fix = "run `make doctor` again"
-    return warning(name, f"not checked: it did not end within {limit:g} s", fix)
+    return warning(name, f"not checked: the check did not end within {timeout_s:g} s", fix)
 
 
-def _hide(context: Context, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """The token's secret half is in no line, whatever a server may have sent back."""
+def _hide_secret(context: Context, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Remove the secret of the API token, which a server's error message may repeat."""
     _, _, secret = context.settings.proxmoxve.api_token.get_secret_value().partition("=")
 
     def clean(text: str) -> str:
@@ -140,8 +149,8 @@ def _hide(context: Context, findings: tuple[Finding, ...]) -> tuple[Finding, ...
     )
 
 
-def worst(examined: Sequence[Examined]) -> Result:
-    """The worst of all results."""
+def worst_result(checks: Sequence[CheckFindings]) -> Result:
+    """The worst result of all findings."""
     order = list(Result)
-    results = [finding.result for one in examined for finding in one.findings]
+    results = [finding.result for check in checks for finding in check.findings]
     return max(results, key=order.index, default=Result.OK)

@@ -1,4 +1,4 @@
-"""What a check says: a result, what it is about, a sentence, and a fix."""
+"""The result of a check: a severity, a subject, a sentence and a fix."""
 
 from __future__ import annotations
 
@@ -7,62 +7,62 @@ from enum import StrEnum
 
 
 class Result(StrEnum):
-    """How a check ended."""
+    """The severity of a finding, from the best to the worst."""
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing, or what cannot be checked from here."""
+    """Information, or something that cannot be checked from this machine."""
     WARNING = "warning"
-    """It will work, but not as one would wish; or it is not certain. ``up`` goes on."""
+    """``up`` works with a restriction, or the result is not certain. ``make up`` continues."""
     FAILURE = "failure"
-    """``up`` would fail, or harm something. It does not begin."""
+    """``up`` would fail or cause damage. ``make up`` stops."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor."""
+    """One line of the doctor's output. It prints ``subject``, then ``text``."""
 
     result: Result
     subject: str
-    """What it is about: a host, a storage, a setting."""
+    """What the finding is about: a host, a storage or a setting."""
     text: str
-    """What was seen, as the rest of a sentence after the subject."""
+    """What the check found: a sentence without its subject."""
     fix: str = ""
-    """What to do; empty where there is nothing to do."""
+    """What to do; empty if there is nothing to do."""
 
 
-class CannotTellError(Exception):
-    """A check has to end without an answer; the text says why.
+class CannotCheckError(Exception):
+    """A check cannot give a result; the text is the reason.
 
-    ``said_elsewhere``: another check reports the cause, so a note is enough.
+    ``reported_elsewhere``: another check reports the cause, so this check adds only a note.
     """
 
-    def __init__(self, reason: str, *, said_elsewhere: bool = False) -> None:
+    def __init__(self, reason: str, *, reported_elsewhere: bool = False) -> None:
         super().__init__(reason)
-        self.said_elsewhere = said_elsewhere
+        self.reported_elsewhere = reported_elsewhere
 
 
 def ok(subject: str, text: str) -> Finding:
-    """All is well."""
+    """A finding with ``Result.OK``."""
     return Finding(Result.OK, subject, text)
 
 
 def note(subject: str, text: str, fix: str = "") -> Finding:
-    """Something to know."""
+    """A finding with ``Result.NOTE``."""
     return Finding(Result.NOTE, subject, text, fix)
 
 
 def warning(subject: str, text: str, fix: str) -> Finding:
-    """Something that ``up`` can live with."""
+    """A finding with ``Result.WARNING``."""
     return Finding(Result.WARNING, subject, text, fix)
 
 
 def failure(subject: str, text: str, fix: str) -> Finding:
-    """Something that ``up`` would break on."""
+    """A finding with ``Result.FAILURE``."""
     return Finding(Result.FAILURE, subject, text, fix)
 
 
 def gib(size: float) -> str:
-    """Bytes for people: ``7.5 GiB``, ``120 GiB``."""
+    """Format a size in bytes as GiB: ``7.5 GiB``, ``120 GiB``."""
     value = size / 1024**3
     return f"{value:.0f} GiB" if value >= 10 or value == int(value) else f"{value:.1f} GiB"

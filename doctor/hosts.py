@@ -1,4 +1,4 @@
-"""The Proxmox hosts: online, new enough, with memory and cores for their machines, and a bridge."""
+"""Checks of the Proxmox hosts: online, version, memory and cores for their VMs, bridge."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import re
 from collections.abc import Iterator
 
 from doctor.context import Context
-from doctor.findings import CannotTellError, Finding, failure, gib, ok, warning
+from doctor.findings import CannotCheckError, Finding, failure, gib, ok, warning
 from settings.node import Node
 from settings.problems import did_you_mean
 from settings.wording import count
 
-OLDEST = (8, 4)
-"""The first Proxmox VE with the content type ``import`` for disk images (README step 1)."""
+MIN_VERSION = (8, 4)
+"""The first version of Proxmox VE with the content type ``import`` for disk images."""
 MIB = 1024**2
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Host by host; a host that is not there is told of once, and asked nothing."""
+    """Check each host with VMs of the stack. For a missing or offline host, report only that."""
     online = context.proxmox.online()
     for host in context.hosts:
         if host not in online:
-            fix = f"proxmox.hosts names it: {did_you_mean(host, online)}"
-            yield failure(host, "is not a host of this Proxmox", fix)
+            fix = f"correct proxmox.hosts: {did_you_mean(host, online)}"
+            yield failure(host, "is not a host of this Proxmox cluster", fix)
         elif not online[host]:
-            yield failure(host, "is offline", "start it, or take it out of proxmox.hosts")
+            yield failure(host, "is offline", "start it, or remove it from proxmox.hosts")
         else:
-            yield from _checked(context, host)
+            yield from _check_host(context, host)
 
 
-def _checked(context: Context, host: str) -> Iterator[Finding]:
-    """One line that all is well, unless something is not."""
+def _check_host(context: Context, host: str) -> Iterator[Finding]:
+    """Check the version, memory and cores of an online host."""
     status = context.proxmox.read(f"/nodes/{host}/status")
     nodes = [node for node in context.settings.machines if node.host == host]
     found = [
@@ -44,54 +44,57 @@ def _checked(context: Context, host: str) -> Iterator[Finding]:
         cores = sum(node.cores for node in nodes)
         yield ok(
             host,
-            f"has room for {count(len(nodes), 'machine')}: {memory} of "
-            f"{gib(status['memory']['total'])}, {cores} of {status['cpuinfo']['cpus']} cores",
+            f"has room for {count(len(nodes), 'VM')} of the stack: {memory} of "
+            f"{gib(status['memory']['total'])} of memory, {cores} of {status['cpuinfo']['cpus']} "
+            "cores",
         )
 
 
 def _version(host: str, text: str) -> Iterator[Finding]:
     numbers = re.search(r"pve-manager/(\d+)\.(\d+)", text)
     if numbers is None:
-        raise CannotTellError(f"{host} does not tell its version")
-    if (int(numbers[1]), int(numbers[2])) < OLDEST:
+        raise CannotCheckError(f"Proxmox reports no version of {host}")
+    if (int(numbers[1]), int(numbers[2])) < MIN_VERSION:
         yield failure(
             host,
             f"runs Proxmox VE {numbers[1]}.{numbers[2]}, which cannot import disk images",
-            f"upgrade it to {OLDEST[0]}.{OLDEST[1]} or newer",
+            f"upgrade it to {MIN_VERSION[0]}.{MIN_VERSION[1]} or newer",
         )
 
 
 def _memory(
     context: Context, host: str, nodes: list[Node], memory: dict[str, int]
 ) -> Iterator[Finding]:
-    """Neither more promised than there is, nor more asked for than is free at this moment.
+    """Check the configured memory of all guests, and the free memory for new and larger VMs.
 
-    One alone is a warning: what is promised may never be used, and what is used may be a cache
-    that gives way (ZFS' is counted as used). Both together are a failure. What our own machines
-    have already is not asked for again.
+    One problem is a warning: guests may use less memory than configured, and the ZFS cache counts
+    as used memory but shrinks. Both problems together are a failure. Running VMs of the stack need
+    free memory only for their growth.
     """
-    strangers = sum(int(guest.get("maxmem", 0)) for guest in context.proxmox.strangers_on(host))
+    others = sum(int(guest.get("maxmem", 0)) for guest in context.proxmox.other_guests_on(host))
     planned = sum(node.memory_mib for node in nodes) * MIB
-    running = {own.vm_id: own for own in context.proxmox.own_machines() if own.running}
+    running = {vm.vm_id: vm for vm in context.proxmox.stack_vms() if vm.running}
     growth = sum(
-        max(0, node.memory_mib * MIB - (own.memory if own and own.host == host else 0))
+        max(0, node.memory_mib * MIB - (vm.memory if vm and vm.host == host else 0))
         for node in nodes
-        for own in [running.get(node.vm_id)]
+        for vm in [running.get(node.vm_id)]
     )
     total = int(memory["total"])
     free = int(memory.get("available", total - int(memory["used"])))
-    promised = (
-        f"promises {gib(planned + strangers)} to its guests ({gib(planned)} to the castle), "
-        f"and has {gib(total)}"
+    configured = (
+        f"has {gib(total)} of memory, and its guests are configured with {gib(planned + others)} "
+        f"({gib(planned)} of it for this stack)"
     )
-    asked = f"has {gib(free)} of memory free, and {gib(growth)} are needed"
-    fix = f"lower memory_mib of the machines on {host}, or move some: nodes.overrides.NAME.host"
-    if planned + strangers > total and growth > free:
-        yield failure(host, f"{asked}; it {promised}", fix)
+    needed = (
+        f"has {gib(free)} of memory free, and new or larger VMs of the stack need {gib(growth)}"
+    )
+    fix = f"lower memory_mib of the nodes on {host}, or move a node: nodes.overrides.NAME.host"
+    if planned + others > total and growth > free:
+        yield failure(host, f"{needed}; it {configured}", fix)
     elif growth > free:
-        yield warning(host, f"{asked}; a cache may give way", fix)
-    elif planned + strangers > total:
-        yield warning(host, promised, fix)
+        yield warning(host, f"{needed}; caches may free enough memory", fix)
+    elif planned + others > total:
+        yield warning(host, configured, fix)
 
 
 def _cores(context: Context, host: str, nodes: list[Node], cores: int) -> Iterator[Finding]:
@@ -100,23 +103,23 @@ def _cores(context: Context, host: str, nodes: list[Node], cores: int) -> Iterat
         # qemu-server QemuServer.pm: "MAX n vcpus allowed per VM on this node"
         yield failure(
             host,
-            f"has {count(cores, 'core')}, and starts no machine with more: {node.short_name} wants "
+            f"has {count(cores, 'core')}, and starts no VM with more: {node.short_name} has "
             f"{node.cores}",
-            "lower its cores",
+            f"lower the cores of {node.short_name}",
         )
-    strangers = sum(int(guest.get("maxcpu", 0)) for guest in context.proxmox.strangers_on(host))
+    others = sum(int(guest.get("maxcpu", 0)) for guest in context.proxmox.other_guests_on(host))
     planned = sum(node.cores for node in nodes)
-    if not too_large and planned + strangers > cores:
+    if not too_large and planned + others > cores:
         yield warning(
             host,
-            f"has {count(cores, 'core')}, and its guests {planned + strangers} ({planned} the "
-            "castle's): they will wait for each other when all are busy",
-            "lower cores, if that matters",
+            f"has {count(cores, 'core')}, and its guests have {planned + others} ({planned} of "
+            "them in this stack): the guests are slower if all are busy",
+            "lower the cores of nodes if this matters",
         )
 
 
 def bridge(context: Context) -> Iterator[Finding]:
-    """The bridge that the machines are plugged into, on each host."""
+    """Check that each host has the bridge ``network.bridge``, and that the token may use it."""
     name = context.settings.network.bridge
     hosts = context.online_hosts()
     found = [finding for host in hosts for finding in _bridge(context, host, name)]
@@ -126,12 +129,12 @@ def bridge(context: Context) -> Iterator[Finding]:
 
 
 def _bridge(context: Context, host: str, name: str) -> Iterator[Finding]:
-    # Proxmox hides what the token may not use: it is as absent for us as for the machines.
+    # Proxmox does not list bridges that the token may not use.
     entries = context.proxmox.read(f"/nodes/{host}/network?type=any_bridge")
     active = {entry["iface"]: bool(int(entry.get("active") or 0)) for entry in entries}
     if name not in active:
         known = ", ".join(sorted(active)) or "none"
-        fix = f"make it there, or choose another network.bridge; {host} has: {known}"
+        fix = f"create it on {host}, or choose another network.bridge; {host} has: {known}"
         yield failure(name, f"is not a bridge of {host} that the token may use", fix)
     elif not active[name]:
-        yield warning(name, f"is not active on {host}", f"in a shell of {host}: ifup {name}")
+        yield warning(name, f"is not active on {host}", f"run in a shell of {host}: ifup {name}")

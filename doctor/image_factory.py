@@ -1,4 +1,4 @@
-"""The Image Factory: it answers, knows this Talos and these extensions, and the hosts reach it."""
+"""Checks of the Talos Image Factory: it has the version and extensions, and hosts reach it."""
 
 from __future__ import annotations
 
@@ -10,80 +10,80 @@ from collections.abc import Iterator
 from components.image import EXTENSIONS
 from doctor import web
 from doctor.context import Context
-from doctor.findings import CannotTellError, Finding, failure, note, ok, warning
+from doctor.findings import CannotCheckError, Finding, failure, note, ok, warning
 from settings.problems import did_you_mean
 
-_LIBRARY_REFUSES = re.compile(r"invalid server response: '500 (?!Internal)")
+_CONNECTION_ERROR = re.compile(r"invalid server response: '500 (?!Internal)")
+"""Matches Proxmox's message if its HTTP library (LWP ``Protocol/http.pm``) cannot connect: LWP
+reports its own errors as status 500, as in ``500 Can't connect to …`` or ``500 read timeout``."""
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Asked from here, as the provider will."""
+    """Check that the factory answers, and that it has the Talos version and the extensions."""
     factory, version = context.settings.image.factory, context.settings.cluster.talos
     try:
         versions = json.loads(context.probes.fetch(f"{factory}/versions"))
-    except web.ASKING as error:
-        yield context.unreachable(
+    except web.FETCH_ERRORS as error:
+        yield context.download_problem(
             factory,
-            f"cannot be asked: {web.reason(error)}",
-            "check image.factory, and this machine's way to the internet",
+            f"does not answer: {web.reason(error)}",
+            "check image.factory, and this machine's internet access",
         )
         return
     if version not in versions:
-        yield failure(
-            factory, f"does not know Talos {version}", f"cluster.talos: {_newest(versions)}"
-        )
+        fix = f"set cluster.talos to a version that it has, such as {_newest(versions)}"
+        yield failure(factory, f"does not have Talos {version}", fix)
         return
     path = f"/version/{version}/extensions/official"
     try:
         official = [entry["name"] for entry in json.loads(context.probes.fetch(factory + path))]
-    except (*web.ASKING, KeyError, TypeError) as error:
-        raise CannotTellError(f"{factory}{path}: {web.reason(error)}") from None
+    except (*web.FETCH_ERRORS, KeyError, TypeError) as error:
+        raise CannotCheckError(f"{factory}{path}: {web.reason(error)}") from None
     wanted = sorted({*EXTENSIONS, *context.settings.image.extensions})
     unknown = [name for name in wanted if name not in official]
     for name in unknown:
-        fix = f"image.extensions: {did_you_mean(name, official)}"
+        fix = f"correct image.extensions: {did_you_mean(name, official)}"
         yield failure(name, f"is not an extension of Talos {version}", fix)
     if not unknown:
-        yield ok(factory, f"knows Talos {version} and its {len(wanted)} extensions")
+        yield ok(factory, f"has Talos {version} and its {len(wanted)} extensions")
 
 
 def _newest(versions: list[str]) -> str:
     stable = [version for version in versions if "-" not in version]
-    return f"choose one that it knows, as {', '.join(stable[-3:])}"
+    return ", ".join(stable[-3:])
 
 
 def from_hosts(context: Context) -> Iterator[Finding]:
-    """Asked by each host, which is to download the image: a question that Proxmox passes on.
+    """Check that each host can reach the factory, from which it downloads the image.
 
-    What is asked for need not be there: that the factory answers at all is what counts. Proxmox
-    quotes its HTTP library, which calls its own troubles 500, as in "500 Can't connect to ..." or
-    "500 read timeout" (LWP ``Protocol/http.pm``).
+    The host sends the request itself (Proxmox's ``query-url-metadata``). Any answer of the factory
+    is a success, even an error.
     """
     factory = context.settings.image.factory
     url = urllib.parse.quote(f"{factory}/versions", safe="")
     hosts = context.online_hosts()
-    lost = []
+    failed = []
     for host in hosts:
         try:
             context.proxmox.read(f"/nodes/{host}/query-url-metadata?url={url}")
-        except CannotTellError as error:
-            if error.said_elsewhere:
+        except CannotCheckError as error:
+            if error.reported_elsewhere:
                 raise
-            if _LIBRARY_REFUSES.search(str(error)):
-                lost.append(host)
-                yield context.unreachable(
+            if _CONNECTION_ERROR.search(str(error)):
+                failed.append(host)
+                yield context.download_problem(
                     host,
-                    f"does not reach {factory}, from where it is to download the image: {error}",
+                    f"cannot reach {factory} to download the image: {error}",
                     f"check the name servers and the gateway of {host}",
                 )
             elif "invalid server response" not in str(error):
-                lost.append(host)
+                failed.append(host)
                 yield warning(
                     host,
-                    f"may not reach {factory}: {error}",
-                    f"in a shell of {host}: curl -I {factory}/versions",
+                    f"possibly cannot reach {factory}: {error}",
+                    f"run in a shell of {host}: curl -I {factory}/versions",
                 )
-    if hosts and not lost:
-        yield ok(factory, f"is reached by {', '.join(hosts)}")
+    if hosts and not failed:
+        yield ok(factory, f"can be reached from {', '.join(hosts)}")
     elif not hosts:
-        yield note(factory, "was asked by no host: none is online")
+        yield note(factory, "is not checked from the hosts, because no host is online")

@@ -1,66 +1,82 @@
-"""What Proxmox has already under names that we want: VM ids, and the pool."""
+"""Check that VM ids and the pool are free, or belong to this stack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clients.proxmox.guests import GuestListError, list_guests, pool_comment, refusal, strangers
+from clients.proxmox.guests import Guest, GuestListError, list_guests, pool_comment, strangers
 from doctor.context import Context
-from doctor.findings import CannotTellError, Finding, failure, ok, warning
+from doctor.findings import CannotCheckError, Finding, failure, ok, warning
+from settings.node import Node
+
+_KINDS = {"lxc": "container", "qemu": "virtual machine"}
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """The ids are free or ours, and so is the pool."""
+    """Check that the VM ids of all nodes and the pool are free or belong to this stack."""
     settings, proxmox = context.settings, context.proxmox
     proxmox.guests()
     wanted = [node.vm_id for node in settings.machines]
     try:
         guests = list_guests(settings.proxmoxve, wanted)
     except GuestListError as error:
-        raise CannotTellError(str(error)) from None
-    taken = strangers(guests, settings.machines, settings.stack_tag)
-    for node, guest in taken:
-        text, _, fix = refusal(node, guest, settings.stack_tag).partition(". ")
-        text = f"is wanted for {node.name}, and taken: {text.partition(' is taken: ')[2]}"
-        subject = f"VM id {node.vm_id}"
-        if settings.stack_tag in guest.tags:
-            yield warning(
-                subject,
-                f"is wanted for {node.name}, and this castle's {guest.name} has it: if that was "
-                "renamed by hand and is in the state all is well, or else it is refused before it "
-                "is touched",
-                fix.removesuffix(" Nothing has been touched."),
-            )
-        elif guest.name == node.name:
-            yield warning(
-                subject,
-                f"belongs to a machine named {node.name} without this castle's tag: if it is in "
-                "the state all is well, or else it is refused before it is touched",
-                f"if it is ours, give it the tag {settings.stack_tag} in Proxmox",
-            )
-        else:
-            yield failure(subject, text, fix)
-    if not taken:
-        ours = sum(guest.vm_id in wanted for guest in guests)
-        text = f"are free, or ours: {ours} of {len(wanted)} machines are there"
+        raise CannotCheckError(str(error)) from None
+    conflicts = strangers(guests, settings.machines, settings.stack_tag)
+    for node, guest in conflicts:
+        yield _report_conflict(node, guest, settings.stack_tag)
+    if not conflicts:
+        existing = sum(guest.vm_id in wanted for guest in guests)
+        text = f"are free or used by this stack: {existing} of {len(wanted)} VMs exist"
         yield ok("VM ids", text)
-    yield from _pool(context)
+    yield from _check_pool(context)
 
 
-def _pool(context: Context) -> Iterator[Finding]:
+def _report_conflict(node: Node, guest: Guest, stack_tag: str) -> Finding:
+    subject = f"VM id {node.vm_id}"
+    if stack_tag in guest.tags:
+        return warning(
+            subject,
+            f"is needed for {node.name}, but this stack's {guest.name} on {guest.host} has it; "
+            "`up` continues only if the Pulumi state has this VM and somebody renamed it in "
+            "Proxmox, otherwise `up` stops before it changes the VM",
+            "set cluster.name, proxmox.first_vm_id or the vm_id in nodes.overrides back, or run "
+            f"`make down` first; if somebody renamed the VM in Proxmox, name it {node.name} again",
+        )
+    if guest.name == node.name:
+        return warning(
+            subject,
+            f"belongs to a VM named {node.name} without the tag of this stack; `up` continues only "
+            "if the Pulumi state has this VM, otherwise `up` stops before it changes the VM",
+            f"if the VM belongs to this stack, give it the tag {stack_tag} in Proxmox",
+        )
+    kind = _KINDS.get(guest.kind, "guest")
+    # Proxmox lists a new guest, and a guest on a host that does not answer, without its name.
+    name = f"'{guest.name}'" if guest.name else "without a known name"
+    return failure(
+        subject,
+        f"is needed for {node.name}, but taken: on {guest.host} it is the {kind} {name}, which "
+        "does not belong to this stack",
+        f"choose another proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides; "
+        f"if the guest is a VM of this stack that lost its tag, give it the tag {stack_tag} in "
+        "Proxmox",
+    )
+
+
+def _check_pool(context: Context) -> Iterator[Finding]:
     settings = context.settings
     name = settings.proxmox.pool
     if name is None:
         return
     comments = {entry["poolid"]: entry.get("comment") for entry in context.proxmox.read("/pools")}
+    comment = pool_comment(settings.stack_tag)
     if name not in comments:
         yield ok(f"pool {name}", "is free")
-    elif comments[name] == pool_comment(settings.stack_tag):
-        yield ok(f"pool {name}", "is ours")
+    elif comments[name] == comment:
+        yield ok(f"pool {name}", "belongs to this stack")
     else:
         yield failure(
             f"pool {name}",
-            "exists, and does not say that it is this castle's: it would be in the way",
-            "choose another proxmox.pool; if it is ours, comment it: "
-            f"{pool_comment(settings.stack_tag)}",
+            "exists, but its comment does not name this stack, so `up` cannot create the pool",
+            "choose another proxmox.pool; if the pool belongs to this stack, set its comment in "
+            f"Proxmox to: {comment}",
         )

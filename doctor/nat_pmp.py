@@ -1,6 +1,6 @@
-"""Asks the router itself for its public address: NAT-PMP, which many home routers speak.
+"""Ask the router for its public address by NAT-PMP, which many home routers support.
 
-One datagram that asks and changes nothing (RFC 6886 3.2); no service elsewhere is asked.
+The request is one datagram and changes nothing (RFC 6886, section 3.2).
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import struct
 from ipaddress import IPv4Address
 
 PORT = 5351
-LIMIT = 1.0
-"""Seconds that the router has to answer."""
-_ASK_PUBLIC_ADDRESS = b"\0\0"
+ANSWER_TIMEOUT_S = 1.0
+"""Seconds to wait for the router's answer."""
+_PUBLIC_ADDRESS_REQUEST = b"\0\0"
 _ANSWER = struct.Struct("!BBHI4s")
-_ANSWERS, _SUCCESS = 128, 0
+_ANSWER_OPCODE, _SUCCESS = 128, 0
 
 
 def public_address(
-    router: IPv4Address, port: int = PORT, limit: float = LIMIT
+    router: IPv4Address, port: int = PORT, timeout_s: float = ANSWER_TIMEOUT_S
 ) -> IPv4Address | None:
-    """The router's address towards the internet; none where it does not tell."""
+    """The public address of the router; None if the router does not report an address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.settimeout(limit)
+        udp.settimeout(timeout_s)
         try:
             udp.connect((str(router), port))
-            udp.send(_ASK_PUBLIC_ADDRESS)
+            udp.send(_PUBLIC_ADDRESS_REQUEST)
             packet = udp.recv(64)
         except OSError:
             return None
     if len(packet) < _ANSWER.size:
         return None
-    _, operation, result, _, address = _ANSWER.unpack_from(packet)
-    found = IPv4Address(address)
-    told = operation == _ANSWERS and result == _SUCCESS and int(found)
-    return found if told else None
+    _, opcode, result, _, packed = _ANSWER.unpack_from(packet)
+    address = IPv4Address(packed)
+    has_address = opcode == _ANSWER_OPCODE and result == _SUCCESS and int(address)
+    return address if has_address else None

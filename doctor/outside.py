@@ -1,4 +1,4 @@
-"""The way in from the internet: what can be seen of it from within, and what cannot."""
+"""Checks of DNS, port forwarding and DHCP, which are only partly visible from this machine."""
 
 from __future__ import annotations
 
@@ -9,115 +9,119 @@ from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
 from settings.rules import not_public
 
-SHARED = IPv4Network("100.64.0.0/10")
-"""Addresses that a provider shares among its customers (RFC 6598, carrier-grade NAT)."""
+CARRIER_GRADE_NAT = IPv4Network("100.64.0.0/10")
+"""Addresses that an internet provider shares among its customers (RFC 6598)."""
 
 
 def names(context: Context) -> Iterator[Finding]:
-    """The site's name leads to the router's public address, as far as either is known."""
+    """Check that the site's name resolves to the router's public address.
+
+    With DNS-01 it may resolve to any address.
+    """
     settings = context.settings
     host = settings.whoami.host
     if not_public(host):
-        yield note(host, "is not a public name: the site gets no certificate that is trusted")
+        yield note(host, "is not a public name, so the site gets no trusted certificate")
         return
     if settings.traefik.acme.dns is not None:
-        yield _at_home(context, host)
+        yield _check_dns_01(context, host)
         return
     public = context.probes.public_address(settings.network.gateway)
-    if public is not None and (public.is_private or public in SHARED):
+    if public is not None and (public.is_private or public in CARRIER_GRADE_NAT):
         yield warning(
             f"the router's address {public}",
-            "is not public: your provider, or another router, stands before it, and forwards "
-            "nothing to you",
-            "ask your provider for a public IPv4 address, or forward the ports in that router too",
+            "is not public: your provider or another router has the public address, and forwards "
+            "no ports to this router",
+            "ask your provider for a public IPv4 address, or forward the ports in the other "
+            "router too",
         )
         return
-    fix = f"let an A record of {host} point to " + (
-        str(public) if public else "the public address that the router shows"
+    fix = f"set an A record of {host} to " + (
+        str(public) if public else "the public address on the router's status page"
     )
-    addresses = _addresses(context, host)
+    addresses = _resolve(context, host)
     if not addresses:
-        yield warning(host, "has no address in the DNS: nobody will find the site", fix)
+        yield warning(host, "has no address in the DNS, so no browser can open the site", fix)
     elif settings.ingress_address in addresses:
         yield note(
             host,
-            f"leads to the ingress address {settings.ingress_address} here; what it is outside of "
-            "your network cannot be seen from within",
+            f"resolves to the ingress address {settings.ingress_address} on this machine; its "
+            "address outside of your network cannot be checked from here",
             fix,
         )
     elif all(address.is_private for address in addresses):
-        text = f"leads to {_listed(addresses)} here, which nobody outside can reach"
+        text = f"resolves to {_join(addresses)} on this machine, which the internet cannot reach"
         yield warning(host, text, fix)
     elif public is None:
         yield note(
             host,
-            f"leads to {_listed(addresses)}; the router does not tell its public address",
-            "compare it with the one that the router shows on its status page",
+            f"resolves to {_join(addresses)}; the router does not report its public address",
+            f"compare {_join(addresses)} with the router's status page",
         )
     elif public in addresses:
-        yield ok(host, f"leads to {public}, the router's public address")
+        yield ok(host, f"resolves to {public}, the router's public address")
     else:
         yield warning(
             host,
-            f"leads to {_listed(addresses)}, and the router's public address is {public}",
-            f"{fix}, unless a proxy stands between",
+            f"resolves to {_join(addresses)}, but the router's public address is {public}",
+            f"{fix}, unless a proxy is in front of the router",
         )
 
 
-def _addresses(context: Context, host: str) -> list[IPv4Address]:
+def _resolve(context: Context, host: str) -> list[IPv4Address]:
     try:
         return context.probes.resolve(host)
     except OSError:
         return []
 
 
-def _at_home(context: Context, host: str) -> Finding:
-    """With DNS-01 nobody outside need find the site; here somebody should."""
-    if addresses := _addresses(context, host):
-        return ok(host, f"leads to {_listed(addresses)}; its certificate comes by the DNS")
+def _check_dns_01(context: Context, host: str) -> Finding:
+    """With DNS-01 the name may have any address, because Let's Encrypt does not connect to it."""
+    if addresses := _resolve(context, host):
+        return ok(host, f"resolves to {_join(addresses)}; Let's Encrypt uses DNS-01")
     return warning(
         host,
-        "has no address in the DNS: nobody will find the site",
-        f"let a record of {host} point to {context.settings.ingress_address}, in the router's DNS "
-        "if only your house shall find it",
+        "has no address in the DNS, so no browser can open the site",
+        f"set an A record of {host} to {context.settings.ingress_address}; if only your own "
+        "network needs the site, set it in the router's DNS",
     )
 
 
-def _listed(addresses: list[IPv4Address]) -> str:
+def _join(addresses: list[IPv4Address]) -> str:
     return ", ".join(map(str, addresses))
 
 
 def ports(context: Context) -> Iterator[Finding]:
-    """What nobody can see from within is said, and how to try it."""
+    """Say how to test the forwarding of ports 80 and 443, which this machine cannot test."""
     settings = context.settings
     if settings.traefik.acme.dns is not None:
         yield note(
             "ports 80 and 443",
-            "need not be open to the internet: certificates come by the DNS",
-            f"forward them to {settings.ingress_address} only if strangers shall see the site",
+            "do not need to be open to the internet, because Let's Encrypt uses DNS-01",
+            f"forward them to {settings.ingress_address} only if the site is to be public",
         )
         return
     yield note(
         "ports 80 and 443",
-        "cannot be tried from within your network: Let's Encrypt comes in by port 80",
-        f"in the router, forward both to {settings.ingress_address}; once the castle is up, open "
-        f"http://{settings.whoami.host} with a telephone that is not in the Wi-Fi",
+        "cannot be tested from within your network; Let's Encrypt connects to port 80",
+        f"forward both ports to {settings.ingress_address} in the router; after `make up`, open "
+        f"http://{settings.whoami.host} on a phone outside the Wi-Fi",
     )
 
 
 def dhcp(context: Context) -> Iterator[Finding]:
-    """Only a person can compare with the router."""
+    """Remind the user to compare ``network.dhcp`` with the router, which the doctor cannot read."""
     settings = context.settings
-    ours = f"machines, VIP and pool ({settings.metallb.pool})"
     if settings.network.dhcp is None:
         yield note(
             "network.dhcp",
-            f"is not set, so nothing compares it with {ours}",
-            "write down the range that the router hands out",
+            "is not set, so the DHCP range is not compared with the addresses of nodes, VIP and "
+            f"pool ({settings.metallb.pool})",
+            "set it to the router's DHCP range",
         )
     else:
         yield note(
             "network.dhcp",
-            f"{settings.network.dhcp} is what you wrote down; the router is not asked",
-            "see that its DHCP page shows that range, and no more",
+            f"is {settings.network.dhcp} in the stack file; the doctor cannot read the router",
+            "check that the router's DHCP page shows exactly this range",
         )

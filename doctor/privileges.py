@@ -1,8 +1,8 @@
-"""The privileges that the castle's token needs: the one list, and the check against it.
+"""The Proxmox privileges that the API token needs, and the check of them.
 
-Read from Proxmox' own checks: qemu-server ``PVE/API2/Qemu.pm`` (machines), pve-storage
-``PVE/API2/Storage`` (images), pve-manager ``PVE/API2/Nodes.pm`` and ``Pool.pm``. README.md shows
-the same list as commands, and a test compares the two.
+Sources: qemu-server ``PVE/API2/Qemu.pm`` (VMs), pve-storage ``PVE/API2/Storage`` (images),
+pve-manager ``PVE/API2/Nodes.pm`` and ``Pool.pm``. README.md grants the same privileges; a test
+compares both lists.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from settings.wording import count
 
 
 @dataclass(frozen=True)
-class Role:
-    """A role of Proxmox, as the README makes it."""
+class ProxmoxRole:
+    """A Proxmox role that README.md creates."""
 
     name: str
     privileges: tuple[str, ...]
 
 
-CASTLE = Role(
+CASTLE = ProxmoxRole(
     "Castle",
     (
         "VM.Allocate",
@@ -50,8 +50,8 @@ CASTLE = Role(
         "SDN.Use",
     ),
 )
-"""On ``/``, for everything but the storage of the images."""
-CASTLE_IMAGES = Role(
+"""The role on ``/``. It applies to everything except the image storage."""
+CASTLE_IMAGES = ProxmoxRole(
     "CastleImages",
     (
         "Datastore.Allocate",
@@ -60,47 +60,49 @@ CASTLE_IMAGES = Role(
         "Datastore.Audit",
     ),
 )
-"""On the storage of the images. A role there *replaces* what ``/`` would give (pve-access-control
-``AccessControl.pm`` ``roles``: "overwrite previous settings"), so it holds all that is needed."""
-ONLY_SOMETIMES = {"VM.Migrate": "a machine moves to another host"}
-"""Privileges that an ``up`` needs only when something happens."""
+"""The role on the image storage. A role on a path *replaces* the roles of ``/``
+(pve-access-control ``AccessControl.pm``, ``roles``: "overwrite previous settings"), so this role
+has all privileges that the path needs."""
+RARELY_NEEDED = {"VM.Migrate": "a VM moves to another host"}
+"""Privileges that ``up`` needs only for some changes, and the change."""
+RUN_ON_A_HOST = "run in a shell of a Proxmox host: "
 
 
 @dataclass(frozen=True)
 class Need:
-    """Privileges that are needed on one path, and the role that grants them."""
+    """Privileges that the token needs on one path, and the role that grants them."""
 
     path: str
     privileges: frozenset[str]
-    role: Role
-    home: str
-    """Where the README gives that role."""
+    role: ProxmoxRole
+    role_path: str
+    """The path on which README.md grants the role."""
 
 
 def needs(settings: Settings) -> Iterator[Need]:
-    """What this castle needs, path by path."""
+    """The privileges that the token needs for these settings, by path."""
     images, disks = settings.proxmox.image_datastore, settings.proxmox.disk_datastore
 
-    def castle(path: str, prefix: str) -> Need:
+    def need_of_castle(path: str, prefix: str) -> Need:
         names = frozenset(name for name in CASTLE.privileges if name.startswith(prefix))
         return Need(path, names, CASTLE, "/")
 
     for node in settings.machines:
-        yield castle(f"/vms/{node.vm_id}", "VM.")
+        yield need_of_castle(f"/vms/{node.vm_id}", "VM.")
     for host in sorted({node.host for node in settings.machines}):
-        yield castle(f"/nodes/{host}", "Sys.")
+        yield need_of_castle(f"/nodes/{host}", "Sys.")
     if disks != images:
-        yield castle(f"/storage/{disks}", "Datastore.")
+        yield need_of_castle(f"/storage/{disks}", "Datastore.")
     path = f"/storage/{images}"
     yield Need(path, frozenset(CASTLE_IMAGES.privileges), CASTLE_IMAGES, path)
     vlan = f"/{settings.network.vlan}" if settings.network.vlan else ""
-    yield castle(f"/sdn/zones/localnetwork/{settings.network.bridge}{vlan}", "SDN.")
+    yield need_of_castle(f"/sdn/zones/localnetwork/{settings.network.bridge}{vlan}", "SDN.")
     if settings.proxmox.pool:
-        yield castle(f"/pool/{settings.proxmox.pool}", "Pool.")
+        yield need_of_castle(f"/pool/{settings.proxmox.pool}", "Pool.")
 
 
-class _Granted:
-    """The privileges that the token has."""
+class _GrantedPrivileges:
+    """The privileges of the token, read from Proxmox."""
 
     def __init__(self, proxmox: Proxmox) -> None:
         self._proxmox = proxmox
@@ -108,10 +110,12 @@ class _Granted:
         self._unlisted: dict[str, frozenset[str]] = {}
 
     def on(self, path: str) -> frozenset[str]:
-        """Those on one path. A value of 0 is one that is not handed down, but it is there."""
+        """The privileges on a path. The value 0 of a privilege means that paths below do not
+        inherit it; on the path itself it is granted."""
         if path in self.listed:
             return frozenset(self.listed[path])
-        # What has no entry of its own has what its neighbours have: one answer for all machines.
+        # Paths without an entry have the same privileges if their parent is the same. So one
+        # request is enough for all VMs.
         parent = path.rpartition("/")[0]
         if parent not in self._unlisted:
             answer = self._proxmox.read(f"/access/permissions?path={path}")
@@ -119,8 +123,8 @@ class _Granted:
         return self._unlisted[parent]
 
     def replaced_at(self, path: str, privilege: str) -> str | None:
-        """Where an entry takes a privilege away that ``/`` hands down; none where ``/`` has it
-        not."""
+        """The path of the entry that removes a privilege of ``/``; None if ``/`` has no such
+        privilege to inherit."""
         if not int(self.listed.get("/", {}).get(privilege, 0)):
             return None
         parts = path.strip("/").split("/")
@@ -132,66 +136,67 @@ class _Granted:
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Every privilege on every path; what is missing with the commands that grant it."""
+    """Check that the token has every needed privilege. The fix has the commands that grant them."""
     settings = context.settings
-    user = settings.proxmoxve.token_id
-    owner, _, token = user.partition("!")
-    granted = _Granted(context.proxmox)
+    token_id = settings.proxmoxve.token_id
+    user, _, token_name = token_id.partition("!")
+    granted = _GrantedPrivileges(context.proxmox)
     if not any(granted.listed.values()):
         yield failure(
-            user,
-            "has no privilege at all",
-            f"pveum user token modify {owner} {token} --privsep 0, and the commands of step 2 of "
-            "README.md",
+            token_id,
+            "has no privileges",
+            f"{RUN_ON_A_HOST}pveum user token modify {user} {token_name} --privsep 0, and the "
+            "commands of step 2 of README.md",
         )
         return
-    wanted = list(needs(settings))
-    missing: dict[tuple[str, Role, str], list[str]] = defaultdict(list)
-    for need in wanted:
+    needed = list(needs(settings))
+    missing: dict[tuple[str, ProxmoxRole, str], list[str]] = defaultdict(list)
+    for need in needed:
         for privilege in sorted(need.privileges - granted.on(need.path)):
-            where = granted.replaced_at(need.path, privilege) or need.home
-            missing[privilege, need.role, where].append(need.path)
+            role_path = granted.replaced_at(need.path, privilege) or need.role_path
+            missing[privilege, need.role, role_path].append(need.path)
     roles = {
         entry["roleid"]: frozenset(filter(None, (entry.get("privs") or "").split(",")))
         for entry in (context.proxmox.read("/access/roles") if missing else ())
     }
-    bundles: dict[tuple[Role, str, tuple[str, ...]], list[str]] = defaultdict(list)
-    for (privilege, role, where), paths in missing.items():
-        bundles[role, where, tuple(paths)].append(privilege)
-    for (role, where, on_paths), privileges in bundles.items():
-        fix = "; ".join(_commands(role, where, privileges, owner, roles, granted))
-        yield from _missing(privileges, on_paths, fix)
+    groups: dict[tuple[ProxmoxRole, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (privilege, role, role_path), paths in missing.items():
+        groups[role, role_path, tuple(paths)].append(privilege)
+    for (role, role_path, on_paths), privileges in groups.items():
+        commands = "; ".join(_pveum_commands(role, role_path, privileges, user, roles, granted))
+        yield from _report_missing(privileges, on_paths, f"{RUN_ON_A_HOST}{commands}")
     if not missing:
-        names = {privilege for need in wanted for privilege in need.privileges}
-        yield ok(user, f"has the {len(names)} privileges that the castle needs")
+        names = {privilege for need in needed for privilege in need.privileges}
+        yield ok(token_id, f"has the {len(names)} privileges that it needs")
 
 
-def _missing(privileges: list[str], paths: tuple[str, ...], fix: str) -> Iterator[Finding]:
+def _report_missing(privileges: list[str], paths: tuple[str, ...], fix: str) -> Iterator[Finding]:
     more = f" and {count(len(paths) - 2, 'more path')}" if len(paths) > 2 else ""
-    places = f"is missing on {', '.join(paths[:2])}{more}"
-    needed = [name for name in privileges if name not in ONLY_SOMETIMES]
-    if needed:  # the one command grants the others too
-        yield failure(", ".join(privileges), places, fix)
+    verb = "is" if len(privileges) == 1 else "are"
+    text = f"missing on {', '.join(paths[:2])}{more}"
+    if any(name not in RARELY_NEEDED for name in privileges):
+        # One failure for all, because the same commands grant all of them.
+        yield failure(", ".join(privileges), f"{verb} {text}", fix)
         return
     for name in privileges:
-        yield warning(name, f"{places}; it is needed when {ONLY_SOMETIMES[name]}", fix)
+        yield warning(name, f"is {text}; `up` needs it if {RARELY_NEEDED[name]}", fix)
 
 
-def _commands(
-    role: Role,
-    where: str,
+def _pveum_commands(
+    role: ProxmoxRole,
+    role_path: str,
     privileges: list[str],
-    owner: str,
+    user: str,
     roles: Mapping[str, frozenset[str]],
-    granted: _Granted,
+    granted: _GrantedPrivileges,
 ) -> Iterator[str]:
-    """The commands, in a shell of a host, that grant what is missing."""
+    """The commands that grant the missing privileges, for a shell of a Proxmox host."""
     known = roles.get(role.name)
     absent = set(privileges) - (known or frozenset())
     if known is None:
         yield f'pveum role add {role.name} --privs "{" ".join(role.privileges)}"'
     elif absent:
         yield f'pveum role modify {role.name} --append 1 --privs "{" ".join(sorted(absent))}"'
-    in_use = known and absent == set(privileges) and known <= granted.on(where)
-    if not in_use:
-        yield f"pveum acl modify {where} --users {owner} --roles {role.name}"
+    is_assigned = known and absent == set(privileges) and known <= granted.on(role_path)
+    if not is_assigned:
+        yield f"pveum acl modify {role_path} --users {user} --roles {role.name}"

@@ -1,4 +1,4 @@
-"""All that reaches out, each behind a small interface of its own, so that a test can stand in."""
+"""All network access of the doctor, as functions that tests can replace."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from settings.models import Settings
 
 
 class Fetch(Protocol):
-    """Reads what lies at a web address; raises one of ``web.ASKING``."""
+    """The type of ``web.fetch``."""
 
     def __call__(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
-        """Read it."""
+        """Read a URL. Raises one of ``web.FETCH_ERRORS``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """The ways to look outside."""
+    """The functions that send requests, and the one that runs the Pulumi CLI."""
 
     proxmox: Callable[[str], Any]
-    """Reads a path of Proxmox' API: ``proxmox_api.caller``."""
-    certificate: Callable[[str], web.Certificate]
-    """The certificate of the server at a web address; raises ``OSError``."""
+    """Reads a path of the Proxmox API: ``proxmox_api.caller``."""
+    certificate: Callable[[str], web.ServerCertificate]
+    """Reads the certificate of the server of an https URL. Raises ``OSError``."""
     fetch: Fetch
-    """A file from the web."""
+    """Reads the content of a URL."""
     presence: Callable[[Collection[IPv4Address]], Mapping[IPv4Address, presence.Presence]]
-    """Who is at these addresses."""
+    """Finds the devices at these addresses."""
     resolve: Callable[[str], list[IPv4Address]]
-    """The addresses of a host name; raises ``OSError``."""
+    """Resolves a host name to its IPv4 addresses. Raises ``OSError``."""
     public_address: Callable[[IPv4Address], IPv4Address | None]
-    """The address that a router has towards the internet, if it tells."""
+    """Asks the router at an address for its public address; None if it does not answer."""
     connect: Callable[[str, int], None]
-    """Sees whether somebody answers at a host and port; raises ``OSError``."""
+    """Opens and closes a TCP connection to a host and port. Raises ``OSError``."""
     cli_version: Callable[[], str]
-    """The version of the Pulumi CLI, ``v3.259.0``; empty where there is none."""
+    """The version of the Pulumi CLI, ``v3.259.0``; empty if the CLI is not installed."""
 
     @classmethod
     def of(cls, settings: Settings, cli: Path | None) -> Probes:
-        """The real ones. ``cli`` is the Pulumi CLI, if there is one."""
+        """The probes of the real network. ``cli`` is the path of the Pulumi CLI, if installed."""
         return cls(
             proxmox=proxmox_api.caller(settings.proxmoxve),
-            certificate=web.certificate,
+            certificate=web.read_certificate,
             fetch=web.fetch,
-            presence=presence.look,
+            presence=presence.probe_addresses,
             resolve=resolve,
             public_address=nat_pmp.public_address,
             connect=connect,
@@ -60,23 +60,23 @@ class Probes:
 
 
 def resolve(name: str) -> list[IPv4Address]:
-    """The IPv4 addresses of a name, as this machine's own resolver knows them."""
+    """Resolve a host name to its IPv4 addresses with this machine's resolver."""
     entries = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     return sorted({IPv4Address(entry[4][0]) for entry in entries})
 
 
 def connect(host: str, port: int) -> None:
-    """Open a connection, and close it again. Raises ``OSError``."""
-    socket.create_connection((host, port), timeout=web.LIMIT).close()
+    """Open and close a TCP connection. Raises ``OSError``."""
+    socket.create_connection((host, port), timeout=web.SILENCE_TIMEOUT_S).close()
 
 
 def cli_version(command: Path) -> str:
-    """The version that the CLI says it has."""
+    """The output of ``pulumi version``: ``v3.259.0``."""
     done = subprocess.run(
         [str(command), "version"],
         capture_output=True,
         text=True,
-        timeout=web.LONGEST,
+        timeout=web.ANSWER_TIMEOUT_S,
         check=True,
         env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
     )

@@ -1,4 +1,4 @@
-"""Proxmox as the checks see it: each path is read once, whoever asks first."""
+"""The Proxmox API for the checks. Each path is requested once, and the answer is cached."""
 
 from __future__ import annotations
 
@@ -13,123 +13,125 @@ from threading import Lock
 from typing import Any
 
 from clients.proxmox import api as proxmox_api
-from doctor.findings import CannotTellError
+from doctor.findings import CannotCheckError
 from lifecycle import retained_disk
 
-_READERS = 8
+_READER_THREADS = 8
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(scsi|virtio|sata|ide|efidisk|tpmstate|unused)\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnMachine:
-    """A virtual machine that bears the castle's tag."""
+class StackVm:
+    """A VM with the tag of the stack."""
 
     vm_id: int
     host: str
     running: bool
     memory: int
-    """Bytes."""
+    """Configured memory in bytes."""
     address: IPv4Address | None = None
-    """Its static address; none where its configuration could not be read."""
+    """The static address; None if the VM's config cannot be read."""
     mac_address: str = ""
     disks: dict[str, int] = field(default_factory=dict)
-    """By storage: bytes that its disks may grow to."""
+    """Nominal size of the VM's disks in bytes, by storage."""
 
 
 class Proxmox:
-    """Reads the API; all is kept, so that twenty checks ask for one thing once.
+    """Reads the Proxmox API, from several threads.
 
-    Everything that is read raises ``CannotTellError`` where there is no answer, or none that makes
-    sense.
+    All methods except ``version`` raise ``CannotCheckError`` if Proxmox does not answer or refuses.
     """
 
     def __init__(self, get: Callable[[str], Any], stack_tag: str) -> None:
-        """``get`` is a ``proxmox_api.caller``; ``stack_tag`` is the tag of our VMs."""
+        """``get`` is a ``proxmox_api.caller``; ``stack_tag`` is the tag of the stack's VMs."""
         self._get = get
-        self._owner = stack_tag
+        self._stack_tag = stack_tag
         self._answers: dict[str, Future[Any]] = {}
         self._lock = Lock()
 
     def version(self) -> str:
-        """The version of the host that answers. Raises what ``proxmox_api.caller`` raises."""
-        return str(self._once("/version")["version"])
+        """The Proxmox VE version of the host that answers. Raises ``proxmox_api.FAILURES``."""
+        return str(self._read_once("/version")["version"])
 
     def read(self, path: str) -> Any:
-        """The ``data`` behind a path of the API."""
+        """Read the field ``data`` of the answer for an API path."""
         try:
             self.version()
         except proxmox_api.FAILURES:
-            raise CannotTellError("Proxmox cannot be asked", said_elsewhere=True) from None
+            raise CannotCheckError("Proxmox does not answer", reported_elsewhere=True) from None
         try:
-            return self._once(path)
+            return self._read_once(path)
         except urllib.error.HTTPError as error:
             if error.code == 403:
                 reason = f"the token may not read {path}"
-                raise CannotTellError(reason, said_elsewhere=True) from None
-            raise CannotTellError(f"Proxmox answers {path} with {error.reason}") from None
+                raise CannotCheckError(reason, reported_elsewhere=True) from None
+            raise CannotCheckError(f"Proxmox answers {path} with: {error.reason}") from None
         except proxmox_api.FAILURES as error:
-            raise CannotTellError(f"Proxmox does not answer {path}: {error}") from None
+            raise CannotCheckError(f"Proxmox does not answer {path}: {error}") from None
 
     def online(self) -> dict[str, bool]:
-        """The hosts of the cluster, and whether each is online."""
+        """The names of all Proxmox hosts, and whether each host is online."""
         return {entry["node"]: entry.get("status") == "online" for entry in self.read("/nodes")}
 
     def guests(self) -> list[dict[str, Any]]:
-        """Every guest that the token may see, as the API describes it."""
+        """All guests that the token may see, as the API returns them."""
         found: list[dict[str, Any]] = self.read("/cluster/resources?type=vm")
         return found
 
-    def strangers_on(self, host: str) -> list[dict[str, Any]]:
-        """The running guests of a host that are not ours."""
+    def other_guests_on(self, host: str) -> list[dict[str, Any]]:
+        """The running guests of a host that do not belong to the stack."""
         return [
             guest
             for guest in self.guests()
             if guest["node"] == host
             and guest.get("status") == "running"
-            and self._owner not in proxmox_api.tags_of(guest)
+            and self._stack_tag not in proxmox_api.tags_of(guest)
         ]
 
-    def keepers(self) -> set[str]:
-        """The names of the castle's keepers, one for each data disk that outlived its machine."""
-        tag = retained_disk.tag(self._owner)
+    def disk_holders(self) -> set[str]:
+        """The names of the disk holders: placeholder VMs that own retained data disks."""
+        tag = retained_disk.tag(self._stack_tag)
         return {
             self._name_of(guest) for guest in self.guests() if tag in proxmox_api.tags_of(guest)
         }
 
-    def hosts_of_machines(self) -> dict[str, str]:
-        """By name: the host that each of our machines is on now."""
+    def hosts_of_vms(self) -> dict[str, str]:
+        """The current host of each VM of the stack, by name of the VM.
+
+        Leaves out a VM whose name cannot be read because its host does not answer.
+        """
         found = {}
         for guest in self.guests():
-            if self._owner in proxmox_api.tags_of(guest):
-                with suppress(CannotTellError):  # a silent host: the others count all the same
+            if self._stack_tag in proxmox_api.tags_of(guest):
+                with suppress(CannotCheckError):
                     found[self._name_of(guest)] = str(guest["node"])
         return found
 
-    def own_machines(self) -> list[OwnMachine]:
-        """The castle's own machines, as they are now."""
-        ours = [guest for guest in self.guests() if self._owner in proxmox_api.tags_of(guest)]
-        with ThreadPoolExecutor(_READERS) as readers:
-            return list(readers.map(self._own, ours))
+    def stack_vms(self) -> list[StackVm]:
+        """The existing VMs of the stack."""
+        guests = [guest for guest in self.guests() if self._stack_tag in proxmox_api.tags_of(guest)]
+        with ThreadPoolExecutor(_READER_THREADS) as readers:
+            return list(readers.map(self._read_vm, guests))
 
     def _name_of(self, guest: dict[str, Any]) -> str:
-        """The name of one of our virtual machines.
+        """The name of a VM, from the list of guests or from its config.
 
-        Proxmox lists a guest without its name for up to ten seconds after it is created, and after
-        its host has been silent for five minutes (pvestatd reports names). Its config has it.
+        Proxmox lists a guest without its name for up to ten seconds after it is created, and if its
+        host has not answered for five minutes (pvestatd reports the names).
         """
         if name := guest.get("name"):
             return str(name)
         path = f"/nodes/{guest['node']}/qemu/{guest['vmid']}/config"
         return str(self.read(path).get("name", ""))
 
-    def _own(self, guest: dict[str, Any]) -> OwnMachine:
+    def _read_vm(self, guest: dict[str, Any]) -> StackVm:
         vm_id, host = int(guest["vmid"]), guest["node"]
         try:
             config = self.read(f"/nodes/{host}/qemu/{vm_id}/config")
-        except CannotTellError:  # a host that is offline, for one: what the list says has to do
+        except CannotCheckError:  # For example, the host is offline.
             config = {}
-        return OwnMachine(
+        return StackVm(
             vm_id=vm_id,
             host=host,
             running=guest.get("status") == "running",
@@ -139,22 +141,22 @@ class Proxmox:
             disks=_disks(config),
         )
 
-    def _once(self, path: str) -> Any:
+    def _read_once(self, path: str) -> Any:
         with self._lock:
-            known = self._answers.get(path)
-            answer = known or self._answers.setdefault(path, Future())
-        if known is None:
+            cached = self._answers.get(path)
+            answer = cached or self._answers.setdefault(path, Future())
+        if cached is None:
             try:
                 answer.set_result(self._get(path))
             except Exception as error:
                 if isinstance(error, urllib.error.HTTPError):
-                    error.close()  # what it says stays, the connection need not
+                    error.close()  # Closes the connection; code and reason stay readable.
                 answer.set_exception(error)
         return answer.result()
 
 
 def _address(ipconfig: str) -> IPv4Address | None:
-    """The address of ``ip=192.168.1.155/24,gw=192.168.1.1``."""
+    """Parse the address of ``ip=192.168.1.155/24,gw=192.168.1.1``."""
     options = dict(part.partition("=")[::2] for part in ipconfig.split(","))
     try:
         return IPv4Address(options.get("ip", "").partition("/")[0])
@@ -163,7 +165,10 @@ def _address(ipconfig: str) -> IPv4Address | None:
 
 
 def _disks(config: dict[str, Any]) -> dict[str, int]:
-    """By storage: the sizes of ``local-lvm:vm-8010-disk-0,iothread=1,size=34G`` and the like."""
+    """Sum the disk sizes in a VM's config by storage, in bytes.
+
+    A disk in the config: ``local-lvm:vm-8010-disk-0,iothread=1,size=34G``.
+    """
     sizes: dict[str, int] = {}
     for key, value in config.items():
         size = re.search(r"(?:^|,)size=(\d+)([KMGT]?)(?:,|$)", str(value))

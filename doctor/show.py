@@ -1,4 +1,4 @@
-"""Tells what was found: grouped lines for a person, one object for a program."""
+"""Output of the findings: grouped lines of text, or one JSON object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from doctor.examine import Examined, worst
+from doctor.examine import CheckFindings, worst_result
 from doctor.findings import Finding, Result
 from settings.wording import count
 
@@ -24,39 +24,39 @@ STYLES = {
 }
 
 
-def as_json(stack: str, examined: Sequence[Examined]) -> dict[str, Any]:
-    """The same as the picture; the keys are documented in docs/doctor.md."""
+def as_json(stack: str, checks: Sequence[CheckFindings]) -> dict[str, Any]:
+    """The findings as one JSON object; docs/doctor.md documents its keys."""
     return {
         "stack": stack,
-        "result": str(worst(examined)),
+        "result": str(worst_result(checks)),
         "findings": [
             {
-                "group": one.group,
-                "check": one.check,
+                "group": check.group,
+                "check": check.check,
                 "result": str(finding.result),
                 "subject": finding.subject,
                 "text": finding.text,
                 "fix": finding.fix,
             }
-            for one in examined
-            for finding in one.findings
+            for check in checks
+            for finding in check.findings
         ],
     }
 
 
-def show(examined: Sequence[Examined], console: Console, *, brief: bool = False) -> None:
-    """Every line, or with ``brief`` only what has to be done something about; then the sum."""
-    for group, members in groupby(examined, key=lambda one: one.group):
-        findings = [finding for one in members for finding in one.findings]
+def show(checks: Sequence[CheckFindings], console: Console, *, brief: bool = False) -> None:
+    """Print all findings, or with ``brief`` only warnings and failures; then print the totals."""
+    for group, members in groupby(checks, key=lambda check: check.group):
+        findings = [finding for check in members for finding in check.findings]
         if brief:
             findings = [it for it in findings if it.result in (Result.WARNING, Result.FAILURE)]
         if findings:
             console.print(Text(group, style="bold"))
-            console.print(Padding(_lines(findings), (0, 0, 0, 2)))
-    console.print(_sum(examined))
+            console.print(Padding(_findings_table(findings), (0, 0, 0, 2)))
+    console.print(_totals(checks))
 
 
-def _lines(findings: Sequence[Finding]) -> Table:
+def _findings_table(findings: Sequence[Finding]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=7)
     table.add_column(overflow="fold")
@@ -68,12 +68,12 @@ def _lines(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _sum(examined: Sequence[Examined]) -> Text:
-    numbers = Counter(finding.result for one in examined for finding in one.findings)
+def _totals(checks: Sequence[CheckFindings]) -> Text:
+    numbers = Counter(finding.result for check in checks for finding in check.findings)
     parts = [
         count(numbers[result], noun)
         for result, noun in ((Result.FAILURE, "failure"), (Result.WARNING, "warning"))
         if numbers[result]
     ]
     rest = f"{numbers[Result.OK]} ok, {count(numbers[Result.NOTE], 'note')}"
-    return Text(", ".join([*parts, rest]), style=STYLES[worst(examined)])
+    return Text(", ".join([*parts, rest]), style=STYLES[worst_result(checks)])

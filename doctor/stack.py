@@ -1,4 +1,4 @@
-"""The settings of a stack, with the API token in them, as ``up`` will have them."""
+"""Read the settings of a stack, with the decrypted API token."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from settings.models import Settings
 from settings.problems import Problem, SettingsError
 
 ENVIRONMENT = "PROXMOX_VE_API_TOKEN"
-"""Holds the token where the stack file does not; the provider reads it too."""
+"""Environment variable with the token if the stack file has none. The provider uses it too."""
 
 
 def read(
     stack: str, folder: Path, open_token: Callable[[], str]
 ) -> tuple[Settings, tuple[str, ...]]:
-    """The settings of ``Pulumi.STACK.yaml`` in ``folder``, and what they warn of.
+    """Read ``Pulumi.STACK.yaml`` in ``folder``; return the settings, and warnings about them.
 
-    ``open_token`` is called only where the file holds the token encrypted, and all else is right.
-    Raises ``SettingsError``, also for a token that is missing or malformed.
+    ``open_token`` decrypts the token. It is called only if the file has an encrypted token and all
+    settings are correct. Raises ``SettingsError``, also if the token is missing or malformed.
     """
     file = stack_file.read(stack, folder)
     loaded: list[Settings] = []
     monitor = RecordingMonitor(PROJECT, stack, preview=True)
-    # What SOPS keeps encrypted has placeholders in the file already.
+    # Values that SOPS encrypts have placeholders in `file` here.
     advice = perform(lambda: loaded.append(joined(file.config, {}, stack)), monitor, file)
     (settings,) = loaded
     if TOKEN not in file.secret_keys:
@@ -48,6 +48,6 @@ def _with_token(settings: Settings, token: str) -> Settings:
         found = (
             ("(hidden)", "is not an API token of Proxmox") if token else ("missing", "is needed")
         )
-        fix = "put it into the stack file, encrypted: make token"
+        fix = "run `make token`, which writes it encrypted into the stack file"
         raise SettingsError([Problem(TOKEN, *found, fix)], settings.stack) from None
     return settings.model_copy(update={"proxmoxve": endpoint})

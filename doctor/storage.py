@@ -1,6 +1,6 @@
-"""The storage of the running cluster, as Longhorn reports it: disks, copies, engines, backups.
+"""Checks of the storage that Longhorn reports: disks, copies, engines, backups.
 
-Nothing here is a failure: an ``up`` does not need healthy storage, and may be what repairs it.
+They report no failures, because ``make up`` may be the repair.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from settings.wording import count
 
 
 def read_once(read: Callable[[], Storage | None]) -> Callable[[], Storage | None]:
-    """The same function, which reads at its first call only; it may be called by many threads."""
+    """Wrap ``read`` so that it runs once, and all threads get its result or its ``ApiError``."""
     lock = Lock()
     answers: list[Storage | ApiError | None] = []
 
@@ -39,7 +39,7 @@ def read_once(read: Callable[[], Storage | None]) -> Callable[[], Storage | None
 
 
 def cluster(context: Context) -> Iterator[Finding]:
-    """Says why the other checks of this group say nothing, if they do."""
+    """Report why the other storage checks have no findings, if they have none."""
     try:
         if context.storage() is None:
             yield note("storage", "is not checked: this stack has no cluster with Longhorn yet")
@@ -52,14 +52,14 @@ def cluster(context: Context) -> Iterator[Finding]:
 
 
 def data_disks(context: Context) -> Iterator[Finding]:
-    """Longhorn stores its data on the data disks, and they have free space."""
+    """Check that Longhorn stores its data on the data disks, and that they have free space."""
     if storage := storage_of(context):
-        wanted = _deployed_data_disks(context)
-        pending = storage_health.data_disks(context.settings).keys() - wanted.keys()
+        deployed = _deployed_data_disks(context)
+        pending = storage_health.data_disks(context.settings).keys() - deployed.keys()
         names = {node.name for node in context.settings.machines} - pending
         compared = [disk for disk in storage.disks if disk.node in names]
         problems = [
-            *storage_health.disk_problems(compared, wanted),
+            *storage_health.disk_problems(compared, deployed),
             *storage_health.full_disk_problems(storage.disks),
         ]
         free = gib(sum(disk.available for disk in storage.disks))
@@ -70,25 +70,25 @@ def data_disks(context: Context) -> Iterator[Finding]:
 
 
 def copies(context: Context) -> Iterator[Finding]:
-    """Each volume has its copies, and not all on one Proxmox host."""
+    """Check that each volume has all its copies, and that they are not all on one Proxmox host."""
     if storage := storage_of(context):
         problems = [
             *storage_health.copy_problems(storage, context.settings.replicas),
             *storage_health.released_problems(storage),
         ]
-        text = f"have all of their copies: {count(len(storage.volumes), 'volume')}"
+        text = f"have all their copies: {count(len(storage.volumes), 'volume')}"
         yield from _findings(problems, ok("volumes", text))
 
 
 def engines(context: Context) -> Iterator[Finding]:
-    """Each volume runs with the engine of the installed Longhorn."""
+    """Check that each volume runs with the engine of the installed Longhorn."""
     if storage := storage_of(context):
         good = ok("engines", f"are those of the installed Longhorn ({storage.engine_image})")
         yield from _findings(storage_health.engine_problems(storage), good)
 
 
 def target(context: Context) -> Iterator[Finding]:
-    """Longhorn can use its backup target."""
+    """Check that Longhorn can use its backup target."""
     if storage := storage_of(context):
         problems = storage_health.target_problems(storage, context.settings)
         url = storage.target.url if storage.target else ""
@@ -96,16 +96,16 @@ def target(context: Context) -> Iterator[Finding]:
 
 
 def backups(context: Context) -> Iterator[Finding]:
-    """Each volume has a recent backup."""
+    """Check that each volume has a recent backup."""
     if storage := storage_of(context):
         problems = storage_health.backup_problems(storage, context.settings, datetime.now(UTC))
         has_schedule = context.settings.longhorn.backup is not None
-        good = ok("backups", "are as recent as the schedule asks for") if has_schedule else None
+        good = ok("backups", "are as recent as the schedule requires") if has_schedule else None
         yield from _findings(problems, good)
 
 
 def storage_of(context: Context) -> Storage | None:
-    """The storage of the running cluster; None if there is none, or if it does not answer."""
+    """The storage of the running cluster; None without Longhorn, or if the API does not answer."""
     try:
         return context.storage()
     except ApiError:
@@ -115,7 +115,7 @@ def storage_of(context: Context) -> Storage | None:
 def _deployed_data_disks(context: Context) -> dict[str, int]:
     """Data disks in GiB of the nodes that exist, without those that the next ``up`` enlarges."""
     sizes = storage_health.data_disks(context.settings)
-    own = {it.vm_id: sum(it.disks.values()) for it in context.proxmox.own_machines()}
+    own = {it.vm_id: sum(it.disks.values()) for it in context.proxmox.stack_vms()}
     return {
         node.name: sizes[node.name]
         for node in context.settings.machines
@@ -125,10 +125,10 @@ def _deployed_data_disks(context: Context) -> dict[str, int]:
 
 
 def _findings(problems: Iterable[StorageProblem], good: Finding | None) -> Iterator[Finding]:
-    """A line for each problem, or ``good`` if there is no warning among them."""
+    """Yield a finding for each problem; first ``good`` if there is no warning among them."""
     found = list(problems)
     if good and all(it.severity == "note" for it in found):
         yield good
     for it in found:
-        make = note if it.severity == "note" else warning
-        yield make(it.subject, it.text, it.fix)
+        create = note if it.severity == "note" else warning
+        yield create(it.subject, it.text, it.fix)

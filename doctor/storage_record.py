@@ -1,6 +1,6 @@
-"""Keeps what Longhorn last reported of a stack's storage, for the report. Nothing secret is in it.
+"""The record of a stack's storage, for the report. It contains no secret.
 
-``make up`` and ``make doctor`` write it, each time they have read Longhorn's objects.
+``make up`` and ``make doctor`` write it each time they have read Longhorn's objects.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from settings.project import STATE
 
 @dataclass(frozen=True, kw_only=True)
 class StorageRecord:
-    """The storage of a cluster at one moment."""
+    """Longhorn's objects of a cluster, and the time at which they were read."""
 
     moment: datetime
     storage: Storage
@@ -26,15 +26,15 @@ class StorageRecord:
 _RECORD = TypeAdapter(StorageRecord)
 
 
-def keep(project: Path, stack: str, found: StorageRecord) -> None:
-    """Replace the record of a stack. Raises ``OSError``."""
-    record = file(project, stack)
-    record.parent.mkdir(mode=0o700, exist_ok=True)
-    record.write_bytes(_RECORD.dump_json(found, indent=1))
+def save(project: Path, stack: str, record: StorageRecord) -> None:
+    """Write the record of a stack, and replace the previous record. Raises ``OSError``."""
+    path = file(project, stack)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(_RECORD.dump_json(record, indent=1))
 
 
 def load(project: Path, stack: str) -> StorageRecord | None:
-    """The record of a stack; None if there is none, or if it cannot be read."""
+    """Read the record of a stack; None if the file does not exist or cannot be read."""
     try:
         return _RECORD.validate_json(file(project, stack).read_bytes())
     except (OSError, ValueError):
@@ -42,5 +42,5 @@ def load(project: Path, stack: str) -> StorageRecord | None:
 
 
 def file(project: Path, stack: str) -> Path:
-    """Path of the record of a stack."""
+    """The path of a stack's record."""
     return project / STATE / f"storage-{stack}.json"

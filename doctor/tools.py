@@ -1,4 +1,4 @@
-"""What runs on this machine: the Pulumi CLI beside the pinned SDK; and what the settings advise."""
+"""Checks of this machine: the version of the Pulumi CLI, and warnings about the settings."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from doctor.findings import Finding, note, ok, warning
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """The CLI must be of the SDK's major version, and not older than it."""
+    """Check that the Pulumi CLI has the SDK's major version, and is not older than the SDK."""
     pinned = version("pulumi")
     text = context.probes.cli_version()
-    fix = f"install v{pinned}, or take it off PATH: `make` then installs it for itself"
+    fix = f"install v{pinned}, or remove the CLI from PATH: `make` then installs v{pinned} itself"
     if not text:
-        yield note("pulumi", f"is not here yet: `make` installs v{pinned} into .pulumi-cli")
+        yield note("pulumi", f"is not installed yet: `make` installs v{pinned} into .pulumi-cli")
         return
     numbers = re.match(r"v?(\d+)\.(\d+)", text)
     found = (int(numbers[1]), int(numbers[2])) if numbers else None
     major, minor, *_ = (int(part) for part in pinned.split("."))
     if found is None or found[0] != major:
-        yield warning("pulumi", f"is {text}, and the program is written for v{pinned}", fix)
+        yield warning("pulumi", f"is {text}, but the program needs v{pinned}", fix)
     elif found < (major, minor):
-        yield warning("pulumi", f"is {text}, older than the program's own v{pinned}", fix)
+        yield warning("pulumi", f"is {text}, older than the program's SDK v{pinned}", fix)
     else:
         yield ok("pulumi", f"is {text}")
 
 
 def settings(context: Context) -> Iterator[Finding]:
-    """What the settings themselves would say in an ``up``."""
+    """Report the warnings about the settings, which ``make up`` prints too."""
     for sentence in context.advice:
         subject, _, text = sentence.partition(" ")
         yield warning(subject, text, "")
     if not context.advice:
-        yield ok(f"Pulumi.{context.settings.stack}.yaml", "is right, and nothing in it surprises")
+        yield ok(f"Pulumi.{context.settings.stack}.yaml", "is correct, without warnings")

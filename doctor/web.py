@@ -1,4 +1,4 @@
-"""Asking servers: files over HTTP, and the certificate that a server shows. Each has a limit."""
+"""HTTP requests, and the certificate of a server, both with time limits."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-LIMIT = 10
-"""Seconds that a server may be silent."""
-LONGEST = 30
-"""Seconds that one answer may take as a whole."""
-_LARGEST = 32 * 1024**2
-"""Bytes of the largest answer that is read: the index of a chart repository has a few MiB."""
+SILENCE_TIMEOUT_S = 10
+"""Seconds to wait for a connection, and for the next data of an answer."""
+ANSWER_TIMEOUT_S = 30
+"""Seconds that a complete answer may take."""
+_MAX_ANSWER_SIZE = 32 * 1024**2
+"""Maximum size of an answer in bytes. The index of a chart repository has a few MiB."""
 
 
 def fetch(url: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """What lies at an address. Raises ``OSError`` (``urllib.error.HTTPError`` among them),
-    ``http.client.HTTPException``, or ``ValueError`` for an answer that is too large."""
-    end = time.monotonic() + LONGEST
+    """Read the content of a URL.
+
+    Raises ``OSError`` (its subclass ``urllib.error.HTTPError`` for an error status),
+    ``http.client.HTTPException``, or ``ValueError`` if the answer is too large.
+    """
+    end = time.monotonic() + ANSWER_TIMEOUT_S
     request = urllib.request.Request(url, headers=dict(headers or {}))
-    with urllib.request.urlopen(request, timeout=LIMIT) as answer:
-        found = bytearray()
+    with urllib.request.urlopen(request, timeout=SILENCE_TIMEOUT_S) as answer:
+        content = bytearray()
         while block := answer.read1(1 << 20):
-            found += block
-            if len(found) > _LARGEST:
-                raise ValueError(f"the answer is larger than {_LARGEST >> 20} MiB")
+            content += block
+            if len(content) > _MAX_ANSWER_SIZE:
+                raise ValueError(f"the answer is larger than {_MAX_ANSWER_SIZE >> 20} MiB")
             if time.monotonic() > end:
-                raise TimeoutError(f"the answer takes longer than {LONGEST} s")
-        return bytes(found)
+                raise TimeoutError(f"the answer takes longer than {ANSWER_TIMEOUT_S} s")
+        return bytes(content)
 
 
 def reason(error: Exception) -> str:
-    """Why a server could not be asked, in few words."""
+    """Describe in a few words why a request failed."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return f"it answers {error.code} {error.reason}"
@@ -47,62 +50,63 @@ def reason(error: Exception) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, socket.gaierror):
-        return "its name is not known here"
+        return "this machine cannot resolve its name"
     if isinstance(cause, TimeoutError):
-        return f"no answer within {LIMIT} s"
+        return f"no answer within {SILENCE_TIMEOUT_S} s"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return str(cause) or type(cause).__name__
 
 
-ASKING = (OSError, ValueError, http.client.HTTPException)
-"""What ``fetch`` raises."""
+FETCH_ERRORS = (OSError, ValueError, http.client.HTTPException)
+"""The errors that ``fetch`` raises."""
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """The certificate that a server shows."""
+class ServerCertificate:
+    """The certificate of a server."""
 
     fingerprint: str
     """SHA-256, as Proxmox shows it: ``AB:CD:...``."""
     problem: str = ""
-    """Why it is not trusted here, in the words of OpenSSL; empty where it is."""
+    """OpenSSL's reason if this machine does not trust the certificate; empty if it does."""
     code: int = 0
-    """OpenSSL's number of the problem."""
+    """OpenSSL's error code; 0 if the certificate is trusted."""
     expires: datetime | None = None
-    """When it ends; known only of one that is trusted."""
+    """The expiry; None if the certificate is not trusted."""
 
 
-def certificate(url: str) -> Certificate:
-    """Look at the certificate of an https server. Raises ``OSError``."""
+def read_certificate(url: str) -> ServerCertificate:
+    """Read and verify the certificate of an https server. Raises ``OSError``."""
     parts = urllib.parse.urlsplit(url)
-    place = (str(parts.hostname), parts.port or 443)
-    anybody = ssl.create_default_context()
-    anybody.check_hostname = False
-    anybody.verify_mode = ssl.CERT_NONE
-    with _connect(place, anybody) as connection:
-        shown = connection.getpeercert(binary_form=True) or b""
-    digest = hashlib.sha256(shown).hexdigest().upper()
+    address = (str(parts.hostname), parts.port or 443)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    with _connect(address, unverified) as connection:
+        certificate = connection.getpeercert(binary_form=True) or b""
+    digest = hashlib.sha256(certificate).hexdigest().upper()
     fingerprint = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
-    strict = ssl.create_default_context()
-    strict.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as proxmox_api.caller has it
+    verified = ssl.create_default_context()
+    verified.verify_flags &= ~ssl.VERIFY_X509_STRICT  # The same as in `proxmox_api.caller`.
     try:
-        with _connect(place, strict) as connection:
+        with _connect(address, verified) as connection:
             details = connection.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        return Certificate(fingerprint, error.verify_message, error.verify_code)
+        return ServerCertificate(fingerprint, error.verify_message, error.verify_code)
     end = ssl.cert_time_to_seconds(str(details["notAfter"]))
-    return Certificate(fingerprint, expires=datetime.fromtimestamp(end, UTC))
+    return ServerCertificate(fingerprint, expires=datetime.fromtimestamp(end, UTC))
 
 
 @contextmanager
-def _connect(place: tuple[str, int], context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+def _connect(address: tuple[str, int], context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
     with (
-        socket.create_connection(place, timeout=LIMIT) as plain,
-        context.wrap_socket(plain, server_hostname=place[0]) as connection,
+        socket.create_connection(address, timeout=SILENCE_TIMEOUT_S) as plain,
+        context.wrap_socket(plain, server_hostname=address[0]) as connection,
     ):
         yield connection
-        # Take leave, or some servers wait for it for half a minute; do not wait for theirs.
+        # Send a TLS close notification, because some servers wait for it for half a minute. Do not
+        # wait for the server's notification.
         connection.settimeout(0)
         with suppress(OSError):
             connection.unwrap()

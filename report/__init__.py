@@ -1,6 +1,5 @@
-"""Shows a castle as one HTML page that needs nothing else: `make report`.
+"""The report of a stack as one self-contained HTML page: ``make report``.
 
-What is shown is gathered into ``model.Report``: from the rehearsal, from the record of the last
-``up`` and from the engine's state, with its secrets closed. The page and ``--json`` are two views
-of that one object.
+``gather.py`` builds a ``model.Report`` from the rehearsal, the record of the last ``up`` and the
+Pulumi state, without decrypting secrets. The page and ``--json`` show that object.
 """

@@ -1,7 +1,7 @@
-"""``python -m report --stack NAME [--json] [--output FILE]``: write the report of a stack.
+"""Write the report of a stack as an HTML page.
 
-Exit codes: 0 nothing would be refused, 1 something would (and the page says what), 2 the settings
-are wrong and there is nothing to show, 3 the page could not be written.
+Exit codes: 0 no problem, 1 a provider would refuse a resource (the page shows it), 2 wrong settings
+and no page, 3 the page could not be written.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from settings.project import PROJECT_FOLDER
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Gather, write or print, and return the exit code."""
+    """Write the page, or print the JSON object, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument("--json", action="store_true", help="print one JSON object, write no page")
-    parser.add_argument("--output", type=Path, help="the page (report-NAME.html)")
+    parser.add_argument("--output", type=Path, help="path of the page (default: report-NAME.html)")
     options = parser.parse_args(arguments)
     try:
-        found = rehearse(options.stack)
+        rehearsal = rehearse(options.stack)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    report = gather.of(found)
+    report = gather.build_report(rehearsal)
     if options.json:
         print(json.dumps(as_json(report), indent=2))
     else:
@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             file.write_text(page.render(report), encoding="utf-8")
         except OSError as error:
-            print(f"{file} could not be written: {error.strerror}.", file=sys.stderr)
+            fix = "Choose another path with --output."
+            print(f"{file} could not be written: {error.strerror}. {fix}", file=sys.stderr)
             return 3
         print(f"Wrote {file}: open it in a browser.")
     return 1 if report.problems else 0

@@ -1,4 +1,4 @@
-"""The report as one JSON object: the numbers of the page, for programs."""
+"""The report as one JSON object, with the same numbers as the page."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from report.model import Report
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The whole report, in types that JSON has; the keys are documented in docs/report.md."""
-    plain: dict[str, Any] = _plain(asdict(report))
-    return plain
+    """Convert the report to JSON types; docs/report.md documents the keys."""
+    converted: dict[str, Any] = _convert(asdict(report))
+    return converted
 
 
-def _plain(value: Any) -> Any:
+def _convert(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _convert(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_convert(item) for item in value]
     return value.isoformat() if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""Shapes that a picture is made of. How each style looks is the stylesheet's business."""
+"""Shapes of a picture, in units of its viewBox. ``templates/style.css`` defines their styles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WIDTHS = {"title": 8.6, "strong": 8.0, "text": 7.2, "small": 6.7}
-"""Widths of a character in units of a picture: the mean of a wide font."""
+"""Mean width of a character by text style, in units of a picture, for a wide font."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +23,18 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A path through points, straight or with soft turns."""
+    """A straight or curved line."""
 
     d: str
-    """The path in SVG's own notation."""
+    """The SVG path, as in the attribute ``d``."""
     style: str
     arrow: bool = False
-    """Whether it ends in an arrow head."""
+    """Whether the line ends in an arrow head."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """One line of text; ``y`` is its base line."""
+    """One line of text; ``y`` is its baseline."""
 
     x: float
     y: float
@@ -48,26 +48,29 @@ Shape = Box | Line | Label
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture of a fixed size, which scales as a whole."""
+    """A picture of a fixed size; the page scales it as a whole."""
 
     name: str
-    """Unique on the page."""
+    """A name that is unique on the page; the ids in the SVG begin with it."""
     title: str
     description: str
-    """What is seen, for those who cannot see it."""
+    """Text description of the picture, for screen readers."""
     width: float
     height: float
     shapes: Sequence[Shape]
-    """From the back to the front."""
+    """Shapes in drawing order: later shapes cover earlier ones."""
 
 
 def straight(*points: tuple[float, float]) -> str:
-    """A path from point to point."""
+    """The SVG path of straight lines through the points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def curve(start: tuple[float, float], end: tuple[float, float], *, across: bool) -> str:
-    """A soft path; ``across`` leaves and arrives from left to right, else from top to bottom."""
+    """The SVG path of an S curve.
+
+    Both ends of the curve are horizontal with ``across``, otherwise vertical.
+    """
     (x1, y1), (x2, y2) = start, end
     if across:
         middle = (x1 + x2) / 2
@@ -77,27 +80,28 @@ def curve(start: tuple[float, float], end: tuple[float, float], *, across: bool)
 
 
 def length(text: str, style: str) -> float:
-    """How wide a text may become."""
+    """The estimated width of a text."""
     return len(text) * _WIDTHS[style]
 
 
 def cut(text: str, width: float, style: str = "text") -> str:
-    """The text, ended by an ellipsis where it would be wider than ``width``."""
+    """Shorten a text that is wider than ``width``, and end it with an ellipsis."""
     fits = int(width / _WIDTHS[style])
     return text if len(text) <= fits else text[: max(1, fits - 1)] + "…"
 
 
 def spread(wanted: Sequence[float], size: float, low: float, high: float) -> list[float]:
-    """Centres as near as can be to the wanted ones, in their order, ``size`` apart or more.
+    """Place items of one size between ``low`` and ``high`` without overlap.
 
-    ``low`` and ``high`` are where the first may begin and the last must end; they must leave room.
+    ``wanted`` are the preferred centers in ascending order. The returned centers are near them and
+    in the same order. All items together must fit between ``low`` and ``high``.
     """
     placed: list[float] = []
-    for centre in wanted:
-        least = placed[-1] + size if placed else low + size / 2
-        placed.append(max(centre, least))
-    limit = high - size / 2
+    for center in wanted:
+        minimum = placed[-1] + size if placed else low + size / 2
+        placed.append(max(center, minimum))
+    maximum = high - size / 2
     for index in range(len(placed) - 1, -1, -1):
-        placed[index] = min(placed[index], limit)
-        limit = placed[index] - size
+        placed[index] = min(placed[index], maximum)
+        maximum = placed[index] - size
     return placed

@@ -1,4 +1,4 @@
-"""Gathers all that a report shows of one stack."""
+"""Build the report of a stack from the rehearsal, the Pulumi state and the records."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from settings.node import Role
 from settings.project import PROJECT_FOLDER
 
 
-def of(found: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
-    """The report of a castle that was rehearsed; ``project`` is where its state lies."""
+def build_report(rehearsal: Rehearsal, project: Path = PROJECT_FOLDER) -> model.Report:
+    """Build the report of a rehearsed stack; ``project`` is the folder with its state."""
     now = datetime.now(UTC).replace(microsecond=0)
-    resources, reason = _state(project, found.stack)
-    # Machines that exist are shown on the hosts that they are on; the others on planned ones.
+    resources, reason = _read_state(project, rehearsal.stack)
+    # The report shows an existing VM on its current host, and other VMs on their planned hosts.
     running = running_stack((it["type"], it.get("outputs", {})) for it in resources)
-    found = replace(found, settings=found.settings.with_running(running))
-    settings = found.settings
-    shown, path = timeline.of(found.recording, last_up.load(project, found.stack))
+    rehearsal = replace(rehearsal, settings=rehearsal.settings.with_running(running))
+    settings = rehearsal.settings
+    bars, path = timeline.of(rehearsal.recording, last_up.load(project, rehearsal.stack))
     return model.Report(
-        stack=found.stack,
+        stack=rehearsal.stack,
         cluster=settings.cluster.name,
         made=now,
-        totals=_totals(found),
-        network=network.of(settings),
-        hosts=_hosts(settings),
-        storage=build_storage(settings, storage_record.load(project, found.stack)),
-        components=graph.of(found.recording, path),
-        timeline=shown,
-        versions=versions.of(settings),
-        certificates=_certificates(project, settings, now, resources, reason),
+        totals=_build_totals(rehearsal),
+        network=network.build_network(settings),
+        hosts=_build_hosts(settings),
+        storage=build_storage(settings, storage_record.load(project, rehearsal.stack)),
+        components=graph.build_components(rehearsal.recording, path),
+        timeline=bars,
+        versions=versions.list_versions(settings),
+        certificates=_read_certificates(project, settings, now, resources, reason),
         problems=tuple(
             model.Problem(resource=problem.resource, message=problem.message)
-            for problem in found.problems
+            for problem in rehearsal.problems
         ),
-        notes=tuple(found.notes),
+        notes=tuple(rehearsal.notes),
     )
 
 
-def _state(project: Path, stack: str) -> tuple[list[dict[str, Any]], str]:
-    """The resources in the state; or none, and why it cannot be read."""
+def _read_state(project: Path, stack: str) -> tuple[list[dict[str, Any]], str]:
+    """Read the resources of the state; if this fails, return an empty list and the reason."""
     try:
         return state.resources(project, CLI_FOLDER, stack), ""
     except state.NoStateError as error:
         return [], str(error)
 
 
-def _certificates(
+def _read_certificates(
     project: Path,
     settings: Settings,
     now: datetime,
@@ -65,14 +65,14 @@ def _certificates(
     reason: str,
 ) -> model.Certificates:
     if reason:
-        return certificates.none(reason)
-    found = certificates.of(resources, now)
+        return certificates.no_certificates(reason)
+    found = certificates.find_certificates(resources, now)
     signed = acme_record.load(project, settings.stack)
-    return certificates.with_sites(found, signed, settings.traefik.acme.server, now)
+    return certificates.add_site_certificates(found, signed, settings.traefik.acme.server, now)
 
 
-def _hosts(settings: Settings) -> tuple[model.Host, ...]:
-    """Every host that machines live on, those of the settings first."""
+def _build_hosts(settings: Settings) -> tuple[model.Host, ...]:
+    """All hosts of the settings, then other hosts on which VMs of the stack are now."""
     names = dict.fromkeys([*settings.proxmox.hosts, *(node.host for node in settings.machines)])
     hosts = []
     for name in names:
@@ -102,9 +102,9 @@ def _hosts(settings: Settings) -> tuple[model.Host, ...]:
     return tuple(hosts)
 
 
-def _totals(found: Rehearsal) -> model.Totals:
-    settings = found.settings
-    hosts = _hosts(settings)
+def _build_totals(rehearsal: Rehearsal) -> model.Totals:
+    settings = rehearsal.settings
+    hosts = _build_hosts(settings)
     return model.Totals(
         hosts=len(hosts),
         control_planes=sum(node.role is Role.CONTROL_PLANE for node in settings.machines),
@@ -113,5 +113,5 @@ def _totals(found: Rehearsal) -> model.Totals:
         memory_mib=sum(host.memory_mib for host in hosts),
         disk_gib=sum(host.disk_gib for host in hosts),
         replicas=settings.replicas,
-        resources=len(found.recording.resources),
+        resources=len(rehearsal.recording.resources),
     )

@@ -1,4 +1,4 @@
-"""The resource graph as it is shown: components in layers, and in each its resources by type."""
+"""The resource graph of the page: components in layers, and their resources grouped by type."""
 
 from __future__ import annotations
 
@@ -8,48 +8,51 @@ from rehearsal.record import Recording, Resource, needs
 from report import model
 from settings import resource_types
 
-OUTSIDE = "stack"
-"""Stands for the component of what belongs to none."""
+NO_COMPONENT = "stack"
+"""Component name for resources that belong to no component."""
 PROVIDER = "pulumi:providers:"
 
 
-def of(recording: Recording, critical: Iterable[str]) -> tuple[model.Component, ...]:
-    """The components of a castle; ``critical`` are the URNs on the critical path."""
-    known = recording.by_urn()
+def build_components(recording: Recording, critical: Iterable[str]) -> tuple[model.Component, ...]:
+    """Build the components of a rehearsed stack; ``critical`` has the URNs of the critical path."""
+    by_urn = recording.by_urn()
     path = set(critical)
     members: dict[str, list[Resource]] = {}
-    for resource in _shown(recording):
-        members.setdefault(component_of(resource, known), []).append(resource)
-    above: dict[str, set[str]] = {name: set() for name in members}
+    for resource in _shown_resources(recording):
+        members.setdefault(component_of(resource, by_urn), []).append(resource)
+    dependencies: dict[str, set[str]] = {name: set() for name in members}
     for name, resources in members.items():
         for resource in resources:
-            above[name] |= {component_of(known[urn], known) for urn in _before(resource, known)}
-    # What ends later waits for what ends earlier: with this order there is no circle.
+            dependencies[name] |= {
+                component_of(by_urn[urn], by_urn) for urn in _dependencies_of(resource, by_urn)
+            }
+    # Two components may depend on each other. With this order, only the component that ends later
+    # depends on the other.
     order = sorted(members, key=lambda name: max(resource.end for resource in members[name]))
-    above, layers = _layers(order, above)
+    dependencies, layers = _assign_layers(order, dependencies)
     return tuple(
         model.Component(
             name=name,
-            providers=_providers(members[name], known),
+            providers=_provider_names(members[name], by_urn),
             layer=layers[name],
-            needs=_without_detours(name, above),
-            resources=_by_type(members[name], known, path),
+            needs=_direct_dependencies(name, dependencies),
+            resources=_group_by_type(members[name], by_urn, path),
         )
         for name in sorted(order, key=lambda name: layers[name])
     )
 
 
-def component_of(resource: Resource, known: Mapping[str, Resource]) -> str:
-    """Name of the outermost component that a resource belongs to."""
-    found = OUTSIDE
-    while resource.parent and resource.parent in known:
-        resource = known[resource.parent]
-        found = resource.name
-    return found
+def component_of(resource: Resource, by_urn: Mapping[str, Resource]) -> str:
+    """The name of the outermost component that a resource belongs to."""
+    name = NO_COMPONENT
+    while resource.parent and resource.parent in by_urn:
+        resource = by_urn[resource.parent]
+        name = resource.name
+    return name
 
 
-def _shown(recording: Recording) -> list[Resource]:
-    """What is deployed; the record of it is not."""
+def _shown_resources(recording: Recording) -> list[Resource]:
+    """All resources except components, providers and the record of the deployment."""
     return [
         r
         for r in recording.resources
@@ -57,66 +60,74 @@ def _shown(recording: Recording) -> list[Resource]:
     ]
 
 
-def _before(resource: Resource, known: Mapping[str, Resource]) -> set[str]:
-    """What a resource waits for; a provider stands for what it waits for itself."""
-    found = set()
+def _dependencies_of(resource: Resource, by_urn: Mapping[str, Resource]) -> set[str]:
+    """The URNs that a resource depends on. Replaces a provider by the provider's dependencies."""
+    urns = set()
     for urn in needs(resource):
-        if urn not in known:
+        if urn not in by_urn:
             continue
-        if known[urn].type.startswith(PROVIDER):
-            found |= _before(known[urn], known)
-        elif known[urn].custom:
-            found.add(urn)
-    return found
+        if by_urn[urn].type.startswith(PROVIDER):
+            urns |= _dependencies_of(by_urn[urn], by_urn)
+        elif by_urn[urn].custom:
+            urns.add(urn)
+    return urns
 
 
-def _providers(resources: list[Resource], known: Mapping[str, Resource]) -> tuple[str, ...]:
-    names = (known[r.provider].name for r in resources if r.provider and r.provider in known)
+def _provider_names(resources: list[Resource], by_urn: Mapping[str, Resource]) -> tuple[str, ...]:
+    names = (by_urn[r.provider].name for r in resources if r.provider and r.provider in by_urn)
     return tuple(dict.fromkeys(names))
 
 
-def _by_type(
-    resources: list[Resource], known: Mapping[str, Resource], path: set[str]
+def _group_by_type(
+    resources: list[Resource], by_urn: Mapping[str, Resource], path: set[str]
 ) -> tuple[model.Resources, ...]:
     types: dict[str, list[Resource]] = {}
     for resource in resources:
         types.setdefault(resource.type, []).append(resource)
-    own = {resource.urn: resource.type for resource in resources}
-    above = {
-        type_: {own[urn] for one in group for urn in _before(one, known) if urn in own}
+    type_of = {resource.urn: resource.type for resource in resources}
+    dependencies = {
+        type_: {
+            type_of[urn]
+            for resource in group
+            for urn in _dependencies_of(resource, by_urn)
+            if urn in type_of
+        }
         for type_, group in types.items()
     }
     order = sorted(types, key=lambda type_: min(resource.start for resource in types[type_]))
-    above, layers = _layers(order, above)
+    dependencies, layers = _assign_layers(order, dependencies)
     return tuple(
         model.Resources(
             type=type_,
             names=tuple(resource.name for resource in types[type_]),
             layer=layers[type_],
-            needs=_without_detours(type_, above),
+            needs=_direct_dependencies(type_, dependencies),
             critical=any(resource.urn in path for resource in types[type_]),
         )
         for type_ in sorted(order, key=lambda type_: layers[type_])
     )
 
 
-def _layers(
-    order: list[str], above: Mapping[str, set[str]]
+def _assign_layers(
+    order: list[str], dependencies: Mapping[str, set[str]]
 ) -> tuple[dict[str, set[str]], dict[str, int]]:
-    """What lies before each by ``order``, and how many steps at most."""
-    kept: dict[str, set[str]] = {}
+    """Assign each name a layer: the length of its longest chain of dependencies.
+
+    Returns the dependencies without those that come later in ``order``, and the layers.
+    """
+    remaining: dict[str, set[str]] = {}
     layers: dict[str, int] = {}
     for name in order:
-        kept[name] = {other for other in above[name] if other in layers}
-        layers[name] = max((layers[other] + 1 for other in kept[name]), default=0)
-    return kept, layers
+        remaining[name] = {other for other in dependencies[name] if other in layers}
+        layers[name] = max((layers[other] + 1 for other in remaining[name]), default=0)
+    return remaining, layers
 
 
-def _without_detours(name: str, above: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """What ``name`` needs directly: not what already follows from another of its needs."""
+def _direct_dependencies(name: str, dependencies: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The dependencies of ``name`` that do not follow from its other dependencies."""
 
-    def all_above(one: str) -> set[str]:
-        return above[one].union(*map(all_above, above[one]))
+    def all_dependencies(of: str) -> set[str]:
+        return dependencies[of].union(*map(all_dependencies, dependencies[of]))
 
-    implied: set[str] = set().union(*map(all_above, above[name]))
-    return tuple(sorted(above[name] - implied))
+    implied: set[str] = set().union(*map(all_dependencies, dependencies[name]))
+    return tuple(sorted(dependencies[name] - implied))

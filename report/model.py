@@ -1,6 +1,6 @@
-"""What a report shows: plain data, with no secret in it and nothing of how it is drawn.
+"""The data of a report. It contains no secret.
 
-``--json`` prints it as it stands here, so the names are an interface (docs/report.md).
+``--json`` prints these classes with the names of their fields as keys (docs/report.md).
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ SpanKind = Literal["router", "proxmox", "dhcp", "control-plane", "worker", "vip"
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A run of addresses on the network's line, and whose they are."""
+    """Consecutive addresses with the same use."""
 
     kind: SpanKind
     name: str
-    """Of the machine, or of the first and the last of several."""
+    """The use of the addresses, or the nodes: ``VIP``, ``worker-1 to 3``."""
     first: str
     last: str
     offset: int
-    """Place of the first on the line: how far it is from the network's own address."""
+    """Distance of the first address from the network's address."""
     count: int
-    """How many addresses."""
+    """Number of addresses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The network that the castle stands in."""
+    """The network of the stack."""
 
     cidr: str
     size: int
-    """How many addresses it has."""
+    """Number of addresses in the network."""
     bridge: str
     vlan: int | None
     nameservers: tuple[str, ...]
     gateway: str
     vip: str
     ingress: str
-    """Where the router forwards ports 80 and 443 to."""
+    """The address to which the router forwards ports 80 and 443."""
     host: str
     """Public name of the demo site."""
     spans: tuple[Span, ...]
-    """By address; a range comes before what lies in it."""
+    """In the order of their first addresses; a span comes before the spans inside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """One virtual machine."""
+    """The VM of a node."""
 
     name: str
     role: str
@@ -63,7 +63,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """A Proxmox host, and what the castle asks of it."""
+    """A Proxmox host with its VMs of the stack. The sizes are sums over these VMs."""
 
     name: str
     cores: int
@@ -74,7 +74,7 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """The castle in a few numbers."""
+    """Counts, and sums over all VMs of the stack."""
 
     hosts: int
     control_planes: int
@@ -83,9 +83,9 @@ class Totals:
     memory_mib: int
     disk_gib: int
     replicas: int
-    """Copies of each Longhorn volume."""
+    """Number of copies of each Longhorn volume."""
     resources: int
-    """What the engine manages, components and providers among it."""
+    """Number of resources in the Pulumi state, with components and providers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,99 +93,100 @@ class Resources:
     """The resources of one type within one component."""
 
     type: str
-    """The engine's type, as in ``proxmoxve:index/vmLegacy:VmLegacy``."""
+    """The Pulumi type, such as ``proxmoxve:index/vmLegacy:VmLegacy``."""
     names: tuple[str, ...]
     layer: int
-    """How many steps lie before it within its component."""
+    """Length of the longest chain of types in the component that it depends on."""
     needs: tuple[str, ...]
-    """Types within the component that must be there before."""
+    """Types in the component that it depends on directly."""
     critical: bool
-    """Whether one of them is on the critical path of the timeline."""
+    """Whether one of the resources is on the critical path of the timeline."""
 
     @property
     def kind(self) -> str:
-        """The last word of the type: ``VmLegacy``."""
+        """The last part of the type: ``VmLegacy``."""
         return self.type.rpartition(":")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A component of the program, with what it makes."""
+    """A component of the program, with its resources."""
 
     name: str
     providers: tuple[str, ...]
-    """Names of the providers that its resources go through."""
+    """Names of the providers of its resources."""
     layer: int
-    """How many components lie before it."""
+    """Length of the longest chain of components that it depends on."""
     needs: tuple[str, ...]
-    """Components that must be there before; what follows from these is left out."""
+    """Components that it depends on directly, without those that follow from other ones."""
     resources: tuple[Resources, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One operation on the timeline."""
+    """An operation on the timeline."""
 
     name: str
     component: str
     type: str
     operation: str
-    """The engine's word: ``create``, ``update``, ``delete`` ..."""
+    """Pulumi's name of the operation: ``create``, ``update``, ``delete`` ..."""
     start: float
-    """Seconds from the beginning."""
+    """Seconds since the start of the ``up``."""
     end: float
+    """Seconds since the start of the ``up``."""
     critical: bool
-    """Whether it lies on the path that decides how long the whole takes."""
+    """Whether the operation is on the critical path, which determines the total duration."""
     failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """When everything began and ended."""
+    """The operations of the last ``up``, or of the rehearsal with nominal times."""
 
     source: Literal["last up", "rehearsal"]
     begun: datetime | None
-    """When the ``up`` began; a rehearsal has no such moment."""
+    """Start of the ``up``; None for a rehearsal."""
     succeeded: bool
     seconds: float
+    """Duration in seconds."""
     bars: tuple[Bar, ...]
-    """By beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """What runs in one version, and which others would fit to the rest."""
+    """The version of a part, and the versions that fit the other parts."""
 
     name: str
     version: str
     fits: str
-    """The versions that fit to the rest of the castle, as it is."""
+    """The versions that fit the current versions of the other parts."""
     newer: str
-    """One sentence: where one can go from here."""
+    """One sentence: which newer versions are possible."""
     source: str
-    """Where that is known from."""
+    """Source of the statement about the versions that fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate of the cluster: a name and its dates, nothing else of it."""
+    """The name, the purpose and the dates of a certificate."""
 
     name: str
     opens: str
-    """What it is for, in a few words."""
+    """The purpose, in a few words."""
     begins: datetime
     ends: datetime
     days_left: int
-    """Whole days from the making of the report; below 0 when it has ended."""
+    """Whole days from the report to the expiry; negative if the certificate has expired."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """The certificates in the engine's state, or why there are none to show."""
+    """The certificates of the stack, or the reason why none are known."""
 
     found: tuple[Certificate, ...]
     reason: str
-    """Why there are none; empty where there are."""
+    """The reason if ``found`` is empty; otherwise empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,42 +198,42 @@ class StorageNode:
     """The Proxmox host that the node runs on."""
     data_disk_gib: int
     usable_gib: float
-    """What volumes can use of it, by the settings of Longhorn."""
+    """Space that volumes can use, according to the settings of Longhorn."""
     capacity_gib: float | None
-    """Size of its filesystem as Longhorn reported it; None if there is no record."""
+    """Size of the disk's filesystem as Longhorn reported it; None without a record of the disk."""
     allocated_gib: float | None
-    """Sum of the nominal sizes of the copies on it; None if there is no record."""
+    """Sum of the nominal sizes of all copies on the disk; None without a record of the disk."""
     used_gib: float | None
-    """Space in use on its filesystem; None if there is no record."""
+    """Used space of the disk's filesystem; None without a record of the disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A Longhorn volume, when the record was made."""
+    """A Longhorn volume at the time of the record."""
 
     name: str
     """Longhorn's name: ``pvc-…``."""
     claim: str
-    """Namespace and name of its claim; empty if it had none."""
+    """Namespace and name of the volume's claim; empty if the volume never had a claim."""
     use: Literal["attached", "detached", "released"]
-    """``released``: its claim was deleted, and Longhorn keeps the data."""
+    """``released``: its claim was deleted, but its data was not."""
     size_gib: float
     copies: int
-    """How many copies are wanted."""
+    """Number of copies that the volume should have."""
     healthy_copies: int
     hosts: tuple[str, ...]
     """Proxmox hosts that hold a healthy copy."""
     engine_image: str
     has_current_engine: bool
-    """Whether its engine is that of the installed Longhorn."""
+    """Whether the volume runs the engine of the installed Longhorn."""
     last_backup: datetime | None
     backup_age: str
-    """Age of the last backup when the record was made: ``9 hours``; empty if there is none."""
+    """Age of the last backup at the time of the record: ``9 hours``; empty without a backup."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupTarget:
-    """Where Longhorn's backups go."""
+    """Longhorn's backup target."""
 
     url: str
     is_available: bool
@@ -242,24 +243,24 @@ class BackupTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageProblem:
-    """Something that a person should see to."""
+    """A problem or a note about storage. The page shows ``subject``, then ``text``."""
 
     severity: Literal["warning", "note"]
     subject: str
     text: str
-    """The rest of a sentence after the subject."""
+    """A sentence without its subject."""
     fix: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """Data disks of the stack file, and what Longhorn reported when the record was made."""
+    """Data disks of the stack file, and Longhorn's objects at the time of the record."""
 
     recorded: datetime | None
-    """When the record was made; None if there is none."""
+    """Time of the record; None if there is no record."""
     nodes: tuple[StorageNode, ...]
     volumes: tuple[Volume, ...]
-    """By claim."""
+    """Sorted by claim."""
     target: BackupTarget | None
     """None if Longhorn has no backup target, or if there is no record."""
     problems: tuple[StorageProblem, ...]
@@ -267,7 +268,7 @@ class Storage:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that would be refused."""
+    """A resource that a provider would refuse, and the reason."""
 
     resource: str
     message: str
@@ -275,11 +276,12 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that is shown of one castle."""
+    """Everything that the page shows."""
 
     stack: str
     cluster: str
     made: datetime
+    """Time of the report."""
     totals: Totals
     network: Network
     hosts: tuple[Host, ...]
@@ -290,4 +292,4 @@ class Report:
     certificates: Certificates
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-    """What the program warned of."""
+    """Warnings of the program in the rehearsal."""

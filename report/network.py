@@ -1,4 +1,4 @@
-"""The network as it is shown: every owner of addresses, in their order."""
+"""The network of the page: all used addresses, with their use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from settings.models import Settings
 from settings.node import Node
 
 
-def of(settings: Settings) -> model.Network:
-    """The network of a castle."""
+def build_network(settings: Settings) -> model.Network:
+    """Build the network of a stack from its settings."""
     network = settings.network
     return model.Network(
         cidr=str(network.cidr),
@@ -24,11 +24,11 @@ def of(settings: Settings) -> model.Network:
         vip=str(settings.cluster.vip),
         ingress=str(settings.ingress_address),
         host=settings.whoami.host,
-        spans=tuple(sorted(_spans(settings), key=lambda span: (span.offset, -span.count))),
+        spans=tuple(sorted(_build_spans(settings), key=lambda span: (span.offset, -span.count))),
     )
 
 
-def _spans(settings: Settings) -> Iterator[model.Span]:
+def _build_spans(settings: Settings) -> Iterator[model.Span]:
     start = int(settings.network.cidr.network_address)
 
     def span(
@@ -45,41 +45,41 @@ def _spans(settings: Settings) -> Iterator[model.Span]:
         )
 
     yield span("router", "Router", settings.network.gateway)
-    proxmox = _proxmox(settings)
+    proxmox = _proxmox_address(settings)
     if proxmox and proxmox in settings.network.cidr and proxmox != settings.network.gateway:
         yield span("proxmox", "Proxmox API", proxmox)
     if dhcp := settings.network.dhcp:
         yield span("dhcp", "DHCP range", dhcp.first, dhcp.last)
-    for run in _runs(settings.machines):
-        yield span(run[0].role.value, _together(run), run[0].address, run[-1].address)
+    for group in _group_nodes(settings.machines):
+        yield span(group[0].role.value, _group_name(group), group[0].address, group[-1].address)
     yield span("vip", "VIP", settings.cluster.vip)
     yield span("pool", "MetalLB pool", settings.metallb.pool.first, settings.metallb.pool.last)
     yield span("ingress", "Ingress", settings.ingress_address)
 
 
-def _proxmox(settings: Settings) -> IPv4Address | None:
-    """The address of the Proxmox API, where it is one and not a name."""
+def _proxmox_address(settings: Settings) -> IPv4Address | None:
+    """The address in ``proxmoxve:endpoint``; None if the setting has a host name."""
     try:
         return IPv4Address(urlsplit(settings.proxmoxve.endpoint).hostname or "")
     except AddressValueError:
         return None
 
 
-def _runs(machines: tuple[Node, ...]) -> Iterator[list[Node]]:
-    """Machines of one role whose addresses follow each other, together."""
-    run: list[Node] = []
-    for node in sorted(machines, key=lambda node: node.address):
-        if run and (node.role != run[-1].role or node.address != run[-1].address + 1):
-            yield run
-            run = []
-        run.append(node)
-    if run:
-        yield run
+def _group_nodes(nodes: tuple[Node, ...]) -> Iterator[list[Node]]:
+    """Group nodes of one role with consecutive addresses."""
+    group: list[Node] = []
+    for node in sorted(nodes, key=lambda node: node.address):
+        if group and (node.role != group[-1].role or node.address != group[-1].address + 1):
+            yield group
+            group = []
+        group.append(node)
+    if group:
+        yield group
 
 
-def _together(run: list[Node]) -> str:
-    """One name for several machines: ``worker-1 to 3`` where their numbers follow each other."""
-    numbers = [int(node.short_name.rpartition("-")[2]) for node in run]
-    if len(run) > 1 and numbers == list(range(numbers[0], numbers[0] + len(run))):
-        return f"{run[0].short_name} to {numbers[-1]}"
-    return ", ".join(node.short_name for node in run)
+def _group_name(group: list[Node]) -> str:
+    """One name for several nodes: ``worker-1 to 3`` if their numbers are consecutive."""
+    numbers = [int(node.short_name.rpartition("-")[2]) for node in group]
+    if len(group) > 1 and numbers == list(range(numbers[0], numbers[0] + len(group))):
+        return f"{group[0].short_name} to {numbers[-1]}"
+    return ", ".join(node.short_name for node in group)

@@ -1,7 +1,7 @@
-"""The page: one HTML file that holds all it needs, and asks for nothing.
+"""The HTML page: one file without external requests.
 
-Its only style sheet stands inside, named by its hash in a content security policy that allows
-nothing else: no script, no image, no font, no connection.
+Its content security policy allows only the embedded style sheet, by its hash: no script, image,
+font or connection.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from report.as_json import as_json
 from report.model import Report
 from report.pictures import graph, network
 
-MARKS_OF_A_LINE = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
-"""Seconds that may lie between two marks of the timeline's scale."""
-MOST_MARKS = 6
+MARK_INTERVALS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+"""Possible intervals between two marks of the timeline's scale, in seconds."""
+MAX_MARKS = 6
+"""Maximum number of intervals between marks on the timeline's scale."""
 
 
 def render(report: Report) -> str:
-    """The page of a report."""
+    """Render the page of a report."""
     environment = Environment(
         loader=PackageLoader("report"),
         autoescape=True,
@@ -36,8 +37,8 @@ def render(report: Report) -> str:
     numbers = as_json(report)
 
     def number(path: str, form: str = "plain") -> Markup:
-        """A value of ``--json``, by its path: as a person reads it, and as it stands there."""
-        value = _at(numbers, path)
+        """A ``<data>`` element with the value at a path of ``--json``, and its formatted text."""
+        value = _value_at(numbers, path)
         text = FORMS[form](value)
         return Markup('<data value="{}" data-path="{}">{}</data>').format(value, path, text)
 
@@ -53,20 +54,20 @@ def render(report: Report) -> str:
             "network": (network.wide(report.network), network.narrow(report.network)),
             "graph": (graph.wide(report.components), graph.narrow(report.components)),
         },
-        rows=rows.of(report.timeline),
+        rows=rows.build_rows(report.timeline),
         marks=marks(report.timeline.seconds),
         largest=_largest(report),
     )
 
 
 def marks(seconds: float) -> list[int]:
-    """Where the timeline's scale has its marks: round numbers, few enough to be read."""
-    step = next((s for s in MARKS_OF_A_LINE if seconds / s <= MOST_MARKS), MARKS_OF_A_LINE[-1])
+    """The marks of a timeline of this length, in seconds from its start."""
+    step = next((s for s in MARK_INTERVALS_S if seconds / s <= MAX_MARKS), MARK_INTERVALS_S[-1])
     return list(range(0, int(seconds) + 1, step))
 
 
 def _largest(report: Report) -> dict[str, int]:
-    """What the bars of hosts and machines are measured against; at least 1."""
+    """The values that correspond to bars of full width; at least 1."""
     machines = [machine for host in report.hosts for machine in host.machines]
     disks = [machine.os_disk_gib + (machine.data_disk_gib or 0) for machine in machines]
     return {
@@ -78,24 +79,24 @@ def _largest(report: Report) -> dict[str, int]:
     }
 
 
-def _at(value: Any, path: str) -> Any:
+def _value_at(value: Any, path: str) -> Any:
     for part in path.split("."):
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value
 
 
 def _gib(mib: int) -> str:
-    """MiB as GiB: ``8 GiB``, ``1.5 GiB``."""
+    """Format MiB as GiB: ``8 GiB``, ``1.5 GiB``."""
     return f"{mib / 1024:.1f}".removesuffix(".0") + " GiB"
 
 
-def _whole_gib(gib: float) -> str:
-    """GiB with one decimal at most: ``43 GiB``, ``38.6 GiB``."""
+def _size(gib: float) -> str:
+    """Format GiB with at most one decimal: ``43 GiB``, ``38.6 GiB``."""
     return f"{gib:.1f}".removesuffix(".0") + " GiB"
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as a person says them: ``8 min 28 s``."""
+    """Format seconds: ``8 min 28 s``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -107,34 +108,35 @@ def _duration(seconds: float) -> str:
 
 
 def _took(seconds: float) -> str:
-    """How long one operation took; the engine's log knows whole seconds only."""
+    """Format the duration of an operation. Pulumi's event log has a resolution of one second."""
     return "under 1 s" if seconds < 1 else _duration(seconds)
 
 
 def _when(moment: datetime) -> Markup:
-    """A moment, in the machine's form and in a person's."""
+    """A ``<time>`` element with date and time."""
     text = moment.strftime("%Y-%m-%d %H:%M UTC")
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
 
 
 def _day(moment: datetime) -> Markup:
+    """A ``<time>`` element with the date."""
     text = moment.strftime("%Y-%m-%d")
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
 
 
 def _part(value: float, whole: float) -> str:
-    """A share of a whole, as a percentage for a bar."""
+    """The percentage of ``value`` in ``whole``, between 0 % and 100 %, for a bar."""
     return f"{min(1.0, max(0.0, value / whole if whole else 0.0)) * 100:.2f}%"
 
 
 FORMS: dict[str, Any] = {
     "plain": escape,
     "gib": _gib,
-    "size": _whole_gib,
+    "size": _size,
     "duration": _duration,
     "took": _took,
     "when": _when,
     "day": _day,
     "part": _part,
 }
-"""How values are written on the page."""
+"""Formats of values on the page, by name."""

@@ -1,4 +1,4 @@
-"""The rows of the timeline: one for each operation, or one for many of a kind."""
+"""The rows of the timeline: one per operation, or one for many similar operations."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 from report.model import Bar, Timeline
 
-MANY = 5
-"""From more than so many of one kind on, they share a row."""
-STROKE, APART = 3, 1
-"""Height of one of many bars, and of the room between them."""
-ALONE = 12
-"""Height of a bar that has a row of its own."""
+MAX_SEPARATE_ROWS = 5
+"""Up to this number of similar operations have separate rows. More of them share one row.
+
+Similar operations have the same component, the same type and the same operation (``create``).
+"""
+SHARED_BAR_HEIGHT, SHARED_BAR_GAP = 3, 1
+"""Height of a bar in a shared row, and of the gap between two bars, in pixels."""
+SINGLE_BAR_HEIGHT = 12
+"""Height of a bar that is alone in its row, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What stands on one line of the timeline."""
+    """A row of the timeline, with one bar or several bars below each other."""
 
     name: str
     operation: str
@@ -25,37 +28,39 @@ class Row:
 
     @property
     def start(self) -> float:
-        """When the first of it began."""
+        """Start of the first bar, in seconds."""
         return min(bar.start for bar in self.bars)
 
     @property
     def end(self) -> float:
-        """When the last of it ended."""
+        """End of the last bar, in seconds."""
         return max(bar.end for bar in self.bars)
 
     @property
     def critical(self) -> bool:
-        """Whether one of it is on the critical path."""
+        """Whether one of the bars is on the critical path."""
         return any(bar.critical for bar in self.bars)
 
     @property
     def failed(self) -> bool:
-        """Whether one of it failed."""
+        """Whether one of the operations failed."""
         return any(bar.failed for bar in self.bars)
 
     @property
-    def stroke(self) -> int:
-        """Height of each bar."""
-        return ALONE if len(self.bars) == 1 else STROKE
+    def bar_height(self) -> int:
+        """Height of each bar, in pixels."""
+        return SINGLE_BAR_HEIGHT if len(self.bars) == 1 else SHARED_BAR_HEIGHT
 
     @property
     def height(self) -> int:
-        """Height of all bars, one below the other."""
-        return ALONE if len(self.bars) == 1 else len(self.bars) * (STROKE + APART) - APART
+        """Height of the row, in pixels."""
+        if len(self.bars) == 1:
+            return SINGLE_BAR_HEIGHT
+        return len(self.bars) * (SHARED_BAR_HEIGHT + SHARED_BAR_GAP) - SHARED_BAR_GAP
 
 
-def of(timeline: Timeline) -> tuple[Row, ...]:
-    """The rows of a timeline, by beginning."""
+def build_rows(timeline: Timeline) -> tuple[Row, ...]:
+    """Build the rows of a timeline, sorted by start."""
     return tuple(sorted(_rows(timeline), key=lambda row: row.start))
 
 
@@ -64,8 +69,8 @@ def _rows(timeline: Timeline) -> Iterator[Row]:
     for bar in timeline.bars:
         kinds.setdefault((bar.component, bar.type, bar.operation), []).append(bar)
     for (component, type_, operation), bars in kinds.items():
-        if len(bars) > MANY:
-            name = f"{component}: {len(bars)} of {type_.rpartition(':')[2]}"
+        if len(bars) > MAX_SEPARATE_ROWS:
+            name = f"{component}: {len(bars)} of type {type_.rpartition(':')[2]}"
             yield Row(name=name, operation=operation, bars=tuple(bars))
         else:
             for bar in bars:

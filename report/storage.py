@@ -1,4 +1,4 @@
-"""The storage as it is shown: data disks from the stack file, the rest from the last record."""
+"""The storage of the page: data disks of the stack file, everything else from the last record."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from settings.storage import usable_gib
 
 
 def build_storage(settings: Settings, record: StorageRecord | None) -> model.Storage:
-    """The storage of a stack; ``record`` is what Longhorn reported last."""
+    """Build the storage of a stack; ``record`` is None if Longhorn was never read."""
     storage = record.storage if record else Storage()
     moment = record.moment if record else None
     target = storage.target
     return model.Storage(
         recorded=moment,
-        nodes=_nodes(settings, storage),
+        nodes=_build_nodes(settings, storage),
         volumes=tuple(
-            _volume(it, storage.engine_image, moment)
+            _build_volume(it, storage.engine_image, moment)
             for it in sorted(storage.volumes, key=lambda it: it.title)
         )
         if moment
@@ -40,7 +40,7 @@ def build_storage(settings: Settings, record: StorageRecord | None) -> model.Sto
     )
 
 
-def _nodes(settings: Settings, storage: Storage) -> tuple[model.StorageNode, ...]:
+def _build_nodes(settings: Settings, storage: Storage) -> tuple[model.StorageNode, ...]:
     disks = {disk.node: disk for disk in storage.disks if disk.path == DATA_PATH and disk.size}
     nodes = []
     for node in settings.machines:
@@ -53,20 +53,20 @@ def _nodes(settings: Settings, storage: Storage) -> tuple[model.StorageNode, ...
                 host=node.host,
                 data_disk_gib=node.data_disk_gib,
                 usable_gib=round(usable_gib(node.data_disk_gib), 1),
-                capacity_gib=_gib(disk.size) if disk else None,
-                allocated_gib=_gib(disk.scheduled) if disk else None,
-                used_gib=_gib(disk.size - disk.available) if disk else None,
+                capacity_gib=_to_gib(disk.size) if disk else None,
+                allocated_gib=_to_gib(disk.scheduled) if disk else None,
+                used_gib=_to_gib(disk.size - disk.available) if disk else None,
             )
         )
     return tuple(nodes)
 
 
-def _volume(volume: Volume, engine_image: str, moment: datetime) -> model.Volume:
+def _build_volume(volume: Volume, engine_image: str, moment: datetime) -> model.Volume:
     return model.Volume(
         name=volume.name,
         claim=volume.claim,
         use="released" if volume.is_released else "attached" if volume.is_attached else "detached",
-        size_gib=_gib(volume.size),
+        size_gib=_to_gib(volume.size),
         copies=volume.copies,
         healthy_copies=len(volume.healthy_nodes),
         hosts=volume.zones,
@@ -77,5 +77,5 @@ def _volume(volume: Volume, engine_image: str, moment: datetime) -> model.Volume
     )
 
 
-def _gib(size: int) -> float:
+def _to_gib(size: int) -> float:
     return round(size / GIB, 1)

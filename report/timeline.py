@@ -1,4 +1,4 @@
-"""The timeline as it is shown: of the last ``up``, else of the rehearsal."""
+"""The timeline of the page: the last ``up``, or the rehearsal if no ``up`` was recorded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from report.graph import PROVIDER, component_of
 
 
 def of(recording: Recording, last_up: LastUp | None) -> tuple[model.Timeline, tuple[str, ...]]:
-    """The timeline, and the URNs on its critical path, first to last."""
-    return _of_up(recording, last_up) if last_up else _of_rehearsal(recording)
+    """Build the timeline; return it, and the URNs on its critical path from first to last."""
+    return _timeline_of_up(recording, last_up) if last_up else _timeline_of_rehearsal(recording)
 
 
-def _of_rehearsal(recording: Recording) -> tuple[model.Timeline, tuple[str, ...]]:
+def _timeline_of_rehearsal(recording: Recording) -> tuple[model.Timeline, tuple[str, ...]]:
     path = tuple(resource.urn for resource in timeline.critical_path(recording))
-    known = recording.by_urn()
+    by_urn = recording.by_urn()
     bars = tuple(
         model.Bar(
             name=resource.name,
-            component=component_of(resource, known),
+            component=component_of(resource, by_urn),
             type=resource.type,
             operation="create",
             start=resource.start,
@@ -39,15 +39,17 @@ def _of_rehearsal(recording: Recording) -> tuple[model.Timeline, tuple[str, ...]
     )
 
 
-def _of_up(recording: Recording, last_up: LastUp) -> tuple[model.Timeline, tuple[str, ...]]:
-    seen = _as_it_was(recording, last_up)
-    known = seen.by_urn()
-    touched = {operation.urn for operation in last_up.operations}
-    path = tuple(r.urn for r in timeline.critical_path(seen) if r.urn in touched)
+def _timeline_of_up(
+    recording: Recording, last_up: LastUp
+) -> tuple[model.Timeline, tuple[str, ...]]:
+    timed = _with_times_of_up(recording, last_up)
+    by_urn = timed.by_urn()
+    changed = {operation.urn for operation in last_up.operations}
+    path = tuple(r.urn for r in timeline.critical_path(timed) if r.urn in changed)
     bars = tuple(
-        _bar(operation, known, path)
+        _build_bar(operation, by_urn, path)
         for operation in last_up.operations
-        if not _type(operation.urn).startswith(PROVIDER)
+        if not _type_of(operation.urn).startswith(PROVIDER)
     )
     return (
         model.Timeline(
@@ -61,8 +63,8 @@ def _of_up(recording: Recording, last_up: LastUp) -> tuple[model.Timeline, tuple
     )
 
 
-def _as_it_was(recording: Recording, last_up: LastUp) -> Recording:
-    """The graph of the rehearsal with the times of the ``up``; 0 for what it did not touch."""
+def _with_times_of_up(recording: Recording, last_up: LastUp) -> Recording:
+    """A copy of the recording with the times of the ``up``; 0 for resources it did not change."""
     starts: dict[str, int] = {}
     ends: dict[str, int] = {}
     for operation in last_up.operations:
@@ -76,13 +78,15 @@ def _as_it_was(recording: Recording, last_up: LastUp) -> Recording:
     return Recording(resources=resources)
 
 
-def _bar(operation: Operation, known: dict[str, Resource], path: tuple[str, ...]) -> model.Bar:
-    """A bar; what the program no longer has is known by its URN alone."""
-    resource = known.get(operation.urn)
+def _build_bar(
+    operation: Operation, by_urn: dict[str, Resource], path: tuple[str, ...]
+) -> model.Bar:
+    # A resource that the program no longer has is not in `by_urn`: only its URN is known.
+    resource = by_urn.get(operation.urn)
     return model.Bar(
         name=operation.urn.rpartition("::")[2],
-        component=component_of(resource, known) if resource else "gone since",
-        type=_type(operation.urn),
+        component=component_of(resource, by_urn) if resource else "no longer in the program",
+        type=_type_of(operation.urn),
         operation=operation.operation,
         start=float(operation.start),
         end=float(operation.end),
@@ -91,6 +95,6 @@ def _bar(operation: Operation, known: dict[str, Resource], path: tuple[str, ...]
     )
 
 
-def _type(urn: str) -> str:
-    """The type in a URN, without those of its parents."""
+def _type_of(urn: str) -> str:
+    """The type in a URN, without the types of its parents."""
     return urn.split("::")[2].rpartition("$")[2]

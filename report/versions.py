@@ -1,4 +1,4 @@
-"""Versions, and which newer ones fit together: the settings' own table, told as sentences."""
+"""Versions, and newer versions that fit together, according to ``settings/compatibility.py``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from settings.charts import Chart
 from settings.compatibility import CHARTS, PACKAGES, TALOS, Minor, minor_of, minor_text
 from settings.models import Settings
 
-ENGINE = "pulumi"
-"""The Python SDK: the CLI has the same number."""
+PULUMI_SDK = "pulumi"
+"""The Python package. The Pulumi CLI has the same version."""
+_PINNED = "requirements.txt pins it; a newer Ephemeral Castle may pin a newer version."
 
 
-def of(settings: Settings) -> tuple[model.Version, ...]:
-    """Everything that has a version in a castle, the cluster first."""
+def list_versions(settings: Settings) -> tuple[model.Version, ...]:
+    """List the versions of Talos, Kubernetes, charts and Python packages."""
     return (
-        _talos(settings),
-        _kubernetes(settings),
-        *_charts(settings),
-        *_packages(),
+        _talos_version(settings),
+        _kubernetes_version(settings),
+        *_chart_versions(settings),
+        *_package_versions(),
     )
 
 
-def _talos(settings: Settings) -> model.Version:
+def _talos_version(settings: Settings) -> model.Version:
     talos, kubernetes = settings.cluster.talos, settings.cluster.kubernetes
     own = minor_of(talos)
     fitting = [
@@ -34,75 +35,76 @@ def _talos(settings: Settings) -> model.Version:
     ]
     later = sorted(minor for minor in TALOS if minor > own)
     if not later:
-        newer = f"{minor_text(own)}.x is the newest that the talos provider knows."
+        newer = f"{minor_text(own)}.x is the newest version that the Talos provider supports."
     elif later[0] in fitting:
-        newer = f"{minor_text(later[0])}.x fits too, with Kubernetes {kubernetes} as it is."
+        newer = f"{minor_text(later[0])}.x also fits Kubernetes {kubernetes}."
     else:
         oldest = minor_text(TALOS[later[0]].oldest_kubernetes)
-        newer = f"{minor_text(later[0])}.x needs Kubernetes {oldest} or later first."
+        newer = f"{minor_text(later[0])}.x needs Kubernetes {oldest} or newer first."
     return model.Version(
         name="Talos",
         version=talos,
-        fits=_run(fitting),
+        fits=_format_range(fitting),
         newer=newer,
         source=TALOS[own].source,
     )
 
 
-def _kubernetes(settings: Settings) -> model.Version:
+def _kubernetes_version(settings: Settings) -> model.Version:
     talos, kubernetes = settings.cluster.talos, settings.cluster.kubernetes
     entry = TALOS[minor_of(talos)]
     own = minor_of(kubernetes)
     if own < entry.newest_kubernetes:
         newer = (
-            f"One minor at a time up to {minor_text(entry.newest_kubernetes)}.x, Talos as it is."
+            f"Talos {talos} supports up to {minor_text(entry.newest_kubernetes)}.x: upgrade one "
+            "minor version at a time."
         )
-    elif beyond := [minor for minor, one in TALOS.items() if one.newest_kubernetes > own]:
-        newer = f"Beyond {minor_text(own)}.x it needs Talos {minor_text(min(beyond))}.x first."
+    elif suitable := [minor for minor, it in TALOS.items() if it.newest_kubernetes > own]:
+        newer = f"Newer than {minor_text(own)}.x needs Talos {minor_text(min(suitable))}.x first."
     else:
-        newer = f"{minor_text(own)}.x is the newest that Talos {talos} supports."
+        newer = f"{minor_text(own)}.x is the newest version that Talos {talos} supports."
     return model.Version(
         name="Kubernetes",
         version=kubernetes,
-        fits=_run([entry.oldest_kubernetes, entry.newest_kubernetes]),
+        fits=_format_range([entry.oldest_kubernetes, entry.newest_kubernetes]),
         newer=newer,
         source=entry.source,
     )
 
 
-def _run(minors: list[Minor]) -> str:
+def _format_range(minors: list[Minor]) -> str:
     oldest, newest = f"{minor_text(min(minors))}.x", f"{minor_text(max(minors))}.x"
     return oldest if oldest == newest else f"{oldest} to {newest}"
 
 
-def _charts(settings: Settings) -> Iterator[model.Version]:
+def _chart_versions(settings: Settings) -> Iterator[model.Version]:
     for name, entry in CHARTS.items():
         chart = getattr(settings, name, None)
         if not isinstance(chart, Chart):
-            continue  # not part of this castle
+            continue  # The stack file has no such group.
         oldest, below = (".".join(map(str, end)) for end in (entry.oldest, entry.below))
         yield model.Version(
             name=f"{name} chart",
             version=chart.chart_version,
-            fits=f"{oldest} or later, below {below}",
-            newer=f"From {below} on its values have not been tried yet.",
+            fits=f"{oldest} or newer, older than {below}",
+            newer=f"The chart values are not tested with {below} or newer.",
             source=entry.source,
         )
 
 
-def _packages() -> Iterator[model.Version]:
+def _package_versions() -> Iterator[model.Version]:
     for name, entry in PACKAGES.items():
         yield model.Version(
             name=name,
             version=installed(name),
             fits=entry.tested,
-            newer="Comes with a newer castle: requirements.txt pins it.",
+            newer=_PINNED,
             source=entry.source,
         )
     yield model.Version(
-        name=ENGINE,
-        version=installed(ENGINE),
-        fits=installed(ENGINE),
-        newer="Comes with a newer castle: requirements.txt pins it.",
+        name=PULUMI_SDK,
+        version=installed(PULUMI_SDK),
+        fits=installed(PULUMI_SDK),
+        newer=_PINNED,
         source="requirements.txt",
     )

@@ -1,1 +1,1 @@
-"""The pictures of the page, one a file. Each is drawn twice: wide, and narrow for a phone."""
+"""The pictures of the page, one per file, each in a wide and in a narrow version (for phones)."""

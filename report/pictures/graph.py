@@ -1,4 +1,4 @@
-"""The resource graph as a picture: components in layers, and in each its resources in order."""
+"""The picture of the resource graph: components in layers, and their resources by type."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from report.model import Component, Resources
 TITLE = "The resource graph"
 WIDE, NARROW = 960.0, 320.0
 NODE_HEIGHT = 44.0
-LEAST_WIDTH, MOST_WIDTH = 96.0, 190.0
-"""Of a resource in the wide picture: as its words need it."""
-SIDE = 9.0
-"""Room beside the words of a resource."""
-ACROSS, DOWN = 18.0, 16.0
-"""Room between two resources, side by side and one above the other."""
-PADDING, HEAD = 14.0, 34.0
-"""Of a component: room at its sides, and for its name."""
-GUTTER, LANE = 20.0, 6.0
-"""Room at the left for arrows that pass others by, and between two of them."""
-BETWEEN, BESIDE = 34.0, 22.0
-"""Room between two layers of components, and between two components of one layer."""
+MIN_NODE_WIDTH, MAX_NODE_WIDTH = 96.0, 190.0
+"""Limits of the width of a node (the resources of one type) in the wide picture."""
+NODE_PADDING = 9.0
+"""Space between the border of a node and its text."""
+COLUMN_GAP, ROW_GAP = 18.0, 16.0
+"""Space between two nodes, side by side and one above the other."""
+PADDING, HEADER_HEIGHT = 14.0, 34.0
+"""Space at the border of a component, and height of the line with its name."""
+GUTTER_WIDTH, LANE_WIDTH = 20.0, 6.0
+"""Space at the left for arrows that pass other components, and distance of two such arrows."""
+LAYER_GAP, COMPONENT_GAP = 34.0, 22.0
+"""Space between two rows of components, and between two components in one row."""
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Rect:
     x: float
     y: float
     width: float
@@ -34,31 +34,32 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A component, laid out with its corner at 0, 0."""
+class _ComponentLayout:
+    """The layout of a component; its top left corner is at 0, 0."""
 
     component: Component
     width: float
     height: float
-    nodes: dict[str, _Place]
+    nodes: dict[str, _Rect]
+    """The nodes, by type of their resources."""
 
 
 def wide(components: Sequence[Component]) -> Picture:
-    """Resources from left to right, components from top to bottom."""
-    layers = {one.name: one.layer for one in components}
-    passes_by = any(one.layer - layers[need] > 1 for one in components for need in one.needs)
-    gutter = GUTTER if passes_by else 0.0
-    return _picture("graph-wide", components, WIDE, _in_columns, across=True, gutter=gutter)
+    """The picture for wide screens: nodes from left to right, components from top to bottom."""
+    layers = {it.name: it.layer for it in components}
+    needs_gutter = any(it.layer - layers[need] > 1 for it in components for need in it.needs)
+    gutter = GUTTER_WIDTH if needs_gutter else 0.0
+    return _picture("graph-wide", components, WIDE, _lay_out_in_columns, across=True, gutter=gutter)
 
 
 def narrow(components: Sequence[Component]) -> Picture:
-    """Everything from top to bottom, for a phone."""
-    before = dict(zip((one.name for one in components[1:]), components, strict=False))
-    passes_by = any(need != before[one.name].name for one in components for need in one.needs)
-    gutter = GUTTER if passes_by else 0.0
+    """The picture for phones: nodes and components from top to bottom."""
+    previous = dict(zip((it.name for it in components[1:]), components, strict=False))
+    needs_gutter = any(need != previous[it.name].name for it in components for need in it.needs)
+    gutter = GUTTER_WIDTH if needs_gutter else 0.0
 
-    def lay_out(component: Component) -> _Drawn:
-        return _in_rows(component, NARROW - 2 - gutter)
+    def lay_out(component: Component) -> _ComponentLayout:
+        return _lay_out_in_rows(component, NARROW - 2 - gutter)
 
     return _picture("graph-narrow", components, NARROW, lay_out, across=False, gutter=gutter)
 
@@ -67,162 +68,165 @@ def _picture(
     name: str,
     components: Sequence[Component],
     width: float,
-    lay_out: Callable[[Component], _Drawn],
+    lay_out: Callable[[Component], _ComponentLayout],
     *,
     across: bool,
     gutter: float = 0.0,
 ) -> Picture:
-    places: dict[str, _Place] = {}
-    drawn: dict[str, _Drawn] = {}
+    rects: dict[str, _Rect] = {}
+    layouts: dict[str, _ComponentLayout] = {}
     rows: dict[str, int] = {}
     y = 1.0
     for number, row in enumerate(_rows(list(map(lay_out, components)), width - gutter)):
-        height = max(one.height for one in row)
-        x = (width + gutter - sum(one.width for one in row) - BESIDE * (len(row) - 1)) / 2
-        for one in row:
-            places[one.component.name] = _Place(x, y, one.width, height)
-            drawn[one.component.name] = one
-            rows[one.component.name] = number
-            x += one.width + BESIDE
-        y += height + BETWEEN
+        height = max(layout.height for layout in row)
+        row_width = sum(layout.width for layout in row) + COMPONENT_GAP * (len(row) - 1)
+        x = (width + gutter - row_width) / 2
+        for layout in row:
+            name_of_component = layout.component.name
+            rects[name_of_component] = _Rect(x, y, layout.width, height)
+            layouts[name_of_component] = layout
+            rows[name_of_component] = number
+            x += layout.width + COMPONENT_GAP
+        y += height + LAYER_GAP
     shapes: list[Shape] = []
-    past: list[tuple[_Place, _Place]] = []
+    distant: list[tuple[_Rect, _Rect]] = []
     for component in components:
         for need in component.needs:
-            pair = (places[need], places[component.name])
+            pair = (rects[need], rects[component.name])
             if rows[component.name] - rows[need] == 1:
-                shapes.append(_between(*pair))
+                shapes.append(_arrow_to_next_row(*pair))
             else:
-                past.append(pair)
-    shapes += _past_others(past, min((place.x for place in places.values()), default=0.0))
-    for component_name, one in drawn.items():
-        shapes += _component(one, places[component_name], across)
-    needs = "; ".join(
-        f"{one.name} ({sum(len(r.names) for r in one.resources)} resources)"
-        + (f" after {' and '.join(one.needs)}" if one.needs else "")
-        for one in components
+                distant.append(pair)
+    shapes += _arrows_past_rows(distant, min((rect.x for rect in rects.values()), default=0.0))
+    for component_name, layout in layouts.items():
+        shapes += _draw_component(layout, rects[component_name], across)
+    order = "; ".join(
+        f"{it.name} ({sum(len(r.names) for r in it.resources)} resources)"
+        + (f" after {' and '.join(it.needs)}" if it.needs else "")
+        for it in components
     )
     return Picture(
         name=name,
         title=TITLE,
-        description=f"What is made after what: {needs}.",
+        description=f"The order in which components are created: {order}.",
         width=width,
-        height=y - BETWEEN + 1,
+        height=y - LAYER_GAP + 1,
         shapes=shapes,
     )
 
 
-def _rows(drawn: list[_Drawn], width: float) -> list[list[_Drawn]]:
-    """Components of one layer side by side, as far as they fit."""
-    rows: list[list[_Drawn]] = []
-    room = 0.0
-    for one in drawn:
-        same = rows and rows[-1][-1].component.layer == one.component.layer
-        if same and room >= one.width + BESIDE:
-            rows[-1].append(one)
-            room -= one.width + BESIDE
+def _rows(layouts: list[_ComponentLayout], width: float) -> list[list[_ComponentLayout]]:
+    """Group the components into rows: components of one layer are side by side if they fit."""
+    rows: list[list[_ComponentLayout]] = []
+    free = 0.0
+    for layout in layouts:
+        same_layer = rows and rows[-1][-1].component.layer == layout.component.layer
+        if same_layer and free >= layout.width + COMPONENT_GAP:
+            rows[-1].append(layout)
+            free -= layout.width + COMPONENT_GAP
         else:
-            rows.append([one])
-            room = width - one.width
+            rows.append([layout])
+            free = width - layout.width
     return rows
 
 
 def _layers(resources: Sequence[Resources]) -> list[list[Resources]]:
-    count = max((one.layer for one in resources), default=0) + 1
-    return [[one for one in resources if one.layer == layer] for layer in range(count)]
+    count = max((it.layer for it in resources), default=0) + 1
+    return [[it for it in resources if it.layer == layer] for layer in range(count)]
 
 
-def _in_columns(component: Component) -> _Drawn:
+def _lay_out_in_columns(component: Component) -> _ComponentLayout:
     layers = _layers(component.resources)
     tallest = max(map(len, layers))
     nodes = {}
     x = PADDING
-    most = _most(layers)
+    most = _max_column_width(layers)
     for layer in layers:
-        # Each column in the middle of the tallest.
-        top = HEAD + (tallest - len(layer)) * (NODE_HEIGHT + DOWN) / 2
-        width = min(most, _column(layer))
-        for row, one in enumerate(layer):
-            y = top + row * (NODE_HEIGHT + DOWN)
-            nodes[one.type] = _Place(x, y, width, NODE_HEIGHT)
-        x += width + ACROSS
-    width = x - ACROSS + PADDING
-    height = HEAD + tallest * (NODE_HEIGHT + DOWN) - DOWN + PADDING
-    return _Drawn(component, width, height, nodes)
+        # Center each column vertically.
+        top = HEADER_HEIGHT + (tallest - len(layer)) * (NODE_HEIGHT + ROW_GAP) / 2
+        width = min(most, _column_width(layer))
+        for row, it in enumerate(layer):
+            y = top + row * (NODE_HEIGHT + ROW_GAP)
+            nodes[it.type] = _Rect(x, y, width, NODE_HEIGHT)
+        x += width + COLUMN_GAP
+    width = x - COLUMN_GAP + PADDING
+    height = HEADER_HEIGHT + tallest * (NODE_HEIGHT + ROW_GAP) - ROW_GAP + PADDING
+    return _ComponentLayout(component, width, height, nodes)
 
 
-def _column(layer: Sequence[Resources]) -> float:
-    """The width of a column as its words need it."""
-    return min(MOST_WIDTH, max([LEAST_WIDTH, *map(_needed, layer)]))
+def _column_width(layer: Sequence[Resources]) -> float:
+    """The width that the texts of a column need, within the limits."""
+    return min(MAX_NODE_WIDTH, max([MIN_NODE_WIDTH, *map(_needed_width, layer)]))
 
 
-def _most(layers: Sequence[Sequence[Resources]]) -> float:
-    """The widest that a column may be for all of them to fit side by side."""
-    room = WIDE - 2 - 2 * PADDING - ACROSS * (len(layers) - 1)
-    columns = sorted(map(_column, layers))
+def _max_column_width(layers: Sequence[Sequence[Resources]]) -> float:
+    """The maximum width of a column at which all columns fit side by side."""
+    room = WIDE - 2 - 2 * PADDING - COLUMN_GAP * (len(layers) - 1)
+    columns = sorted(map(_column_width, layers))
     for number, width in enumerate(columns):
         share = room / (len(columns) - number)
         if width > share:
             return share
         room -= width
-    return MOST_WIDTH
+    return MAX_NODE_WIDTH
 
 
-def _words(resources: Resources) -> tuple[str, str]:
-    """The two lines that stand for resources of one type."""
+def _node_texts(resources: Resources) -> tuple[str, str]:
+    """The two lines of text of a node."""
     count = len(resources.names)
-    return resources.kind, resources.names[0] if count == 1 else f"{count} of them"
+    return resources.kind, resources.names[0] if count == 1 else f"{count} resources"
 
 
-def _needed(resources: Resources) -> float:
-    kind, below = _words(resources)
-    return max(length(kind, "strong"), length(below, "small")) + 2 * SIDE
+def _needed_width(resources: Resources) -> float:
+    kind, below = _node_texts(resources)
+    return max(length(kind, "strong"), length(below, "small")) + 2 * NODE_PADDING
 
 
-def _in_rows(component: Component, width: float) -> _Drawn:
+def _lay_out_in_rows(component: Component, width: float) -> _ComponentLayout:
     nodes = {}
-    y = HEAD
+    y = HEADER_HEIGHT
     inside = width - 2 * PADDING
     for layer in _layers(component.resources):
         for begin in range(0, len(layer), 2):
             pair = layer[begin : begin + 2]
             each = (inside - 8 * (len(pair) - 1)) / len(pair)
-            for column, one in enumerate(pair):
-                nodes[one.type] = _Place(PADDING + column * (each + 8), y, each, NODE_HEIGHT)
-            y += NODE_HEIGHT + DOWN
-    return _Drawn(component, width, y - DOWN + PADDING, nodes)
+            for column, it in enumerate(pair):
+                nodes[it.type] = _Rect(PADDING + column * (each + 8), y, each, NODE_HEIGHT)
+            y += NODE_HEIGHT + ROW_GAP
+    return _ComponentLayout(component, width, y - ROW_GAP + PADDING, nodes)
 
 
-def _between(above: _Place, below: _Place) -> Line:
+def _arrow_to_next_row(above: _Rect, below: _Rect) -> Line:
     start = (above.x + above.width / 2, above.y + above.height)
     end = (below.x + below.width / 2, below.y - 2)
     return Line(d=curve(start, end, across=False), style="edge-outer", arrow=True)
 
 
-def _past_others(pairs: list[tuple[_Place, _Place]], left: float) -> list[Shape]:
-    """Arrows to the left of all components, which begin at ``left``.
+def _arrows_past_rows(pairs: list[tuple[_Rect, _Rect]], left: float) -> list[Shape]:
+    """Draw arrows that pass other components, to the left of ``left``, where components begin.
 
-    Each has a lane of its own as long as it runs beside another.
+    Arrows that run side by side use different lanes.
     """
     shapes: list[Shape] = []
     ends: list[float] = []
-    """By lane: how far down it is taken."""
+    """By lane: the y coordinate down to which an arrow uses the lane."""
     for above, below in sorted(pairs, key=lambda pair: (pair[0].y, pair[1].y)):
-        # From row to row in the room between them: beside either end there may be a neighbour.
+        # Horizontal parts are between two rows, because there may be a component on the left side
+        # of either end.
         start, end = above.y + above.height, below.y - 2
         lane = next((n for n, taken in enumerate(ends) if taken < start), len(ends))
         ends[lane : lane + 1] = [end]
-        x = max(1.0, left - 8 - lane * LANE)
-        off, on = start + BETWEEN / 3, end - BETWEEN / 3
-        out, into = above.x + PADDING, below.x + PADDING + lane * LANE
-        way = straight((out, start), (out, off), (x, off), (x, on), (into, on), (into, end))
-        shapes.append(Line(d=way, style="edge-outer", arrow=True))
+        x = max(1.0, left - 8 - lane * LANE_WIDTH)
+        off, on = start + LAYER_GAP / 3, end - LAYER_GAP / 3
+        out, into = above.x + PADDING, below.x + PADDING + lane * LANE_WIDTH
+        path = straight((out, start), (out, off), (x, off), (x, on), (into, on), (into, end))
+        shapes.append(Line(d=path, style="edge-outer", arrow=True))
     return shapes
 
 
-def _component(one: _Drawn, at: _Place, across: bool) -> list[Shape]:
-    through = "through " + ", ".join(one.component.providers) if one.component.providers else ""
-    name = one.component.name
+def _draw_component(layout: _ComponentLayout, at: _Rect, across: bool) -> list[Shape]:
+    providers = ", ".join(layout.component.providers)
+    name = layout.component.name
     room = at.width - 2 * PADDING - 8.0 * len(name) - 16
     shapes: list[Shape] = [
         Box(x=at.x, y=at.y, width=at.width, height=at.height, style="group", radius=8),
@@ -230,20 +234,20 @@ def _component(one: _Drawn, at: _Place, across: bool) -> list[Shape]:
         Label(
             x=at.x + at.width - PADDING,
             y=at.y + 22,
-            text=cut(through, room, "small"),
+            text=cut(f"via {providers}" if providers else "", room, "small"),
             style="small",
             anchor="end",
         ),
     ]
-    for target in one.component.resources:
+    for target in layout.component.resources:
         for need in target.needs:
-            shapes.append(_edge(one.nodes[need], one.nodes[target.type], at, across))
-    for resources in one.component.resources:
-        shapes += _node(resources, one.nodes[resources.type], at)
+            shapes.append(_draw_edge(layout.nodes[need], layout.nodes[target.type], at, across))
+    for resources in layout.component.resources:
+        shapes += _draw_node(resources, layout.nodes[resources.type], at)
     return shapes
 
 
-def _edge(source: _Place, target: _Place, at: _Place, across: bool) -> Line:
+def _draw_edge(source: _Rect, target: _Rect, at: _Rect, across: bool) -> Line:
     if across:
         start = (at.x + source.x + source.width, at.y + source.y + source.height / 2)
         end = (at.x + target.x - 2, at.y + target.y + target.height / 2)
@@ -253,10 +257,10 @@ def _edge(source: _Place, target: _Place, at: _Place, across: bool) -> Line:
     return Line(d=curve(start, end, across=across), style="edge", arrow=True)
 
 
-def _node(resources: Resources, place: _Place, at: _Place) -> list[Shape]:
+def _draw_node(resources: Resources, place: _Rect, at: _Rect) -> list[Shape]:
     x, y = at.x + place.x, at.y + place.y
-    kind, below = _words(resources)
-    room = place.width - 2 * SIDE
+    kind, below = _node_texts(resources)
+    room = place.width - 2 * NODE_PADDING
     return [
         Box(
             x=x,
@@ -266,6 +270,6 @@ def _node(resources: Resources, place: _Place, at: _Place) -> list[Shape]:
             style="node critical" if resources.critical else "node",
             radius=5,
         ),
-        Label(x=x + SIDE, y=y + 19, text=cut(kind, room, "strong"), style="text strong"),
-        Label(x=x + SIDE, y=y + 35, text=cut(below, room, "small"), style="small"),
+        Label(x=x + NODE_PADDING, y=y + 19, text=cut(kind, room, "strong"), style="text strong"),
+        Label(x=x + NODE_PADDING, y=y + 35, text=cut(below, room, "small"), style="small"),
     ]

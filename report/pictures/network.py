@@ -1,4 +1,4 @@
-"""The network as a picture: the line of its addresses, with a card for everyone who has some."""
+"""The picture of the network: a bar of all addresses, and a card for each use of addresses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from report.model import Network, Span
 TITLE = "The network"
 WIDE, NARROW = 960.0, 320.0
 CARD_WIDTH, CARD_HEIGHT, GAP = 176.0, 62.0, 10.0
-LINE = 16.0
-"""Thickness of the line of addresses."""
-LEAST = 4.0
-"""Least length of a span on the line: one address of a large network would not be seen."""
+BAR_THICKNESS = 16.0
+"""Thickness of the bar of addresses."""
+MIN_SPAN_LENGTH = 4.0
+"""Minimum length of a span on the bar. Without it, one address of a large network is invisible."""
 INTERNET = "Internet"
 
 
@@ -26,12 +26,12 @@ class _Card:
 
 
 def wide(network: Network) -> Picture:
-    """The line from left to right; as ``narrow`` where more cards are needed than fit."""
+    """The picture for wide screens: a horizontal bar; if the cards do not fit, as ``narrow``."""
     cards = _cards(network)
     above = [card for card in cards if card.span.kind not in ("dhcp", "worker", "control-plane")]
     below = [card for card in cards if card not in above]
     if max(len(above), len(below)) * (CARD_WIDTH + GAP) > WIDE:
-        return _picture(network, "network-wide", *_upright(network, cards))
+        return _picture(network, "network-wide", *_vertical(network, cards))
     top, line, bottom = 72.0, 194.0, 250.0
     shapes: list[Shape] = []
     for row, y, near in ((above, top, top + CARD_HEIGHT), (below, bottom, bottom)):
@@ -39,85 +39,86 @@ def wide(network: Network) -> Picture:
         step = CARD_WIDTH + GAP
         centres = spread(wanted, step, -GAP / 2, WIDE + GAP / 2)
         for card, at, x in zip(row, wanted, centres, strict=True):
-            edge = line if y < line else line + LINE
+            edge = line if y < line else line + BAR_THICKNESS
             bend = (near + edge) / 2
             shapes.append(Line(d=straight((at, edge), (at, bend), (x, near)), style="leader"))
-            shapes += _draw(card, x - CARD_WIDTH / 2, y, CARD_WIDTH)
+            shapes += _draw_card(card, x - CARD_WIDTH / 2, y, CARD_WIDTH)
             if card.span.kind == "router":
-                shapes += _internet(x, 0)
+                shapes += _draw_internet(x, 0)
                 shapes.append(Line(d=straight((x, 26), (x, top - 2)), style="flow", arrow=True))
                 router = x
             if card.is_ingress:
                 ingress = x
     if router != ingress:
-        way = straight((router + 8, top), (router + 8, 48), (ingress, 48), (ingress, top - 2))
-        shapes.append(Line(d=way, style="flow", arrow=True))
+        path = straight((router + 8, top), (router + 8, 48), (ingress, 48), (ingress, top - 2))
+        shapes.append(Line(d=path, style="flow", arrow=True))
         middle = (router + ingress) / 2
         shapes.append(
             Label(x=middle, y=40, text="forwards ports 80 and 443", anchor="middle", style="small")
         )
-    shapes.append(Box(x=0, y=line, width=WIDE, height=LINE, style="line", radius=3))
+    shapes.append(Box(x=0, y=line, width=WIDE, height=BAR_THICKNESS, style="line", radius=3))
     shapes += [
         Box(
             x=x,
             y=line + _inset(span),
             width=length,
-            height=LINE - 2 * _inset(span),
+            height=BAR_THICKNESS - 2 * _inset(span),
             style=f"fill-{span.kind}",
             radius=1,
         )
-        for span, x, length in _on_line(network, WIDE)
+        for span, x, length in _spans_on_bar(network, WIDE)
     ]
     first, last = _ends(network)
-    end = line + LINE + 16
+    end = line + BAR_THICKNESS + 16
     shapes.append(Label(x=0, y=end, text=first, style="small"))
     shapes.append(Label(x=WIDE, y=end, text=last, style="small", anchor="end"))
     return _picture(network, "network-wide", WIDE, bottom + CARD_HEIGHT + 1, shapes)
 
 
 def narrow(network: Network) -> Picture:
-    """The line from top to bottom, for a phone."""
-    return _picture(network, "network-narrow", *_upright(network, _cards(network)))
+    """The picture for phones: a vertical bar."""
+    return _picture(network, "network-narrow", *_vertical(network, _cards(network)))
 
 
-def _upright(network: Network, cards: list[_Card]) -> tuple[float, float, list[Shape]]:
-    """Width, height and shapes of the picture with the line from top to bottom."""
+def _vertical(network: Network, cards: list[_Card]) -> tuple[float, float, list[Shape]]:
+    """Width, height and shapes of the picture with a vertical bar."""
     step, left, right, top = CARD_HEIGHT + GAP, 62.0, NARROW - 22.0, 70.0
     length = len(cards) * step
     wanted = [top + _middle(card.span, network, length) for card in cards]
     centres = spread(wanted, step, top - GAP / 2, top + length + GAP / 2)
     shapes: list[Shape] = []
     for card, at, y in zip(cards, wanted, centres, strict=True):
-        shapes.append(Line(d=straight((LINE, at), (38, at), (left, y)), style="leader"))
-        shapes += _draw(card, left, y - CARD_HEIGHT / 2, right - left)
+        shapes.append(Line(d=straight((BAR_THICKNESS, at), (38, at), (left, y)), style="leader"))
+        shapes += _draw_card(card, left, y - CARD_HEIGHT / 2, right - left)
         if card.span.kind == "router":
             router = y
         if card.is_ingress:
             ingress = y
     middle = (left + right) / 2
-    shapes += _internet(middle, 0)
-    # From the internet to the router, and along the right-hand side to where it forwards.
+    shapes += _draw_internet(middle, 0)
+    # An arrow from the internet to the router, and one on the right side from the router to the
+    # ingress.
     edge = NARROW - 8
     into_router = straight(
         (middle + 36, 13), (edge, 13), (edge, router - 8), (right + 2, router - 8)
     )
     shapes.append(Line(d=into_router, style="flow", arrow=True))
     if router != ingress:
-        way = straight(
+        path = straight(
             (right, router + 8), (edge, router + 8), (edge, ingress), (right + 2, ingress)
         )
-        shapes.append(Line(d=way, style="flow", arrow=True))
-    shapes.append(Box(x=0, y=top, width=LINE, height=length, style="line", radius=3))
+        shapes.append(Line(d=path, style="flow", arrow=True))
+    shapes.append(Box(x=0, y=top, width=BAR_THICKNESS, height=length, style="line", radius=3))
     shapes += [
         Box(
             x=_inset(span),
             y=top + y,
-            width=LINE - 2 * _inset(span),
+            width=BAR_THICKNESS - 2 * _inset(span),
             height=extent,
             style=f"fill-{span.kind}",
             radius=1,
         )
-        for span, y, extent in _on_line(network, length)
+        for span, y, extent in _spans_on_bar(network, length)
     ]
     first, last = _ends(network)
     shapes.append(Label(x=0, y=top - 8, text=first, style="small"))
@@ -134,7 +135,7 @@ def _picture(
     return Picture(
         name=name,
         title=f"{TITLE} {network.cidr}",
-        description=f"From the lowest address to the highest: {described}. "
+        description=f"From the lowest to the highest address: {described}. "
         f"The router forwards ports 80 and 443 to {network.ingress}.",
         width=width,
         height=height,
@@ -144,16 +145,16 @@ def _picture(
 
 def _cards(network: Network) -> list[_Card]:
     ingress_in_pool = any(
-        span.kind == "pool" and _holds(span, network.ingress, network) for span in network.spans
+        span.kind == "pool" and _contains_ingress(span, network) for span in network.spans
     )
     cards = []
     for span in network.spans:
         if span.kind == "ingress":
-            continue  # a word on the card of the pool, or of the VIP
+            continue  # The card of the pool or of the VIP names the ingress.
         is_ingress = span.kind == ("pool" if ingress_in_pool else "vip")
-        lines = (_name(span), _addresses(span), _words(span, network, is_ingress))
+        lines = (_name(span), _addresses(span), _description(span, network, is_ingress))
         cards.append(_Card(span, lines, is_ingress))
-    # By the middle, where their leaders begin: no two of them cross.
+    # Sorted by the middle of the span, where the line to the card begins, so no two lines cross.
     return sorted(cards, key=lambda card: _middle(card.span, network, WIDE))
 
 
@@ -166,36 +167,36 @@ def _name(span: Span) -> str:
 def _addresses(span: Span) -> str:
     if span.count == 1:
         return span.first
-    return f"{span.first} to {_short(span.last, span.first)}"
+    return f"{span.first} to {_shorten(span.last, span.first)}"
 
 
-def _short(address: str, beside: str) -> str:
-    """The end of an address that differs from the one beside it: ``.120``."""
-    parts, other = address.split("."), beside.split(".")
-    same = next((i for i in range(4) if parts[i] != other[i]), 3)
+def _shorten(address: str, other: str) -> str:
+    """The last numbers of ``address``, in which it differs from ``other``: ``.120``."""
+    parts, other_parts = address.split("."), other.split(".")
+    same = next((i for i in range(4) if parts[i] != other_parts[i]), 3)
     return "." + ".".join(parts[same:])
 
 
-def _words(span: Span, network: Network, is_ingress: bool) -> str:
+def _description(span: Span, network: Network, is_ingress: bool) -> str:
     match span.kind:
         case "router":
             return "gateway"
         case "proxmox":
-            return f"machines on {network.bridge}"
+            return f"VMs on {network.bridge}"
         case "dhcp":
             return f"{span.count} addresses"
         case "vip":
             return "API and ingress" if is_ingress else "Kubernetes API"
         case "pool":
-            at = f"Traefik at {_short(network.ingress, span.first)}"
+            at = f"Traefik at {_shorten(network.ingress, span.first)}"
             return at if is_ingress else f"{span.count} addresses"
         case _:
             return span.name if span.count > 1 else span.kind.replace("-", " ")
 
 
-def _holds(span: Span, address: str, network: Network) -> bool:
-    place = next(one.offset for one in network.spans if one.kind == "ingress")
-    return span.offset <= place < span.offset + span.count
+def _contains_ingress(span: Span, network: Network) -> bool:
+    offset = next(it.offset for it in network.spans if it.kind == "ingress")
+    return span.offset <= offset < span.offset + span.count
 
 
 def _ends(network: Network) -> tuple[str, str]:
@@ -207,22 +208,22 @@ def _middle(span: Span, network: Network, length: float) -> float:
     return (span.offset + span.count / 2) / network.size * length
 
 
-def _on_line(network: Network, length: float) -> list[tuple[Span, float, float]]:
-    """Where each span begins on a line of that length, and how long it is."""
+def _spans_on_bar(network: Network, length: float) -> list[tuple[Span, float, float]]:
+    """The start and the length of each span on a bar of this length."""
     found = []
     for span in network.spans:
-        extent = max(LEAST, span.count / network.size * length)
+        extent = max(MIN_SPAN_LENGTH, span.count / network.size * length)
         start = min(max(0, _middle(span, network, length) - extent / 2), length - extent)
         found.append((span, start, extent))
     return found
 
 
 def _inset(span: Span) -> float:
-    """The ingress lies on the pool or on the VIP: a mark that leaves these to be seen."""
+    """Space around the mark of the ingress, so that the pool or VIP below it stays visible."""
     return 5.0 if span.kind == "ingress" else 0.0
 
 
-def _draw(card: _Card, x: float, y: float, width: float) -> list[Shape]:
+def _draw_card(card: _Card, x: float, y: float, width: float) -> list[Shape]:
     title, addresses, words = card.lines
     room = width - 20
     return [
@@ -234,7 +235,7 @@ def _draw(card: _Card, x: float, y: float, width: float) -> list[Shape]:
     ]
 
 
-def _internet(x: float, y: float) -> list[Shape]:
+def _draw_internet(x: float, y: float) -> list[Shape]:
     return [
         Box(x=x - 36, y=y + 0.5, width=72, height=25, style="card", radius=12.5),
         Label(x=x, y=y + 17, text=INTERNET, style="text", anchor="middle"),

@@ -86,7 +86,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     runtime.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     # A doctor who is content.
-    monkeypatch.setattr("commands.__main__.visit", lambda *args, **kwargs: 0)
+    monkeypatch.setattr("commands.__main__.run_checks", lambda *args, **kwargs: 0)
     # A person who agrees to the update itself (tests/commands/test_up.py has the question).
     monkeypatch.setattr("commands.up.confirmed", lambda *args, **kwargs: True)
     return Cli(binaries)

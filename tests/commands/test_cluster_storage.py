@@ -78,12 +78,12 @@ def test_healthy_storage_is_recorded_and_not_mentioned(
 def test_without_changes_the_state_is_exported_once(
     project: Path, fake: Cli, longhorn: LonghornObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def visit(*_: Any, **given: Any) -> int:
+    def run_checks(*_: Any, **given: Any) -> int:
         """A doctor who asks for all that the state has for him."""
-        assert given["read_storage"]() and given["ends"]() == {}
+        assert given["read_storage"]() and given["read_certificate_ends"]() == {}
         return 0
 
-    monkeypatch.setattr(engine, "visit", visit)
+    monkeypatch.setattr(engine, "run_checks", run_checks)
     monkeypatch.setattr("commands.up.has_changes", lambda _: False)
     assert engine.main(["up", "--", "--yes"]) == 0
     asked = [arguments[:2] for arguments, _, _ in fake.calls]
@@ -182,7 +182,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     moment = storage.backups[0].last_backup
     assert moment
     found = storage_record.StorageRecord(moment=moment, storage=storage)
-    storage_record.keep(tmp_path, "homelab", found)
+    storage_record.save(tmp_path, "homelab", found)
     assert storage_record.load(tmp_path, "homelab") == found
     kept = json.loads(storage_record.file(tmp_path, "homelab").read_text())
     assert kept["moment"] == "2026-11-27T03:00:00Z"

@@ -25,13 +25,13 @@ def doctor(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
     def says(result: Any) -> list[Any]:
         calls: list[Any] = []
 
-        def visit(*args: Any, **kwargs: Any) -> int:
+        def run_checks(*args: Any, **kwargs: Any) -> int:
             calls.append((args, kwargs))
             if isinstance(result, Exception):
                 raise result
             return int(result(kwargs) if callable(result) else result)
 
-        monkeypatch.setattr(engine, "visit", visit)
+        monkeypatch.setattr(engine, "run_checks", run_checks)
         return calls
 
     return says

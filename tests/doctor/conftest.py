@@ -1,4 +1,4 @@
-"""A sound house for each test."""
+"""A correct homelab for each test."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.e2e.rack.rack import Rack
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[FakeHomelab]:
-    """Two hosts, on a loopback network that no other test process of this machine has."""
+async def homelab() -> AsyncIterator[FakeHomelab]:
+    """A homelab of two hosts, on a loopback network that no other test process uses."""
     process = os.getpid()
     prefix = f"127.{200 + process // 200 % 50}.{process % 200}"
-    houses: list[FakeHomelab] = []
-    runner = http.AppRunner(repository(houses), access_log=None)
+    homelabs: list[FakeHomelab] = []
+    runner = http.AppRunner(repository(homelabs), access_log=None)
     await runner.setup()
     await http.TCPSite(runner, "127.0.0.1", 0).start()
     async with Rack(["pve1", "pve2"]) as rack:
         port = runner.addresses[0][1]
-        houses.append(FakeHomelab(rack, prefix, f"http://127.0.0.1:{port}/charts"))
-        yield houses[0]
-        houses[0].close()
-        # The servers have yet to notice that their last clients went away.
+        homelabs.append(FakeHomelab(rack, prefix, f"http://127.0.0.1:{port}/charts"))
+        yield homelabs[0]
+        homelabs[0].close()
+        # Let the servers handle the closed connections of their last clients.
         for _ in range(50):
             await asyncio.sleep(0)
     await runner.cleanup()

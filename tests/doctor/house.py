@@ -1,4 +1,4 @@
-"""A house that a castle can be built in: a simulated rack, chart repository and router."""
+"""``FakeHomelab``: a simulated rack, chart repository, router and DNS for the doctor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aiohttp import web as http
 from clients.proxmox import api as proxmox_api
 from doctor import presence, web
 from doctor.context import Context
-from doctor.examine import Examined, examine
+from doctor.examine import CheckFindings, collect_findings
 from doctor.findings import Finding, Result
 from doctor.presence import Presence
 from doctor.probes import Probes, connect
@@ -31,20 +31,20 @@ from tests.e2e.rack.proxmox.model import Pool
 from tests.e2e.rack.rack import Rack
 
 PUBLIC = IPv4Address("20.30.40.50")
-"""The address that the router has towards the internet."""
+"""The public address of the router."""
 CHARTS = ("longhorn", "metallb", "traefik")
 
 
 class FakeHomelab:
-    """All that the doctor looks at, on loopback; a test breaks one thing of it."""
+    """Everything that the doctor checks, on loopback addresses. Without changes it is correct."""
 
     def __init__(self, rack: Rack, prefix: str, repository: str) -> None:
         self.rack = rack
         self.prefix = prefix
         self.index: dict[str, list[dict[str, str]]] = {}
-        """What the chart repository has."""
-        self.seen: dict[IPv4Address, Presence] = {}
-        """Who is seen at addresses, beside whoever listens there."""
+        """The index of the chart repository."""
+        self.devices: dict[IPv4Address, Presence] = {}
+        """Devices at addresses, in addition to the listening sockets."""
         self.names: dict[str, list[IPv4Address]] = {"tazlab.net": [PUBLIC]}
         self.public: IPv4Address | None = PUBLIC
         self.cli = "v3.259.0"
@@ -61,11 +61,11 @@ class FakeHomelab:
             self.index[chart] = [{"version": "0.0.1"}, {"version": version}]
 
     def close(self) -> None:
-        """Close what listens."""
+        """Close the listening sockets."""
         self._sockets.close()
 
     def set(self, path: str, value: Any) -> None:
-        """Change a setting: ``nodes.workers.count``."""
+        """Change a setting by its path, such as ``nodes.workers.count``."""
         group, *keys = path.split(".")
         full = group if ":" in group else f"ephemeral-castle:{group}"
         if not keys:
@@ -78,24 +78,24 @@ class FakeHomelab:
 
     @property
     def settings(self) -> Settings:
-        """The settings as they are now."""
+        """The current settings."""
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in self.config.items()}
         with mock.patch.dict(os.environ, {"PROXMOX_VE_API_TOKEN": texts.pop(TOKEN)}):
             return load(texts, "homelab")
 
     def address(self, last: int) -> IPv4Address:
-        """An address of the castle's network."""
+        """The address with this last number in the stack's network."""
         return IPv4Address(f"{self.prefix}.{last}")
 
     def listen(self, address: IPv4Address, port: int = 50000) -> None:
-        """Let somebody be at an address."""
+        """Open a port at an address."""
         server = self._sockets.enter_context(socket.socket())
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((str(address), port))
         server.listen()
 
-    def build(self) -> None:
-        """Let the castle stand, as an ``up`` leaves it."""
+    def deploy(self) -> None:
+        """Create the VMs, the pool and the open ports of a running stack."""
         settings = self.settings
         cluster = self.rack.proxmox.cluster
         for node in settings.machines:
@@ -121,53 +121,57 @@ class FakeHomelab:
         cluster.pools[name] = Pool(poolid=name, comment=f"Machines of {settings.stack_tag}")
 
     def probes(self) -> Probes:
-        """The real probes where loopback can answer, and stand-ins for router and DNS."""
+        """The real probes, but fakes for router, DNS and Pulumi CLI."""
         return Probes(
             proxmox=proxmox_api.caller(self.settings.proxmoxve),
-            certificate=web.certificate,
+            certificate=web.read_certificate,
             fetch=web.fetch,
-            presence=self._look,
+            presence=self._probe_addresses,
             resolve=self._resolve,
             public_address=lambda router: self.public,
             connect=connect,
             cli_version=lambda: self.cli,
         )
 
-    def _look(self, addresses: Collection[IPv4Address]) -> Mapping[IPv4Address, Presence]:
-        return presence.look(addresses) | {a: self.seen[a] for a in addresses if a in self.seen}
+    def _probe_addresses(
+        self, addresses: Collection[IPv4Address]
+    ) -> Mapping[IPv4Address, Presence]:
+        return presence.probe_addresses(addresses) | {
+            a: self.devices[a] for a in addresses if a in self.devices
+        }
 
     def _resolve(self, name: str) -> list[IPv4Address]:
         if name not in self.names:
             raise socket.gaierror("no such name")
         return self.names[name]
 
-    async def examine(self, **probes: Any) -> list[Examined]:
-        """Let the doctor look, with some probes replaced."""
-        settings, found = self.settings, dataclasses.replace(self.probes(), **probes)
+    async def collect_findings(self, **replaced: Any) -> list[CheckFindings]:
+        """Run all checks, with some probes replaced."""
+        settings, probes = self.settings, dataclasses.replace(self.probes(), **replaced)
         context = Context(
             settings=settings,
             advice=(),
-            probes=found,
-            proxmox=Proxmox(found.proxmox, settings.stack_tag),
+            probes=probes,
+            proxmox=Proxmox(probes.proxmox, settings.stack_tag),
         )
-        return await asyncio.to_thread(examine, context)
+        return await asyncio.to_thread(collect_findings, context)
 
-    async def troubles(self, **probes: Any) -> list[tuple[str, Finding]]:
-        """Warnings and failures alone, each with the name of its check."""
+    async def warnings_and_failures(self, **replaced: Any) -> list[tuple[str, Finding]]:
+        """Run all checks; return warnings and failures, each with the name of its check."""
         return [
-            (one.check, finding)
-            for one in await self.examine(**probes)
-            for finding in one.findings
+            (check.check, finding)
+            for check in await self.collect_findings(**replaced)
+            for finding in check.findings
             if finding.result in (Result.WARNING, Result.FAILURE)
         ]
 
 
-def repository(house: list[FakeHomelab]) -> http.Application:
-    """A chart repository that serves the index of the house."""
+def repository(homelabs: list[FakeHomelab]) -> http.Application:
+    """A chart repository that serves the index of the first homelab in the list."""
 
     async def index(request: http.Request) -> http.Response:
-        house[0].chart_requests.append(request.method)
-        return http.Response(text=yaml.safe_dump({"entries": house[0].index}))
+        homelabs[0].chart_requests.append(request.method)
+        return http.Response(text=yaml.safe_dump({"entries": homelabs[0].index}))
 
     app = http.Application()
     app.router.add_get("/charts/index.yaml", index)

@@ -1,4 +1,4 @@
-"""Certificates that end soon, in the state and in files, are told of with what renews them."""
+"""The doctor's check of certificates in the state and in files."""
 
 from __future__ import annotations
 
@@ -10,45 +10,48 @@ from doctor import certificates
 from doctor.findings import Finding
 
 
-def look(**days: float) -> list[Finding]:
-    """What is found where certificates end in so many days; ``_`` is ``./``."""
+def findings(**days: float) -> list[Finding]:
+    """The findings if certificates expire in so many days. A name with ``_`` is a file (``./``)."""
     now = datetime.now(UTC)
     ends = {n.replace("_", "./"): now + timedelta(days=left, hours=1) for n, left in days.items()}
-    context: Any = SimpleNamespace(ends=lambda: ends)
+    context: Any = SimpleNamespace(certificate_ends=lambda: ends)
     return list(certificates.check(context))
 
 
-def test_certificates_with_a_life_before_them_are_well() -> None:
-    (found,) = look(kubeconfig=31, talosconfig=31, authorities=366, _kubeconfig=31)
+def test_certificates_that_expire_later_are_ok() -> None:
+    (found,) = findings(kubeconfig=31, talosconfig=31, authorities=366, _kubeconfig=31)
     end = datetime.now(UTC) + timedelta(days=31, hours=1)
-    assert (found.result, found.text) == ("ok", f"are good, the first one until {end:%Y-%m-%d}")
+    assert (found.result, found.text) == ("ok", f"are valid, the first one until {end:%Y-%m-%d}")
 
 
-def test_each_that_ends_soon_has_its_cure() -> None:
-    found = look(kubeconfig=29, talosconfig=400, authorities=364, _kubeconfig=1, _talosconfig=-3)
+def test_each_certificate_that_expires_soon_has_a_fix() -> None:
+    found = findings(
+        kubeconfig=29, talosconfig=400, authorities=364, _kubeconfig=1, _talosconfig=-3
+    )
     assert [(it.result, it.subject, it.text, it.fix) for it in found] == [
-        ("warning", "kubeconfig", "ends in 29 days", "`make up` renews it"),
+        ("warning", "kubeconfig", "expires in 29 days", "run `make up`, which renews it"),
         (
             "warning",
-            "authorities",
-            "end in 364 days",
-            "what they sign ends with them: plan to take the castle down and build it anew",
+            "CAs of the cluster",
+            "expire in 364 days",
+            "all certificates that they signed expire with them: plan to rebuild the cluster with "
+            "`make down` and `make up`",
         ),
         (
             "warning",
-            "kubeconfig",
-            "that lies here as a file ends in 1 day",
-            "`make up`, then `make kubeconfig` writes it anew",
+            "file kubeconfig",
+            "expires in 1 day",
+            "run `make up`, then `make kubeconfig`, which writes the file again",
         ),
         (
             "warning",
-            "talosconfig",
-            "that lies here as a file ended 3 days ago",
-            "`make talosconfig` writes it anew",
+            "file talosconfig",
+            "expired 3 days ago",
+            "run `make talosconfig`, which writes the file again",
         ),
     ]
 
 
-def test_where_there_is_no_state_nothing_is_claimed() -> None:
-    (found,) = look()
+def test_without_a_state_there_is_one_note() -> None:
+    (found,) = findings()
     assert found.result == "note"

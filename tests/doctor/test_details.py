@@ -1,4 +1,4 @@
-"""What the doctor says where there is no fault: shared storages, silence, and reminders."""
+"""Findings in special cases: shared storage, silent devices, DNS, and reminders."""
 
 from __future__ import annotations
 
@@ -14,46 +14,50 @@ from tests.doctor.test_faults import MAC, change, host, refuse
 from tests.e2e.rack.proxmox.model import GIB
 
 
-async def told(house: FakeHomelab, check: str) -> list[Finding]:
-    """What one check says."""
-    (found,) = [one for one in await house.examine() if one.check == check]
+async def findings_of(homelab: FakeHomelab, check: str) -> list[Finding]:
+    """The findings of one check."""
+    (found,) = [it for it in await homelab.collect_findings() if it.check == check]
     return list(found.findings)
 
 
-async def test_a_shared_storage_has_its_room_only_once(house: FakeHomelab) -> None:
+async def test_the_space_of_a_shared_storage_counts_once_for_all_hosts(
+    homelab: FakeHomelab,
+) -> None:
     for name in ("pve1", "pve2"):
-        disks = house.rack.proxmox.cluster.node(name).storage("local-lvm")
-        # Enough for the machines of one host, not for those of both.
+        disks = homelab.rack.proxmox.cluster.node(name).storage("local-lvm")
+        # Enough for the VMs of one host, but not for the VMs of both hosts.
         disks.shared, disks.kind, disks.total = True, "lvm", 200 * GIB
-    ((check, finding),) = await house.troubles()
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert check == "storages"
-    assert finding.text.startswith("for all hosts has 200 GiB free")
+    assert finding.text.startswith("(shared by all hosts) has 200 GiB free")
     assert "may grow by 265 GiB" in finding.text
 
 
-async def test_on_a_shared_storage_each_host_has_an_image_of_its_own(house: FakeHomelab) -> None:
+async def test_a_shared_storage_needs_space_for_one_image_per_host(homelab: FakeHomelab) -> None:
     for name in ("pve1", "pve2"):
-        images = house.rack.proxmox.cluster.node(name).storage("local")
-        images.shared, images.total = True, storages.IMAGE_SIZE * 3 // 2
-    ((check, finding),) = await house.troubles()
-    assert check == "storages" and "and Talos images may take" in finding.text
+        images = homelab.rack.proxmox.cluster.node(name).storage("local")
+        images.shared, images.total = True, storages.MAX_IMAGE_SIZE * 3 // 2
+    ((check, finding),) = await homelab.warnings_and_failures()
+    assert check == "storages" and "and Talos images may need" in finding.text
 
 
-async def test_a_storage_of_one_host_has_its_room_on_each(house: FakeHomelab) -> None:
-    change(house, "local-lvm", kind="lvm", total=160 * GIB)
-    assert await house.troubles() == []
+async def test_the_space_of_a_local_storage_counts_on_each_host(homelab: FakeHomelab) -> None:
+    change(homelab, "local-lvm", kind="lvm", total=160 * GIB)
+    assert await homelab.warnings_and_failures() == []
 
 
-async def test_a_disk_that_was_kept_needs_no_room_again(house: FakeHomelab) -> None:
+async def test_a_retained_disk_needs_no_more_space(homelab: FakeHomelab) -> None:
     async def growth() -> int:
-        (text,) = (it.text for it in await told(house, "storages") if "pve2 has" in it.text)
+        (text,) = (
+            it.text for it in await findings_of(homelab, "storages") if "pve2 has" in it.text
+        )
         return int(text.rpartition("by ")[2].partition(" GiB")[0])
 
-    house.set("nodes.workers.keep_data_disk_on_destroy", True)
+    homelab.set("nodes.workers.keep_data_disk_on_destroy", True)
     before = await growth()
-    settings = house.settings
+    settings = homelab.settings
     node = next(it for it in settings.workers if it.host == "pve2")
-    house.rack.proxmox.cluster.add_foreign(
+    homelab.rack.proxmox.cluster.add_foreign(
         node.vm_id + 100_000,
         node="pve2",
         config={"name": f"{node.name}-data", "tags": f"{settings.stack_tag}-data"},
@@ -61,9 +65,9 @@ async def test_a_disk_that_was_kept_needs_no_room_again(house: FakeHomelab) -> N
     assert await growth() == before - 43
 
 
-async def test_a_bridge_that_is_down_is_a_warning(house: FakeHomelab) -> None:
-    host(house, bridges_active=False)
-    ((check, finding),) = await house.troubles()
+async def test_an_inactive_bridge_is_a_warning(homelab: FakeHomelab) -> None:
+    host(homelab, bridges_active=False)
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert (check, finding.result) == ("bridge", Result.WARNING)
     assert finding.fix.endswith("ifup vmbr0")
 
@@ -76,54 +80,57 @@ async def test_a_bridge_that_is_down_is_a_warning(house: FakeHomelab) -> None:
         (Presence("", "", on_link=False), Result.NOTE),
         (Presence("", "", on_link=True), Result.FAILURE),
     ],
-    ids=["answers", "is known by ARP", "silent elsewhere", "nobody in this network"],
+    ids=["answers", "found by ARP", "silent in another network", "not found by ARP"],
 )
-async def test_a_silent_gateway_is_a_failure_only_where_nobody_can_hide(
-    house: FakeHomelab, presence: Presence, result: Result
+async def test_a_silent_gateway_is_a_failure_only_in_this_machines_network(
+    homelab: FakeHomelab, presence: Presence, result: Result
 ) -> None:
-    house.seen[house.address(1)] = presence
-    (finding,) = await told(house, "gateway")
+    homelab.devices[homelab.address(1)] = presence
+    (finding,) = await findings_of(homelab, "gateway")
     assert finding.result is result
 
 
-async def test_in_the_castles_own_network_silence_is_an_answer(house: FakeHomelab) -> None:
+async def test_silent_addresses_are_free_only_in_this_machines_network(
+    homelab: FakeHomelab,
+) -> None:
     for last in (240, 241, 242, 243, 244, 245, 250, 253, 155, 156, 157):
-        house.seen[house.address(last)] = Presence(on_link=True)
-    (finding,) = await told(house, "addresses")
-    assert (finding.result, finding.text) == (Result.OK, "are free, or ours (11 addresses)")
-    house.seen[house.address(157)] = Presence(on_link=False)
-    (finding,) = await told(house, "addresses")
+        homelab.devices[homelab.address(last)] = Presence(on_link=True)
+    (finding,) = await findings_of(homelab, "addresses")
+    text = "are free or used by this stack (11 addresses)"
+    assert (finding.result, finding.text) == (Result.OK, text)
+    homelab.devices[homelab.address(157)] = Presence(on_link=False)
+    (finding,) = await findings_of(homelab, "addresses")
     assert finding.result is Result.NOTE and "arping -D -c 2 -I vmbr0" in finding.fix
 
 
-async def test_a_large_pool_is_looked_at_as_far_as_it_makes_sense(house: FakeHomelab) -> None:
-    below = house.prefix.rpartition(".")[0]
-    house.set("network.cidr", f"{below}.0.0/16")
-    house.set("metallb.pool", f"{below}.200.0-{below}.215.255")
-    house.set("traefik.address", f"{below}.200.9")
-    found = await told(house, "addresses")
-    assert any("its first 64 addresses are looked at" in finding.text for finding in found)
+async def test_only_64_addresses_of_a_large_pool_are_checked(homelab: FakeHomelab) -> None:
+    below = homelab.prefix.rpartition(".")[0]
+    homelab.set("network.cidr", f"{below}.0.0/16")
+    homelab.set("metallb.pool", f"{below}.200.0-{below}.215.255")
+    homelab.set("traefik.address", f"{below}.200.9")
+    found = await findings_of(homelab, "addresses")
+    assert any("only its first 64 addresses are checked" in finding.text for finding in found)
     assert all(finding.result is Result.NOTE for finding in found)
 
 
-async def test_what_the_token_may_not_read_is_told_of_once(house: FakeHomelab) -> None:
-    refuse(house, "/nodes/pve1/status", 403, "Permission check failed")
-    assert await house.troubles() == []
-    (finding,) = await told(house, "hosts")
+async def test_a_path_that_the_token_may_not_read_is_only_a_note(homelab: FakeHomelab) -> None:
+    refuse(homelab, "/nodes/pve1/status", 403, "Permission check failed")
+    assert await homelab.warnings_and_failures() == []
+    (finding,) = await findings_of(homelab, "hosts")
     assert finding.result is Result.NOTE
     assert "the token may not read /nodes/pve1/status" in finding.text
 
 
-async def test_an_answer_that_nobody_expects_is_a_warning(house: FakeHomelab) -> None:
-    refuse(house, "/nodes/pve1/status", 500, "out of paper")
-    ((check, finding),) = await house.troubles()
+async def test_an_unexpected_answer_of_proxmox_is_a_warning(homelab: FakeHomelab) -> None:
+    refuse(homelab, "/nodes/pve1/status", 500, "out of paper")
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert (check, finding.result) == ("hosts", Result.WARNING)
     assert "out of paper" in finding.text
 
 
-async def test_a_factory_that_answers_oddly_to_a_host_is_a_warning(house: FakeHomelab) -> None:
-    refuse(house, "/nodes/pve1/query-url-metadata", 500, "got timeout")
-    ((check, finding),) = await house.troubles()
+async def test_an_unclear_answer_about_the_factory_is_a_warning(homelab: FakeHomelab) -> None:
+    refuse(homelab, "/nodes/pve1/query-url-metadata", 500, "got timeout")
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert (check, finding.result) == ("Image Factory from the hosts", Result.WARNING)
 
 
@@ -131,30 +138,30 @@ async def test_a_factory_that_answers_oddly_to_a_host_is_a_warning(house: FakeHo
     ("name", "public", "addresses", "result", "text"),
     [
         ("castle.home.arpa", None, [], Result.NOTE, "is not a public name"),
-        ("tazlab.net", None, ["8.8.4.4"], Result.NOTE, "does not tell its public address"),
+        ("tazlab.net", None, ["8.8.4.4"], Result.NOTE, "does not report its public address"),
         ("tazlab.net", "8.8.4.4", ["8.8.4.4"], Result.OK, "the router's public address"),
         ("tazlab.net", "192.168.0.2", ["8.8.4.4"], Result.WARNING, "is not public"),
     ],
 )
-async def test_a_name_is_compared_as_far_as_can_be(
-    house: FakeHomelab,
+async def test_the_sites_name_is_compared_with_the_public_address(
+    homelab: FakeHomelab,
     name: str,
     public: str | None,
     addresses: list[str],
     result: Result,
     text: str,
 ) -> None:
-    house.set("whoami.host", name)
-    house.public = IPv4Address(public) if public else None
-    house.names = {name: [IPv4Address(address) for address in addresses]}
-    (finding,) = await told(house, "DNS")
+    homelab.set("whoami.host", name)
+    homelab.public = IPv4Address(public) if public else None
+    homelab.names = {name: [IPv4Address(address) for address in addresses]}
+    (finding,) = await findings_of(homelab, "DNS")
     assert finding.result is result and text in finding.text
 
 
-async def test_a_name_that_leads_to_the_ingress_at_home_is_no_alarm(house: FakeHomelab) -> None:
-    house.names["tazlab.net"] = [house.address(240)]
-    (finding,) = await told(house, "DNS")
-    assert finding.result is Result.NOTE and "here" in finding.text
+async def test_a_name_that_resolves_to_the_ingress_address_is_a_note(homelab: FakeHomelab) -> None:
+    homelab.names["tazlab.net"] = [homelab.address(240)]
+    (finding,) = await findings_of(homelab, "DNS")
+    assert finding.result is Result.NOTE and "on this machine" in finding.text
 
 
 DNS_01 = {"provider": "desec", "credentials": {"DESEC_TOKEN": "abc"}}
@@ -163,33 +170,33 @@ DNS_01 = {"provider": "desec", "credentials": {"DESEC_TOKEN": "abc"}}
 @pytest.mark.parametrize(
     ("addresses", "result", "text"),
     [
-        (["192.168.7.240"], Result.OK, "leads to 192.168.7.240; its certificate comes by the DNS"),
+        (["192.168.7.240"], Result.OK, "resolves to 192.168.7.240; Let's Encrypt uses DNS-01"),
         ([], Result.WARNING, "has no address in the DNS"),
     ],
 )
-async def test_by_the_dns_nobody_outside_need_find_the_site(
-    house: FakeHomelab, addresses: list[str], result: Result, text: str
+async def test_with_dns_01_the_name_may_have_any_address(
+    homelab: FakeHomelab, addresses: list[str], result: Result, text: str
 ) -> None:
-    house.set("traefik.acme.dns", DNS_01)
-    house.public = IPv4Address("100.64.0.7")  # a provider who shares one address: no port is ours
-    house.names = {"tazlab.net": [IPv4Address(address) for address in addresses]}
-    (finding,) = await told(house, "DNS")
+    homelab.set("traefik.acme.dns", DNS_01)
+    homelab.public = IPv4Address("100.64.0.7")  # carrier-grade NAT: no port can be forwarded
+    homelab.names = {"tazlab.net": [IPv4Address(address) for address in addresses]}
+    (finding,) = await findings_of(homelab, "DNS")
     assert finding.result is result and text in finding.text
-    (ports,) = await told(house, "ports")
-    assert ports.result is Result.NOTE and "need not be open" in ports.text
+    (ports,) = await findings_of(homelab, "ports")
+    assert ports.result is Result.NOTE and "do not need to be open" in ports.text
 
 
-async def test_what_only_a_person_can_see_is_said(house: FakeHomelab) -> None:
-    (ports,) = await told(house, "ports")
-    assert ports.result is Result.NOTE and str(house.address(240)) in ports.fix
-    (dhcp,) = await told(house, "DHCP")
-    assert dhcp.result is Result.NOTE and f"{house.prefix}.2-" in dhcp.text
-    del house.config["ephemeral-castle:network"]["dhcp"]
-    (dhcp,) = await told(house, "DHCP")
+async def test_ports_and_dhcp_range_are_reminders(homelab: FakeHomelab) -> None:
+    (ports,) = await findings_of(homelab, "ports")
+    assert ports.result is Result.NOTE and str(homelab.address(240)) in ports.fix
+    (dhcp,) = await findings_of(homelab, "DHCP")
+    assert dhcp.result is Result.NOTE and f"{homelab.prefix}.2-" in dhcp.text
+    del homelab.config["ephemeral-castle:network"]["dhcp"]
+    (dhcp,) = await findings_of(homelab, "DHCP")
     assert dhcp.result is Result.NOTE and "is not set" in dhcp.text
 
 
-async def test_without_a_cli_nothing_is_wrong_yet(house: FakeHomelab) -> None:
-    house.cli = ""
-    (finding,) = await told(house, "tools")
+async def test_a_missing_pulumi_cli_is_a_note(homelab: FakeHomelab) -> None:
+    homelab.cli = ""
+    (finding,) = await findings_of(homelab, "tools")
     assert finding.result is Result.NOTE and "installs v3.259.0" in finding.text

@@ -1,4 +1,4 @@
-"""The doctor on a simulated rack: a sound house, and each fault one at a time."""
+"""The doctor on a simulated rack: a correct homelab, then one fault at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAC = "AA:BB:CC:DD:EE:FF"
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, and what must be said of it."""
+    """A fault, and the finding that the doctor must report."""
 
     inject: Callable[[FakeHomelab], object]
     check: str
@@ -30,29 +30,29 @@ class Fault:
     fix: str
 
 
-def storage(house: FakeHomelab, name: str, host: str = "pve2") -> object:
-    return house.rack.proxmox.cluster.node(host).storage(name)
+def storage(homelab: FakeHomelab, name: str, host: str = "pve2") -> object:
+    return homelab.rack.proxmox.cluster.node(host).storage(name)
 
 
-def change(house: FakeHomelab, name: str, **values: object) -> None:
+def change(homelab: FakeHomelab, name: str, **values: object) -> None:
     """Change a storage of pve2."""
     for key, value in values.items():
-        setattr(storage(house, name), key, value)
+        setattr(storage(homelab, name), key, value)
 
 
-def host(house: FakeHomelab, **values: object) -> None:
+def host(homelab: FakeHomelab, **values: object) -> None:
     """Change pve2."""
     for key, value in values.items():
-        setattr(house.rack.proxmox.cluster.node("pve2"), key, value)
+        setattr(homelab.rack.proxmox.cluster.node("pve2"), key, value)
 
 
-def refuse(house: FakeHomelab, path: str, status: int, reason: str) -> None:
-    faults = house.rack.faults
+def refuse(homelab: FakeHomelab, path: str, status: int, reason: str) -> None:
+    faults = homelab.rack.faults
     faults.append(Refusal(method="GET", path=path, reason=reason, status=status, times=99))
 
 
-def grant(house: FakeHomelab, vms: frozenset[str], images: frozenset[str]) -> None:
-    access = house.rack.proxmox.access
+def grant(homelab: FakeHomelab, vms: frozenset[str], images: frozenset[str]) -> None:
+    access = homelab.rack.proxmox.access
     access.roles |= {"Castle": vms, "CastleImages": images}
     access.acl = {"/": frozenset({"Castle"}), "/storage/local": frozenset({"CastleImages"})}
 
@@ -66,7 +66,7 @@ FAULTS = {
         lambda h: h.set("proxmoxve:endpoint", "https://127.0.0.1:9/"),
         "API", F, "Connection refused", "proxmoxve:endpoint",
     ),
-    "its certificate is not trusted": Fault(
+    "Proxmox's certificate is not trusted": Fault(
         lambda h: h.set("proxmoxve:insecure", False),
         "API", F, "is not trusted: unable to get local issuer", "proxmoxve:insecure: true",
     ),
@@ -74,7 +74,7 @@ FAULTS = {
         lambda h: h.set("proxmoxve:apiToken", "root@pam!rack=00000000-0000"),
         "API", F, "401 invalid token value!", "make token",
     ),
-    "Proxmox is ill": Fault(
+    "Proxmox answers with an error": Fault(
         lambda h: refuse(h, "/version", 500, "cluster not ready"),
         "API", F, "500 cluster not ready", "journalctl",
     ),
@@ -83,21 +83,21 @@ FAULTS = {
         "privileges", F, "VM.Config.CPU is missing on /vms/8000, /vms/8010 and 2 more paths",
         'pveum role modify Castle --append 1 --privs "VM.Config.CPU"',
     ),
-    "a privilege is missing that moves machines": Fault(
+    "the privilege to move VMs is missing": Fault(
         lambda h: grant(h, ALL - {"VM.Migrate"}, IMAGES),
         "privileges", W, "VM.Migrate is missing", "--append 1",
     ),
-    "a privilege of the network is missing": Fault(
+    "a network privilege is missing": Fault(
         lambda h: grant(h, ALL - {"SDN.Use"}, IMAGES),
         "privileges", F, "SDN.Use is missing on /sdn/zones/localnetwork/vmbr0", "--append 1",
     ),
-    "the role on the images replaces the other": Fault(
+    "the role on the image storage lacks privileges": Fault(
         lambda h: grant(h, ALL, frozenset({"Datastore.Allocate"})),
-        "privileges", F, "is missing on /storage/local", "role modify CastleImages --append 1",
+        "privileges", F, "are missing on /storage/local", "role modify CastleImages --append 1",
     ),
-    "the token has no privilege": Fault(
+    "the token has no privileges": Fault(
         lambda h: grant(h, frozenset(), frozenset()),
-        "privileges", F, "has no privilege at all", "--privsep 0",
+        "privileges", F, "has no privileges", "--privsep 0",
     ),
     "a host has another name": Fault(
         lambda h: h.set("proxmox.hosts", ["pve1", "pve-2"]),
@@ -112,41 +112,45 @@ FAULTS = {
     ),
     "a host has too little memory": Fault(
         lambda h: host(h, memory=8 * GIB),
-        "hosts", F, "has 7 GiB of memory free, and 16 GiB are needed", "lower memory_mib",
+        "hosts", F, "has 7 GiB of memory free, and new or larger VMs of the stack need 16 GiB",
+        "lower memory_mib",
     ),
-    "a host's memory is promised already": Fault(
+    "other guests are configured with a host's memory": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
             200, node="pve2", config={"memory": str(120 * 1024)}
         ),
-        "hosts", W, "pve2 promises 136 GiB to its guests (16 GiB to the castle)", "nodes.overrides",
+        "hosts", W, "its guests are configured with 136 GiB (16 GiB of it for this stack)",
+        "nodes.overrides",
     ),
     "a host's memory is in use": Fault(
         lambda h: host(h, memory_used=120 * GIB),
         "hosts", W, "has 8 GiB of memory free", "lower memory_mib",
     ),
-    "a machine has more cores than its host": Fault(
+    "a VM has more cores than its host": Fault(
         lambda h: h.set("nodes.overrides", {"worker-1": {"cores": 17}}),
-        "hosts", F, "has 16 cores, and starts no machine with more: worker-1 wants 17", "cores",
+        "hosts", F, "has 16 cores, and starts no VM with more: worker-1 has 17", "cores",
     ),
-    "a host has too few cores for all": Fault(
-        lambda h: host(h, cores=6), "hosts", W, "pve2 has 6 cores, and its guests 8", "lower cores",
+    "a host has too few cores for all guests": Fault(
+        lambda h: host(h, cores=6),
+        "hosts", W, "pve2 has 6 cores, and its guests have 8", "lower the cores",
     ),
     "a bridge is missing": Fault(
         lambda h: host(h, bridges=("vmbr1",)),
         "bridge", F, "vmbr0 is not a bridge of pve2", "pve2 has: vmbr1",
     ),
-    "the storage of the images has another name": Fault(
+    "the image storage does not exist": Fault(
         lambda h: h.set("proxmox.image_datastore", "locals"),
-        "storages", F, "locals is not a storage of pve1", "pve1 has for it: local",
+        "storages", F, "locals is not a storage of pve1",
+        "storages of pve1 with content type `import`: local",
     ),
-    "a storage is not for images": Fault(
+    "a storage does not allow images": Fault(
         lambda h: change(h, "local", content=frozenset({"iso", "vztmpl"})),
-        "storages", F, "local on pve2 is not for content type `import`",
+        "storages", F, "local on pve2 does not allow content type `import`",
         "pvesm set local --content iso,vztmpl,import",
     ),
-    "a storage is not for disks": Fault(
+    "a storage does not allow disks": Fault(
         lambda h: change(h, "local-lvm", content=frozenset({"rootdir"})),
-        "storages", F, "local-lvm on pve2 is not for content type `images`",
+        "storages", F, "local-lvm on pve2 does not allow content type `images`",
         "pvesm set local-lvm --content rootdir,images",
     ),
     "a storage is not active": Fault(
@@ -155,91 +159,91 @@ FAULTS = {
     ),
     "a storage is too small": Fault(
         lambda h: change(h, "local-lvm", kind="lvm", total=100 * GIB),
-        "storages", F, "has 100 GiB free, and the disks of the machines may grow by 154", "room",
+        "storages", F, "has 100 GiB free, and the disks of the VMs may grow by 154", "free space",
     ),
-    "a thin storage can never hold the disks": Fault(
+    "a thin storage is smaller than the disks": Fault(
         lambda h: change(h, "local-lvm", total=100 * GIB),
         "storages", F, "has 100 GiB free", "lower data_disk_gib",
     ),
-    "a thin storage holds the disks only half full": Fault(
+    "a thin storage fits the disks only while they are not full": Fault(
         lambda h: change(
             h, "local-lvm", total=200 * GIB,
             volumes={"x": Volume(volid="x", content="images", format="raw", size=100 * GIB)},
         ),
-        "storages", W, "they fit only as long as they are not full", "lower data_disk_gib",
+        "storages", W, "the disks fit only while they are not full", "lower data_disk_gib",
     ),
-    "no room for the image": Fault(
+    "a storage has no space for the image": Fault(
         lambda h: change(h, "local", total=GIB // 2),
-        "storages", F, "local on pve2 has 0.5 GiB free", "make room",
+        "storages", F, "local on pve2 has 0.5 GiB free", "free space",
     ),
     "a VM id is taken": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(8011, node="pve1", config={"name": "nas"}),
-        "VM ids", F, "VM id 8011 is wanted for castle-worker-2, and taken: on pve1",
-        "Choose another proxmox.first_vm_id",
+        "VM ids", F, "VM id 8011 is needed for castle-worker-2, but taken: on pve1",
+        "choose another proxmox.first_vm_id",
     ),
-    "a machine that looks like ours has no tag": Fault(
+    "a VM with the name of a node has no tag": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
             8010, node="pve2", config={"name": "castle-worker-1", "memory": "1"}
         ),
-        "VM ids", W, "without this castle's tag", "give it the tag ephemeral-castle-homelab",
+        "VM ids", W, "without the tag of this stack", "give it the tag ephemeral-castle-homelab",
     ),
-    "another machine of ours has the VM id": Fault(
+    "another VM of the stack has the VM id": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
             8010,
             node="pve2",
             config={"name": "keep-worker-1", "memory": "1", "tags": "ephemeral-castle-homelab"},
         ),
-        "VM ids", W, "this castle's keep-worker-1 has it", "Set cluster.name",
+        "VM ids", W, "this stack's keep-worker-1 on pve2 has it", "set cluster.name",
     ),
-    "the pool is somebody else's": Fault(
+    "the pool does not belong to the stack": Fault(
         lambda h: h.rack.proxmox.cluster.pools.update(castle=Pool(poolid="castle", comment="old")),
         "VM ids", F, "pool castle exists", "choose another proxmox.pool",
     ),
-    "the gateway is not there": Fault(
-        lambda h: h.seen.update({h.address(1): Presence(on_link=True)}),
-        "gateway", F, "is not there", "network.gateway",
+    "the gateway does not answer": Fault(
+        lambda h: h.devices.update({h.address(1): Presence(on_link=True)}),
+        "gateway", F, "no device in this network has this address", "network.gateway",
     ),
-    "a machine's address is taken": Fault(
+    "a node's address is taken": Fault(
         lambda h: h.listen(h.address(156)),
         "addresses", F, "156 for worker-2 is taken: port 50000 is open", "another address",
     ),
-    "the VIP is taken by somebody who is silent": Fault(
-        lambda h: h.seen.update({h.address(250): Presence("", MAC, on_link=True)}),
-        "addresses", W, f"250 for VIP was seen in use a moment ago (MAC address {MAC})", "device",
+    "the VIP is taken by a silent device": Fault(
+        lambda h: h.devices.update({h.address(250): Presence("", MAC, on_link=True)}),
+        "addresses", W, f"250 for VIP was in use some minutes ago (MAC address {MAC})", "device",
     ),
-    "a machine's address is taken, or a firewall says so": Fault(
-        lambda h: h.seen.update({h.address(156): Presence("it refuses port 22")}),
+    "a node's address is taken, or a firewall refuses": Fault(
+        lambda h: h.devices.update({h.address(156): Presence("it refuses port 22")}),
         "addresses",
         W,
-        "156 for worker-2 may be taken: it refuses port 22, unless a firewall",
+        "156 for worker-2 may be taken: it refuses port 22, but a firewall",
         "arping",
     ),
-    "a machine's address is taken by who refuses": Fault(
-        lambda h: h.seen.update({h.address(156): Presence("it refuses port 22", MAC, True)}),
+    "a node's address is taken by a device that refuses": Fault(
+        lambda h: h.devices.update({h.address(156): Presence("it refuses port 22", MAC, True)}),
         "addresses",
         F,
         f"156 for worker-2 is taken: it refuses port 22 (MAC address {MAC})",
         "another address",
     ),
     "an address of the pool is taken": Fault(
-        lambda h: h.seen.update({h.address(243): Presence("it answers a ping", MAC, on_link=True)}),
+        lambda h: h.devices.update({h.address(243): Presence("it answers a ping", MAC, True)}),
         "addresses", F, f"243 for pool is taken: it answers a ping (MAC address {MAC})", "another",
     ),
     "the factory is off": Fault(
         lambda h: h.set("image.factory", "http://127.0.0.1:9"),
         "Image Factory", F, "Connection refused", "image.factory",
     ),
-    "the factory does not know this Talos": Fault(
+    "the factory does not have this Talos version": Fault(
         lambda h: h.rack.factory.versions.remove("v1.13.9"),
-        "Image Factory", F, "does not know Talos v1.13.9", "v1.13.0",
+        "Image Factory", F, "does not have Talos v1.13.9", "v1.13.0",
     ),
-    "the factory does not know an extension": Fault(
+    "the factory does not have an extension": Fault(
         lambda h: h.set("image.extensions", ["siderolabs/i916"]),
         "Image Factory", F, "siderolabs/i916 is not an extension", "did you mean siderolabs/i915?",
     ),
-    "a host does not reach the factory": Fault(
+    "a host cannot reach the factory": Fault(
         lambda h: refuse(h, "/nodes/pve2/query-url-metadata", 500, UNREACHABLE),
-        "Image Factory from the hosts", F, "pve2 does not reach", "name servers",
+        "Image Factory from the hosts", F, "pve2 cannot reach", "name servers",
     ),
     "a chart repository is off": Fault(
         lambda h: h.set("longhorn.chart_repository", "http://127.0.0.1:9"),
@@ -248,27 +252,27 @@ FAULTS = {
     "a chart repository is empty": Fault(
         lambda h: h.index.pop("traefik"), "Traefik", F, "41.3.0 is not in", "traefik.chart_version",
     ),
-    "a chart's version is gone": Fault(
+    "a chart's version is missing": Fault(
         lambda h: h.index["metallb"].pop(), "MetalLB", F, "is not in", "metallb.chart_version",
     ),
-    "Flux' chart is not there": Fault(
+    "Flux's chart is missing": Fault(
         lambda h: h.set("flux", {
             "url": "https://git.tazlab.net/me/manifests.git",
             "chart_repository": h.config["ephemeral-castle:longhorn"]["chart_repository"],
         }),
         "Flux", F, "flux-operator 0.49.0 is not in", "flux.chart_version",
     ),
-    "the site's name is unknown": Fault(
+    "the site's name has no address": Fault(
         lambda h: h.names.clear(),
-        "DNS", W, "tazlab.net has no address", "point to 20.30.40.50",
+        "DNS", W, "tazlab.net has no address", "set an A record of tazlab.net to 20.30.40.50",
     ),
-    "the site's name leads elsewhere": Fault(
+    "the site's name resolves to another public address": Fault(
         lambda h: h.names.update({"tazlab.net": [IPv4Address("8.8.4.4")]}),
-        "DNS", W, "leads to 8.8.4.4, and the router's public address is 20.30.40.50", "proxy",
+        "DNS", W, "resolves to 8.8.4.4, but the router's public address is 20.30.40.50", "proxy",
     ),
-    "the site's name leads into a house": Fault(
+    "the site's name resolves to a private address": Fault(
         lambda h: h.names.update({"tazlab.net": [IPv4Address("192.168.9.9")]}),
-        "DNS", W, "leads to 192.168.9.9 here, which nobody outside", "A record",
+        "DNS", W, "resolves to 192.168.9.9 on this machine, which the internet", "A record",
     ),
     "the router has no public address": Fault(
         lambda h: setattr(h, "public", IPv4Address("100.65.0.1")),
@@ -277,107 +281,115 @@ FAULTS = {
     "the CLI is old": Fault(
         lambda h: setattr(h, "cli", "v3.100.0"), "tools", W, "older than", "install v3.259.0",
     ),
-    "the CLI is of another time": Fault(
-        lambda h: setattr(h, "cli", "v4.0.0"), "tools", W, "is written for v3.259.0", "install",
+    "the CLI has another major version": Fault(
+        lambda h: setattr(h, "cli", "v4.0.0"), "tools", W, "the program needs v3.259.0", "install",
     ),
 }  # fmt: skip
 
 
-async def test_a_sound_house_has_nothing_wrong_with_it(house: FakeHomelab) -> None:
-    assert await house.troubles() == []
-    assert_only_looked(house)
+async def test_a_correct_homelab_has_no_warnings_or_failures(homelab: FakeHomelab) -> None:
+    assert await homelab.warnings_and_failures() == []
+    assert_read_only(homelab)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-async def test_each_fault_is_named_and_nothing_else(house: FakeHomelab, fault: Fault) -> None:
-    fault.inject(house)
-    before = dict(house.rack.vms)
-    ((check, finding), *more) = await house.troubles()
-    # The same fault on the other host may be told too; nothing of any other check.
+async def test_each_fault_is_reported_by_one_check(homelab: FakeHomelab, fault: Fault) -> None:
+    fault.inject(homelab)
+    before = dict(homelab.rack.vms)
+    ((check, finding), *more) = await homelab.warnings_and_failures()
+    # The same check may report the other host too; no other check may report anything.
     assert {other for other, _ in more} <= {check}
     assert (check, finding.result) == (fault.check, fault.result)
     assert fault.text in f"{finding.subject} {finding.text}"
     assert fault.fix in finding.fix
-    assert_only_looked(house)
-    assert house.rack.vms == before
+    assert_read_only(homelab)
+    assert homelab.rack.vms == before
 
 
-def assert_only_looked(house: FakeHomelab) -> None:
-    """Nobody was asked for more than an answer."""
-    assert {request.method for request in house.rack.requests} <= {"GET"}
-    assert set(house.chart_requests) <= {"GET"}
+def assert_read_only(homelab: FakeHomelab) -> None:
+    """The doctor sent only GET requests."""
+    assert {request.method for request in homelab.rack.requests} <= {"GET"}
+    assert set(homelab.chart_requests) <= {"GET"}
 
 
-# A castle that stands -----------------------------------------------------------------------------
+# A running stack ----------------------------------------------------------------------------------
 
 
-async def test_a_castle_that_stands_has_nothing_wrong_with_it(house: FakeHomelab) -> None:
-    house.build()
-    # As full as it may be: what the castle has already is not asked for again.
+async def test_a_running_stack_needs_no_more_memory_or_space(homelab: FakeHomelab) -> None:
+    homelab.deploy()
+    # Memory and storage have no space for a second copy of the VMs.
     for name in ("pve1", "pve2"):
-        node = house.rack.proxmox.cluster.node(name)
+        node = homelab.rack.proxmox.cluster.node(name)
         node.memory, node.memory_used = 17 * GIB, 17 * GIB
         node.storage("local-lvm").total = GIB
-    assert await house.troubles() == []
+    assert await homelab.warnings_and_failures() == []
 
 
-async def test_a_castle_that_grows_asks_for_what_is_new_alone(house: FakeHomelab) -> None:
-    house.build()
-    house.set("nodes.workers.data_disk_gib", 53)
-    pve2 = house.rack.proxmox.cluster.node("pve2")
+async def test_larger_disks_need_space_only_for_their_growth(homelab: FakeHomelab) -> None:
+    homelab.deploy()
+    homelab.set("nodes.workers.data_disk_gib", 53)
+    pve2 = homelab.rack.proxmox.cluster.node("pve2")
     pve2.storage("local-lvm").total = 25 * GIB
-    assert await house.troubles() == []
+    assert await homelab.warnings_and_failures() == []
     pve2.storage("local-lvm").total = 15 * GIB
-    ((check, finding),) = await house.troubles()
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert check == "storages" and "may grow by 20 GiB" in finding.text
 
 
-async def test_a_stranger_at_a_new_address_of_a_castle_that_stands(house: FakeHomelab) -> None:
-    house.build()
-    house.set("nodes.overrides", {"worker-2": {"address": str(house.address(180))}})
-    assert await house.troubles() == []
-    house.listen(house.address(180))
-    ((check, finding),) = await house.troubles()
+async def test_a_new_address_of_a_running_stack_must_be_free(homelab: FakeHomelab) -> None:
+    homelab.deploy()
+    homelab.set("nodes.overrides", {"worker-2": {"address": str(homelab.address(180))}})
+    assert await homelab.warnings_and_failures() == []
+    homelab.listen(homelab.address(180))
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert (check, finding.result) == ("addresses", F)
     assert "180 for worker-2 is taken" in f"{finding.subject} {finding.text}"
 
 
-async def test_a_machine_that_is_off_leaves_its_address_to_a_stranger(house: FakeHomelab) -> None:
-    house.build()
-    house.rack.vms[8011].lose_power()
-    ((check, finding),) = await house.troubles()
+async def test_a_device_at_the_address_of_a_stopped_vm_is_reported(homelab: FakeHomelab) -> None:
+    homelab.deploy()
+    homelab.rack.vms[8011].lose_power()
+    ((check, finding),) = await homelab.warnings_and_failures()
     assert check == "addresses" and "156 for worker-2" in finding.subject
 
 
-async def test_a_second_device_beside_ours_is_seen_by_its_mac_address(house: FakeHomelab) -> None:
-    house.build()
-    house.seen[house.address(250)] = Presence("port 443 is open", MAC, on_link=True)
-    ((_, finding),) = await house.troubles()
-    assert finding.result is W and "none of our machines has" in finding.text
+async def test_a_second_device_at_an_address_is_found_by_its_mac_address(
+    homelab: FakeHomelab,
+) -> None:
+    homelab.deploy()
+    homelab.devices[homelab.address(250)] = Presence("port 443 is open", MAC, on_link=True)
+    ((_, finding),) = await homelab.warnings_and_failures()
+    assert finding.result is W and f"no VM of the stack has MAC address {MAC}" in finding.text
 
 
-async def test_a_repeater_that_speaks_for_all_is_no_stranger(house: FakeHomelab) -> None:
-    house.build()
+async def test_a_repeater_that_answers_for_all_devices_is_not_reported(
+    homelab: FakeHomelab,
+) -> None:
+    homelab.deploy()
     for last in (1, 155, 250):
-        house.seen[house.address(last)] = Presence("port 443 is open", MAC, on_link=True)
-    assert await house.troubles() == []
+        homelab.devices[homelab.address(last)] = Presence("port 443 is open", MAC, on_link=True)
+    assert await homelab.warnings_and_failures() == []
 
 
-async def test_a_castle_that_was_just_taken_down_is_not_in_its_own_way(house: FakeHomelab) -> None:
+async def test_deleted_vms_in_the_neighbor_table_are_not_reported(
+    homelab: FakeHomelab,
+) -> None:
     from clients.proxmox.guests import mac_address
 
-    ours = mac_address(house.settings.stack_tag, 8010)
-    house.seen[house.address(155)] = Presence("", ours, on_link=True)
-    house.seen[house.address(250)] = Presence("", ours, on_link=True)
-    assert await house.troubles() == []
+    mac = mac_address(homelab.settings.stack_tag, 8010)
+    homelab.devices[homelab.address(155)] = Presence("", mac, on_link=True)
+    homelab.devices[homelab.address(250)] = Presence("", mac, on_link=True)
+    assert await homelab.warnings_and_failures() == []
 
 
-async def test_a_castle_that_stands_can_do_without_the_internet(house: FakeHomelab) -> None:
-    house.build()
-    house.set("image.factory", "http://127.0.0.1:9")
-    house.set("longhorn.chart_repository", "http://127.0.0.1:9")
-    refuse(house, "/nodes/pve2/query-url-metadata", 500, UNREACHABLE)
-    found = await house.troubles()
+async def test_a_running_stack_without_internet_gets_warnings_not_failures(
+    homelab: FakeHomelab,
+) -> None:
+    homelab.deploy()
+    homelab.set("image.factory", "http://127.0.0.1:9")
+    homelab.set("longhorn.chart_repository", "http://127.0.0.1:9")
+    refuse(homelab, "/nodes/pve2/query-url-metadata", 500, UNREACHABLE)
+    found = await homelab.warnings_and_failures()
     assert [(check, finding.result) for check, finding in found] == [
         ("Image Factory", W),
         ("Image Factory from the hosts", W),
@@ -385,63 +397,63 @@ async def test_a_castle_that_stands_can_do_without_the_internet(house: FakeHomel
     ]
 
 
-async def test_an_image_that_is_there_needs_no_room(house: FakeHomelab) -> None:
-    local = house.rack.proxmox.cluster.node("pve2").storage("local")
+async def test_an_existing_image_needs_no_space(homelab: FakeHomelab) -> None:
+    local = homelab.rack.proxmox.cluster.node("pve2").storage("local")
     local.total = GIB // 2
-    for host, troubles in (("pve1", 1), ("pve2", 0)):
+    for host, expected in (("pve1", 1), ("pve2", 0)):
         volid = f"local:import/ephemeral-castle-homelab-talos-v1.13.9-abc-{host}.qcow2"
         local.volumes[volid] = Volume(volid=volid, content="import", format="qcow2", size=1)
-        assert len(await house.troubles()) == troubles
+        assert len(await homelab.warnings_and_failures()) == expected
 
 
-# What others may cause ----------------------------------------------------------------------------
+# Errors of servers and of checks ------------------------------------------------------------------
 
 
-async def test_what_cannot_be_asked_is_not_said_to_be_well(house: FakeHomelab) -> None:
-    house.set("proxmoxve:endpoint", "https://127.0.0.1:9/")
-    found = {one.check: one.findings for one in await house.examine()}
+async def test_checks_that_cannot_read_proxmox_are_notes(homelab: FakeHomelab) -> None:
+    homelab.set("proxmoxve:endpoint", "https://127.0.0.1:9/")
+    found = {it.check: it.findings for it in await homelab.collect_findings()}
     for check in ("privileges", "hosts", "bridge", "storages", "VM ids", "addresses"):
         (finding,) = found[check]
         assert (finding.result, finding.text) == (
             Result.NOTE,
-            "not checked: Proxmox cannot be asked",
+            "not checked: Proxmox does not answer",
         )
 
 
-async def test_a_stage_whisper_of_the_token_is_not_passed_on(house: FakeHomelab) -> None:
-    secret = house.rack.api_token.partition("=")[2]
-    refuse(house, "/version", 500, f"who sent {secret} to me?")
-    told = repr(await house.examine())
-    assert secret not in told and "[secret]" in told
+async def test_a_token_in_a_servers_error_message_is_hidden(homelab: FakeHomelab) -> None:
+    secret = homelab.rack.api_token.partition("=")[2]
+    refuse(homelab, "/version", 500, f"invalid token {secret}")
+    output = repr(await homelab.collect_findings())
+    assert secret not in output and "[secret]" in output
 
 
-async def test_a_defect_of_one_check_hides_no_other(house: FakeHomelab) -> None:
-    def burst(name: str) -> list[IPv4Address]:
+async def test_an_exception_in_one_check_hides_no_other_finding(homelab: FakeHomelab) -> None:
+    def fail(name: str) -> list[IPv4Address]:
         raise RuntimeError("out of order")
 
-    ((check, finding),) = await house.troubles(resolve=burst)
+    ((check, finding),) = await homelab.warnings_and_failures(resolve=fail)
     assert check == "DNS" and "RuntimeError: out of order" in finding.text
 
 
-async def test_a_question_that_hangs_is_left_to_itself(house: FakeHomelab) -> None:
+async def test_a_check_that_hangs_is_a_warning(homelab: FakeHomelab) -> None:
     import asyncio
     import threading
 
     from doctor.context import Context
-    from doctor.examine import examine
+    from doctor.examine import collect_findings
     from doctor.proxmox import Proxmox
     from doctor.tools import check
 
     forever = threading.Event()
-    probes = replace(house.probes(), cli_version=lambda: str(forever.wait()))
+    probes = replace(homelab.probes(), cli_version=lambda: str(forever.wait()))
     context = Context(
-        settings=house.settings,
+        settings=homelab.settings,
         advice=(),
         probes=probes,
         proxmox=Proxmox(probes.proxmox, "owner"),
     )
     checks = [("This machine", "tools", check)]
-    (found,) = await asyncio.to_thread(examine, context, limit=0.1, checks=checks)
+    (found,) = await asyncio.to_thread(collect_findings, context, timeout_s=0.1, checks=checks)
     forever.set()
     (finding,) = found.findings
     assert "did not end within 0.1 s" in finding.text

@@ -1,4 +1,4 @@
-"""One list of privileges: in the code, in the README, and in the cures."""
+"""The same privileges in the code, in README.md and in the fixes of the doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from doctor.findings import Finding
-from doctor.privileges import CASTLE, CASTLE_IMAGES
+from doctor.privileges import CASTLE, CASTLE_IMAGES, RUN_ON_A_HOST
 from settings.project import PROJECT_FOLDER
 from tests.doctor.house import FakeHomelab
 from tests.e2e.rack.proxmox.access import Access
@@ -18,7 +18,7 @@ USER = "root@pam"
 
 
 def pveum(access: Access, commands: list[str]) -> None:
-    """Do what a shell of a Proxmox host would, as far as roles and their places go."""
+    """Run ``pveum`` commands on the fake: those that change roles and their paths."""
     for command in commands:
         _, *words = shlex.split(command)
         options = dict(itertools.pairwise(words))
@@ -44,75 +44,79 @@ def commands_of_the_readme() -> list[str]:
     return [" ".join(line.split()) for line in re.findall(r"^ *(pveum .*)$", text, re.MULTILINE)]
 
 
-def test_the_readme_makes_the_roles_of_the_code() -> None:
+def test_the_readme_creates_the_roles_of_the_code() -> None:
     access = Access(acl={})
     pveum(access, commands_of_the_readme())
     assert access.roles["Castle"] == set(CASTLE.privileges)
     assert access.roles["CastleImages"] == set(CASTLE_IMAGES.privileges)
 
 
-async def test_the_commands_of_the_readme_are_enough(house: FakeHomelab) -> None:
-    access = house.rack.proxmox.access
+async def test_the_commands_of_the_readme_grant_all_privileges(homelab: FakeHomelab) -> None:
+    access = homelab.rack.proxmox.access
     access.acl.clear()
     pveum(access, commands_of_the_readme())
-    assert await house.troubles() == []
+    assert await homelab.warnings_and_failures() == []
 
 
-def lacks(access: Access) -> None:
+def role_lacks_privileges(access: Access) -> None:
     access.roles["Castle"] -= {"VM.Config.Disk", "SDN.Use"}
 
 
-def has_no_role(access: Access) -> None:
+def roles_do_not_exist(access: Access) -> None:
     access.roles = {"Other": frozenset({"VM.Audit"})}
     access.acl = {"/": frozenset({"Other"})}
 
 
-def is_replaced_for_machines(access: Access) -> None:
+def other_role_on_vms(access: Access) -> None:
     access.roles["Other"] = frozenset({"VM.Audit"})
     access.acl["/vms"] = frozenset({"Other"})
 
 
-def is_replaced_on_the_images(access: Access) -> None:
+def image_role_lacks_privileges(access: Access) -> None:
     access.roles["CastleImages"] = frozenset({"Datastore.Allocate"})
 
 
-def is_not_where_it_should_be(access: Access) -> None:
+def image_role_is_not_assigned(access: Access) -> None:
     del access.acl["/storage/local"]
 
 
-def is_on_one_path_only(access: Access) -> None:
+def role_is_assigned_only_on_vms(access: Access) -> None:
     access.acl = {"/vms": frozenset({"Castle"}), "/storage/local": frozenset({"CastleImages"})}
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        lacks,
-        has_no_role,
-        is_replaced_for_machines,
-        is_replaced_on_the_images,
-        is_not_where_it_should_be,
-        is_on_one_path_only,
+        role_lacks_privileges,
+        roles_do_not_exist,
+        other_role_on_vms,
+        image_role_lacks_privileges,
+        image_role_is_not_assigned,
+        role_is_assigned_only_on_vms,
     ],
 )
-async def test_the_cure_cures(house: FakeHomelab, fault: object) -> None:
-    access = house.rack.proxmox.access
+async def test_the_fix_grants_the_missing_privileges(homelab: FakeHomelab, fault: object) -> None:
+    access = homelab.rack.proxmox.access
     access.acl.clear()
     pveum(access, commands_of_the_readme())
     assert callable(fault)
     fault(access)
-    found = await house.troubles()
+    found = await homelab.warnings_and_failures()
     assert found and {check for check, _ in found} == {"privileges"}
-    pveum(access, cures([finding for _, finding in found]))
-    assert await house.troubles() == []
+    pveum(access, commands_in_fixes([finding for _, finding in found]))
+    assert await homelab.warnings_and_failures() == []
 
 
-def cures(findings: list[Finding]) -> list[str]:
-    """The commands, each once, as a person would run them."""
-    return list(dict.fromkeys(c for finding in findings for c in finding.fix.split("; ")))
+def commands_in_fixes(findings: list[Finding]) -> list[str]:
+    """The commands of all fixes, each once."""
+    return list(
+        dict.fromkeys(
+            c for finding in findings for c in finding.fix.removeprefix(RUN_ON_A_HOST).split("; ")
+        )
+    )
 
 
-async def test_the_token_is_named_but_its_secret_is_not(house: FakeHomelab) -> None:
-    told = repr(await house.examine())
-    assert "root@pam!rack" in told
-    assert house.rack.api_token.partition("=")[2] not in told
+async def test_findings_name_the_token_but_not_its_secret(homelab: FakeHomelab) -> None:
+    output = repr(await homelab.collect_findings())
+    assert "root@pam!rack" in output
+    assert homelab.rack.api_token.partition("=")[2] not in output

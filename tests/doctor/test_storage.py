@@ -1,4 +1,4 @@
-"""What the doctor says of the storage of a running cluster, and if there is none to be read."""
+"""The doctor's storage checks, with and without a running cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clients.kubernetes.longhorn import PATH, Storage, read_storage
 from doctor import __main__ as command
 from doctor import storage_record
 from doctor.context import Context
-from doctor.examine import examine
+from doctor.examine import collect_findings
 from doctor.findings import Finding, Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
@@ -31,13 +31,13 @@ TARGET = "nfs://nas.home.arpa:/backups"
 
 
 @pytest.fixture
-def longhorn(house: FakeHomelab) -> LonghornObjects:
-    """A healthy cluster with the nodes of the house, backed up an hour ago."""
-    house.set("longhorn.backup", {"target": TARGET})
-    house.set("nodes.workers.count", 2)
-    house.build()
+def longhorn(homelab: FakeHomelab) -> LonghornObjects:
+    """Longhorn's objects of a healthy cluster; its volumes were backed up one hour ago."""
+    homelab.set("longhorn.backup", {"target": TARGET})
+    homelab.set("nodes.workers.count", 2)
+    homelab.deploy()
     found = healthy_cluster()
-    names = [it.name for it in house.settings.machines if it.data_disk_gib]
+    names = [it.name for it in homelab.settings.machines if it.data_disk_gib]
     for node, name in zip(found.items(f"{PATH}/nodes"), names, strict=True):
         node["metadata"]["name"] = name
     for replica, name in zip(found.items(f"{PATH}/replicas"), names, strict=True):
@@ -48,12 +48,12 @@ def longhorn(house: FakeHomelab) -> LonghornObjects:
     return found
 
 
-async def look(
-    house: FakeHomelab, read: Callable[[], Storage | None], **probes: Any
+async def storage_findings(
+    homelab: FakeHomelab, read: Callable[[], Storage | None], **probes: Any
 ) -> dict[str, list[Finding]]:
-    """The findings of the group, and those of the check of backups, by check."""
-    found = dataclasses.replace(house.probes(), **probes)
-    settings = house.settings
+    """The findings of the group Storage and of the check ``backups``, by check."""
+    found = dataclasses.replace(homelab.probes(), **probes)
+    settings = homelab.settings
     context = Context(
         settings=settings,
         advice=(),
@@ -61,10 +61,10 @@ async def look(
         proxmox=Proxmox(found.proxmox, settings.stack_tag),
         storage=read_once(read),
     )
-    examined = await asyncio.to_thread(examine, context)
+    checks = await asyncio.to_thread(collect_findings, context)
     return {
         it.check: list(it.findings)
-        for it in examined
+        for it in checks
         if it.group == "Storage" or it.check == "backups"
     }
 
@@ -77,38 +77,38 @@ def lines(found: dict[str, list[Finding]]) -> dict[str, list[str]]:
     }
 
 
-async def test_healthy_storage_is_five_good_lines(
-    house: FakeHomelab, longhorn: LonghornObjects
+async def test_healthy_storage_has_five_ok_findings(
+    homelab: FakeHomelab, longhorn: LonghornObjects
 ) -> None:
-    assert lines(await look(house, lambda: read_storage(longhorn))) == {
+    assert lines(await storage_findings(homelab, lambda: read_storage(longhorn))) == {
         "cluster": [],
         "data disks": ["ok: data disks hold Longhorn's data on 2 nodes: 80 GiB of 86 GiB are free"],
-        "copies": ["ok: volumes have all of their copies: 1 volume"],
+        "copies": ["ok: volumes have all their copies: 1 volume"],
         "engines": [
             "ok: engines are those of the installed Longhorn (longhornio/longhorn-engine:v1.12.1)"
         ],
         "backup target": [f"ok: {TARGET} is available to Longhorn"],
-        "volume backups": ["ok: backups are as recent as the schedule asks for"],
+        "volume backups": ["ok: backups are as recent as the schedule requires"],
     }
 
 
-async def test_a_node_or_a_size_that_the_next_up_makes_is_no_problem(
-    house: FakeHomelab, longhorn: LonghornObjects
+async def test_nodes_and_disk_sizes_that_the_next_up_changes_are_not_checked(
+    homelab: FakeHomelab, longhorn: LonghornObjects
 ) -> None:
-    house.set("nodes.workers.count", 3)
-    found = await look(house, lambda: read_storage(longhorn))
+    homelab.set("nodes.workers.count", 3)
+    found = await storage_findings(homelab, lambda: read_storage(longhorn))
     assert [it.result for it in found["data disks"]] == [Result.OK]
-    house.set("longhorn.replicas", 1)
-    house.set("nodes.workers.count", 1)
-    found = await look(house, lambda: read_storage(longhorn))
+    homelab.set("longhorn.replicas", 1)
+    homelab.set("nodes.workers.count", 1)
+    found = await storage_findings(homelab, lambda: read_storage(longhorn))
     assert [it.result for it in found["data disks"]] == [Result.OK]
-    house.set("nodes.workers.data_disk_gib", 86)
-    found = await look(house, lambda: read_storage(longhorn))
+    homelab.set("nodes.workers.data_disk_gib", 86)
+    found = await storage_findings(homelab, lambda: read_storage(longhorn))
     assert [it.result for it in found["data disks"]] == [Result.OK]
 
 
-async def test_every_problem_is_a_warning_or_a_note_and_no_failure(
-    house: FakeHomelab, longhorn: LonghornObjects
+async def test_storage_problems_are_warnings_or_notes_but_no_failures(
+    homelab: FakeHomelab, longhorn: LonghornObjects
 ) -> None:
     volume = longhorn.items(f"{PATH}/volumes")[0]
     volume["status"] |= {"currentImage": "old:1", "lastBackupAt": "", "robustness": "degraded"}
@@ -117,7 +117,7 @@ async def test_every_problem_is_a_warning_or_a_note_and_no_failure(
     node["spec"]["disks"]["disk-1"]["path"] = "/var/lib/longhorn"
     longhorn.items(f"{PATH}/backuptargets")[0]["status"] = {"available": False}
     longhorn.add("backupvolumes", "old", spec={"volumeName": "pvc-old"}, status={})
-    found = await look(house, lambda: read_storage(longhorn))
+    found = await storage_findings(homelab, lambda: read_storage(longhorn))
     results = {check: [it.result for it in findings] for check, findings in found.items()}
     assert results == {
         "cluster": [],
@@ -125,7 +125,7 @@ async def test_every_problem_is_a_warning_or_a_note_and_no_failure(
         "copies": [Result.WARNING, Result.NOTE],
         "engines": [Result.WARNING],
         "backup target": [Result.WARNING],
-        "backups": [Result.NOTE],  # of the certificates
+        "backups": [Result.NOTE],  # The site certificates have no backup.
         "volume backups": [Result.WARNING, Result.NOTE],
     }
     (disk,) = found["data disks"]
@@ -133,45 +133,45 @@ async def test_every_problem_is_a_warning_or_a_note_and_no_failure(
     assert "request the eviction" in disk.fix
 
 
-async def test_a_note_alone_leaves_the_good_line(
-    house: FakeHomelab, longhorn: LonghornObjects
+async def test_a_note_does_not_replace_the_ok_finding(
+    homelab: FakeHomelab, longhorn: LonghornObjects
 ) -> None:
     longhorn.add("backupvolumes", "old", spec={"volumeName": "pvc-old"}, status={})
-    found = await look(house, lambda: read_storage(longhorn))
+    found = await storage_findings(homelab, lambda: read_storage(longhorn))
     assert [it.result for it in found["volume backups"]] == [Result.OK, Result.NOTE]
 
 
-async def test_a_stack_without_a_cluster_is_one_note(house: FakeHomelab) -> None:
-    found = lines(await look(house, lambda: None))
+async def test_without_a_cluster_there_is_one_note(homelab: FakeHomelab) -> None:
+    found = lines(await storage_findings(homelab, lambda: None))
     assert found.pop("cluster") == [
         "note: storage is not checked: this stack has no cluster with Longhorn yet"
     ]
     assert not any(found.values())
 
 
-async def test_a_cluster_that_does_not_answer_is_one_warning_and_asked_once(
-    house: FakeHomelab,
+async def test_a_cluster_that_does_not_answer_is_one_warning_and_read_once(
+    homelab: FakeHomelab,
 ) -> None:
-    asked: list[None] = []
+    reads: list[None] = []
 
     def read() -> Storage | None:
-        asked.append(None)
+        reads.append(None)
         raise ApiError("the Kubernetes API at https://192.168.1.250:6443 does not answer")
 
-    found = lines(await look(house, read))
+    found = lines(await storage_findings(homelab, read))
     assert found.pop("cluster") == [
         "warning: storage is not checked: the Kubernetes API at https://192.168.1.250:6443 does "
         "not answer"
     ]
     assert not any(found.values())
-    assert len(asked) == 1
+    assert len(reads) == 1
 
 
 @pytest.mark.parametrize("answers", [True, False])
-async def test_the_port_of_the_share_is_tried_only_if_longhorn_cannot_be_asked(
-    house: FakeHomelab, longhorn: LonghornObjects, answers: bool
+async def test_the_nfs_port_is_probed_only_if_longhorn_cannot_be_read(
+    homelab: FakeHomelab, longhorn: LonghornObjects, answers: bool
 ) -> None:
-    asked: list[tuple[str, int]] = []
+    connections: list[tuple[str, int]] = []
 
     def read() -> Storage | None:
         if answers:
@@ -179,48 +179,48 @@ async def test_the_port_of_the_share_is_tried_only_if_longhorn_cannot_be_asked(
         raise ApiError("it does not answer")
 
     def connect(host: str, port: int) -> None:
-        asked.append((host, port))
+        connections.append((host, port))
 
-    found = await look(house, read, connect=connect)
-    assert (("nas.home.arpa", 2049) in asked) is not answers
+    found = await storage_findings(homelab, read, connect=connect)
+    assert (("nas.home.arpa", 2049) in connections) is not answers
     assert (TARGET in [it.subject for it in found["backups"]]) is not answers
 
 
-def test_many_threads_read_once() -> None:
+def test_read_once_reads_once_for_several_threads() -> None:
     barrier = threading.Barrier(4)
-    asked: list[None] = []
+    reads: list[None] = []
 
     def read() -> Storage:
-        asked.append(None)
+        reads.append(None)
         return Storage()
 
     once = read_once(read)
 
-    def ask() -> None:
+    def call() -> None:
         barrier.wait()
         once()
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(asked) == 1
+    assert len(reads) == 1
 
 
-async def test_the_command_opens_the_kubeconfig_and_renews_the_record(
-    house: FakeHomelab,
+async def test_the_command_decrypts_the_kubeconfig_and_writes_the_record(
+    homelab: FakeHomelab,
     longhorn: LonghornObjects,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(command, "PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr(Probes, "of", lambda settings, cli: house.probes())
-    monkeypatch.setenv("PROXMOX_VE_API_TOKEN", house.rack.api_token)
+    monkeypatch.setattr(Probes, "of", lambda settings, cli: homelab.probes())
+    monkeypatch.setenv("PROXMOX_VE_API_TOKEN", homelab.rack.api_token)
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)
     monkeypatch.setattr(ClusterApi, "of", lambda kubeconfig: longhorn)
-    write(tmp_path, house, token=None)
+    write(tmp_path, homelab, token=None)
     stack = {"type": "pulumi:pulumi:Stack", "outputs": {"kubeconfig": {"ciphertext": "v1:abc"}}}
     state = json.dumps({"deployment": {"resources": [stack]}})
     cli(

@@ -1,4 +1,4 @@
-"""Servers on loopback: their certificates, and charts in a registry or a folder."""
+"""Certificates of servers on loopback, and charts in a registry or a folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 import trustme
 
 from doctor import api, web
-from doctor.charts import _check, _in_registry
+from doctor.charts import _check_chart, _registry_has
 from doctor.findings import Result
-from doctor.web import Certificate
+from doctor.web import ServerCertificate
 from settings.chart_source import ChartSource
 
 AUTHORITY = trustme.CA()
@@ -26,11 +26,11 @@ AUTHORITY = trustme.CA()
 
 @contextmanager
 def https(leaf: trustme.LeafCert) -> Iterator[str]:
-    """A server with this certificate; yields its address."""
+    """Run a server with this certificate; yield its URL."""
 
     class Quiet(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Say nothing of a client that does not trust us."""
+            """Print nothing if a client does not trust the server."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     leaf.configure_cert(context)
@@ -48,32 +48,35 @@ def https(leaf: trustme.LeafCert) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine trusts our authority, and no other."""
+    """Trust only ``AUTHORITY``."""
     file = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(str(file))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
 
-def seen(leaf: trustme.LeafCert) -> Certificate:
+def read_certificate(leaf: trustme.LeafCert) -> ServerCertificate:
     with https(leaf) as url:
-        return web.certificate(url)
+        return web.read_certificate(url)
 
 
-def test_a_certificate_that_is_trusted_has_an_end() -> None:
+def test_a_trusted_certificate_is_ok_with_its_expiry() -> None:
     end = datetime(2035, 1, 1, tzinfo=UTC)
-    shown = seen(AUTHORITY.issue_cert("127.0.0.1", not_after=end))
+    shown = read_certificate(AUTHORITY.issue_cert("127.0.0.1", not_after=end))
     assert (shown.problem, shown.expires) == ("", end)
     assert len(shown.fingerprint.split(":")) == 32
-    finding = api._certificate(shown, insecure=False)
-    assert (finding.result, finding.text) == (Result.OK, "is trusted, until 2035-01-01")
-
-
-def test_one_that_ends_soon_is_a_warning() -> None:
-    end = datetime.now(UTC) + timedelta(days=3, hours=1)
-    finding = api._certificate(
-        seen(AUTHORITY.issue_cert("127.0.0.1", not_after=end)), insecure=False
+    finding = api._check_certificate(shown, insecure=False)
+    assert (finding.result, finding.text) == (
+        Result.OK,
+        "is trusted, and expires on 2035-01-01",
     )
-    assert (finding.result, finding.text) == (Result.WARNING, "ends in 3 days")
+
+
+def test_a_certificate_that_expires_soon_is_a_warning() -> None:
+    end = datetime.now(UTC) + timedelta(days=3, hours=1)
+    finding = api._check_certificate(
+        read_certificate(AUTHORITY.issue_cert("127.0.0.1", not_after=end)), insecure=False
+    )
+    assert (finding.result, finding.text) == (Result.WARNING, "expires in 3 days")
 
 
 @pytest.mark.parametrize(
@@ -87,23 +90,24 @@ def test_one_that_ends_soon_is_a_warning() -> None:
         (AUTHORITY.issue_cert("pve.lan"), "IP address mismatch", "proxmoxve:endpoint"),
         (trustme.CA().issue_cert("127.0.0.1"), "unable to get local issuer", "insecure: true"),
     ],
-    ids=["expired", "of another name", "of another authority"],
+    ids=["expired", "for another name", "of another authority"],
 )
-def test_one_that_is_not_trusted_is_a_failure_unless_nobody_minds(
+def test_an_untrusted_certificate_is_a_failure_unless_insecure_is_set(
     leaf: trustme.LeafCert, problem: str, fix: str
 ) -> None:
-    shown = seen(leaf)
-    finding = api._certificate(shown, insecure=False)
+    shown = read_certificate(leaf)
+    finding = api._check_certificate(shown, insecure=False)
     assert finding.result is Result.FAILURE
     assert problem in finding.text and fix in finding.fix
-    tolerated = api._certificate(shown, insecure=True)
+    tolerated = api._check_certificate(shown, insecure=True)
     assert tolerated.result is Result.NOTE
     assert problem in tolerated.text and shown.fingerprint in tolerated.text
 
 
-def test_who_is_insecure_without_need_is_told() -> None:
-    finding = api._certificate(seen(AUTHORITY.issue_cert("127.0.0.1")), insecure=True)
-    assert finding.result is Result.NOTE and "can go" in finding.fix
+def test_insecure_with_a_trusted_certificate_is_a_note() -> None:
+    leaf = AUTHORITY.issue_cert("127.0.0.1")
+    finding = api._check_certificate(read_certificate(leaf), insecure=True)
+    assert finding.result is Result.NOTE and "remove proxmoxve:insecure" in finding.fix
 
 
 # Charts -------------------------------------------------------------------------------------------
@@ -113,17 +117,17 @@ CHART = ChartSource(name="traefik", version="41.3.0", repository="oci://registry
 
 
 class Registry:
-    """A public registry: it wants a token, which it gives to anybody."""
+    """A fake public registry, which requires an anonymous token."""
 
     def __init__(self, *tags: str) -> None:
         self.tags = tags
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def fetch(self, url: str, headers: Any = None) -> bytes:
-        self.asked.append(url)
+        self.requests.append(url)
         if url.startswith("https://auth.test/token?"):
-            return json.dumps({"token": "anybody"}).encode()
-        if (headers or {}).get("Authorization") != "Bearer anybody":
+            return json.dumps({"token": "anonymous"}).encode()
+        if (headers or {}).get("Authorization") != "Bearer anonymous":
             challenge = 'Bearer realm="https://auth.test/token",service="r",scope="pull"'
             raise self._refusal(url, 401, {"WWW-Authenticate": challenge})
         if url.rpartition("/")[2] not in self.tags:
@@ -141,18 +145,18 @@ class Registry:
         return urllib.error.HTTPError(url, code, "no", message, io.BytesIO())
 
 
-def test_a_chart_in_a_registry_is_found_with_anybodys_token() -> None:
+def test_a_chart_in_a_registry_is_found_with_an_anonymous_token() -> None:
     registry = Registry("41.3.0")
-    assert _in_registry(CHART, registry.fetch)
-    assert registry.asked == [
+    assert _registry_has(CHART, registry.fetch)
+    assert registry.requests == [
         "https://registry.test/v2/charts/traefik/manifests/41.3.0",
         "https://auth.test/token?service=r&scope=pull",
         "https://registry.test/v2/charts/traefik/manifests/41.3.0",
     ]
 
 
-def test_a_chart_that_a_registry_has_not_is_missed() -> None:
-    (finding,) = _check(CHART, "traefik", Registry("41.2.0").fetch)
+def test_a_chart_version_missing_in_a_registry_is_a_failure() -> None:
+    (finding,) = _check_chart(CHART, "traefik", Registry("41.2.0").fetch)
     assert finding.result is Result.FAILURE and "is not in oci://" in finding.text
 
 
@@ -160,23 +164,23 @@ def test_a_registry_that_refuses_is_a_failure() -> None:
     def refuse(url: str, headers: Any = None) -> bytes:
         raise Registry()._refusal(url, 403, {})
 
-    (finding,) = _check(CHART, "traefik", refuse)
+    (finding,) = _check_chart(CHART, "traefik", refuse)
     assert "it answers 403 no" in finding.text
 
 
-def test_an_index_that_is_none_is_a_failure() -> None:
+def test_an_invalid_index_is_a_failure() -> None:
     chart = ChartSource(name="traefik", version="41.3.0", repository="https://charts.test")
     for text in (b"<html>", b"{", b"entries: []", b"entries: {traefik: [{}]}"):
-        (finding,) = _check(chart, "traefik", lambda url, headers=None, text=text: text)
-        assert finding.result is Result.FAILURE and "cannot be looked up" in finding.text
+        (finding,) = _check_chart(chart, "traefik", lambda url, headers=None, text=text: text)
+        assert finding.result is Result.FAILURE and "cannot be found, because" in finding.text
 
 
 @pytest.mark.parametrize(("version", "result"), [("41.3.0", Result.OK), ("41.2.9", Result.WARNING)])
-def test_a_folder_holds_the_chart_that_is_pinned_or_another(
+def test_another_chart_version_in_a_folder_is_a_warning(
     tmp_path: Path, version: str, result: Result
 ) -> None:
     (tmp_path / "traefik").mkdir()
     (tmp_path / "traefik" / "Chart.yaml").write_text(f"version: {version}")
     chart = ChartSource(name="traefik", version="41.3.0", repository=str(tmp_path))
-    (finding,) = _check(chart, "traefik", web.fetch)
+    (finding,) = _check_chart(chart, "traefik", web.fetch)
     assert finding.result is result

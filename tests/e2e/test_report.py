@@ -38,7 +38,7 @@ def test_the_report_follows_the_castle_and_tells_no_secret(make_lab: MakeLab) ->
     lab = make_lab("pve1", "pve2")
     before = shown(lab)
     assert before["timeline"]["source"] == "rehearsal"
-    assert before["certificates"] == {"found": [], "reason": "not made yet"}
+    assert before["certificates"] == {"found": [], "reason": "the stack has no cluster yet"}
 
     made = lab.make("up")
     assert made.code == 0, made.output

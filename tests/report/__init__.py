@@ -1,1 +1,1 @@
-"""The report: what it shows, how it is drawn, and what a browser makes of it."""
+"""Tests of the report: its data, its pictures, and the page as a file and in a browser."""

@@ -1,4 +1,4 @@
-"""A state with certificates of our own making, as the engine exports it: keys closed."""
+"""A Pulumi state with generated certificates, in the format of ``pulumi stack export``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 
 
 def state_of(days: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Resources of a state, and the secrets in it, open.
+    """The resources of a state, and the secrets in them.
 
-    The certificates end after ``days`` days and one more each. Secrets stand in it as nobody would
-    write them, open: so a test sees whether any is taken along.
+    The first certificate expires in ``days`` days, each further one a day later. The secrets are
+    not encrypted, unlike in a real state, so that a test finds a secret that the report copies.
     """
-    pairs = [_pair(days + more) for more in range(6)]
-    (_, kube_key), (_, talos_key), *authorities = pairs
+    pairs = [_create_pair(days + more) for more in range(6)]
+    (_, kube_key), (_, talos_key), *cas = pairs
     names = ("k8s", "k8sAggregator", "etcd", "os")
-    certs = {
-        name: {"cert": cert, "key": key}
-        for name, (cert, key) in zip(names, authorities, strict=True)
-    }
+    certs = {name: {"cert": cert, "key": key} for name, (cert, key) in zip(names, cas, strict=True)}
     resources = [
         {
             "type": "pulumi:pulumi:Stack",
@@ -50,8 +47,8 @@ def state_of(days: int) -> tuple[list[dict[str, Any]], list[str]]:
     return resources, [*(key for _, key in pairs), "a-cluster-secret"]
 
 
-def _pair(days: int) -> tuple[str, str]:
-    """A certificate that ends so many days from now, and its key: PEM in base64."""
+def _create_pair(days: int) -> tuple[str, str]:
+    """A certificate that expires ``days`` days after ``NOW``, and its key: PEM in base64."""
     key = ed25519.Ed25519PrivateKey.generate()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "castle")])
     certificate = (

@@ -1,4 +1,4 @@
-"""Castles that were rehearsed once, and the reports of them."""
+"""Rehearsed stacks, shared between tests, and their reports."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LARGE = {
 
 @pytest.fixture(scope="session")
 def homelab() -> Rehearsal:
-    """The rehearsed reference stack; shared, so look only."""
+    """The rehearsed stack ``homelab``. Tests share it and must not change it."""
     return rehearse("homelab")
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    """A castle with 3 hosts and 30 nodes; shared, so look only."""
+    """A rehearsed stack of 3 hosts and 30 nodes. Tests share it and must not change it."""
     folder = tmp_path_factory.mktemp("large")
     write_stack(folder, "ha", LARGE)
     return rehearse("ha", folder)
@@ -45,7 +45,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
 
 @pytest.fixture
 def resources(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The engine's state in place of the CLI's answer; empty until a test fills it."""
+    """The resources that the fake Pulumi CLI exports; empty until a test adds some."""
     found: list[dict[str, Any]] = []
     monkeypatch.setattr(state, "resources", lambda *arguments: found)
     return found
@@ -53,10 +53,10 @@ def resources(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def make_report(tmp_path: Path, resources: list[dict[str, Any]]) -> MakeReport:
-    """The report of a rehearsal, in a folder with no record of any ``up``."""
+    """Builds the report of a rehearsal, with an empty project folder ``tmp_path``."""
 
-    def make(found: Rehearsal) -> Report:
-        return gather.of(found, tmp_path)
+    def make(rehearsal: Rehearsal) -> Report:
+        return gather.build_report(rehearsal, tmp_path)
 
     return make
 
@@ -70,6 +70,6 @@ def _rehearsed(path: Path) -> Rehearsal:
 
 
 @pytest.fixture(params=VALID, ids=lambda path: path.stem)
-def any_castle(request: pytest.FixtureRequest) -> Rehearsal:
-    """Each stack file that the settings' own tests know to be valid, rehearsed; look only."""
+def any_stack(request: pytest.FixtureRequest) -> Rehearsal:
+    """Each valid stack file of tests/settings, rehearsed. Tests share it and must not change it."""
     return _rehearsed(request.param)

@@ -1,4 +1,4 @@
-// Every text that can be seen, with its contrast to what is painted under its middle
+// Returns each visible text with its contrast to the background at its center
 // (WCAG 2.2, relative luminance and contrast ratio).
 () => {
   const parse = (color) => {

@@ -1,4 +1,4 @@
-"""A record of the storage of a cluster with one problem of each kind."""
+"""A storage record of a cluster with one problem of each kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.report.certificates import NOW
 
 
 def record_of(settings: Settings) -> StorageRecord:
-    """What Longhorn reported at ``NOW``: all disks, four volumes, and a target that is down."""
+    """A record at ``NOW``: all disks, three volumes, and a backup target that is not available."""
     found = LonghornObjects()
     nodes = [it for it in settings.machines if it.data_disk_gib]
     for number, node in enumerate(nodes):

@@ -1,6 +1,6 @@
-"""The page in a real browser: no error, no request, nothing beyond the edge, all of it legible.
+"""The page in headless Chromium: no errors, no requests, no overflow, enough contrast.
 
-It looks for Chromium on PATH, or for the one that Playwright installed.
+Uses Chromium from PATH, or the one that ``playwright install`` installed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.report.storage import record_of
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WIDTHS = (360, 768, 1280)
-CASTLES = ("homelab", "large")
+STACKS = ("homelab", "large")
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
-"""Every text that can be seen, with its contrast to what lies under it."""
-BEYOND = """() => {
+"""Returns each visible text with its contrast to its background."""
+TEXTS_OUTSIDE_PICTURES = """() => {
   const found = [];
   for (const text of document.querySelectorAll("figure svg text")) {
     const svg = text.ownerSVGElement;
@@ -47,8 +47,8 @@ BEYOND = """() => {
   }
   return found;
 }"""
-"""Texts that leave their picture."""
-OVER = """() => {
+"""Returns texts that exceed their picture."""
+TEXTS_OUTSIDE_BOXES = """() => {
   const found = [];
   for (const rect of document.querySelectorAll("rect.card, rect.node")) {
     const svg = rect.ownerSVGElement;
@@ -63,11 +63,11 @@ OVER = """() => {
   }
   return found;
 }"""
-"""Texts that leave the card or the resource that they begin in."""
+"""Returns texts that exceed the card or node in which they begin."""
 
 
 class Chromium:
-    """A headless Chromium in a thread of its own: Playwright keeps an event loop running there."""
+    """A headless Chromium in a separate thread, because Playwright runs an event loop there."""
 
     def __init__(self, program: str | None) -> None:
         self._thread = ThreadPoolExecutor(1)
@@ -76,7 +76,7 @@ class Chromium:
         self._browser: Browser = self.do(self._launch)
 
     def do(self, work: Callable[[], Any]) -> Any:
-        """Do something in the thread of the browser."""
+        """Call ``work`` in the browser's thread, and return its result."""
         return self._thread.submit(work).result(timeout=120)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Chromium:
 
     def _launch(self) -> Browser:
         playwright = self._stack.enter_context(sync_playwright())
-        # Chromium refuses its own sandbox to root.
+        # Chromium does not start with its sandbox as root.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=self._program, args=flags)
         self._stack.callback(browser.close)
@@ -101,28 +101,28 @@ class Chromium:
 
 
 class Visit:
-    """A page in a browser, and all that went wrong with it."""
+    """An open page, with its console messages and its requests."""
 
     def __init__(self, chromium: Chromium, file: Path, width: int, scheme: Scheme) -> None:
-        self.said: list[str] = []
-        self.asked: list[str] = []
+        self.messages: list[str] = []
+        self.requests: list[str] = []
         self._chromium = chromium
         self._page: Page = chromium.do(lambda: self._open(file, width, scheme))
 
     def _open(self, file: Path, width: int, scheme: Scheme) -> Page:
         page = self._chromium.context(width, scheme).new_page()
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
         page.goto(file.as_uri())
         return page
 
     def evaluate(self, script: str) -> Any:
-        """What a function says, run in the page."""
+        """Call a JavaScript function in the page, and return its result."""
         return self._chromium.do(lambda: self._page.evaluate(script))
 
     def print(self) -> None:
-        """Show the page as on paper."""
+        """Switch to the style for paper."""
         self._chromium.do(lambda: self._page.emulate_media(media="print"))
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Visit:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Chromium]:
-    """A headless Chromium, one for all tests of a process."""
+    """A headless Chromium, shared by all tests."""
     try:
         chromium = Chromium(next(filter(None, map(shutil.which, NAMES)), None))
     except Error as error:
@@ -141,21 +141,21 @@ def browser() -> Iterator[Chromium]:
     chromium.close()
 
 
-@pytest.fixture(params=CASTLES)
+@pytest.fixture(params=STACKS)
 def file(
     request: pytest.FixtureRequest,
     make_report: MakeReport,
     resources: list[dict[str, Any]],
     tmp_path: Path,
 ) -> Path:
-    """The page of a castle, with its ``--json`` beside it."""
+    """The page of a stack; ``report.json`` in the same folder has its ``--json``."""
     recording: Rehearsal = request.getfixturevalue(request.param)
     resources += state_of(days=20)[0]
     names = ("whoami.a-castle-of-a-long-name.example.org", "*.a-castle-of-a-long-name.example.org")
     site = Certificate(names, NOW, NOW)
     signed = acme_record.Signed(server=recording.settings.traefik.acme.server, certificate=site)
     acme_record.keep(tmp_path, recording.stack, [signed])
-    storage_record.keep(tmp_path, recording.stack, record_of(recording.settings))
+    storage_record.save(tmp_path, recording.stack, record_of(recording.settings))
     report = make_report(recording)
     file = tmp_path / "report.html"
     file.write_text(page.render(report), encoding="utf-8")
@@ -164,25 +164,27 @@ def file(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_fits_asks_for_nothing_and_has_no_error(
+def test_the_page_has_no_overflow_no_requests_and_no_errors(
     browser: Chromium, file: Path, width: int
 ) -> None:
     for scheme in SCHEMES:
         visit = browser.visit(file, width, scheme)
-        wide, room = visit.evaluate(
+        width_of_content, width_of_window = visit.evaluate(
             "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
-        assert wide <= room
-        assert visit.evaluate(BEYOND) == []
-        assert visit.evaluate(OVER) == []
-        assert visit.asked == [file.as_uri()]
-        assert visit.said == []
+        assert width_of_content <= width_of_window
+        assert visit.evaluate(TEXTS_OUTSIDE_PICTURES) == []
+        assert visit.evaluate(TEXTS_OUTSIDE_BOXES) == []
+        assert visit.requests == [file.as_uri()]
+        assert visit.messages == []
         visit.close()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", [360, 1280])
-def test_every_text_can_be_read(browser: Chromium, file: Path, width: int, scheme: Scheme) -> None:
+def test_every_text_has_enough_contrast(
+    browser: Chromium, file: Path, width: int, scheme: Scheme
+) -> None:
     visit = browser.visit(file, width, scheme)
     found = visit.evaluate(CONTRAST)
     visit.close()
@@ -191,7 +193,7 @@ def test_every_text_can_be_read(browser: Chromium, file: Path, width: int, schem
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_light_and_dark_differ_and_paper_is_white(
+def test_light_and_dark_mode_differ_and_paper_is_white(
     browser: Chromium, file: Path, scheme: Scheme
 ) -> None:
     visit = browser.visit(file, 1280, scheme)
@@ -203,7 +205,7 @@ def test_light_and_dark_differ_and_paper_is_white(
     visit.close()
 
 
-def test_one_picture_of_each_pair_is_seen(browser: Chromium, file: Path) -> None:
+def test_one_picture_of_each_pair_is_visible(browser: Chromium, file: Path) -> None:
     seen = """() => [...document.querySelectorAll("figure svg")]
       .filter(svg => svg.checkVisibility()).map(svg => svg.getAttribute("class"))"""
     for width, variant in ((360, "narrow"), (1280, "wide")):
@@ -212,7 +214,7 @@ def test_one_picture_of_each_pair_is_seen(browser: Chromium, file: Path) -> None
         visit.close()
 
 
-def test_the_numbers_that_a_browser_shows_are_those_of_json(browser: Chromium, file: Path) -> None:
+def test_the_browser_shows_the_numbers_of_json(browser: Chromium, file: Path) -> None:
     numbers = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     visit = browser.visit(file, 1280, "light")
     found = visit.evaluate(

@@ -1,4 +1,4 @@
-"""``python -m report``: what it writes, what it prints, and its exit codes."""
+"""``python -m report``: its files, its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("resources")
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where pages and records lie, in place of the project's own folder."""
+    """A temporary project folder for pages and records."""
     monkeypatch.setattr(command, "PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr(gather.of, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(gather.build_report, "__defaults__", (tmp_path,))
     return tmp_path
 
 
@@ -34,27 +34,27 @@ def test_the_page_is_named_after_its_stack(
     assert "report-ha.html: open it in a browser" in capsys.readouterr().out
 
 
-def test_json_is_one_object_with_the_numbers_of_the_page(
+def test_json_has_the_numbers_of_the_page_and_writes_no_page(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--json"]) == 0
-    told: Any = json.loads(capsys.readouterr().out)
+    numbers: Any = json.loads(capsys.readouterr().out)
     assert list(project.iterdir()) == []
     assert command.main([]) == 0
     page = Page((project / "report-homelab.html").read_text(encoding="utf-8"))
     for path, (value, _) in page.values.items():
-        found = told
+        found = numbers
         for part in path.split("."):
             found = found[int(part)] if isinstance(found, list) else found[part]
         assert value == str(found)
 
 
-def test_the_page_goes_where_it_is_told_to(project: Path) -> None:
+def test_output_sets_the_path_of_the_page(project: Path) -> None:
     assert command.main(["--output", str(project / "elsewhere.html")]) == 0
     assert [file.name for file in project.iterdir()] == ["elsewhere.html"]
 
 
-def test_a_castle_that_would_be_refused_is_shown_and_is_one(
+def test_exit_code_is_1_and_the_page_shows_why_a_resource_would_be_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(recording: Recording) -> Iterator[tuple[str, str]]:
@@ -63,10 +63,10 @@ def test_a_castle_that_would_be_refused_is_shown_and_is_one(
     monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
     assert command.main([]) == 1
     text = (project / "report-homelab.html").read_text(encoding="utf-8")
-    assert "is refused by a test" in text and "Nothing would be refused" not in text
+    assert "is refused by a test" in text and "Providers would refuse 1 resource<" in text
 
 
-def test_wrong_settings_are_two_and_write_nothing(
+def test_exit_code_is_2_without_a_page_with_wrong_settings(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--stack", "homlab"]) == 2
@@ -74,7 +74,7 @@ def test_wrong_settings_are_two_and_write_nothing(
     assert list(project.iterdir()) == []
 
 
-def test_a_page_that_cannot_be_written_is_three(
+def test_exit_code_is_3_if_the_page_cannot_be_written(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["--output", str(project / "no" / "folder.html")]) == 3

@@ -1,4 +1,4 @@
-"""The page as a file: whole in itself, well formed, honest in its numbers, silent on secrets."""
+"""The page as a file: self-contained, well formed, with the numbers of JSON, without secrets."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """A page, taken apart; raises where a tag is closed that is not open."""
+    """A parsed page. The tags must be balanced."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
         self.values: dict[str, tuple[str, str]] = {}
-        """By path: the value for machines, and what a person reads."""
+        """Attribute ``value`` and text of each ``<data>`` element, by its path."""
         self._open: list[tuple[str, dict[str, str]]] = []
         self.feed(text)
         self.close()
@@ -63,27 +63,27 @@ class Page(HTMLParser):
 def full(
     make_report: MakeReport, homelab: Rehearsal, resources: list[dict[str, Any]]
 ) -> tuple[Report, list[str]]:
-    """A report with everything in it, and the secrets that must not be."""
+    """A report with all contents, and the secrets that it must not contain."""
     found, secrets = state_of(days=20)
     resources += found
     token = homelab.settings.proxmoxve.api_token.get_secret_value()
-    made_up = "cmVoZWFyc2Fs"  # how each secret of the rehearsal begins
+    prefix = "cmVoZWFyc2Fs"  # Each secret of the rehearsal begins with it.
     report = replace(
         make_report(homelab),
         made=NOW,
         problems=(Problem(resource="traefik", message="would be refused"),),
     )
-    return report, [*secrets, token, token.partition("=")[2], made_up]
+    return report, [*secrets, token, token.partition("=")[2], prefix]
 
 
-def test_the_page_holds_no_secret(full: tuple[Report, list[str]]) -> None:
+def test_the_page_has_no_secret(full: tuple[Report, list[str]]) -> None:
     report, secrets = full
     text = page.render(report) + str(as_json(report))
     assert "kubeconfig" in text and "2026-12-11" in text
     assert [secret for secret in secrets if secret in text] == []
 
 
-def test_the_page_asks_for_nothing(full: tuple[Report, list[str]]) -> None:
+def test_the_page_makes_no_requests(full: tuple[Report, list[str]]) -> None:
     text = page.render(full[0])
     found = Page(text)
     tags = {tag for tag, _ in found.tags}
@@ -97,7 +97,7 @@ def test_the_page_asks_for_nothing(full: tuple[Report, list[str]]) -> None:
     assert "http://" not in text and "https://" not in text
 
 
-def test_only_its_own_style_is_allowed(full: tuple[Report, list[str]]) -> None:
+def test_the_security_policy_allows_only_the_embedded_style(full: tuple[Report, list[str]]) -> None:
     text = page.render(full[0])
     style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     assert len(style) == 1
@@ -106,7 +106,7 @@ def test_only_its_own_style_is_allowed(full: tuple[Report, list[str]]) -> None:
     assert policy == f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
 
 
-def test_the_page_is_made_of_parts_with_names(full: tuple[Report, list[str]]) -> None:
+def test_pictures_and_links_are_accessible(full: tuple[Report, list[str]]) -> None:
     found = Page(page.render(full[0]))
     assert found.of("html") == [{"lang": "en"}]
     assert len(found.of("h1")) == len(found.of("main")) == 1
@@ -117,7 +117,7 @@ def test_the_page_is_made_of_parts_with_names(full: tuple[Report, list[str]]) ->
     for attributes in found.of("a"):
         assert attributes["href"].removeprefix("#") in ids
     for attributes in found.of("svg"):
-        hidden = attributes == {"width": "100%"}  # the scale, beside rows that say it in words
+        hidden = attributes == {"width": "100%"}  # The scale; each row has its times as text.
         named = attributes.get("aria-label") or attributes.get("aria-labelledby")
         assert hidden or (attributes["role"] == "img" and named)
         for name in attributes.get("aria-labelledby", "").split():
@@ -142,7 +142,9 @@ def test_the_numbers_are_those_of_json(full: tuple[Report, list[str]]) -> None:
     assert values["timeline.seconds"] == ("526.0", "8 min 46 s")
 
 
-def test_everything_has_its_place(full: tuple[Report, list[str]], homelab: Rehearsal) -> None:
+def test_the_page_has_all_resources_addresses_and_notes(
+    full: tuple[Report, list[str]], homelab: Rehearsal
+) -> None:
     text = " ".join(Page(page.render(full[0])).texts)
     for resource in homelab.recording.resources:
         if resource.custom and not resource.type.startswith("pulumi:providers:"):
@@ -156,7 +158,7 @@ def test_everything_has_its_place(full: tuple[Report, list[str]], homelab: Rehea
 NASTY = "<script>alert('x')</script>&\"'</text></title>{{ 7 * 7 }}"
 
 
-def test_names_are_only_text(full: tuple[Report, list[str]]) -> None:
+def test_html_in_names_is_escaped(full: tuple[Report, list[str]]) -> None:
     report = full[0]
     component = report.components[0]
     kind = replace(component.resources[0], type=f"a:{NASTY}", names=(NASTY,), needs=())
@@ -188,17 +190,17 @@ def test_names_are_only_text(full: tuple[Report, list[str]]) -> None:
     assert "49" not in {data.strip() for data in found.texts}
 
 
-def test_many_of_a_kind_share_a_row(make_report: MakeReport, large: Rehearsal) -> None:
+def test_many_similar_operations_share_a_row(make_report: MakeReport, large: Rehearsal) -> None:
     text = page.render(make_report(large))
-    assert "machines: 30 of VmLegacy" in text
-    (shared,) = [part for part in re.split("<li[ >]", text) if "30 of VmLegacy" in part]
+    assert "machines: 30 of type VmLegacy" in text
+    (shared,) = [part for part in re.split("<li[ >]", text) if "30 of type VmLegacy" in part]
     assert shared.count("<rect") == 30
     assert text.count('<span class="name">machines-keep-worker-9</span>') == 1
-    # Machines, nodes and configs, each kind in one.
+    # One row each for VMs, node resources and machine configs.
     assert text.count("<details>") == 3
 
 
-def test_the_last_up_is_told_as_such(full: tuple[Report, list[str]]) -> None:
+def test_the_timeline_names_the_last_up_and_its_failure(full: tuple[Report, list[str]]) -> None:
     bar = Bar(
         name="longhorn-release",
         component="longhorn",
@@ -218,28 +220,30 @@ def test_the_last_up_is_told_as_such(full: tuple[Report, list[str]]) -> None:
     )
     text = " ".join(" ".join(Page(page.render(replace(full[0], timeline=shown))).texts).split())
     assert "2026-11-20 22:05 UTC" in text
-    assert "did not succeed" in text
+    assert "3 s , failed. Source: Pulumi's event log" in text
     assert "longhorn-release update failed under 1 s" in text
 
 
-def test_what_ends_soon_and_what_has_ended_is_marked(full: tuple[Report, list[str]]) -> None:
+def test_certificates_that_expire_soon_are_marked(full: tuple[Report, list[str]]) -> None:
     report = full[0]
     text = page.render(report)
     assert text.count('class="bad">') == len(report.certificates.found)
-    late = replace(report.certificates.found[0], days_left=200)
-    early = replace(report.certificates, found=(late,))
-    assert 'class="bad">' not in page.render(replace(report, certificates=early))
+    valid = replace(report.certificates.found[0], days_left=200)
+    certificates = replace(report.certificates, found=(valid,))
+    assert 'class="bad">' not in page.render(replace(report, certificates=certificates))
 
 
-def test_a_castle_without_a_state_says_so(make_report: MakeReport, homelab: Rehearsal) -> None:
+def test_the_page_of_a_stack_without_a_state_says_so(
+    make_report: MakeReport, homelab: Rehearsal
+) -> None:
     text = " ".join(Page(page.render(make_report(homelab))).texts)
-    assert "None to show: not made yet." in text
+    assert "No certificates are known: the stack has no cluster yet." in text
     assert "No up has been recorded yet" in " ".join(text.split())
 
 
-def test_each_castle_has_a_page(make_report: MakeReport, any_castle: Rehearsal) -> None:
-    text = page.render(make_report(any_castle))
-    for node in any_castle.settings.machines:
+def test_each_valid_stack_file_has_a_page(make_report: MakeReport, any_stack: Rehearsal) -> None:
+    text = page.render(make_report(any_stack))
+    for node in any_stack.settings.machines:
         assert node.name in text
 
 
@@ -253,7 +257,7 @@ def test_the_scale_has_round_marks(seconds: float, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("seconds", [7, 61, 3601, 90_000])
 def test_the_scale_never_has_too_many_marks(seconds: float) -> None:
-    assert 2 <= len(page.marks(seconds)) <= page.MOST_MARKS + 1
+    assert 2 <= len(page.marks(seconds)) <= page.MAX_MARKS + 1
 
 
 @pytest.mark.parametrize(
@@ -268,6 +272,6 @@ def test_the_scale_never_has_too_many_marks(seconds: float) -> None:
         ("part", 200.0, "100.00%"),
     ],
 )
-def test_values_read_as_a_person_says_them(form: str, value: float, expected: str) -> None:
+def test_values_are_formatted(form: str, value: float, expected: str) -> None:
     arguments = (value, 100.0) if form == "part" else (value,)
     assert page.FORMS[form](*arguments) == expected

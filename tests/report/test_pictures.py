@@ -1,4 +1,4 @@
-"""The pictures: nothing leaves them, nothing covers another, nothing is left out."""
+"""The pictures: complete, without overlap, nothing outside the picture."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.rehearsal.conftest import Vary
 from tests.report.conftest import MakeReport
 
 
-def pictures(found: Rehearsal, make_report: MakeReport) -> list[Picture]:
-    report = make_report(found)
+def pictures(rehearsal: Rehearsal, make_report: MakeReport) -> list[Picture]:
+    report = make_report(rehearsal)
     return [
         network.wide(report.network),
         network.narrow(report.network),
@@ -39,8 +39,8 @@ def texts(picture: Picture) -> str:
     return " | ".join(shape.text for shape in picture.shapes if isinstance(shape, Label))
 
 
-def test_nothing_leaves_a_picture(make_report: MakeReport, any_castle: Rehearsal) -> None:
-    for picture in pictures(any_castle, make_report):
+def test_all_shapes_are_inside_their_picture(make_report: MakeReport, any_stack: Rehearsal) -> None:
+    for picture in pictures(any_stack, make_report):
         for shape in picture.shapes:
             if isinstance(shape, Box):
                 assert shape.x >= 0 and shape.x + shape.width <= picture.width + 0.01
@@ -49,8 +49,8 @@ def test_nothing_leaves_a_picture(make_report: MakeReport, any_castle: Rehearsal
                 assert 0 <= shape.x <= picture.width and 0 <= shape.y <= picture.height
 
 
-def test_nothing_covers_another(make_report: MakeReport, any_castle: Rehearsal) -> None:
-    for picture in pictures(any_castle, make_report):
+def test_no_two_boxes_overlap(make_report: MakeReport, any_stack: Rehearsal) -> None:
+    for picture in pictures(any_stack, make_report):
         for style in ("card", "group", "node"):
             for one, other in combinations(boxes(picture, style), 2):
                 apart = (
@@ -62,10 +62,10 @@ def test_nothing_covers_another(make_report: MakeReport, any_castle: Rehearsal) 
                 assert apart, (picture.name, one, other)
 
 
-def test_every_owner_has_a_card_and_a_place_on_the_line(
-    make_report: MakeReport, any_castle: Rehearsal
+def test_each_span_has_a_card_and_a_mark_on_the_bar(
+    make_report: MakeReport, any_stack: Rehearsal
 ) -> None:
-    report = make_report(any_castle)
+    report = make_report(any_stack)
     for picture in (network.wide(report.network), network.narrow(report.network)):
         for span in report.network.spans:
             assert boxes(picture, f"fill-{span.kind}")
@@ -74,10 +74,10 @@ def test_every_owner_has_a_card_and_a_place_on_the_line(
         assert report.network.ingress in picture.description
 
 
-def test_a_span_lies_where_its_addresses_are(homelab: Rehearsal) -> None:
-    picture = network.wide(addresses.of(homelab.settings))
-    # The boxes of a kind that mark its card are of another height.
-    dhcp = next(box for box in boxes(picture, "fill-dhcp") if box.height == network.LINE)
+def test_a_span_is_drawn_to_scale(homelab: Rehearsal) -> None:
+    picture = network.wide(addresses.build_network(homelab.settings))
+    # The boxes of the same style on the cards have another height.
+    dhcp = next(box for box in boxes(picture, "fill-dhcp") if box.height == network.BAR_THICKNESS)
     assert dhcp.x == pytest.approx(2 / 256 * picture.width)
     assert dhcp.width == pytest.approx(119 / 256 * picture.width)
 
@@ -86,24 +86,24 @@ def test_a_span_lies_where_its_addresses_are(homelab: Rehearsal) -> None:
     ("exposure", "words"),
     [("load-balancer", "Traefik at .240"), ("host-network", "API and ingress")],
 )
-def test_the_way_in_ends_at_the_ingress(exposure: str, words: str, vary: Vary) -> None:
-    shown = addresses.of(vary({"traefik.exposure": exposure}).settings)
+def test_the_cards_name_the_ingress(exposure: str, words: str, vary: Vary) -> None:
+    shown = addresses.build_network(vary({"traefik.exposure": exposure}).settings)
     assert words in texts(network.wide(shown))
     assert words in texts(network.narrow(shown))
 
 
-def test_more_owners_than_fit_side_by_side_stand_one_below_the_other(vary: Vary) -> None:
+def test_the_bar_is_vertical_if_the_cards_do_not_fit_side_by_side(vary: Vary) -> None:
     overrides = {f"worker-{n}": {"address": f"192.168.1.{150 + 4 * n}"} for n in range(1, 9)}
     found = vary({"nodes.workers.count": 8, "nodes.overrides": overrides})
-    shown = addresses.of(found.settings)
+    shown = addresses.build_network(found.settings)
     assert network.wide(shown).width == network.NARROW
     assert len(boxes(network.wide(shown), "card")) == 6 + 8 + 1  # and the internet
 
 
-def test_the_graph_holds_each_component_and_each_kind(
-    make_report: MakeReport, any_castle: Rehearsal
+def test_the_graph_has_all_components_and_types(
+    make_report: MakeReport, any_stack: Rehearsal
 ) -> None:
-    report = make_report(any_castle)
+    report = make_report(any_stack)
     for picture in (graph.wide(report.components), graph.narrow(report.components)):
         assert len(boxes(picture, "group")) == len(report.components)
         assert len(boxes(picture, "node")) == sum(len(c.resources) for c in report.components)
@@ -113,7 +113,7 @@ def test_the_graph_holds_each_component_and_each_kind(
 
 
 def points(line: Line) -> list[tuple[float, float]]:
-    """Points along an arrow: of a curve, or of straight pieces."""
+    """Points on an arrow, which is a curve or several straight lines."""
     numbers = [float(number) for number in re.findall(r"[\d.]+", line.d)]
     corners = list(zip(numbers[::2], numbers[1::2], strict=True))
     steps = [n / 20 for n in range(21)]
@@ -133,12 +133,10 @@ def points(line: Line) -> list[tuple[float, float]]:
     ]
 
 
-def test_no_arrow_between_components_crosses_a_third(
-    make_report: MakeReport, any_castle: Rehearsal
-) -> None:
-    for picture in pictures(any_castle, make_report)[2:]:
+def test_no_arrow_crosses_another_component(make_report: MakeReport, any_stack: Rehearsal) -> None:
+    for picture in pictures(any_stack, make_report)[2:]:
         arrows = [s for s in picture.shapes if isinstance(s, Line) and s.style == "edge-outer"]
-        assert len(arrows) == sum(len(c.needs) for c in make_report(any_castle).components)
+        assert len(arrows) == sum(len(c.needs) for c in make_report(any_stack).components)
         for arrow in arrows:
             for x, y in points(arrow):
                 assert 0 <= x <= picture.width
@@ -147,7 +145,7 @@ def test_no_arrow_between_components_crosses_a_third(
                     assert not (inside_x and box.y + 1 < y < box.y + box.height - 1)
 
 
-def test_the_critical_path_is_framed(make_report: MakeReport, homelab: Rehearsal) -> None:
+def test_nodes_on_the_critical_path_are_framed(make_report: MakeReport, homelab: Rehearsal) -> None:
     report = make_report(homelab)
     picture = graph.wide(report.components)
     framed = [box for box in boxes(picture, "node") if "critical" in box.style]
@@ -156,18 +154,18 @@ def test_the_critical_path_is_framed(make_report: MakeReport, homelab: Rehearsal
 
 
 @given(st.lists(st.floats(0, 1000), min_size=1, max_size=10))
-def test_what_is_spread_keeps_its_order_its_room_and_its_bounds(wanted: list[float]) -> None:
+def test_spread_keeps_order_distance_and_bounds(wanted: list[float]) -> None:
     wanted.sort()
     placed = spread(wanted, 100, 0, 1000)
     assert all(after - before >= 100 - 1e-6 for before, after in pairwise(placed))
     assert placed[0] >= 50 - 1e-6 and placed[-1] <= 950 + 1e-6
 
 
-def test_what_has_room_stays_where_it_wants_to_be() -> None:
+def test_spread_does_not_move_items_that_do_not_overlap() -> None:
     assert spread([100, 300, 800], 100, 0, 1000) == [100, 300, 800]
 
 
-def test_a_text_that_is_too_long_is_cut() -> None:
+def test_cut_shortens_a_text_that_is_too_long() -> None:
     assert cut("control-plane-1", 1000) == "control-plane-1"
     assert cut("control-plane-1", 60).endswith("…")
     assert len(cut("control-plane-1", 60)) < 15

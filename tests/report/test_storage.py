@@ -1,4 +1,4 @@
-"""The section "Storage" of the page, with a record of the cluster and without one."""
+"""The section "Storage" of the page, with and without a storage record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.report.test_page import NASTY, Page, at
 @pytest.fixture
 def recorded(make_report: MakeReport, homelab: Rehearsal, tmp_path: Path) -> Report:
     """The report of a stack whose cluster has one problem of each kind."""
-    storage_record.keep(tmp_path, "homelab", record_of(homelab.settings))
+    storage_record.save(tmp_path, "homelab", record_of(homelab.settings))
     return make_report(homelab)
 
 
@@ -34,7 +34,7 @@ def section(report: Report) -> str:
 
 
 def bars(report: Report) -> dict[str, list[tuple[str, str]]]:
-    """Style and width of the parts of each bar, by its description."""
+    """Style and width of the parts of each bar, by the bar's ``aria-label``."""
     found: dict[str, list[tuple[str, str]]] = {}
     current = ""
     for tag, attributes in Page(page.render(report)).tags:
@@ -46,7 +46,7 @@ def bars(report: Report) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def test_without_a_record_the_data_disks_are_shown_and_what_to_run(
+def test_without_a_record_the_page_shows_data_disks_and_the_command(
     make_report: MakeReport, homelab: Rehearsal
 ) -> None:
     report = make_report(homelab)
@@ -66,7 +66,7 @@ def test_a_stack_without_data_disks_says_so(make_report: MakeReport, homelab: Re
     assert "No node of this stack has a data disk." in section(empty)
 
 
-def test_the_bars_are_to_one_scale(recorded: Report) -> None:
+def test_the_bars_have_one_scale(recorded: Report) -> None:
     found = bars(recorded)
     assert len(found) == 3 * 3
     assert found["Used on the data disk of castle-worker-2"][0] == ("used", "25.58%")
@@ -77,7 +77,7 @@ def test_the_bars_are_to_one_scale(recorded: Report) -> None:
     assert rescaled["Used on the data disk of castle-worker-2"][0] == ("used", "12.79%")
 
 
-def test_volumes_tell_their_copies_hosts_engine_and_backup(recorded: Report) -> None:
+def test_volumes_show_copies_hosts_engine_and_backup(recorded: Report) -> None:
     text = section(recorded)
     assert "as Longhorn reported it on 2026-11-21 12:00 UTC" in text
     assert (
@@ -119,7 +119,7 @@ def test_a_node_that_is_missing_in_the_record_has_no_used_space(
 ) -> None:
     record = record_of(homelab.settings)
     disks: list[Disk] = list(record.storage.disks)[1:]
-    storage_record.keep(
+    storage_record.save(
         tmp_path, "homelab", replace(record, storage=replace(record.storage, disks=disks))
     )
     report = make_report(homelab)
@@ -127,7 +127,7 @@ def test_a_node_that_is_missing_in_the_record_has_no_used_space(
     assert "castle-worker-1 has no disk in Longhorn yet" in section(report)
 
 
-def test_names_are_only_text(recorded: Report) -> None:
+def test_html_in_names_is_escaped(recorded: Report) -> None:
     volume: Any = replace(recorded.storage.volumes[0], claim=NASTY, hosts=(NASTY,))
     storage = replace(recorded.storage, volumes=(volume,))
     found = Page(page.render(replace(recorded, storage=storage)))

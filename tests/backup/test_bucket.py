@@ -97,7 +97,7 @@ def test_the_account_of_the_settings_is_used_and_no_other(
         sops={"age_key": key},
         s3={"endpoint": ENDPOINT, "access_key": "castle", "secret_key": SECRET},
     )
-    place = certificate_backup.place_of(settings)
+    place = certificate_backup.open_store(settings)
     assert isinstance(place, BucketBackups)
     credentials = place._client._request_signer._credentials
     assert (credentials.access_key, credentials.secret_key) == ("castle", SECRET)

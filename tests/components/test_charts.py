@@ -49,7 +49,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
 def traefik_values(
     exposure: Any,
     acme_server: Any = "production",
-    kept: dict[str, str] | None = None,
+    certificates: dict[str, str] | None = None,
     dns: DnsChallenge | None = None,
 ) -> dict[str, Any]:
     return traefik.values(
@@ -61,7 +61,7 @@ def traefik_values(
             after=[],
             acme_email="me@example.org",
             acme_server=acme_server,
-            kept=kept,
+            certificates=certificates,
             dns=dns,
         )
     )
@@ -96,8 +96,8 @@ def all_values(chart: str) -> list[dict[str, Any]]:
         "traefik-41.3.0": [
             traefik_values("load-balancer"),
             traefik_values("host-network"),
-            traefik_values("load-balancer", kept={"acme.json": "{}"}),
-            traefik_values("host-network", kept={"acme.json": "{}"}, dns=DNS),
+            traefik_values("load-balancer", certificates={"acme.json": "{}"}),
+            traefik_values("host-network", certificates={"acme.json": "{}"}, dns=DNS),
         ],
         "flux-operator-0.49.0": [flux.VALUES],
     }[chart]

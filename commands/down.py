@@ -49,7 +49,7 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
     try:
         if session.deployment().get("resources"):
             return failed  # only a part of the stack was destroyed
-        last_up.settle(PROJECT_FOLDER, session.stack)
+        last_up.mark_settled(PROJECT_FOLDER, session.stack)
         # Finds everything again that could not be removed before the destroy.
         return _remove_orphans(session, cli_args)
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError) as error:

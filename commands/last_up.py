@@ -55,14 +55,14 @@ class LastUp:
         return datetime.fromtimestamp(self.begun, UTC)
 
 
-def keep(log: str, project: Path, stack: str) -> None:
+def save_record(log: str, project: Path, stack: str) -> None:
     """Save the operations of an event log as the record of this stack.
 
     The record is not changed if the ``up`` changed nothing. Raises nothing, because the record must
     not fail the ``up``; errors are printed in one line.
     """
     try:
-        if found := distil(log):
+        if found := parse_log(log):
             record = file(project, stack)
             record.parent.mkdir(mode=0o700, exist_ok=True)
             record.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
@@ -81,7 +81,7 @@ def load(project: Path, stack: str) -> LastUp | None:
         return None
 
 
-def settle(project: Path, stack: str) -> None:
+def mark_settled(project: Path, stack: str) -> None:
     """If the last ``up`` of a stack failed, record that its failure has been dealt with."""
     last = load(project, stack)
     if last is not None and not (last.succeeded or last.settled):
@@ -94,7 +94,7 @@ def file(project: Path, stack: str) -> Path:
     return project / STATE / f"last-up-{stack}.json"
 
 
-def distil(log: str) -> LastUp | None:
+def parse_log(log: str) -> LastUp | None:
     """Extract the operations from an event log; ``None`` if nothing was changed."""
     begun = last = 0
     succeeded = False

@@ -84,30 +84,30 @@ def clear_killed_runs(session: Session, cli_args: Sequence[str]) -> int:
 
     Asks first; a yes flag in ``cli_args`` answers.
     """
-    remnants = stale_processes.find_remnants(PROJECT_FOLDER, session.stack)
-    if code := _refuse_if_active(remnants):
+    stale_runs = stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+    if code := _refuse_if_active(stale_runs):
         return code
-    if remnants:
+    if stale_runs:
         print("An earlier run was killed. Found on this computer:")
-        if not _confirm_clearing(remnants, "Clean up?", cli_args):
+        if not _confirm_clearing(stale_runs, "Clean up?", cli_args):
             return 1
-        remnants.clear()
+        stale_runs.clear()
     return 0
 
 
 def cancel(session: Session, cli_args: Sequence[str]) -> int:
     """Remove the lock of a run that has ended; returns an exit code."""
-    remnants = stale_processes.find_remnants(PROJECT_FOLDER, session.stack)
-    if code := _refuse_if_active(remnants):
+    stale_runs = stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+    if code := _refuse_if_active(stale_runs):
         return code
-    if remnants.foreign_locks and not _confirm_clearing(remnants, "Remove the lock?", cli_args):
+    if stale_runs.foreign_locks and not _confirm_clearing(stale_runs, "Remove the lock?", cli_args):
         return 1
     return session.run(["cancel"], cli_args)
 
 
-def _refuse_if_active(remnants: stale_processes.RunRemnants) -> int:
+def _refuse_if_active(stale_runs: stale_processes.StaleRuns) -> int:
     """If another run of this stack is active, print that and return ``BUSY``, otherwise 0."""
-    lock = remnants.active_lock
+    lock = stale_runs.active_lock
     if lock is None:
         return 0
     print(f"Another run is active: process {lock.pid} of {lock.user}, since {lock.since}.")
@@ -116,22 +116,22 @@ def _refuse_if_active(remnants: stale_processes.RunRemnants) -> int:
 
 
 def _confirm_clearing(
-    remnants: stale_processes.RunRemnants, question: str, cli_args: Sequence[str]
+    stale_runs: stale_processes.StaleRuns, question: str, cli_args: Sequence[str]
 ) -> bool:
     """Ask whether to clean up. ``--yes`` does not count if another computer holds a lock.
 
     Whether the run on that computer is still active cannot be checked from here.
     """
-    if not remnants.foreign_locks:
-        return confirmed(remnants.sentences(), question, cli_args)
+    if not stale_runs.foreign_locks:
+        return confirmed(stale_runs.sentences(), question, cli_args)
     hosts = ", ".join(
-        sorted({lock.host or "an unknown computer" for lock in remnants.foreign_locks})
+        sorted({lock.host or "an unknown computer" for lock in stale_runs.foreign_locks})
     )
     fix = (
         f"ARGS=--yes does not answer for a run on {hosts}. Check that no run is active there, then "
-        f"remove {' '.join(str(lock.path) for lock in remnants.foreign_locks)}"
+        f"remove {' '.join(str(lock.path) for lock in stale_runs.foreign_locks)}"
     )
-    return confirmed(remnants.sentences(), question, [], fix)
+    return confirmed(stale_runs.sentences(), question, [], fix)
 
 
 def recover(session: Session, cli_args: Sequence[str]) -> int:
@@ -155,7 +155,7 @@ def recover(session: Session, cli_args: Sequence[str]) -> int:
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError, ApiError) as error:
         print(f"The recovery failed: {error}")
         return 1
-    last_up.settle(PROJECT_FOLDER, session.stack)
+    last_up.mark_settled(PROJECT_FOLDER, session.stack)
     print("Recovered. Continue with `make up` or `make down`.")
     return 0
 
@@ -169,7 +169,7 @@ def recover_if_needed(session: Session, cli_args: Sequence[str]) -> int:
     try:
         needed = bool(
             (last and not last.succeeded and not last.settled)
-            or stale_processes.find_remnants(PROJECT_FOLDER, session.stack)
+            or stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
             or StateDamage.of(session.deployment(secrets=True))
         )
     except SessionError:

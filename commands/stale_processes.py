@@ -55,7 +55,7 @@ class Lock:
 
 
 @dataclass(frozen=True)
-class RunRemnants:
+class StaleRuns:
     """Processes, locks and files of runs of the stack. False if there are none."""
 
     providers: tuple[psutil.Process, ...] = ()
@@ -98,17 +98,17 @@ class RunRemnants:
             lock.path.unlink(missing_ok=True)
 
 
-def find_remnants(folder: Path, stack: str) -> RunRemnants:
+def find_stale_runs(folder: Path, stack: str) -> StaleRuns:
     """Find what runs of ``stack`` left; ``folder`` is the project folder.
 
     Locks and files are found only if the backend is a local folder (``file://``).
     """
     state = _state_folder(folder)
     if state is None:
-        return RunRemnants(providers=tuple(_orphaned_providers(folder)))
+        return StaleRuns(providers=tuple(_orphaned_providers(folder)))
     locks = state / "locks" / "organization" / PROJECT / stack
     attributes = (state / "stacks" / PROJECT).glob(f"{stack}.json*.attrs")
-    return RunRemnants(
+    return StaleRuns(
         providers=tuple(_orphaned_providers(folder)),
         locks=tuple(map(_read_lock, sorted(locks.glob("*.json")))),
         broken_files=tuple(path for path in sorted(attributes) if _read_json(path) is None),

@@ -37,7 +37,7 @@ def up(
         if not _needs_update(session, cli_args):
             print("Nothing to change.", flush=True)
             # The stack matches its file, so an earlier failure needs no recovery any more.
-            last_up.settle(project, session.stack)
+            last_up.mark_settled(project, session.stack)
             after(session)
             return 0
         if not confirmed((), "Perform this update?", cli_args):
@@ -46,7 +46,7 @@ def up(
     flags = event_log.flags(session.temporary)
     code = session.run(["up"], ["--yes", "--skip-preview", *args, *flags], event_log.ENVIRONMENT)
     log = event_log.text(session.temporary)
-    last_up.keep(log, project, session.stack)
+    last_up.save_record(log, project, session.stack)
     if code:
         _report_failures(log)
     else:

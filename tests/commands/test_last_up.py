@@ -44,7 +44,7 @@ def log(*lines: str) -> str:
 
 
 def operations(*lines: str) -> list[tuple[str, str, int, int, bool]]:
-    found = last_up.distil(log(*lines))
+    found = last_up.parse_log(log(*lines))
     assert found is not None
     return [
         (o.urn.rpartition("::")[2], o.operation, o.start, o.end, o.failed) for o in found.operations
@@ -57,18 +57,18 @@ def test_each_operation_has_start_and_end() -> None:
         began(2, "pool"),
         ended(3, "pool"),
         ended(60, "image"),
-        began(60, "machine", "update"),
-        ended(61, "machine", "update"),
+        began(60, "vm", "update"),
+        ended(61, "vm", "update"),
         summary(62),
     ) == [
         ("image", "create", 1, 60, False),
         ("pool", "create", 2, 3, False),
-        ("machine", "update", 60, 61, False),
+        ("vm", "update", 60, 61, False),
     ]
 
 
 def test_the_up_has_start_duration_and_result() -> None:
-    found = last_up.distil(log(began(1, "image"), ended(60, "image"), summary(62)))
+    found = last_up.parse_log(log(began(1, "image"), ended(60, "image"), summary(62)))
     assert found is not None
     assert (found.begun, found.seconds, found.succeeded) == (START, 62, True)
     assert found.when.isoformat() == "2026-11-21T10:54:05+00:00"
@@ -77,7 +77,7 @@ def test_the_up_has_start_duration_and_result() -> None:
 def test_failed_and_interrupted_operations_are_marked_as_failed() -> None:
     lines = (began(1, "image"), began(2, "pool"), failed(9, "image"), summary(10, "failed"))
     assert operations(*lines) == [("image", "create", 1, 9, True), ("pool", "create", 2, 10, True)]
-    found = last_up.distil(log(*lines))
+    found = last_up.parse_log(log(*lines))
     assert found is not None and not found.succeeded
 
 
@@ -107,17 +107,17 @@ def test_a_replacement_is_recorded_as_its_create_and_its_delete() -> None:
     ids=["unchanged", "component", "read", "empty"],
 )
 def test_an_up_without_changes_gives_no_record(lines: tuple[str, ...]) -> None:
-    assert last_up.distil(log(*lines)) is None
+    assert last_up.parse_log(log(*lines)) is None
 
 
 def test_a_preview_gives_no_record() -> None:
     planned = json.loads(began(1, "image"))
     planned["resourcePreEvent"]["planning"] = True
-    assert last_up.distil(log(json.dumps(planned))) is None
+    assert last_up.parse_log(log(json.dumps(planned))) is None
 
 
 def test_a_saved_record_can_be_loaded_and_contains_no_secret(tmp_path: Path) -> None:
-    last_up.keep(log(began(1, "image"), ended(9, "image"), summary(9)), tmp_path, "homelab")
+    last_up.save_record(log(began(1, "image"), ended(9, "image"), summary(9)), tmp_path, "homelab")
     record = last_up.file(tmp_path, "homelab")
     assert KEY not in record.read_text()
     found = last_up.load(tmp_path, "homelab")
@@ -128,13 +128,13 @@ def test_a_saved_record_can_be_loaded_and_contains_no_secret(tmp_path: Path) -> 
     )
 
     # A later `up` without changes does not replace the record.
-    last_up.keep(log(summary(1)), tmp_path, "homelab")
+    last_up.save_record(log(summary(1)), tmp_path, "homelab")
     assert last_up.load(tmp_path, "homelab") == found
     assert last_up.load(tmp_path, "ha") is None
 
 
 def test_an_empty_log_writes_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    last_up.keep("", tmp_path, "homelab")
+    last_up.save_record("", tmp_path, "homelab")
     assert last_up.load(tmp_path, "homelab") is None
     assert capsys.readouterr().out == ""
 
@@ -150,7 +150,7 @@ def test_an_empty_log_writes_no_record(tmp_path: Path, capsys: pytest.CaptureFix
 def test_unexpected_events_are_reported_in_one_line(
     line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last_up.keep(log(line), tmp_path, "homelab")
+    last_up.save_record(log(line), tmp_path, "homelab")
     out = capsys.readouterr().out
     assert out == "" or out.startswith("The operation times for `make report` could not be saved")
     assert last_up.load(tmp_path, "homelab") is None

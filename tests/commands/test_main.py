@@ -112,15 +112,15 @@ def test_the_temporary_folder_is_private_and_deleted_at_the_end(fake: Cli, tmp_p
     assert remaining_files(tmp_path) == []
 
 
-@pytest.mark.parametrize("gone", [True, False])
+@pytest.mark.parametrize("missing", [True, False])
 def test_a_missing_or_unwritable_runtime_folder_is_not_needed(
-    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
 ) -> None:
     """XDG_RUNTIME_DIR is like this after ``su``, or in a cron job without a login."""
     offered, other = tmp_path / "runtime", tmp_path / "temporary"
     other.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(other))
-    if gone:
+    if missing:
         offered.rmdir()
     else:
         monkeypatch.setattr("os.access", lambda path, _: Path(path) != offered)

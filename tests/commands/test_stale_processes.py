@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from commands.stale_processes import RunRemnants, find_remnants
+from commands.stale_processes import StaleRuns, find_stale_runs
 
 SLEEPS = f"#!{sys.executable}\nimport time\nprint('started', flush=True)\ntime.sleep(600)\n"
 STARTS = (
@@ -78,20 +78,20 @@ def lock(project: Path, stack: str = "homelab", **changed: object) -> Path:
 
 
 def test_nothing_is_found_without_a_killed_run(project: Path) -> None:
-    assert not find_remnants(project, "homelab")
+    assert not find_stale_runs(project, "homelab")
 
 
 def test_a_provider_without_an_engine_is_ended(
     project: Path, provider: subprocess.Popen[str]
 ) -> None:
-    found = find_remnants(project, "homelab")
+    found = find_stale_runs(project, "homelab")
     [sentence] = found.sentences()
     assert sentence == (
         f"provider pulumi-resource-test (process {provider.pid}) has no engine: end it"
     )
     found.clear()
     assert not psutil.pid_exists(provider.pid)
-    assert not find_remnants(project, "homelab")
+    assert not find_stale_runs(project, "homelab")
 
 
 def test_a_provider_of_another_project_is_not_ended(
@@ -99,29 +99,29 @@ def test_a_provider_of_another_project_is_not_ended(
 ) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "Pulumi.yaml").write_text((project / "Pulumi.yaml").read_text())
-    assert not find_remnants(other, "homelab")
+    assert not find_stale_runs(other, "homelab")
 
 
 @pytest.mark.parametrize("name", ENGINES[:2])
 def test_a_provider_of_an_active_engine_is_not_ended(project: Path, name: str) -> None:
     with started(project, name) as engine:
-        assert not find_remnants(project, "homelab")
+        assert not find_stale_runs(project, "homelab")
         path = lock(project, pid=engine.pid)
-        active = find_remnants(project, "homelab").active_lock
+        active = find_stale_runs(project, "homelab").active_lock
         assert active is not None and active.path == path
 
 
 def test_a_language_host_is_not_an_engine(project: Path) -> None:
     with started(project, ENGINES[2]) as host:
         lock(project, pid=host.pid)
-        found = find_remnants(project, "homelab")
+        found = find_stale_runs(project, "homelab")
         assert found.active_lock is None
         assert {process.pid for process in found.providers} > {host.pid}
 
 
 def test_the_lock_of_an_ended_process_is_removed(project: Path) -> None:
     path = lock(project)
-    found = find_remnants(project, "homelab")
+    found = find_stale_runs(project, "homelab")
     assert found.active_lock is None
     assert list(found.sentences()) == [
         f"lock of process {2**22 + 1} of me, since 2026-11-21T03:12:08: remove it"
@@ -133,18 +133,18 @@ def test_the_lock_of_an_ended_process_is_removed(project: Path) -> None:
 def test_a_lock_is_not_active_if_its_process_id_belongs_to_another_program(project: Path) -> None:
     """The operating system may give the id of the ended engine to a new process."""
     lock(project, pid=os.getpid())
-    assert find_remnants(project, "homelab").active_lock is None
+    assert find_stale_runs(project, "homelab").active_lock is None
 
 
 def test_the_lock_of_another_computer_may_be_active(project: Path) -> None:
     lock(project, hostname="laptop")
-    [sentence] = find_remnants(project, "homelab").sentences()
+    [sentence] = find_stale_runs(project, "homelab").sentences()
     assert "of me on laptop, where it may still be running, since" in sentence
 
 
 def test_the_lock_of_another_stack_is_ignored(project: Path) -> None:
     lock(project, stack="ha")
-    assert not find_remnants(project, "homelab")
+    assert not find_stale_runs(project, "homelab")
 
 
 def test_a_half_written_attrs_file_is_removed_and_a_complete_one_is_not(project: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_half_written_attrs_file_is_removed_and_a_complete_one_is_not(project:
     broken, whole = folder / "homelab.json.attrs", folder / "homelab.json.bak.attrs"
     broken.touch()
     whole.write_text("{}")
-    found = find_remnants(project, "homelab")
+    found = find_stale_runs(project, "homelab")
     assert list(found.sentences()) == [
         "homelab.json.attrs is half-written, so the state cannot be read: remove it"
     ]
@@ -166,4 +166,4 @@ def test_locks_are_not_searched_in_a_remote_backend(
 ) -> None:
     lock(project)
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://castle")
-    assert find_remnants(project, "homelab") == RunRemnants()
+    assert find_stale_runs(project, "homelab") == StaleRuns()

@@ -19,13 +19,13 @@ OUTPUT_DISKS = [
 
 
 def exported(*disks: dict[str, Any], kind: str = MACHINE) -> dict[str, Any]:
-    machine = {
+    vm = {
         "urn": f"urn:pulumi:homelab::ephemeral-castle::{kind}::machines-a",
         "type": kind,
         "inputs": {"disks": INPUT_DISKS, "vmId": 8000},
         "outputs": {"disks": list(disks), "vmId": 8000, state_repair.RAW_STATE_DELTA: {"obj": {}}},
     }
-    return {"version": 3, "deployment": {"resources": [machine]}}
+    return {"version": 3, "deployment": {"resources": [vm]}}
 
 
 def test_a_state_without_missing_disks_is_not_changed() -> None:
@@ -50,12 +50,12 @@ def test_missing_disks_are_replaced_by_the_disks_of_the_inputs() -> None:
     repaired = state_repair.restore_disks(state)
     assert state == before
     assert state_repair.vms_with_missing_disk(repaired["deployment"]) == ()
-    (machine,) = repaired["deployment"]["resources"]
-    assert machine["outputs"] == {
+    (vm,) = repaired["deployment"]["resources"]
+    assert vm["outputs"] == {
         "disks": [
             {"interface": "scsi0", "size": 34, "importFrom": "local:import/a.qcow2"},
             {"interface": "scsi1", "size": 43},
         ],
         "vmId": 8000,
     }
-    assert machine["inputs"] == before["deployment"]["resources"][0]["inputs"]
+    assert vm["inputs"] == before["deployment"]["resources"][0]["inputs"]

@@ -30,17 +30,17 @@ def worker(recording: Recording, number: int = 1) -> dict[str, Any]:
 
 
 def test_a_worker_has_the_values_of_the_settings(reference: Recording) -> None:
-    machine = worker(reference, 3)
-    assert machine["name"] == "castle-worker-3"
-    assert machine["vmId"] == 8012
-    assert machine["nodeName"] == "pve"
-    assert machine["cpu"]["cores"] == 4
-    assert machine["memory"] == {"dedicated": 8192}
-    assert machine["tags"] == ["ephemeral-castle-homelab", "talos", "worker"]
-    assert machine["initialization"]["ipConfigs"] == [
+    vm = worker(reference, 3)
+    assert vm["name"] == "castle-worker-3"
+    assert vm["vmId"] == 8012
+    assert vm["nodeName"] == "pve"
+    assert vm["cpu"]["cores"] == 4
+    assert vm["memory"] == {"dedicated": 8192}
+    assert vm["tags"] == ["ephemeral-castle-homelab", "talos", "worker"]
+    assert vm["initialization"]["ipConfigs"] == [
         {"ipv4": {"address": "192.168.1.157/24", "gateway": "192.168.1.1"}}
     ]
-    assert machine["initialization"]["dns"] == {"servers": ["192.168.1.1"]}
+    assert vm["initialization"]["dns"] == {"servers": ["192.168.1.1"]}
 
 
 def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Recording) -> None:
@@ -71,21 +71,21 @@ def test_a_retained_data_disk_belongs_to_another_vm() -> None:
 def test_a_new_image_does_not_change_a_running_vm() -> None:
     runs = RunningMachine(name="castle-worker-1", has_come_up=True)
     recording = vms_with(running=RunningStack(machines={runs.name: runs}))
-    machine = one(recording, "machines-castle-worker-1")
-    assert set(machine.ignore_changes) == {
+    vm = one(recording, "machines-castle-worker-1")
+    assert set(vm.ignore_changes) == {
         "disks[0].importFrom",
         "disks[0].speed",
         "disks[1].speed",
     }
-    assert not machine.replace_on_changes
+    assert not vm.replace_on_changes
 
 
 def test_a_change_replaces_a_vm_that_never_came_up(
     reference: Recording,
 ) -> None:
-    machine = one(reference, "machines-castle-worker-1")
-    assert set(machine.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
-    assert {"disks", "initialization", "networkDevices"} <= set(machine.replace_on_changes)
+    vm = one(reference, "machines-castle-worker-1")
+    assert set(vm.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
+    assert {"disks", "initialization", "networkDevices"} <= set(vm.replace_on_changes)
 
 
 def test_control_planes_that_never_came_up_are_replaced_together() -> None:
@@ -102,19 +102,19 @@ def test_control_planes_that_never_came_up_are_replaced_together() -> None:
 
 
 def test_the_cdrom_drives_use_interfaces_of_the_machine_type_q35(reference: Recording) -> None:
-    machine = worker(reference)
-    assert machine["machine"] == "q35"
-    assert machine["cdrom"] == {"fileId": "none", "interface": "ide0"}
-    assert machine["initialization"]["interface"] == "ide2"
-    assert machine["bootOrders"] == ["scsi0"]
+    vm = worker(reference)
+    assert vm["machine"] == "q35"
+    assert vm["cdrom"] == {"fileId": "none", "interface": "ide0"}
+    assert vm["initialization"]["interface"] == "ide2"
+    assert vm["bootOrders"] == ["scsi0"]
 
 
 def test_destroy_stops_a_vm_and_creation_does_not_wait_for_the_guest_agent(
     reference: Recording,
 ) -> None:
-    machine = worker(reference)
-    assert machine["stopOnDestroy"] is True
-    assert machine["agent"]["waitForIp"] == {"disabled": True}
+    vm = worker(reference)
+    assert vm["stopOnDestroy"] is True
+    assert vm["agent"]["waitForIp"] == {"disabled": True}
 
 
 def test_every_operation_on_a_vm_has_a_timeout(reference: Recording) -> None:
@@ -131,9 +131,9 @@ def test_every_operation_on_a_vm_has_a_timeout(reference: Recording) -> None:
 
 
 def test_vms_do_not_depend_on_each_other(reference: Recording) -> None:
-    machines = {r.urn for r in reference.resources if r.type.endswith(":VmLegacy")}
-    for machine in reference.of_type("proxmoxve:index/vmLegacy:VmLegacy"):
-        assert not reference.before(machine) & machines
+    vms = {r.urn for r in reference.resources if r.type.endswith(":VmLegacy")}
+    for vm in reference.of_type("proxmoxve:index/vmLegacy:VmLegacy"):
+        assert not reference.before(vm) & vms
 
 
 def test_the_vms_are_in_the_pool(reference: Recording) -> None:

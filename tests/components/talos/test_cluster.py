@@ -39,7 +39,7 @@ def documents(address: str) -> list[machine_config.Document]:
 CONTROL_PLANE, WORKER = "192.168.1.253", "192.168.1.155"
 
 
-def machine(address: str) -> dict[str, Any]:
+def machine_section(address: str) -> dict[str, Any]:
     found: dict[str, Any] = machine_config.main(documents(address))["machine"]
     return found
 
@@ -55,18 +55,18 @@ def test_the_machine_config_is_rendered_once_for_each_role(recording: Recording)
 
 
 def test_only_control_planes_have_the_vip() -> None:
-    (interface,) = machine(CONTROL_PLANE)["network"]["interfaces"]
+    (interface,) = machine_section(CONTROL_PLANE)["network"]["interfaces"]
     assert interface["vip"] == {"ip": "192.168.1.250"}
-    (interface,) = machine(WORKER)["network"]["interfaces"]
+    (interface,) = machine_section(WORKER)["network"]["interfaces"]
     assert "vip" not in interface
 
 
 def test_the_machine_config_contains_the_static_address() -> None:
-    (interface,) = machine(WORKER)["network"]["interfaces"]
+    (interface,) = machine_section(WORKER)["network"]["interfaces"]
     assert interface["addresses"] == ["192.168.1.155/24"]
     assert interface["dhcp"] is False
     assert interface["routes"] == [{"network": "0.0.0.0/0", "gateway": "192.168.1.1"}]
-    assert machine(WORKER)["kubelet"]["nodeIP"] == {"validSubnets": ["192.168.1.155/32"]}
+    assert machine_section(WORKER)["kubelet"]["nodeIP"] == {"validSubnets": ["192.168.1.155/32"]}
 
 
 def test_the_hostname_of_a_node_is_the_name_of_its_vm() -> None:
@@ -81,7 +81,7 @@ def test_a_worker_has_a_user_volume_and_a_label_for_longhorn() -> None:
     assert volume["filesystem"] == {"type": "xfs"}
     match = volume["provisioning"]["diskSelector"]["match"]
     assert match == "!system_disk && disk.size >= 43u * GiB && disk.size < 44u * GiB"
-    assert machine(WORKER)["nodeLabels"]["node.longhorn.io/create-default-disk"] == "true"
+    assert machine_section(WORKER)["nodeLabels"]["node.longhorn.io/create-default-disk"] == "true"
 
 
 def test_longhorn_uses_the_path_where_talos_mounts_the_data_disk(recording: Recording) -> None:
@@ -90,7 +90,7 @@ def test_longhorn_uses_the_path_where_talos_mounts_the_data_disk(recording: Reco
     (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
     assert values["defaultSettings"]["defaultDataPath"] == f"/var/mnt/{volume['name']}"
     for name in (WORKER, CONTROL_PLANE):
-        assert "extraMounts" not in machine(name)["kubelet"]
+        assert "extraMounts" not in machine_section(name)["kubelet"]
 
 
 def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
@@ -110,7 +110,8 @@ def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
 
 def test_longhorn_does_not_use_a_control_plane_without_a_data_disk() -> None:
     assert not machine_config.of_kind(documents(CONTROL_PLANE), "UserVolumeConfig")
-    assert "node.longhorn.io/create-default-disk" not in machine(CONTROL_PLANE)["nodeLabels"]
+    labels = machine_section(CONTROL_PLANE)["nodeLabels"]
+    assert "node.longhorn.io/create-default-disk" not in labels
 
 
 def test_the_disk_selector_has_the_size_of_the_disk() -> None:

@@ -260,7 +260,10 @@ def _read_file(api: ClusterApi, pod: str, file: str) -> tuple[bytes, acme_json.C
 
 
 def _check_server(server: str, file: str, content: acme_json.Content) -> None:
-    """Refuse a file with an account of the other server: staging must never pass as production."""
+    """Raise ``BackupError`` if the file has an account of the other Let's Encrypt server.
+
+    Staging certificates must never be saved as production certificates.
+    """
     expected = urllib.parse.urlsplit(traefik.CA_SERVERS[server]).hostname
     if others := content.servers - {expected}:
         raise BackupError(

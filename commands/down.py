@@ -50,12 +50,12 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
         if session.deployment().get("resources"):
             return failed  # only a part of the stack was destroyed
         last_up.mark_settled(PROJECT_FOLDER, session.stack)
-        # Finds everything again that could not be removed before the destroy.
+        # This search also finds the VMs that could not be removed before the destroy.
         return _remove_orphans(session, cli_args)
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError) as error:
         print(
-            "Pulumi destroyed the stack. The search for resources that are not in the state "
-            f"failed: {error}"
+            "Pulumi destroyed the stack, but Proxmox could not be searched for resources that are "
+            f"not in the state. To search again, run `make down`. The reason: {error}"
         )
         return 1
 
@@ -78,10 +78,11 @@ def _refresh_if_vms_are_missing(session: Session, cli_args: Sequence[str]) -> No
 def _find_unknown_vms(
     session: Session, cli_args: Sequence[str]
 ) -> list[orphaned_resources.OrphanedResource]:
-    """Find VMs of the stack that are not in the state: Proxmox does not delete a non-empty pool.
+    """Find VMs of the stack that are not in the state.
 
-    Returns nothing if only a part of the stack is destroyed. Returns nothing on errors either: the
-    destroy that follows reports them.
+    They must be removed before the destroy, because Proxmox does not delete a pool with VMs in it.
+    Returns nothing if only a part of the stack is destroyed, and nothing on errors: the destroy
+    that follows reports them.
     """
     if _is_partial(cli_args):
         return []

@@ -67,7 +67,7 @@ def save_record(log: str, project: Path, stack: str) -> None:
             record.parent.mkdir(mode=0o700, exist_ok=True)
             record.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        with suppress(OSError):  # standard output may be closed
+        with suppress(OSError):  # print fails if standard output is closed
             print(f"The operation times for `make report` could not be saved: {error}", flush=True)
 
 

@@ -166,7 +166,8 @@ def _remover(
                 _finish(call, call(path, method))
             except proxmox_api.FAILURES as error:
                 raise OrphanSearchError(
-                    f"{subject} could not be removed: {_reason(error)}"
+                    f"{subject} could not be removed: {_reason(error)}. Correct the cause, then "
+                    "run the command again."
                 ) from None
 
     return remove

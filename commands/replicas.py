@@ -39,8 +39,8 @@ def set_replicas(session: Session, cli_args: Sequence[str]) -> int:
         return 1
     if not volumes:
         print(
-            f"All volumes of storage class {STORAGE_CLASS} are already set to {copies} "
-            f"{'copy' if copies == 1 else 'copies'}."
+            f"All volumes of storage class {STORAGE_CLASS} already have the number of copies "
+            f"{copies}."
         )
         return 0
     print(f"Volumes of storage class {STORAGE_CLASS} with another number of copies than {copies}:")
@@ -58,12 +58,12 @@ def _set_copies(api: ClusterApi, volumes: Sequence[Volume], copies: int) -> int:
             set_copies(api, volume, copies)
         except ApiError as error:
             refused += 1
-            print(f"{volume.title} was not changed and has {volume.copies}: {error}")
+            print(f"{volume.title} was not changed (number of copies: {volume.copies}): {error}")
     if changed := len(volumes) - refused:
         print(
-            f"{changed} {'volume' if changed == 1 else 'volumes'} set to {copies}. Longhorn now "
-            "copies and deletes data in the background, and only while a volume is attached. To "
-            f"watch it: `{WATCH}`"
+            f"Set the number of copies to {copies} in {changed} of {len(volumes)} volumes. "
+            "Longhorn now copies and deletes data in the background, and only while a volume is "
+            f"attached. To watch it: `{WATCH}`"
         )
     return 1 if refused else 0
 

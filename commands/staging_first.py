@@ -66,7 +66,7 @@ def _is_in_record(settings: Settings) -> bool:
 
 
 def _is_in_backup(settings: Settings) -> bool:
-    """Tell whether there is a production backup: validation has worked, maybe from another PC."""
+    """Tell whether there is a backup of production certificates, perhaps of another computer."""
     name = certificate_backup.backup_name(settings.stack, "production")
     try:
         return certificate_backup.open_store(settings).read(name) is not None

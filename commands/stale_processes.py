@@ -25,7 +25,7 @@ _PLUGINS = ("pulumi-resource-", "pulumi-language-")
 _STARTED_BY_ENGINE = ("pulumi-resource", "pulumi-language", "pulumi-analyzer")
 """Prefixes of processes that an engine starts; Linux cuts process names at 15 characters."""
 _DYNAMIC = "pulumi.dynamic"
-"""Python module of the process for dynamic resources, whose command line has no plugin name."""
+"""Python module that runs dynamic resources; its command line has no name of a plugin."""
 TERMINATE_TIMEOUT_S = 10
 """Time for a provider to end after SIGTERM; then it gets SIGKILL."""
 

@@ -175,7 +175,7 @@ class Machines(pulumi.ComponentResource):
             reboot_after_update=False,
             started=True,
             on_boot=True,
-            # Stop instead of shut down: a destroy must not depend on the guest
+            # On destroy, stop the VM: a shutdown would wait for the guest
             # (bpg docs/guides/vm-lifecycle.md).
             stop_on_destroy=True,
             # If the host changes in the settings, migrate the VM instead of replacing it.

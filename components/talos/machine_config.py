@@ -65,9 +65,9 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
     }
     documents: list[dict[str, Any]] = [
         {"machine": machine},
-        # Talos generates this document with `auto: stable`, which it does not allow together with a
-        # hostname, nor together with `machine.network.hostname`. The value "off" must be a string,
-        # not the YAML boolean.
+        # Talos generates a HostnameConfig with `auto: stable`. It refuses a hostname beside that
+        # value, so `auto` must be "off" (a string, not the YAML boolean). It also refuses
+        # `machine.network.hostname` if there is a HostnameConfig.
         {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": node.name},
     ]
     if node.data_disk_gib is not None:

@@ -132,8 +132,9 @@ class Traefik(pulumi.ComponentResource):
                 pulumi.ResourceOptions(depends_on=[namespace], ignore_changes=ignored),
             )
             for kind, secret, data, ignored in (
-                # Data is ignored, because otherwise each new backup would change the Secret. It
-                # exists even if there is no backup yet: the first one must not create it.
+                # Changes of the data are ignored: otherwise each new backup would change the
+                # Secret. Without a backup the Secret exists too, with no data: otherwise the first
+                # backup would add it in the next `up`.
                 ("backup", certificate_backup.SECRET, args.certificates, ["data"]),
                 ("dns", acme.SECRET, acme.credentials(args.dns), None),
             )

@@ -26,7 +26,7 @@ EXPORT = ["stack", "export"]
 
 @pytest.fixture
 def project(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a stack of two workers, whose cluster exists in the state."""
+    """A project folder with a stack of two workers; the state contains the cluster."""
     write_stack(tmp_path, "homelab", {"nodes.workers.count": 2, "cluster.name": "castle"})
     settings = rehearse("homelab", tmp_path).settings
     monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)

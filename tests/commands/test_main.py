@@ -116,7 +116,7 @@ def test_the_temporary_folder_is_private_and_deleted_at_the_end(fake: Cli, tmp_p
 def test_a_missing_or_unwritable_runtime_folder_is_not_needed(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
 ) -> None:
-    """XDG_RUNTIME_DIR is like this after ``su``, or in a cron job without a login."""
+    """After ``su``, or in a cron job, XDG_RUNTIME_DIR may not exist or not be writable."""
     offered, other = tmp_path / "runtime", tmp_path / "temporary"
     other.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(other))

@@ -39,7 +39,7 @@ def _empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def state(fake: Cli, *resources: dict[str, Any], pending: tuple[dict[str, Any], ...] = ()) -> None:
     deployment = {"resources": resources, "pending_operations": pending}
     fake.answers("stack export", {"version": 3, "deployment": deployment})
-    fake.answers("config --json", code=1)  # without settings Proxmox is not searched
+    fake.answers("config --json", code=1)  # the settings cannot be read: Proxmox is not searched
 
 
 def lock(tmp_path: Path, host: str = "") -> Path:
@@ -307,7 +307,7 @@ def test_down_fails_if_proxmox_cannot_be_searched_for_orphans(
     fake.answers("config --json", "error: incorrect passphrase", code=1)
     assert commands.main(["down", "--", "--yes"]) == 1
     shown = capfd.readouterr().out
-    assert "search for resources that are not in the state failed: " in shown
+    assert "Proxmox could not be searched for resources that are not in the state" in shown
 
 
 def test_a_disk_that_is_missing_in_the_state_is_added_again(

@@ -82,7 +82,8 @@ def test_there_is_no_question_if_nothing_would_change(
     assert replicas("--yes") == 0
     capsys.readouterr()
     assert replicas() == 0
-    assert "All volumes of storage class longhorn are already set to 2" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "All volumes of storage class longhorn already have the number of copies 2." in shown
     assert len(longhorn.merged) == 2
 
 
@@ -109,8 +110,8 @@ def test_a_volume_that_longhorn_refuses_does_not_stop_the_others(
     assert replicas("--yes") == 1
     assert (longhorn.copies_of(LIBRARY), longhorn.copies_of(FILMS)) == (2, 3)
     shown = capsys.readouterr().out
-    assert "media/films was not changed and has 3: the Kubernetes API answers 403" in shown
-    assert "1 volume set to 2." in shown
+    assert "media/films was not changed (number of copies: 3): the Kubernetes API answers" in shown
+    assert "Set the number of copies to 2 in 1 of 2 volumes." in shown
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(

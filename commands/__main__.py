@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _open_session(options, all_arguments[split + 1 :])
     except (KeyboardInterrupt, EOFError):
-        # Pressed at a question, or while the CLI only reads something.
+        # Ctrl-C or end of input at a question. While the CLI runs, Session.run handles Ctrl-C.
         print("\nStopped.", file=sys.stderr)
         return INTERRUPTED
 

@@ -1,4 +1,4 @@
-"""The stack: image, machines, cluster, storage, network, ingress, demo site, Flux, record."""
+"""The deployment: Talos image, VMs, cluster, storage, load balancer, ingress, demo site, Flux."""
 
 import pulumi
 import pulumi_proxmoxve as proxmoxve
@@ -30,8 +30,8 @@ cluster = TalosCluster("cluster", cluster_args, on_proxmox)
 in_cluster = cluster.application_options(dynamic_provider)
 longhorn = Longhorn("longhorn", LonghornArgs.of(settings, cluster.internal_kubeconfig), in_cluster)
 metallb = MetalLB("metallb", MetalLBArgs.of(settings), in_cluster)
-certificates = read_certificates(settings)
-traefik_args = TraefikArgs.of(settings, longhorn.storage_class, [longhorn, metallb], certificates)
+backup = read_certificates(settings)
+traefik_args = TraefikArgs.of(settings, longhorn.storage_class, [longhorn, metallb], backup)
 traefik = Traefik("traefik", traefik_args, in_cluster)
 whoami = Whoami("whoami", WhoamiArgs.of(settings, traefik, traefik.acme_resolver), in_cluster)
 applications = [longhorn, metallb, traefik, whoami]

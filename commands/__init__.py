@@ -1,1 +1,1 @@
-"""What ``make`` runs, one command a file."""
+"""The commands that ``make`` runs (``python -m commands COMMAND``)."""

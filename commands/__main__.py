@@ -1,7 +1,7 @@
-"""``python -m engine COMMAND --stack NAME [-- MORE]``: run the Pulumi CLI for one stack.
+"""``python -m commands COMMAND --stack NAME [-- ARGS]``: run one command for one stack.
 
-``MORE`` goes to the CLI as it stands, e.g. ``-- --yes``. The exit code is the CLI's own; 2 where
-the settings are wrong, before the CLI has been started; 3 where another run is at work.
+``ARGS`` is passed to the Pulumi CLI unchanged, e.g. ``-- --yes``. Exit codes: that of the CLI; 2 if
+the settings are wrong (the CLI has not been started); 3 if another run of this stack is active.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 
 CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
-COMMANDS = {
+CLI_COMMANDS = {
     "preview": ["preview"],
     "refresh": ["refresh"],
-    # Without a value the CLI asks for it, and does not show it.
+    # Without a value the CLI prompts for it and hides the input.
     "token": ["config", "set", "--secret", TOKEN],
 }
-"""Our word for what the CLI does alone, and its own."""
-OWN = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key", "replicas")
-"""Our words for what the CLI does a part of."""
+"""Commands that only run the Pulumi CLI, with the CLI's own arguments."""
+OWN_COMMANDS = ("up", "down", "recover", "cancel", "backup", "snapshot", "age-key", "replicas")
+"""Commands that do more than the Pulumi CLI."""
 INTERRUPTED = 130
-"""Exit code, as shells have it for a program that Ctrl-C ends."""
-FILES = ("kubeconfig", "talosconfig")
-"""What is written to a file of that name, which only its owner can read and git ignores."""
+"""Exit code after Ctrl-C, as shells define it (128 + SIGINT)."""
+OUTPUT_FILES = ("kubeconfig", "talosconfig")
+"""Commands that write the stack output of that name to a file, which Git ignores."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command of the CLI for one stack, and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, *OWN, *FILES])
-    parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    """Parse the arguments, run the command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m commands", description=__doc__)
+    parser.add_argument("command", choices=[*CLI_COMMANDS, *OWN_COMMANDS, *OUTPUT_FILES])
+    parser.add_argument("--stack", default="homelab", help="NAME of Pulumi.NAME.yaml")
     parser.add_argument(
-        "--skip-doctor", action="store_true", help="up without looking first (docs/doctor.md)"
+        "--skip-doctor", action="store_true", help="run up without the doctor (docs/doctor.md)"
     )
-    given = sys.argv[1:] if arguments is None else arguments
-    split = given.index("--") if "--" in given else len(given)
-    options, more = parser.parse_args(given[:split]), given[split + 1 :]
+    all_arguments = sys.argv[1:] if arguments is None else arguments
+    split = all_arguments.index("--") if "--" in all_arguments else len(all_arguments)
+    options = parser.parse_args(all_arguments[:split])
     try:
-        return _begin(options, more)
+        return _open_session(options, all_arguments[split + 1 :])
     except (KeyboardInterrupt, EOFError):
-        # At a question of ours, or while the CLI is asked for something.
+        # Ctrl-C or end of input at a question. While the CLI runs, Session.run handles Ctrl-C.
         print("\nStopped.", file=sys.stderr)
         return INTERRUPTED
 
 
-def _begin(options: argparse.Namespace, more: Sequence[str]) -> int:
-    """Find the stack and the CLI, and do it in a folder of its own."""
+def _open_session(options: argparse.Namespace, cli_args: Sequence[str]) -> int:
+    """Find the stack file and the CLI, select the stack, and run the command."""
     try:
-        # Selecting a stack makes it, and its file: a typo must not become a new stack.
+        # `pulumi stack select --create` would create a stack from a mistyped name.
         file = stack_file.find(options.stack, PROJECT_FOLDER)
         pulumi = cli.find(CLI_FOLDER)
     except SettingsError as error:
@@ -83,40 +83,42 @@ def _begin(options: argparse.Namespace, more: Sequence[str]) -> int:
         passphrase.ask_once(session.environment, file)
         if code := session.select():
             return code
-        if options.command == "up" and not options.skip_doctor and (code := _look_first(session)):
+        if options.command == "up" and not options.skip_doctor and (code := _run_doctor(session)):
             return code
-        return _do(options.command, session, more)
+        return _run_command(options.command, session, cli_args)
 
 
-def _do(command: str, session: Session, more: Sequence[str]) -> int:
+def _run_command(command: str, session: Session, cli_args: Sequence[str]) -> int:
     match command:
         case "up":
-            if not staging_first.agreed(session, more):
+            if not staging_first.confirm_production(session, cli_args):
                 return 1
-            return recover_if_needed(session, more) or up(session, more, PROJECT_FOLDER, _after_up)
+            return recover_if_needed(session, cli_args) or up(
+                session, cli_args, PROJECT_FOLDER, _after_up
+            )
         case "down":
-            return down(session, more)
+            return down(session, cli_args)
         case "recover":
-            return recover(session, more)
+            return recover(session, cli_args)
         case "cancel":
-            return cancel(session, more)
+            return cancel(session, cli_args)
         case "backup":
-            return backup.make(session)
+            return backup.run_backup(session)
         case "age-key":
             file = stack_file.find(session.stack, PROJECT_FOLDER)
-            return age_key.make([str(session.pulumi)], file, session.environment)
+            return age_key.create_key([str(session.pulumi)], file, session.environment)
         case "snapshot":
             return snapshot(session)
         case "replicas":
-            return set_replicas(session, more)
+            return set_replicas(session, cli_args)
         case "kubeconfig" | "talosconfig":
-            return _write(PROJECT_FOLDER / command, session)
+            return _write_output(PROJECT_FOLDER / command, session)
         case _:
-            return session.run(COMMANDS[command], more)
+            return session.run(CLI_COMMANDS[command], cli_args)
 
 
-def _look_first(session: Session) -> int:
-    """Let the doctor look before anything is changed; 0 where nothing stands in the way."""
+def _run_doctor(session: Session) -> int:
+    """Run the doctor's read-only checks before ``up``; returns 0 if no check fails."""
 
     def read_storage() -> Storage | None:
         kubeconfig = kubeconfig_of(session)
@@ -143,21 +145,21 @@ def _look_first(session: Session) -> int:
         return 2
     if code:
         print(
-            "Nothing has been changed. `make doctor` tells everything; `make up DOCTOR=no` goes on "
-            "in spite of it.",
+            "Nothing has been changed. `make doctor` shows all checks; `make up DOCTOR=no` skips "
+            "them.",
             file=sys.stderr,
         )
     return code
 
 
 def _after_up(session: Session) -> None:
-    """Keep the certificates, and say what is wrong with the storage, of a stack that is up."""
+    """Back up the certificates and print warnings about Longhorn's storage."""
     backup.after_up(session)
     cluster_storage.after_up(session, PROJECT_FOLDER)
 
 
-def _write(file: Path, session: Session) -> int:
-    """Write an output of the stack into a file that was never readable for others."""
+def _write_output(file: Path, session: Session) -> int:
+    """Write the stack output named like ``file`` to it; the file is created with mode 0600."""
     try:
         content = session.read(["stack", "output", file.name, "--show-secrets"])
     except SessionError as error:
@@ -166,7 +168,7 @@ def _write(file: Path, session: Session) -> int:
     file.unlink(missing_ok=True)
     with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
         output.write(content)
-    print(f"Wrote {file.name}: it opens the whole cluster, keep it to yourself.")
+    print(f"Wrote {file.name}. It gives full access to the cluster: do not share it.")
     return 0
 
 

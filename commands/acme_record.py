@@ -1,7 +1,7 @@
-"""Remembers which names Let's Encrypt has signed for a castle, and until when: nothing secret.
+"""Record of the certificates that Let's Encrypt issued for a stack: names and dates, no secrets.
 
-A look into the castle tells it (engine/backup.py). The report shows it, and ``up`` sees from it
-whether staging has worked.
+``commands/backup.py`` reads them from Traefik and writes the record. ``make report`` shows it, and
+``make up`` uses it to see whether the staging server has issued a certificate.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from settings.project import STATE
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """A certificate that a castle has had."""
+    """A certificate that Let's Encrypt has issued for the stack."""
 
     server: str
-    """``staging`` or ``production``."""
+    """The issuing server: ``staging`` or ``production``."""
     certificate: Certificate
 
 
 def keep(project: Path, stack: str, signed: Iterable[Signed]) -> None:
-    """Add to what is known; of one name and server the newest counts. Raises ``OSError``."""
+    """Add ``signed`` to the record of a stack; they replace entries of the same server and name.
+
+    Raises ``OSError``.
+    """
     known = {(it.server, it.certificate.name): it for it in load(project, stack)}
     known |= {(it.server, it.certificate.name): it for it in signed}
     if not known:
-        return  # a record of nothing is only in the way
+        return  # do not create an empty file
     rows = [
         {
             "server": it.server,
@@ -46,7 +49,7 @@ def keep(project: Path, stack: str, signed: Iterable[Signed]) -> None:
 
 
 def load(project: Path, stack: str) -> tuple[Signed, ...]:
-    """What is known; nothing where the record is no record."""
+    """Read the record of a stack; empty if the file is missing or invalid."""
     try:
         rows = json.loads(file(project, stack).read_text(encoding="utf-8"))
         return tuple(
@@ -65,5 +68,5 @@ def load(project: Path, stack: str) -> tuple[Signed, ...]:
 
 
 def file(project: Path, stack: str) -> Path:
-    """Where the record of a stack lies."""
+    """Return the path of a stack's record."""
     return project / STATE / f"signed-{stack}.json"

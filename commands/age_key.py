@@ -1,7 +1,7 @@
-"""Makes the age key of a castle, once, and puts it into the stack file without showing it.
+"""``make age-key``: create the age key of a stack once, and store it encrypted in the stack file.
 
-The key goes to the CLI through its standard input: neither a file nor a process' arguments ever
-hold it. A castle that has a key keeps it: what was encrypted for it could not be opened any more.
+The key is passed to the Pulumi CLI on standard input, so it never appears in a file or in process
+arguments. An existing key is never replaced, because files encrypted for it could not be decrypted.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import yaml
 from settings.groups import PROJECT
 
 KEY = "sops.age_key"
-"""Where the key stands in the stack file."""
+"""Path of the setting in the stack file."""
 
 
-def make(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
-    """Make the key, unless there is one, and print its recipient; returns the CLI's exit code.
+def create_key(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
+    """Create the key if the stack has none, and print its public key (the age recipient).
 
-    ``pulumi`` is the CLI; ``file`` the stack file, ``Pulumi.NAME.yaml``, of a stack that exists.
+    ``pulumi`` is the command line of the CLI, ``file`` the stack file ``Pulumi.NAME.yaml``; the
+    stack must exist. Returns the exit code of the CLI.
     """
     stack = file.name.removeprefix("Pulumi.").removesuffix(".yaml")
     document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    there = _has_key(document.get("config") or {})
-    verb = ["get"] if there else ["set", "--secret"]
-    identity = "" if there else str(pyrage.x25519.Identity.generate())
+    exists = _has_key(document.get("config") or {})
+    verb = ["get"] if exists else ["set", "--secret"]
+    identity = "" if exists else str(pyrage.x25519.Identity.generate())
     done = subprocess.run(
         [*pulumi, "config", *verb, "--path", KEY, "--stack", stack, "--non-interactive"],
         cwd=file.parent,
@@ -43,16 +44,19 @@ def make(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
         return done.returncode
     recipient = pyrage.x25519.Identity.from_str(identity or done.stdout.strip()).to_public()
     print(
-        f"{file.name} has a key already, which stays as it is."
-        if there
-        else f"A new key stands in {file.name}, encrypted: keep that file, and its passphrase."
+        f"{file.name} already has an age key; it was not changed."
+        if exists
+        else f"Stored a new age key, encrypted, in {file.name}. Keep that file and its passphrase."
     )
-    print(f"What to encrypt for, in the .sops.yaml of your manifests:\n{recipient}")
+    print(f"Public key for the .sops.yaml of your manifests repository:\n{recipient}")
     return 0
 
 
 def _has_key(config: dict[str, Any]) -> bool:
-    """Whether a key may stand in the file; the engine reads a name without a namespace as ours,
-    and a group that is encrypted as a whole may hold one."""
+    """Tell whether the stack file may contain a key.
+
+    Pulumi reads a name without a namespace as a setting of this project. A group that is encrypted
+    as a whole (``secure``) may contain a key, so it counts as one.
+    """
     groups = [config.get(name) or {} for name in (f"{PROJECT}:sops", "sops")]
     return any({"age_key", "secure"} & set(group) for group in groups)

@@ -1,4 +1,4 @@
-"""Asks a person who sits at a terminal."""
+"""Questions to the user at the terminal."""
 
 from __future__ import annotations
 
@@ -6,34 +6,32 @@ import sys
 from collections.abc import Iterable, Sequence
 
 YES = frozenset({"--yes", "-y"})
-"""The CLI's own words for: ask nothing."""
-
-
+"""Flags of the Pulumi CLI that answer its questions with yes."""
 UNATTENDED = frozenset({"--non-interactive"})
-"""The CLI's own word for: nobody is there."""
+"""Flags of the Pulumi CLI that forbid questions."""
 
 
-def answers(more: Sequence[str]) -> list[str]:
-    """Of the words for one command of the CLI those that any other takes too."""
-    return [word for word in more if word in YES | UNATTENDED]
+def answer_flags(cli_args: Sequence[str]) -> list[str]:
+    """Return those of ``cli_args`` that answer or forbid questions: every CLI command has them."""
+    return [arg for arg in cli_args if arg in YES | UNATTENDED]
 
 
 def confirmed(
     sentences: Iterable[str],
     question: str,
-    more: Sequence[str],
-    fix: str = "say yes with ARGS=--yes",
+    cli_args: Sequence[str],
+    fix: str = "answer yes with ARGS=--yes",
 ) -> bool:
-    """Say what will be done, and ask whether to do it.
+    """Print what will be done, one line per sentence, and ask ``question``.
 
-    ``more`` are the words for the CLI: one of ``YES`` among them answers for the person. Without
-    it, and without a terminal, the answer is no, and ``fix`` says what to do.
+    A flag of ``YES`` in ``cli_args`` answers yes. Without such a flag and without a terminal the
+    answer is no, and ``fix`` is printed: what the user can do instead.
     """
     for sentence in sentences:
         print(f"  - {sentence}")
-    if YES & set(more):
+    if YES & set(cli_args):
         return True
     if not sys.stdin.isatty():
-        print(f"{question} Nobody is there to ask: {fix}.", flush=True)
+        print(f"{question} This is not a terminal, so the answer is no: {fix}.", flush=True)
         return False
     return input(f"{question} (yes/no) ").strip().lower() in ("y", "yes")

@@ -1,8 +1,8 @@
-"""Takes the ACME account and the certificates out of the castle, encrypted, before it goes.
+"""``make backup``: save Traefik's ACME account and certificates, encrypted, outside the cluster.
 
-``make backup`` does it, and by themselves ``make up``, at its end, and ``make down``, before
-anything goes. Traefik's files come through the Kubernetes API into memory, are encrypted there,
-and go where ``traefik.acme.backup`` says. components/acme_backup.py puts them back.
+``make up`` does this at its end and ``make down`` before it deletes anything. The files are read
+through the Kubernetes API into memory, encrypted there, and stored in the folder or bucket of
+``traefik.acme.backup.target``. ``components/traefik/certificate_backup.py`` restores them.
 """
 
 from __future__ import annotations
@@ -29,229 +29,244 @@ from settings.project import PROJECT_FOLDER
 
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 CONTAINER = "traefik"
-LIMIT = 30
-"""Seconds for one file: a castle that is half dead must not hold up its own destroy."""
-TRIES = 3
-"""Traefik does not write a file in one go: a look may come between."""
-PAUSE = 1
-"""Seconds between two tries."""
+READ_TIMEOUT_S = 30
+"""Time to read one file: an unhealthy cluster must not delay ``make down`` for long."""
+READ_TRIES = 3
+"""Reads of one file, because Traefik does not write a file atomically."""
+RETRY_PAUSE_S = 1
+"""Pause between two reads of the same file."""
 
 
 class NoKeyError(Exception):
-    """The castle has no age key: nothing can be encrypted for it. One sentence with the fix."""
+    """The stack has no age key, so nothing can be encrypted; the text includes the fix."""
 
 
-class NoCastleError(Exception):
-    """There is no castle whose certificates could be kept."""
+class NoClusterError(Exception):
+    """The state contains no certificate volume, so there is nothing to back up."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What Traefik has of one of Let's Encrypt's servers; for memory alone."""
+class AcmeFile:
+    """One of Traefik's ACME files; contains private keys, so it stays in memory."""
 
     server: str
+    """Let's Encrypt server: ``staging`` or ``production``."""
     content: bytes = field(repr=False)
-    """Its file, byte for byte, with all keys."""
+    """Raw content of the file, including all private keys."""
     parsed: acme_json.Content
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of one of Let's Encrypt's servers."""
+class SavedBackup:
+    """The stored backup of one ACME file."""
 
     server: str
+    """Let's Encrypt server: ``staging`` or ``production``."""
     name: str
-    """Name of the backup, and where it is."""
+    """Folder or bucket, and file name."""
     certificates: tuple[acme_json.Certificate, ...]
     is_new: bool
-    """Whether it differs from what was kept before."""
+    """Whether the content differs from the previous backup."""
 
     def __str__(self) -> str:
         count = len(self.certificates)
-        what = f"the account and {count} certificate{'' if count == 1 else 's'}"
-        return f"{self.server}: {what} in {self.name}{'' if self.is_new else ', as before'}"
+        content = f"the ACME account and {count} certificate{'' if count == 1 else 's'}"
+        return f"{self.server}: {content} in {self.name}{'' if self.is_new else ' (unchanged)'}"
 
 
-def make(session: Session) -> int:
-    """Take a backup, and tell what is in it; returns an exit code."""
+def run_backup(session: Session) -> int:
+    """Save the certificates and print what was saved; returns an exit code."""
     try:
-        kept = take(session)
-    except (NoKeyError, NoCastleError, BackupError, SettingsError) as error:
+        saved = save_certificates(session)
+    except (NoKeyError, NoClusterError, BackupError, SettingsError) as error:
         print(error)
         return 1
-    for it in kept:
-        print(f"Kept of {it}")
-    if not kept:
-        print("Traefik has neither an account nor a certificate yet: there is nothing to keep.")
+    for backup in saved:
+        print(f"Saved for {backup}")
+    if not saved:
+        print("Traefik has no ACME account and no certificate yet: nothing to back up.")
     return 0
 
 
 def after_up(session: Session) -> None:
-    """Take a backup of a castle that was just built or changed, or, without a key, a look.
+    """Save the certificates after an ``up``; without an age key only record names and dates.
 
-    Raises nothing: the castle stands, and that counts.
+    Raises nothing: a failed backup must not fail the ``up``.
     """
     try:
-        kept = take(session)
-    except NoCastleError:
+        saved = save_certificates(session)
+    except NoClusterError:
         return
     except NoKeyError:
         with suppress(BackupError):
-            look(session)
+            record_certificates(session)
         return
     except (BackupError, SettingsError) as error:
-        print(f"The certificates could not be kept: {error}\n`make backup` tries it again.")
+        print(f"The certificates could not be saved: {error}\nTo try again, run `make backup`.")
         return
-    for it in kept:
-        if it.is_new:
-            print(f"Kept of {it}")
+    for backup in saved:
+        if backup.is_new:
+            print(f"Saved for {backup}")
 
 
-def before_destroy(session: Session, more: Sequence[str]) -> bool:
-    """Take a backup of a castle that is about to go; tell whether it may.
+def before_destroy(session: Session, cli_args: Sequence[str]) -> bool:
+    """Save the certificates before ``down``; tell whether ``down`` may continue.
 
-    ``more`` are the words for the CLI: where no backup can be taken, one of them may say yes.
+    If no backup is possible, the user is asked; a yes flag in ``cli_args`` answers.
     """
     try:
-        for it in take(session):
-            print(f"Kept of {it}", flush=True)
-    except NoCastleError:
+        for backup in save_certificates(session):
+            print(f"Saved for {backup}", flush=True)
+    except NoClusterError:
         return True
     except NoKeyError as error:
-        print(f"The certificates go with the castle. {error}", flush=True)
+        print(f"The certificates will be deleted with the stack. {error}", flush=True)
         return True
     except (BackupError, SettingsError) as error:
-        print(f"The certificates of this castle cannot be kept: {error}")
-        what = "go on without: an older backup stays as it is; without one the next castle asks "
-        what += "Let's Encrypt for all of them again"
-        return confirmed([what], "Take the castle down all the same?", more)
+        print(f"The certificates of this stack cannot be saved: {error}")
+        effect = (
+            "continue without a new backup. An older backup is not changed. Without any backup the "
+            "next cluster requests all certificates from Let's Encrypt again"
+        )
+        return confirmed([effect], "Destroy the stack without a new backup?", cli_args)
     return True
 
 
-def take(session: Session) -> list[Kept]:
-    """Keep what Traefik has; of each server what there is, nothing where there is nothing.
+def save_certificates(session: Session) -> list[SavedBackup]:
+    """Encrypt and store Traefik's ACME files; returns one entry for each file with content.
 
-    Raises ``NoCastleError``, ``NoKeyError``, ``BackupError`` or ``SettingsError``.
+    Raises ``NoClusterError``, ``NoKeyError``, ``BackupError`` or ``SettingsError``.
     """
-    resources = _resources(session)
+    resources = _read_resources(session)
     try:
         settings = stack_settings.settings(session)
     except SessionError as error:
         raise BackupError(f"the settings cannot be read: {error}") from None
     if settings.sops.age_key is None:
         raise NoKeyError(
-            "They are kept only where they can be encrypted, and there is no age key: "
-            f"`make age-key STACK={session.stack}` makes one."
+            "Backups are always encrypted, and this stack has no age key. To create one, run "
+            f"`make age-key STACK={session.stack}`."
         )
-    found = _look_into(session, resources)
-    return list(_keep(found, settings, settings.sops.age_key.get_secret_value()))
+    files = _read_and_record(session, resources)
+    return list(_store(files, settings, settings.sops.age_key.get_secret_value()))
 
 
-def look(session: Session) -> list[Found]:
-    """Read what Traefik has into memory, and note which names are signed (acme_record).
+def record_certificates(session: Session) -> None:
+    """Write names and dates of Traefik's certificates to the record (``acme_record``).
 
-    Raises ``NoCastleError`` or ``BackupError``.
+    Raises ``NoClusterError`` or ``BackupError``.
     """
-    return _look_into(session, _resources(session))
+    _read_and_record(session, _read_resources(session))
 
 
-def _resources(session: Session) -> list[dict[str, Any]]:
-    """The resources of a castle that has certificates, with their secrets open."""
+def _read_resources(session: Session) -> list[dict[str, Any]]:
+    """Return the resources of the state, secrets in plain text, if it has a certificate volume."""
     try:
         resources: list[dict[str, Any]] = session.deployment(secrets=True).get("resources") or []
     except SessionError as error:
         raise BackupError(f"the state cannot be read: {error}") from None
-    if not any(_is_volume(resource) for resource in resources):
-        raise NoCastleError(f"There is no castle {session.stack} with certificates to keep.")
+    if not any(_is_certificate_volume(resource) for resource in resources):
+        raise NoClusterError(
+            f"The stack {session.stack} has no volume with certificates: nothing to back up."
+        )
     return resources
 
 
-def _look_into(session: Session, resources: list[dict[str, Any]]) -> list[Found]:
-    api = helm_records.api_of(resources)
-    if api is None:
-        raise BackupError("the Kubernetes API does not answer")
-    try:
-        found = list(_look(api))
-    except ApiError as error:
-        raise BackupError(str(error)) from None
-    with suppress(OSError):  # what is only shown is not worth a word
-        signed = [
-            acme_record.Signed(server=it.server, certificate=certificate)
-            for it in found
-            for certificate in it.parsed.certificates
-        ]
-        acme_record.keep(PROJECT_FOLDER, session.stack, signed)
-    return found
-
-
-def _is_volume(resource: dict[str, Any]) -> bool:
+def _is_certificate_volume(resource: dict[str, Any]) -> bool:
     metadata = resource.get("inputs", {}).get("metadata", {})
     return resource["type"] == CLAIM and bool(metadata.get("name") == traefik.VOLUME)
 
 
-def _look(api: ClusterApi) -> Iterator[Found]:
-    pod = _pod(api)
+def _read_and_record(session: Session, resources: list[dict[str, Any]]) -> list[AcmeFile]:
+    api = helm_records.api_of(resources)
+    if api is None:
+        raise BackupError("the Kubernetes API does not answer")
+    try:
+        files = list(_read_files(api))
+    except ApiError as error:
+        raise BackupError(str(error)) from None
+    with suppress(OSError):  # the record is informative only
+        signed = [
+            acme_record.Signed(server=file.server, certificate=certificate)
+            for file in files
+            for certificate in file.parsed.certificates
+        ]
+        acme_record.keep(PROJECT_FOLDER, session.stack, signed)
+    return files
+
+
+def _read_files(api: ClusterApi) -> Iterator[AcmeFile]:
+    pod = _find_pod(api)
     for server, file in certificate_backup.SERVERS.items():
-        content, parsed = _read(api, pod, f"/data/{file}")
+        content, parsed = _read_file(api, pod, f"/data/{file}")
         if parsed:
-            _refuse_another_server(server, file, parsed)
-            yield Found(server, content, parsed)
+            _check_server(server, file, parsed)
+            yield AcmeFile(server, content, parsed)
 
 
-def _keep(found: list[Found], settings: Settings, key: str) -> Iterator[Kept]:
-    place = certificate_backup.place_of(settings)
-    for it in found:
-        name = certificate_backup.name_of(settings.stack, it.server)
-        is_new = _before(place, name, key) != it.content
+def _store(files: list[AcmeFile], settings: Settings, key: str) -> Iterator[SavedBackup]:
+    store = certificate_backup.open_store(settings)
+    for file in files:
+        name = certificate_backup.backup_name(settings.stack, file.server)
+        is_new = _last_content(store, name, key) != file.content
         if is_new:
-            place.write(name, certificate_backup.seal(it.content, key))
-        yield Kept(it.server, f"{place}/{name}", it.parsed.certificates, is_new)
-    size = sum(len(it.content) for it in found)
-    if size > certificate_backup.MOST:
+            store.write(name, certificate_backup.seal(file.content, key))
+        yield SavedBackup(file.server, f"{store}/{name}", file.parsed.certificates, is_new)
+    size = sum(len(file.content) for file in files)
+    if size > certificate_backup.MAX_BYTES:
         print(
-            f"These are {size} bytes, and only {certificate_backup.MOST} can be put back: write "
-            "host names that are not used any more out of your routes."
+            f"The backup has {size} bytes, but a Kubernetes Secret can restore only "
+            f"{certificate_backup.MAX_BYTES}: remove unused host names from your routes."
         )
 
 
-def _before(place: BackupStore, name: str, key: str) -> bytes | None:
-    """What was kept last; nothing where it cannot be opened, and moves on as an older one."""
-    sealed = place.read(name)
+def _last_content(store: BackupStore, name: str, key: str) -> bytes | None:
+    """Return the decrypted last backup; ``None`` if there is none or the key does not fit.
+
+    The store then renames the old backup when the new one is written.
+    """
+    sealed = store.read(name)
     try:
         return certificate_backup.unseal(sealed, key) if sealed else None
     except BackupError:
         return None
 
 
-def _pod(api: ClusterApi) -> str:
-    """The one pod of Traefik."""
+def _find_pod(api: ClusterApi) -> str:
+    """Return the name of Traefik's running pod."""
     selector = urllib.parse.quote("app.kubernetes.io/name=traefik")
     pods = api.items(f"/api/v1/namespaces/{traefik.NAMESPACE}/pods?labelSelector={selector}")
     for pod in pods:
         running = pod.get("status", {}).get("phase") == "Running"
         if running and "deletionTimestamp" not in pod["metadata"]:
             return str(pod["metadata"]["name"])
-    raise BackupError("no pod of Traefik is running, and it alone has the volume")
+    raise BackupError(
+        "no Traefik pod is running, and only Traefik's pod mounts the volume with the certificates"
+    )
 
 
-def _read(api: ClusterApi, pod: str, file: str) -> tuple[bytes, acme_json.Content]:
-    """A file of Traefik's, whole; empty where there is none."""
+def _read_file(api: ClusterApi, pod: str, file: str) -> tuple[bytes, acme_json.Content]:
+    """Read a complete file from Traefik's pod; a missing file reads as empty."""
     command = ["sh", "-c", f"test ! -e {file} || cat {file}"]
-    for left in reversed(range(TRIES)):
-        content = exec.run(api, traefik.NAMESPACE, pod, CONTAINER, command, LIMIT)
+    for tries_left in reversed(range(READ_TRIES)):
+        content = exec.run(api, traefik.NAMESPACE, pod, CONTAINER, command, READ_TIMEOUT_S)
         try:
             return content, acme_json.read(content)
         except ValueError as error:
-            if not left:
+            if not tries_left:
                 raise BackupError(f"{file} cannot be read: {error}") from None
-            time.sleep(PAUSE)
+            time.sleep(RETRY_PAUSE_S)
     raise AssertionError("unreachable")
 
 
-def _refuse_another_server(server: str, file: str, found: acme_json.Content) -> None:
-    """What staging signed is never kept as production's, whatever file it lies in."""
-    directory = urllib.parse.urlsplit(traefik.CA_SERVERS[server]).hostname
-    if others := found.servers - {directory}:
+def _check_server(server: str, file: str, content: acme_json.Content) -> None:
+    """Raise ``BackupError`` if the file has an account of the other Let's Encrypt server.
+
+    Staging certificates must never be saved as production certificates.
+    """
+    expected = urllib.parse.urlsplit(traefik.CA_SERVERS[server]).hostname
+    if others := content.servers - {expected}:
         raise BackupError(
-            f"/data/{file} is {server}'s, but has an account at {', '.join(sorted(others))}"
+            f"/data/{file} is the file for {server}, but has an account at "
+            f"{', '.join(sorted(others))}"
         )

@@ -1,4 +1,4 @@
-"""Takes the castle away, and looks whether anything of it is left."""
+"""``make down``: destroy the stack, then search Proxmox for resources that are not in the state."""
 
 from __future__ import annotations
 
@@ -7,116 +7,123 @@ from collections.abc import Sequence
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session, SessionError
 from commands import backup, last_up, orphaned_resources, recover, running_tasks
-from commands.ask import answers, confirmed
+from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 from settings.resource_types import MACHINE
 
-PROXMOX = ["refresh", "--target", "**VmLegacy**", "--target", "**download/file:File**"]
-"""Compares machines and images with what is really there: the cluster itself may be dead.
+REFRESH_PROXMOX = ["refresh", "--target", "**VmLegacy**", "--target", "**download/file:File**"]
+"""Refreshes VMs and images only, because the cluster may be unreachable.
 
-The images are among them because one on a host that has left Proxmox' cluster cannot be deleted;
-read, it is given up (bpg/terraform-provider-proxmox v0.111.1
+Images are included: an image on a host that has left the Proxmox cluster cannot be deleted, and a
+refresh removes it from the state (bpg/terraform-provider-proxmox v0.111.1
 fwprovider/nodes/resource_download_file.go Read)."""
 
-PARTIAL = ("--target", "-t", "--exclude", "-x")
-"""How the words of the CLI begin with which not all of the castle goes."""
-ONLY_LOOKS = frozenset({"--preview-only", "--preview-only=true"})
-"""The CLI's own words for: show what would be done, and do nothing."""
+TARGET_FLAGS = ("--target", "-t", "--exclude", "-x")
+"""Flags (prefixes) of the Pulumi CLI that limit a destroy to some resources."""
+PREVIEW_ONLY = frozenset({"--preview-only", "--preview-only=true"})
+"""Flags of the Pulumi CLI that show a destroy without executing it."""
 
 
-def down(session: Session, more: Sequence[str]) -> int:
-    """Destroy all of the stack; ``more`` goes to the CLI. Returns an exit code.
+def down(session: Session, cli_args: Sequence[str]) -> int:
+    """Destroy the stack and its orphaned resources; returns an exit code.
 
-    What the engine does not know and what cannot be removed is told, and does not keep the rest.
+    ``cli_args`` are passed to ``pulumi destroy``. An orphaned resource that cannot be removed is
+    reported, and the rest is still removed.
     """
-    if ONLY_LOOKS & set(more):
-        return session.run(["destroy"], more)
-    if code := recover.clear_leftovers(session, more):
+    if PREVIEW_ONLY & set(cli_args):
+        return session.run(["destroy"], cli_args)
+    if code := recover.clear_killed_runs(session, cli_args):
         return code
-    if not _is_a_part(more):
+    if not _is_partial(cli_args):
         running_tasks.wait(session)
-    if not backup.before_destroy(session, more):
+    if not backup.before_destroy(session, cli_args):
         return 1
-    _forget_lost_machines(session, more)
-    unknown = _unknown_machines(session, more)
-    if not _agreed(unknown, more):
+    _refresh_if_vms_are_missing(session, cli_args)
+    unknown_vms = _find_unknown_vms(session, cli_args)
+    if not _confirm_removal(unknown_vms, cli_args):
         return 1
-    failed = _remove(unknown)
-    if code := session.run(["destroy"], more):
+    failed = _remove(unknown_vms)
+    if code := session.run(["destroy"], cli_args):
         return code
     try:
         if session.deployment().get("resources"):
-            return failed  # only a part of it was wanted
-        last_up.settle(PROJECT_FOLDER, session.stack)
-        # What did not go before is seen again here, or has gone since.
-        return _remove_remains(session, more)
+            return failed  # only a part of the stack was destroyed
+        last_up.mark_settled(PROJECT_FOLDER, session.stack)
+        # This search also finds the VMs that could not be removed before the destroy.
+        return _remove_orphans(session, cli_args)
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError) as error:
-        print(f"What the engine knew is gone. Whether anything else is left was not seen: {error}")
+        print(
+            "Pulumi destroyed the stack, but Proxmox could not be searched for resources that are "
+            f"not in the state. To search again, run `make down`. The reason: {error}"
+        )
         return 1
 
 
-def _is_a_part(more: Sequence[str]) -> bool:
-    return any(word.startswith(PARTIAL) for word in more)
+def _is_partial(cli_args: Sequence[str]) -> bool:
+    return any(arg.startswith(TARGET_FLAGS) for arg in cli_args)
 
 
-def _forget_lost_machines(session: Session, more: Sequence[str]) -> None:
-    """Take out of the state what somebody deleted by hand: the provider stops at it.
+def _refresh_if_vms_are_missing(session: Session, cli_args: Sequence[str]) -> None:
+    """Remove from the state what was deleted by hand, because the provider fails to delete it.
 
-    Where none is gone, nothing is said. Otherwise the CLI shows what it would forget, and asks.
-    Should any of this fail, the destroy that follows says why.
+    Prints nothing if state and Proxmox agree; otherwise the CLI shows the differences and asks.
+    Errors are ignored: the destroy that follows reports them.
     """
-    if not session.succeeds([*PROXMOX, "--preview-only", "--expect-no-changes"]):
-        print("Proxmox is not as the state has it; a look at that first.", flush=True)
-        session.run(PROXMOX, answers(more))
+    if not session.succeeds([*REFRESH_PROXMOX, "--preview-only", "--expect-no-changes"]):
+        print("Proxmox differs from the Pulumi state. Refreshing VMs and images first.", flush=True)
+        session.run(REFRESH_PROXMOX, answer_flags(cli_args))
 
 
-def _unknown_machines(
-    session: Session, more: Sequence[str]
+def _find_unknown_vms(
+    session: Session, cli_args: Sequence[str]
 ) -> list[orphaned_resources.OrphanedResource]:
-    """Machines of ours that the engine does not know: their pool would not go, for it is not empty.
+    """Find VMs of the stack that are not in the state.
 
-    Where nobody can be asked, the destroy that follows says why; a part of the castle that is to go
-    is not asked about.
+    They must be removed before the destroy, because Proxmox does not delete a pool with VMs in it.
+    Returns nothing if only a part of the stack is destroyed, and nothing on errors: the destroy
+    that follows reports them.
     """
-    if _is_a_part(more):
+    if _is_partial(cli_args):
         return []
     try:
         resources = session.deployment().get("resources") or []
-        machines = [it for it in resources if it["type"] == MACHINE]
-        known = {int(it["outputs"]["vmId"]) for it in machines if "vmId" in it.get("outputs", {})}
+        vms = [resource for resource in resources if resource["type"] == MACHINE]
+        known_ids = {int(vm["outputs"]["vmId"]) for vm in vms if "vmId" in vm.get("outputs", {})}
         if not resources:
-            return []  # they are among what is left, which is looked for in a moment
+            return []  # the search after the destroy finds them
         settings = stack_settings.settings(session)
-        return orphaned_resources.machines(settings.proxmoxve, settings.stack_tag, known)
+        return orphaned_resources.find_vms(settings.proxmoxve, settings.stack_tag, known_ids)
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError):
         return []
 
 
-def _remove_remains(session: Session, more: Sequence[str]) -> int:
-    """What a run made that was cut off before it could write it down; an exit code."""
+def _remove_orphans(session: Session, cli_args: Sequence[str]) -> int:
+    """Remove what a killed run created and did not write to the state; returns an exit code."""
     settings = stack_settings.settings(session)
-    found = orphaned_resources.look(settings.proxmoxve, settings.stack_tag)
-    return _remove(found) if _agreed(found, more) else 1
+    orphans = orphaned_resources.find_orphans(settings.proxmoxve, settings.stack_tag)
+    return _remove(orphans) if _confirm_removal(orphans, cli_args) else 1
 
 
-def _agreed(found: Sequence[orphaned_resources.OrphanedResource], more: Sequence[str]) -> bool:
-    """Show what the engine does not know, and ask whether it may go."""
-    if not found:
+def _confirm_removal(
+    orphans: Sequence[orphaned_resources.OrphanedResource], cli_args: Sequence[str]
+) -> bool:
+    """List resources that are not in the state, and ask whether to remove them."""
+    if not orphans:
         return True
-    print("The engine knows nothing of these, but they bear the castle's mark:")
-    return confirmed((f"remove {thing.sentence}" for thing in found), "Remove them?", more)
+    print("These resources on Proxmox belong to this stack but are not in the Pulumi state:")
+    return confirmed((f"remove {it.sentence}" for it in orphans), "Remove them?", cli_args)
 
 
-def _remove(found: Sequence[orphaned_resources.OrphanedResource]) -> int:
-    """Remove what is found, one after the other; an exit code, 1 where something did not go."""
+def _remove(orphans: Sequence[orphaned_resources.OrphanedResource]) -> int:
+    """Remove the resources one after the other; returns 1 if one could not be removed."""
     code = 0
-    for thing in found:
+    for orphan in orphans:
         try:
-            thing.remove()
+            orphan.remove()
         except orphaned_resources.OrphanSearchError as error:
             print(error, flush=True)
             code = 1
         else:
-            print(f"Removed {thing.sentence}.", flush=True)
+            print(f"Removed {orphan.sentence}.", flush=True)
     return code

@@ -1,7 +1,7 @@
-"""Helm's own record of a release, for one that the engine does not know.
+"""Helm's records (release Secrets) of releases that are not in the Pulumi state.
 
-A run that was killed while a chart was installed leaves a release of its name: Helm then refuses
-with "cannot re-use a name that is still in use", for ever (facts/end-to-end.md 9).
+A run that is killed while it installs a chart leaves such a record. Helm then refuses every further
+install with "cannot re-use a name that is still in use".
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ PROVIDER = "pulumi:providers:kubernetes"
 
 
 def api_of(resources: list[dict[str, Any]]) -> ClusterApi | None:
-    """The API of the castle that a state describes, if it answers.
+    """Return the API of the cluster in the state; ``None`` if there is none or it does not answer.
 
-    ``resources`` are those of the state with its secrets in plain text.
+    ``resources`` are the resources of the state, with secrets in plain text.
     """
     for resource in resources:
         raw = resource.get("inputs", {}).get("kubeconfig")

@@ -1,6 +1,7 @@
-"""Keeps when each resource began and ended in the last ``up`` that changed something.
+"""Record of the last ``up`` that changed something: start and end of each resource operation.
 
-Nothing but names, words and times is taken out of the engine's event log.
+Only URNs, operations and times are taken from the engine's event log, because the log contains
+secrets.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from settings.project import STATE
 _CHANGES = frozenset(
     {"create", "update", "delete", "create-replacement", "delete-replaced", "import"}
 )
-"""The engine's words for what takes time; the others only look, or mark what these do."""
+"""Engine operations that take time. The others only read, or mark a replacement ("replace")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """What the engine did to one resource."""
+    """One operation of the engine on one resource."""
 
     urn: str
     operation: str
-    """The engine's word: ``create``, ``update`` ..."""
+    """The engine's name of the operation: ``create``, ``update`` ..."""
     start: int
-    """Whole seconds from the beginning: the engine tells no more."""
+    """Whole seconds since the start of the ``up``; the event log has no finer resolution."""
     end: int
+    """Whole seconds since the start of the ``up``."""
     failed: bool
 
 
@@ -39,37 +41,38 @@ class LastUp:
     """The last ``up`` that changed something."""
 
     begun: int
-    """Seconds since 1970."""
+    """Start of the ``up``, in seconds since 1970."""
     seconds: int
+    """Duration of the ``up``."""
     succeeded: bool
     operations: tuple[Operation, ...]
     settled: bool = False
-    """Whether what it left undone was seen to since."""
+    """Whether a later run has dealt with the failure of this ``up``."""
 
     @property
     def when(self) -> datetime:
-        """The moment when it began."""
+        """Start of the ``up``, in UTC."""
         return datetime.fromtimestamp(self.begun, UTC)
 
 
-def keep(log: str, project: Path, stack: str) -> None:
-    """Take the times out of an event log, and keep them for this stack.
+def save_record(log: str, project: Path, stack: str) -> None:
+    """Save the operations of an event log as the record of this stack.
 
-    An ``up`` that changed nothing, or ended before it began, leaves what is kept as it is. Raises
-    nothing: by now the castle stands, and that counts. What goes wrong is told in one line.
+    The record is not changed if the ``up`` changed nothing. Raises nothing, because the record must
+    not fail the ``up``; errors are printed in one line.
     """
     try:
-        if found := distil(log):
+        if found := parse_log(log):
             record = file(project, stack)
             record.parent.mkdir(mode=0o700, exist_ok=True)
             record.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        with suppress(OSError):  # nobody may be listening any more
-            print(f"The times of this run could not be kept for `make report`: {error}", flush=True)
+        with suppress(OSError):  # print fails if standard output is closed
+            print(f"The operation times for `make report` could not be saved: {error}", flush=True)
 
 
 def load(project: Path, stack: str) -> LastUp | None:
-    """The last ``up`` of a stack; ``None`` where there was none, or its record is no record."""
+    """Read the record of a stack; ``None`` if the file is missing or invalid."""
     try:
         found = json.loads(file(project, stack).read_text(encoding="utf-8"))
         operations = tuple(Operation(**operation) for operation in found.pop("operations"))
@@ -78,8 +81,8 @@ def load(project: Path, stack: str) -> LastUp | None:
         return None
 
 
-def settle(project: Path, stack: str) -> None:
-    """Note that what the last ``up`` of a stack left undone was seen to, if it left anything."""
+def mark_settled(project: Path, stack: str) -> None:
+    """If the last ``up`` of a stack failed, record that its failure has been dealt with."""
     last = load(project, stack)
     if last is not None and not (last.succeeded or last.settled):
         record = asdict(replace(last, settled=True))
@@ -87,12 +90,12 @@ def settle(project: Path, stack: str) -> None:
 
 
 def file(project: Path, stack: str) -> Path:
-    """Where the record of a stack lies."""
+    """Return the path of a stack's record."""
     return project / STATE / f"last-up-{stack}.json"
 
 
-def distil(log: str) -> LastUp | None:
-    """Names, words and times of an event log; ``None`` where nothing was changed."""
+def parse_log(log: str) -> LastUp | None:
+    """Extract the operations from an event log; ``None`` if nothing was changed."""
     begun = last = 0
     succeeded = False
     open_: dict[tuple[str, str], int] = {}
@@ -103,9 +106,9 @@ def distil(log: str) -> LastUp | None:
         if summary := event.get("summaryEvent"):
             succeeded = summary.get("result") == "succeeded"
         for kind in ("resourcePreEvent", "resOutputsEvent", "resOpFailedEvent"):
-            if not (happened := event.get(kind)) or happened.get("planning"):
+            if not (details := event.get(kind)) or details.get("planning"):
                 continue
-            metadata = happened["metadata"]
+            metadata = details["metadata"]
             key = (metadata["urn"], metadata["op"])
             if metadata["op"] not in _CHANGES or not _is_custom(metadata):
                 continue
@@ -114,7 +117,7 @@ def distil(log: str) -> LastUp | None:
             else:
                 failed = kind == "resOpFailedEvent"
                 done.append(_operation(key, open_.pop(key, last), last, begun, failed))
-    # What never ended was cut off.
+    # An operation without an end event was interrupted: count it as failed.
     done += [_operation(key, start, last, begun, True) for key, start in open_.items()]
     if not done:
         return None

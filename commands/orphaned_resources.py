@@ -1,8 +1,8 @@
-"""What bears a castle's mark on Proxmox though the engine no longer knows it.
+"""Finds resources of a stack on Proxmox that are not in the Pulumi state.
 
-A provider that outlived its engine, or an answer that was lost, makes what no state has: a
-``destroy`` cannot take it away, and says nothing. The mark is the castle's own: the tag and the MAC
-address of its machines, the comment of its pool, the beginning of its images' names.
+A killed run or a lost API response leaves such resources, and ``pulumi destroy`` does not know
+them. They are recognized by the tag and MAC address of a VM, the comment of a pool, or the name
+prefix of an image; all contain the stack tag ``ephemeral-castle-STACK``.
 """
 
 from __future__ import annotations
@@ -18,77 +18,83 @@ from clients.proxmox import api as proxmox_api
 from clients.proxmox.guests import GuestListError, list_guests, mac_address, pool_comment
 from settings.groups import Endpoint
 
-ANSWER_LIMIT = 60
-"""Seconds that Proxmox has to answer: each storage that is dead makes it wait for ten."""
-TASK_LIMIT = 300
-"""Seconds that Proxmox may work at one thing."""
+ANSWER_TIMEOUT_S = 60
+"""Time for one answer of Proxmox, which waits ten seconds for each unreachable storage."""
+TASK_TIMEOUT_S = 300
+"""Time for one Proxmox task, such as deleting a VM."""
 
 
 class OrphanSearchError(Exception):
-    """Proxmox could not be asked, or refused: what, and why."""
+    """Proxmox does not answer, or refuses to remove a resource; the text says which and why."""
 
 
 @dataclass(frozen=True)
 class OrphanedResource:
-    """Something of the castle."""
+    """A resource of the stack that is not in the Pulumi state."""
 
     sentence: str
-    """What it is and where."""
+    """Kind, name and host, as the object of a sentence: "the pool castle"."""
     remove: Callable[[], None]
     """Removes it; raises ``OrphanSearchError``."""
 
 
-def look(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
-    """Everything that bears ``stack_tag``'s mark, in the order in which it can go.
+def find_orphans(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
+    """Find all VMs, pools and images of ``stack_tag``, in an order in which they can be removed.
 
-    A storage that Proxmox does not reach is told, and not looked at. Raises ``OrphanSearchError``.
+    Prints which storages are skipped because Proxmox cannot reach them. Raises
+    ``OrphanSearchError``.
     """
-    call = proxmox_api.caller(proxmox, ANSWER_LIMIT)
-    with _told():
+    call = proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S)
+    with _translated_errors():
         return [
-            *_machines(proxmox, call, stack_tag),
+            *_vms(proxmox, call, stack_tag),
             *_pools(call, stack_tag),
             *_images(call, stack_tag),
         ]
 
 
-def machines(proxmox: Endpoint, stack_tag: str, known: Container[int]) -> list[OrphanedResource]:
-    """The machines that bear ``stack_tag``'s mark, but for the ``known`` VM ids.
+def find_vms(
+    proxmox: Endpoint, stack_tag: str, known_ids: Container[int]
+) -> list[OrphanedResource]:
+    """Find the VMs of ``stack_tag`` whose id is not in ``known_ids``.
 
     Raises ``OrphanSearchError``.
     """
-    with _told():
-        return list(_machines(proxmox, proxmox_api.caller(proxmox, ANSWER_LIMIT), stack_tag, known))
+    call = proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S)
+    with _translated_errors():
+        return list(_vms(proxmox, call, stack_tag, known_ids))
 
 
-def pools(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
-    """The pools that bear ``stack_tag``'s mark. Raises ``OrphanSearchError``."""
-    with _told():
-        return list(_pools(proxmox_api.caller(proxmox, ANSWER_LIMIT), stack_tag))
+def find_pools(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
+    """Find the pools of ``stack_tag``. Raises ``OrphanSearchError``."""
+    with _translated_errors():
+        return list(_pools(proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S), stack_tag))
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Say in a sentence why Proxmox could not be asked."""
+def _translated_errors() -> Iterator[None]:
+    """Turn errors of the Proxmox client into ``OrphanSearchError``."""
     try:
         yield
     except GuestListError as error:
         raise OrphanSearchError(str(error)) from None
     except proxmox_api.FAILURES as error:
-        raise OrphanSearchError(f"Proxmox does not say what it has: {_reason(error)}") from None
+        raise OrphanSearchError(
+            f"Proxmox does not list its VMs, pools and images: {_reason(error)}"
+        ) from None
 
 
-def _machines(
-    proxmox: Endpoint, call: Callable[..., Any], stack_tag: str, known: Container[int] = ()
+def _vms(
+    proxmox: Endpoint, call: Callable[..., Any], stack_tag: str, known_ids: Container[int] = ()
 ) -> Iterator[OrphanedResource]:
     for guest in list_guests(proxmox):
-        if stack_tag not in guest.tags or guest.kind != "qemu" or guest.vm_id in known:
+        if stack_tag not in guest.tags or guest.kind != "qemu" or guest.vm_id in known_ids:
             continue
         path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
         if not _is_ours(call(f"{path}/config"), stack_tag, guest.vm_id):
             continue
         yield OrphanedResource(
-            f"the machine {guest.name} (VM {guest.vm_id} on {guest.host}) with its disks",
+            f"VM {guest.vm_id} ({guest.name} on {guest.host}) with its disks",
             _remover(
                 call,
                 f"VM {guest.vm_id}",
@@ -101,11 +107,11 @@ def _machines(
 
 
 def _is_ours(config: Mapping[str, Any], stack_tag: str, vm_id: int) -> bool:
-    """Whether a machine was made by the castle: a clone bears its tag, and not its address.
+    """Tell by its MAC address whether the stack created a VM that has the tag of the stack.
 
-    Nor does a backup that was restored to another id: the address is made of the id. Tag and
-    address are written together (proxmox/qemu-server src/PVE/API2/Qemu.pm ``$createfn``), so one
-    that is half-made has both or none.
+    The MAC address is calculated from the VM id, so a clone or a backup restored to another id has
+    the tag but another MAC address. A half-created VM has both or none, because Proxmox writes them
+    together (proxmox/qemu-server src/PVE/API2/Qemu.pm ``$createfn``).
     """
     return mac_address(stack_tag, vm_id) in str(config.get("net0", "")).upper()
 
@@ -127,14 +133,17 @@ def _images(call: Callable[..., Any], stack_tag: str) -> Iterator[OrphanedResour
             continue
         for storage in call(f"/nodes/{host['node']}/storage?content=import&enabled=1"):
             if not storage.get("active", 1):
-                where = f"the storage {storage['storage']} on {host['node']}"
-                print(f"Proxmox does not reach {where}: it was not looked at.", flush=True)
+                print(
+                    f"Proxmox does not reach the storage {storage['storage']} on {host['node']}: "
+                    "images on it were not searched.",
+                    flush=True,
+                )
                 continue
             path = f"/nodes/{host['node']}/storage/{storage['storage']}/content"
             for file in call(f"{path}?content=import"):
                 volume = file["volid"]
                 if volume in shared:
-                    continue  # seen on another host
+                    continue  # already listed on another host
                 if storage.get("shared"):
                     shared.add(volume)
                 if volume.partition(":")[2].startswith(f"import/{stack_tag}-talos-"):
@@ -156,16 +165,19 @@ def _remover(
             try:
                 _finish(call, call(path, method))
             except proxmox_api.FAILURES as error:
-                raise OrphanSearchError(f"{subject} is still there: {_reason(error)}") from None
+                raise OrphanSearchError(
+                    f"{subject} could not be removed: {_reason(error)}. Correct the cause, then "
+                    "run the command again."
+                ) from None
 
     return remove
 
 
 def _finish(call: Callable[..., Any], answer: Any) -> None:
-    """Wait for the task that an answer names, if it names one."""
+    """If an answer is the id of a task (UPID), wait for that task."""
     if not (isinstance(answer, str) and answer.startswith("UPID:")):
         return
-    if failure := proxmox_api.wait_for(call, answer, TASK_LIMIT):
+    if failure := proxmox_api.wait_for(call, answer, TASK_TIMEOUT_S):
         raise OSError(failure)
 
 

@@ -1,17 +1,16 @@
-"""Brings what a killed or failed run left to a clean state, with no surgery on it by hand.
+"""``make recover``: clean up after a killed or failed run. ``up`` and ``down`` do it first.
 
-It says what it found and what it will do, asks, and does it:
+Each step prints what it found and what it will do, and asks:
 
-1. what lies on this machine: providers that lost their engine, a lock, a half-written file; what
-   Proxmox still does for them is waited for;
-2. disks that the state has lost: what was asked for is put there again (state_repair.py);
-3. creates that nobody knows the outcome of, and machines that are not as the state has them: the
-   engine looks at what is really there (its own ``refresh``);
-4. a pool and Helm releases that were made and never written down: the pool is empty then, and goes;
-   of a release Helm's record goes, so that the next ``up`` installs over it.
+1. On this computer: end provider processes without an engine; remove the lock and half-written
+   files. Then wait for running Proxmox tasks.
+2. Disks of VMs that are missing in the state: add them again (``state_repair.py``).
+3. Pending creates, and VMs that differ from the state: run ``pulumi refresh``.
+4. A pool or a Helm release that was created but is not in the state: remove the pool, which is
+   empty, and Helm's record, so that the next ``up`` installs over the existing objects.
 
-Everything else the next ``up`` takes up by itself: machines and images of ours, objects in
-Kubernetes, the bootstrap.
+Nothing else is needed, because the next ``up`` adopts VMs and images of the stack, Kubernetes
+objects and a bootstrapped etcd.
 """
 
 from __future__ import annotations
@@ -33,32 +32,32 @@ from commands import (
     stale_processes,
     state_repair,
 )
-from commands.ask import answers, confirmed
+from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 from settings.resource_types import MACHINE, RELEASE
 
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
-OUTSIDE = ("**proxmoxve**",)
-"""What can be looked at while the Kubernetes API is dead: all that Proxmox knows."""
+PROXMOX_TARGETS = ("**proxmoxve**",)
+"""Targets of a refresh while the Kubernetes API does not answer: all Proxmox resources."""
 BUSY = 3
-"""Exit code: another run is going on."""
+"""Exit code: another run of this stack is active."""
 
 
 @dataclass(frozen=True)
-class Aftermath:
-    """What the state says about the end of the last run."""
+class StateDamage:
+    """Damage in the Pulumi state after a killed or failed run. False if there is none."""
 
     pending: tuple[str, ...]
-    """Names of what was being made when it ended."""
-    half_made: tuple[str, ...]
-    """Names of machines that were made, and not to their end: a disk may have the wrong size."""
-    torn: tuple[str, ...]
-    """Names of machines of which the state has lost a disk."""
+    """Names of resources whose creation had started, with unknown result."""
+    half_created: tuple[str, ...]
+    """Names of VMs whose creation failed after the VM existed; a disk may have the wrong size."""
+    missing_disk: tuple[str, ...]
+    """Names of VMs of which a disk is missing in the state."""
 
     @classmethod
-    def of(cls, deployment: dict[str, Any]) -> Aftermath:
-        """Read it from a state."""
+    def of(cls, deployment: dict[str, Any]) -> StateDamage:
+        """Find the damage in an exported state."""
         return cls(
             tuple(_name(o["resource"]["urn"]) for o in deployment.get("pending_operations") or ()),
             tuple(
@@ -66,177 +65,196 @@ class Aftermath:
                 for resource in deployment.get("resources") or ()
                 if resource.get("initErrors") and resource["type"] == MACHINE
             ),
-            state_repair.machines(deployment),
+            state_repair.vms_with_missing_disk(deployment),
         )
 
     def __bool__(self) -> bool:
-        return bool(self.pending or self.half_made or self.torn)
+        return bool(self.pending or self.half_created or self.missing_disk)
 
     def sentences(self) -> Iterator[str]:
-        """What was found, a line each."""
+        """Describe what a refresh will check, one sentence for each kind of damage."""
         if self.pending:
-            yield f"nobody knows what became of {', '.join(self.pending)}: look"
-        if self.half_made:
-            yield f"not made to its end: {', '.join(self.half_made)}: look"
+            yield f"outcome unknown for {', '.join(self.pending)}: will refresh"
+        if self.half_created:
+            yield f"only partly created: {', '.join(self.half_created)}: will refresh"
 
 
-def clear_leftovers(session: Session, more: Sequence[str]) -> int:
-    """Clear away what killed runs left on this machine, after asking; returns an exit code."""
-    found = stale_processes.look(PROJECT_FOLDER, session.stack)
-    if code := _keep_out(found):
+def clear_killed_runs(session: Session, cli_args: Sequence[str]) -> int:
+    """Remove processes, locks and files of killed runs on this computer; returns an exit code.
+
+    Asks first; a yes flag in ``cli_args`` answers.
+    """
+    stale_runs = stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+    if code := _refuse_if_active(stale_runs):
         return code
-    if found:
-        print("A run before this one was cut off. Found on this machine:")
-        if not _may_clear(found, "Clear it away?", more):
+    if stale_runs:
+        print("An earlier run was killed. Found on this computer:")
+        if not _confirm_clearing(stale_runs, "Clean up?", cli_args):
             return 1
-        found.clear()
+        stale_runs.clear()
     return 0
 
 
-def cancel(session: Session, more: Sequence[str]) -> int:
-    """Take away the lock of a run that is not at work any more; returns an exit code."""
-    found = stale_processes.look(PROJECT_FOLDER, session.stack)
-    if code := _keep_out(found):
+def cancel(session: Session, cli_args: Sequence[str]) -> int:
+    """Remove the lock of a run that has ended; returns an exit code."""
+    stale_runs = stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+    if code := _refuse_if_active(stale_runs):
         return code
-    if found.elsewhere and not _may_clear(found, "Take the lock away?", more):
+    if stale_runs.foreign_locks and not _confirm_clearing(stale_runs, "Remove the lock?", cli_args):
         return 1
-    return session.run(["cancel"], more)
+    return session.run(["cancel"], cli_args)
 
 
-def _keep_out(found: stale_processes.Leftovers) -> int:
-    """Say that another run is at work, if one is; an exit code."""
-    if not found.running:
+def _refuse_if_active(stale_runs: stale_processes.StaleRuns) -> int:
+    """If another run of this stack is active, print that and return ``BUSY``, otherwise 0."""
+    lock = stale_runs.active_lock
+    if lock is None:
         return 0
-    lock = found.running
-    print(f"Another run is at work, process {lock.pid} of {lock.user} since {lock.since}.")
-    print("Wait for it, or stop it with Ctrl-C where it runs.")
+    print(f"Another run is active: process {lock.pid} of {lock.user}, since {lock.since}.")
+    print("Wait until it ends, or stop it with Ctrl-C in its terminal.")
     return BUSY
 
 
-def _may_clear(found: stale_processes.Leftovers, question: str, more: Sequence[str]) -> bool:
-    """Ask whether what was found may go: a ``--yes`` knows nothing of a run on another machine."""
-    if not found.elsewhere:
-        return confirmed(found.sentences(), question, more)
-    hosts = ", ".join(sorted({lock.host or "an unknown machine" for lock in found.elsewhere}))
-    fix = (
-        f"ARGS=--yes does not answer for a run on {hosts}. See that none is at work there, then "
-        f"remove {' '.join(str(lock.path) for lock in found.elsewhere)}"
+def _confirm_clearing(
+    stale_runs: stale_processes.StaleRuns, question: str, cli_args: Sequence[str]
+) -> bool:
+    """Ask whether to clean up. ``--yes`` does not count if another computer holds a lock.
+
+    Whether the run on that computer is still active cannot be checked from here.
+    """
+    if not stale_runs.foreign_locks:
+        return confirmed(stale_runs.sentences(), question, cli_args)
+    hosts = ", ".join(
+        sorted({lock.host or "an unknown computer" for lock in stale_runs.foreign_locks})
     )
-    return confirmed(found.sentences(), question, [], fix)
+    fix = (
+        f"ARGS=--yes does not answer for a run on {hosts}. Check that no run is active there, then "
+        f"remove {' '.join(str(lock.path) for lock in stale_runs.foreign_locks)}"
+    )
+    return confirmed(stale_runs.sentences(), question, [], fix)
 
 
-def recover(session: Session, more: Sequence[str]) -> int:
-    """Bring the stack to a state that ``up`` and ``down`` can go on from; returns an exit code."""
-    if code := clear_leftovers(session, more):
+def recover(session: Session, cli_args: Sequence[str]) -> int:
+    """Clean up after a killed or failed run; returns an exit code."""
+    if code := clear_killed_runs(session, cli_args):
         return code
     running_tasks.wait(session)
     try:
         deployment = session.deployment(secrets=True)
         resources = deployment.get("resources") or []
-        aftermath = Aftermath.of(deployment)
-        for sentence in aftermath.sentences():
+        damage = StateDamage.of(deployment)
+        for sentence in damage.sentences():
             print(f"  - {sentence}")
-        if aftermath.torn and not _mend_disks(session, aftermath.torn, more):
+        if damage.missing_disk and not _restore_disks(session, damage.missing_disk, cli_args):
             return 1
         api = helm_records.api_of(resources)
-        if code := _look_at_what_is_there(session, resources, api is not None, more):
+        if code := _refresh(session, resources, api is not None, cli_args):
             return code
-        if not _take_up(session, api, more):
+        if not _remove_blockers(session, api, cli_args):
             return 1
     except (SessionError, SettingsError, orphaned_resources.OrphanSearchError, ApiError) as error:
-        print(f"It could not be recovered: {error}")
+        print(f"The recovery failed: {error}")
         return 1
-    last_up.settle(PROJECT_FOLDER, session.stack)
-    print("Recovered: go on with `make up`, or `make down`.")
+    last_up.mark_settled(PROJECT_FOLDER, session.stack)
+    print("Recovered. Continue with `make up` or `make down`.")
     return 0
 
 
-def recover_if_needed(session: Session, more: Sequence[str]) -> int:
-    """Recover where the last run did not come to its end, else say nothing; an exit code.
+def recover_if_needed(session: Session, cli_args: Sequence[str]) -> int:
+    """Recover if the last run was killed or failed, otherwise print nothing; returns an exit code.
 
-    ``more`` is meant for the ``up``: of it only the answer to questions is heard here.
+    ``cli_args`` belong to ``up``, so only its flags that answer questions are used here.
     """
     last = last_up.load(PROJECT_FOLDER, session.stack)
     try:
         needed = bool(
             (last and not last.succeeded and not last.settled)
-            or stale_processes.look(PROJECT_FOLDER, session.stack)
-            or Aftermath.of(session.deployment(secrets=True))
+            or stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+            or StateDamage.of(session.deployment(secrets=True))
         )
     except SessionError:
         needed = True  # the state cannot be read
     if not needed:
         return 0
-    print("The last run did not come to its end: a look at what it left.", flush=True)
-    return recover(session, answers(more))
+    print("The last run did not finish. Recovering first.", flush=True)
+    return recover(session, answer_flags(cli_args))
 
 
-def _mend_disks(session: Session, names: Sequence[str], more: Sequence[str]) -> bool:
-    """Give machines their disks back in the state, after asking; tell whether it was done."""
-    what = f"the state has lost a disk of {', '.join(names)}: put there what was asked for"
-    if not confirmed([what], "Go on?", more):
+def _restore_disks(session: Session, names: Sequence[str], cli_args: Sequence[str]) -> bool:
+    """Ask, and add missing disks of VMs to the state again; tell whether it was done."""
+    effect = (
+        f"the Pulumi state lacks a disk of {', '.join(names)}: add the disk to the state again, as "
+        "the stack file configured it (the disk itself is not changed)"
+    )
+    if not confirmed([effect], "Continue?", cli_args):
         return False
-    session.replace_state(state_repair.mended(session.exported()))
+    session.replace_state(state_repair.restore_disks(session.exported()))
     return True
 
 
-def _look_at_what_is_there(
-    session: Session, resources: list[dict[str, Any]], alive: bool, more: Sequence[str]
+def _refresh(
+    session: Session, resources: list[dict[str, Any]], api_answers: bool, cli_args: Sequence[str]
 ) -> int:
-    """Let the engine compare its state with what is there; it shows the differences, and asks."""
-    inside = any(resource["type"].startswith("kubernetes:") for resource in resources)
-    scope: list[str] = []
-    if inside and not alive:
-        print("The Kubernetes API does not answer: only Proxmox is looked at.")
-        scope = [word for pattern in OUTSIDE for word in ("--target", pattern)]
-    return session.run(["refresh", "--clear-pending-creates", *scope], more)
+    """Run ``pulumi refresh``, which shows the differences and asks; returns its exit code."""
+    has_cluster = any(resource["type"].startswith("kubernetes:") for resource in resources)
+    targets: list[str] = []
+    if has_cluster and not api_answers:
+        print("The Kubernetes API does not answer: refreshing only Proxmox resources.")
+        targets = [arg for pattern in PROXMOX_TARGETS for arg in ("--target", pattern)]
+    return session.run(["refresh", "--clear-pending-creates", *targets], cli_args)
 
 
-def _take_up(session: Session, api: ClusterApi | None, more: Sequence[str]) -> bool:
-    """Clear the way for what would be made a second time; tell whether nothing is in it."""
+def _remove_blockers(session: Session, api: ClusterApi | None, cli_args: Sequence[str]) -> bool:
+    """Remove pools and Helm records that would make the next ``up`` fail with "already exists".
+
+    Asks first. Returns False if the user refuses or the preview fails.
+    """
     try:
         steps = json.loads(session.read(["preview", "--json"])).get("steps", [])
     except SessionError:
-        # Asked for JSON, it says why on its output; so a person gets to see what it says else.
-        print("What would be made cannot be told. A preview says why:", flush=True)
+        # With --json the CLI writes its errors to standard output, which `read` discards.
+        print("The next changes cannot be determined, because the preview fails:", flush=True)
         session.run(["preview"])
         return False
-    wanted = [step["newState"] for step in steps if step["op"] == "create"]
-    in_the_way = [*_helm_records(wanted, api), *_pools(session, wanted)]
-    if not in_the_way:
+    creates = [step["newState"] for step in steps if step["op"] == "create"]
+    blockers = [*_blocking_helm_records(creates, api), *_blocking_pools(session, creates)]
+    if not blockers:
         return True
-    print("The engine does not know of these, and they are in its way:")
-    if not confirmed((f"remove {thing.sentence}" for thing in in_the_way), "Go on?", more):
+    print("These exist but are not in the Pulumi state, so the next `make up` would fail:")
+    if not confirmed((f"remove {it.sentence}" for it in blockers), "Continue?", cli_args):
         return False
-    for thing in in_the_way:
-        thing.remove()
+    for blocker in blockers:
+        blocker.remove()
     return True
 
 
-def _helm_records(
-    wanted: list[dict[str, Any]], api: ClusterApi | None
+def _blocking_helm_records(
+    creates: list[dict[str, Any]], api: ClusterApi | None
 ) -> Iterator[orphaned_resources.OrphanedResource]:
     if api is None:
         return
-    for state in wanted:
+    for state in creates:
         if state["type"] == RELEASE:
             inputs = state["inputs"]
             release = helm_records.Release(inputs["name"], inputs["namespace"])
             if helm_records.knows(api, release):
-                sentence = f"Helm's record of {release}; what it installed stays"
+                sentence = (
+                    f"Helm's record of the release {release} (the objects that Helm installed are "
+                    "not deleted)"
+                )
                 yield orphaned_resources.OrphanedResource(
                     sentence, functools.partial(helm_records.forget, api, release)
                 )
 
 
-def _pools(
-    session: Session, wanted: list[dict[str, Any]]
+def _blocking_pools(
+    session: Session, creates: list[dict[str, Any]]
 ) -> list[orphaned_resources.OrphanedResource]:
-    """A pool that no machine is in yet: machines are made when it is in the state."""
-    if not any(state["type"] == POOL for state in wanted):
+    """Find the pool if Pulumi would create it; it is empty, as VMs are created after the pool."""
+    if not any(state["type"] == POOL for state in creates):
         return []
     settings = stack_settings.settings(session)
-    return orphaned_resources.pools(settings.proxmoxve, settings.stack_tag)
+    return orphaned_resources.find_pools(settings.proxmoxve, settings.stack_tag)
 
 
 def _name(urn: str) -> str:

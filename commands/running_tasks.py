@@ -1,7 +1,7 @@
-"""What Proxmox still does for a run that is gone.
+"""Waits for tasks that Proxmox still executes for a killed run.
 
-It imports a disk to its end though nobody waits for it any more; until then the machine has neither
-name nor tag (qemu-server PVE/API2/Qemu.pm, ``create_vm``): nobody can tell whose it is.
+Proxmox finishes a disk import even if the client is gone. Until then the VM has no name and no tag
+(qemu-server PVE/API2/Qemu.pm, ``create_vm``), so the program cannot recognize it as its own.
 """
 
 from __future__ import annotations
@@ -15,32 +15,36 @@ from clients.pulumi_cli.session import Session, SessionError
 from settings.groups import Endpoint
 from settings.problems import SettingsError
 
-LIMIT = 600
-"""Seconds that one task has: the import of an image on slow disks takes minutes."""
+TASK_TIMEOUT_S = 600
+"""Time to wait for one task: importing an image to slow disks takes minutes."""
 
 
 def wait(session: Session) -> None:
-    """Wait until Proxmox is done with all that the castle's token has asked of it.
+    """Wait until Proxmox has finished all tasks of the stack's API token, and print their names.
 
-    Says what it waits for. Where Proxmox cannot be asked, the next step says it better.
+    Does nothing if Proxmox or the settings cannot be read; the next step reports that error.
     """
     with suppress(SessionError, SettingsError):
         wait_for(stack_settings.settings(session).proxmoxve)
 
 
 def wait_for(endpoint: Endpoint) -> None:
-    """The same, of the token of an ``endpoint``."""
+    """Wait until Proxmox has finished all tasks of the API token of ``endpoint``."""
     call = proxmox_api.caller(endpoint)
     try:
-        for task, what in _running(call("/cluster/tasks"), endpoint.token_id):
-            print(f"Proxmox is still at {what}: waiting for it.", flush=True)
-            proxmox_api.wait_for(call, task, LIMIT)
+        for task, description in _running(call("/cluster/tasks"), endpoint.token_id):
+            print(
+                f"Proxmox still runs a task of an earlier run: {description}. Waiting up to "
+                f"{TASK_TIMEOUT_S} s.",
+                flush=True,
+            )
+            proxmox_api.wait_for(call, task, TASK_TIMEOUT_S)
     except proxmox_api.FAILURES:
         return
 
 
 def _running(tasks: list[dict[str, object]], token: str) -> Iterator[tuple[str, str]]:
-    """Name and description of each task of a token that has not ended."""
+    """Yield the UPID and a description of each unfinished task of an API token."""
     for task in tasks:
         if f"{task.get('user')}!{task.get('tokenid')}" == token and not task.get("endtime"):
             yield str(task["upid"]), f"{task['type']} {task['id']} on {task['node']}"

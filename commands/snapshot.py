@@ -1,4 +1,4 @@
-"""Takes a snapshot of a living castle's etcd, and says where it lies and how to restore it."""
+"""``make snapshot``: save a snapshot of etcd, and print its path and how to restore it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MACHINE_SECRETS = "talos:machine/secrets:Secrets"
 
 
 def snapshot(session: Session) -> int:
-    """Take and keep a snapshot; returns an exit code."""
+    """Take and save a snapshot; returns an exit code."""
     try:
         settings = stack_settings.settings(session)
         credentials = _credentials(session.deployment(secrets=True).get("resources") or ())
         if credentials is None:
-            print(f"The stack {session.stack} has no cluster yet: there is nothing to keep.")
+            print(f"The stack {session.stack} has no cluster yet, so there is no etcd to save.")
             return 1
         addresses = [str(node.address) for node in settings.control_planes]
         archive = snapshots.take(credentials, addresses)
@@ -31,30 +31,33 @@ def snapshot(session: Session) -> int:
     except (SessionError, SettingsError, OperationError, OSError) as error:
         print(f"No snapshot was taken: {error}")
         return 1
-    _tell(path)
+    _print_result(path)
     return 0
 
 
-def _tell(path: Path) -> None:
+def _print_result(path: Path) -> None:
     shown = path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path
     print(
-        f"{shown}, {path.stat().st_size / 1e6:.1f} MB: a snapshot of etcd. The newest "
-        f"{snapshots.KEPT} of a castle stay; copy it elsewhere to keep it."
+        f"Saved a snapshot of etcd: {shown}, {path.stat().st_size / 1e6:.1f} MB. Only the newest "
+        f"{snapshots.KEPT} snapshots of a stack are kept here; to keep this one longer, copy it."
     )
     if path.name.endswith(snapshots.SEALED):
         print(
-            "It is encrypted for sops.age_key, with the machine secrets in it. To restore it: "
-            f"`make down`, set cluster.restore_from: {shown}, `make up`."
+            "It is encrypted for sops.age_key and contains the machine secrets. To restore it: run "
+            f"`make down`, set cluster.restore_from: {shown}, then run `make up`."
         )
     else:
         print(
-            "It is in PLAIN TEXT and without the machine secrets, so no new castle can be restored "
-            "from it: make a key with `make age-key`, then `make snapshot` again."
+            "It is in PLAIN TEXT and lacks the machine secrets, so no cluster can be restored from "
+            "it. For a complete snapshot, run `make age-key`, then `make snapshot`."
         )
 
 
 def _credentials(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The Talos credentials of a state whose secrets are open; none where there is no cluster."""
+    """Issue Talos credentials from the CA in the state; ``None`` if the state has no cluster.
+
+    ``resources`` are the resources of the state, with secrets in plain text.
+    """
     for resource in resources:
         if resource["type"] == MACHINE_SECRETS and "outputs" in resource:
             certificates = state.opened(

@@ -1,7 +1,8 @@
-"""Asks before Let's Encrypt's production server is used for a host that staging never signed.
+"""Asks before ``make up`` uses Let's Encrypt's production server for a host without certificate.
 
-Production counts failed tries: five an hour for a host, and then it is silent
-(letsencrypt.org/docs/rate-limits). Staging shows for nothing whether the way in works.
+The production server allows five failed validations per host and hour, then rejects requests
+(letsencrypt.org/docs/rate-limits). The staging server shows without that limit whether DNS records
+and port forwarding work.
 """
 
 from __future__ import annotations
@@ -23,27 +24,30 @@ from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 
 
-def agreed(session: Session, more: Sequence[str]) -> bool:
-    """Tell whether ``up`` may begin; ``more`` are its words for the CLI."""
-    if not _may_be_production(session):
+def confirm_production(session: Session, cli_args: Sequence[str]) -> bool:
+    """Tell whether ``up`` may continue; asks if no certificate for the host is known yet.
+
+    A yes flag in ``cli_args`` answers the question.
+    """
+    if not _names_production(session):
         return True
     try:
         settings = stack_settings.settings(session)
     except (SessionError, SettingsError):
-        return True  # the program will say the same, and better
-    if settings.traefik.acme.server != "production" or _has_worked(session, settings):
+        return True  # the Pulumi program reports wrong settings in detail
+    if settings.traefik.acme.server != "production" or _has_certificate(session, settings):
         return True
     host = settings.whoami.host
-    print(f"Let's Encrypt's staging server has not signed for {host} yet, as far as is known here.")
-    what = (
-        "use production all the same: it counts failed tries, five an hour for a host. With "
-        "`traefik.acme.server: staging` the way in is tried for nothing"
+    print(f"No certificate of Let's Encrypt for {host} is known yet, not even a staging one.")
+    effect = (
+        "use the production server anyway. It allows five failed validations per host and hour. To "
+        "test DNS and port forwarding without that limit, set `traefik.acme.server: staging`"
     )
-    return confirmed([what], "Go on?", more)
+    return confirmed([effect], "Continue?", cli_args)
 
 
-def _may_be_production(session: Session) -> bool:
-    """Whether the stack file says so in plain text, as it does where nobody hid it."""
+def _names_production(session: Session) -> bool:
+    """Tell whether ``traefik.acme.server`` is ``production`` in plain text in the stack file."""
     file = PROJECT_FOLDER / f"Pulumi.{session.stack}.yaml"
     config: Any = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("config") or {}
     groups = (config.get(name) for name in (f"{PROJECT}:traefik", "traefik"))
@@ -51,28 +55,28 @@ def _may_be_production(session: Session) -> bool:
     return any(isinstance(acme, dict) and acme.get("server") == "production" for acme in acmes)
 
 
-def _has_worked(session: Session, settings: Settings) -> bool:
-    """Whether a certificate for the host is known, kept, or in the castle that stands."""
-    return _is_known(settings) or _is_kept(settings) or _is_in_the_castle(session, settings)
+def _has_certificate(session: Session, settings: Settings) -> bool:
+    """Tell whether the record, a backup or the running cluster has a certificate for the host."""
+    return _is_in_record(settings) or _is_in_backup(settings) or _is_in_cluster(session, settings)
 
 
-def _is_known(settings: Settings) -> bool:
+def _is_in_record(settings: Settings) -> bool:
     signed = acme_record.load(PROJECT_FOLDER, settings.stack)
     return any(it.certificate.is_good_for(settings.whoami.host) for it in signed)
 
 
-def _is_kept(settings: Settings) -> bool:
-    """What is kept of production is a castle's that had worked, maybe on another machine."""
-    name = certificate_backup.name_of(settings.stack, "production")
+def _is_in_backup(settings: Settings) -> bool:
+    """Tell whether there is a backup of production certificates, perhaps of another computer."""
+    name = certificate_backup.backup_name(settings.stack, "production")
     try:
-        return certificate_backup.place_of(settings).read(name) is not None
+        return certificate_backup.open_store(settings).read(name) is not None
     except BackupError:
         return False
 
 
-def _is_in_the_castle(session: Session, settings: Settings) -> bool:
+def _is_in_cluster(session: Session, settings: Settings) -> bool:
     try:
-        backup.look(session)
-    except (backup.NoCastleError, BackupError):
+        backup.record_certificates(session)
+    except (backup.NoClusterError, BackupError):
         return False
-    return _is_known(settings)
+    return _is_in_record(settings)

@@ -1,8 +1,8 @@
-"""What a run that was killed leaves on this machine; nothing here asks the network.
+"""Finds and removes what a killed run leaves on this computer; without network access.
 
-Providers outlive their engine and finish, unseen, what they were at; a lock keeps everybody out;
-and where the state is written with a file of attributes beside it, that file can be half-written
-(facts/end-to-end.md 9, and a real run).
+Three kinds: provider processes that continue without their engine, the lock of the stack, and a
+half-written ``.attrs`` file beside the state (written unless the backend's URL ends with
+``?metadata=skip``).
 """
 
 from __future__ import annotations
@@ -22,98 +22,101 @@ import yaml
 from settings.groups import PROJECT
 
 _PLUGINS = ("pulumi-resource-", "pulumi-language-")
-_NO_ENGINES = ("pulumi-resource", "pulumi-language", "pulumi-analyzer")
-"""How the names of processes begin that an engine starts; Linux cuts them at 15 characters."""
+_STARTED_BY_ENGINE = ("pulumi-resource", "pulumi-language", "pulumi-analyzer")
+"""Prefixes of processes that an engine starts; Linux cuts process names at 15 characters."""
 _DYNAMIC = "pulumi.dynamic"
-"""The module that runs dynamic resources: its process bears no other name of Pulumi's."""
-PATIENCE = 10
-"""Seconds that a provider has to end by itself once it is told to."""
+"""Python module that runs dynamic resources; its command line has no name of a plugin."""
+TERMINATE_TIMEOUT_S = 10
+"""Time for a provider to end after SIGTERM; then it gets SIGKILL."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A file that says who works on the stack."""
+    """A lock file of the Pulumi CLI for the stack."""
 
     path: Path
     pid: int
+    """Process id of the CLI that created the lock."""
     host: str
+    """Computer that the CLI ran on."""
     user: str
     since: str
+    """Creation time as the CLI wrote it, without fractions of a second."""
 
     @property
-    def is_here(self) -> bool:
-        """Whether it was made on this machine, so that its maker can be looked for."""
+    def is_local(self) -> bool:
+        """Whether the lock was created on this computer, so that its process can be checked."""
         return self.host == socket.gethostname()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether its maker still runs, as far as can be known here."""
-        return self.is_here and psutil.pid_exists(self.pid) and _is_engine(self.pid)
+    def is_active(self) -> bool:
+        """Whether the run that holds the lock is still active on this computer."""
+        return self.is_local and psutil.pid_exists(self.pid) and _is_engine(self.pid)
 
 
 @dataclass(frozen=True)
-class Leftovers:
-    """What was found."""
+class StaleRuns:
+    """Processes, locks and files of runs of the stack. False if there are none."""
 
     providers: tuple[psutil.Process, ...] = ()
-    """Providers whose engine is gone."""
+    """Provider processes whose engine has ended."""
     locks: tuple[Lock, ...] = ()
-    """Locks of the stack, those of living runs too."""
-    broken: tuple[Path, ...] = ()
-    """Files of attributes that cannot be read, and with which the state cannot be read."""
+    """Locks of the stack, including the lock of an active run."""
+    broken_files: tuple[Path, ...] = ()
+    """Half-written ``.attrs`` files, which make the state unreadable."""
 
     def __bool__(self) -> bool:
-        return bool(self.providers or self.locks or self.broken)
+        return bool(self.providers or self.locks or self.broken_files)
 
     @property
-    def running(self) -> Lock | None:
-        """A run that is still going on."""
-        return next((lock for lock in self.locks if lock.is_alive), None)
+    def active_lock(self) -> Lock | None:
+        """The lock of a run that is still active on this computer."""
+        return next((lock for lock in self.locks if lock.is_active), None)
 
     @property
-    def elsewhere(self) -> tuple[Lock, ...]:
-        """Locks of other machines: whether their makers still run cannot be known here."""
-        return tuple(lock for lock in self.locks if not lock.is_here)
+    def foreign_locks(self) -> tuple[Lock, ...]:
+        """Locks of other computers, whose processes cannot be checked from here."""
+        return tuple(lock for lock in self.locks if not lock.is_local)
 
     def sentences(self) -> Iterator[str]:
-        """What was found and what clearing it away means, a line each."""
+        """Describe what was found and how ``clear`` removes it, one line each."""
         for process in self.providers:
-            yield f"the provider {_plugin(process)} (process {process.pid}) lost its engine: end it"
+            yield f"provider {_plugin(process)} (process {process.pid}) has no engine: end it"
         for lock in self.locks:
-            where = "" if lock.is_here else f" on {lock.host}, where it may still be running"
-            yield f"a lock of process {lock.pid} of {lock.user}{where}, since {lock.since}: remove"
-        for path in self.broken:
+            where = "" if lock.is_local else f" on {lock.host}, where it may still be running"
+            yield f"lock of process {lock.pid} of {lock.user}{where}, since {lock.since}: remove it"
+        for path in self.broken_files:
             yield f"{path.name} is half-written, so the state cannot be read: remove it"
 
     def clear(self) -> None:
-        """Clear it all away, the locks last: until then nobody else begins."""
+        """End the processes and remove files and locks. Locks last, so that no other run starts."""
         for process in self.providers:
             _end(process)
-        for path in self.broken:
+        for path in self.broken_files:
             path.unlink(missing_ok=True)
         for lock in self.locks:
             lock.path.unlink(missing_ok=True)
 
 
-def look(folder: Path, stack: str) -> Leftovers:
-    """What killed runs of ``stack`` left; ``folder`` is the project's.
+def find_stale_runs(folder: Path, stack: str) -> StaleRuns:
+    """Find what runs of ``stack`` left; ``folder`` is the project folder.
 
-    Locks and files can be seen only where the state lies in a folder of this machine.
+    Locks and files are found only if the backend is a local folder (``file://``).
     """
     state = _state_folder(folder)
     if state is None:
-        return Leftovers(providers=tuple(_abandoned(folder)))
+        return StaleRuns(providers=tuple(_orphaned_providers(folder)))
     locks = state / "locks" / "organization" / PROJECT / stack
     attributes = (state / "stacks" / PROJECT).glob(f"{stack}.json*.attrs")
-    return Leftovers(
-        providers=tuple(_abandoned(folder)),
-        locks=tuple(filter(None, map(_lock, sorted(locks.glob("*.json"))))),
-        broken=tuple(path for path in sorted(attributes) if _read(path) is None),
+    return StaleRuns(
+        providers=tuple(_orphaned_providers(folder)),
+        locks=tuple(map(_read_lock, sorted(locks.glob("*.json")))),
+        broken_files=tuple(path for path in sorted(attributes) if _read_json(path) is None),
     )
 
 
 def _state_folder(folder: Path) -> Path | None:
-    """The engine's folder in a ``file://`` backend; ``None`` for any other backend."""
+    """Return the ``.pulumi`` folder of a ``file://`` backend; ``None`` for any other backend."""
     project = yaml.safe_load((folder / "Pulumi.yaml").read_text(encoding="utf-8"))
     url = os.environ.get("PULUMI_BACKEND_URL") or project["backend"]["url"]
     scheme, _, rest = url.partition("://")
@@ -122,18 +125,18 @@ def _state_folder(folder: Path) -> Path | None:
     return folder / Path(rest.partition("?")[0]).expanduser() / ".pulumi"
 
 
-def _abandoned(folder: Path) -> Iterator[psutil.Process]:
-    """Providers and programs of this project whose engine is gone."""
+def _orphaned_providers(folder: Path) -> Iterator[psutil.Process]:
+    """Yield provider and language host processes of this project whose engine has ended."""
     for process in psutil.process_iter():
         try:
             if _plugin(process) and Path(process.cwd()) == folder and not _has_engine(process):
                 yield process
         except (psutil.Error, OSError):
-            continue  # ended meanwhile, or somebody else's
+            continue  # the process has ended, or belongs to another user
 
 
 def _plugin(process: psutil.Process) -> str:
-    """The name of a provider or language host; empty for anything else."""
+    """Return the name of a provider or language host; empty for other processes."""
     names = [Path(argument).name for argument in process.cmdline()[:4]]
     return next((n for n in names if n.startswith(_PLUGINS) or n == _DYNAMIC), "")
 
@@ -143,29 +146,29 @@ def _has_engine(process: psutil.Process) -> bool:
 
 
 def _is_engine(pid: int) -> bool:
-    """Whether a process is the CLI, which is called ``.pulumi-wrapped`` on NixOS."""
+    """Tell whether a process is the Pulumi CLI, which NixOS names ``.pulumi-wrapped``."""
     try:
         name = psutil.Process(pid).name().removeprefix(".")
-        return not name.startswith(_NO_ENGINES) and re.split("[-.]", name)[0] == "pulumi"
+        return not name.startswith(_STARTED_BY_ENGINE) and re.split("[-.]", name)[0] == "pulumi"
     except psutil.Error:
         return False
 
 
 def _end(process: psutil.Process) -> None:
-    """End a process: kindly at first."""
+    """End a process with SIGTERM, then SIGKILL."""
     try:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TERMINATE_TIMEOUT_S)
     except psutil.TimeoutExpired:
         process.kill()
     except psutil.NoSuchProcess:
-        pass  # ended with another
+        pass  # it ended together with another process
 
 
-def _lock(path: Path) -> Lock | None:
-    content = _read(path)
-    if content is None:
-        return Lock(path, 0, socket.gethostname(), "nobody", "an unknown time")
+def _read_lock(path: Path) -> Lock:
+    content = _read_json(path)
+    if content is None:  # half-written, by a run that was killed on this computer
+        return Lock(path, 0, socket.gethostname(), "an unknown user", "an unknown time")
     return Lock(
         path,
         int(content.get("pid", 0)),
@@ -175,8 +178,8 @@ def _lock(path: Path) -> Lock | None:
     )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """What a JSON file holds; ``None`` where it is empty or cut off."""
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object from a file; ``None`` if the file is empty or incomplete."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,10 +1,9 @@
-"""Machines of which the state has lost a disk, and how the state gets it back.
+"""Repairs VMs in the Pulumi state that lack a disk.
 
-Where a storage refuses to tell what a new disk is, the provider leaves an entry without an
-interface in its place (bpg/terraform-provider-proxmox v0.111.1 proxmoxtf/resource/vm/disk Read):
-neither a refresh nor an ``up`` gets over it ("Defined disk interface not supported"). The disk
-itself is there. So what was asked for is put into the state again, and a refresh then reads what
-is there.
+If a storage does not answer while the provider reads a new disk, the provider writes a disk without
+an interface to the state (bpg/terraform-provider-proxmox v0.111.1 proxmoxtf/resource/vm/disk Read).
+Then every refresh and ``up`` fails with "Defined disk interface not supported", although the disk
+exists. The repair copies the disks from the VM's inputs; a refresh then reads their real values.
 """
 
 from __future__ import annotations
@@ -15,33 +14,34 @@ from typing import Any
 
 from settings.resource_types import MACHINE
 
-SHAPE = "__pulumi_raw_state_delta"
-"""What the provider's bridge notes of the shape of the rest, and must fit it; it makes it anew
+RAW_STATE_DELTA = "__pulumi_raw_state_delta"
+"""Output in which the Terraform bridge describes the structure of the other outputs. It must match
+them, so the repair deletes it and the bridge creates it again
 (pulumi/pulumi-terraform-bridge v3.133.0 pkg/tfbridge/rawstate.go)."""
 
 
-def machines(deployment: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the machines that have lost a disk."""
+def vms_with_missing_disk(deployment: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the resource names of VMs that lack a disk in the state."""
     resources = deployment.get("resources") or ()
-    return tuple(r["urn"].rpartition("::")[2] for r in resources if _is_torn(r))
+    return tuple(r["urn"].rpartition("::")[2] for r in resources if _lacks_disk(r))
 
 
-def mended(exported: Mapping[str, Any]) -> dict[str, Any]:
-    """An exported state in which each of them has the disks that were asked for."""
+def restore_disks(exported: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of an exported state in which these VMs have the disks of their inputs."""
     result = deepcopy(dict(exported))
     for resource in result["deployment"]["resources"]:
-        if _is_torn(resource):
+        if _lacks_disk(resource):
             resource["outputs"]["disks"] = [
                 {key: value for key, value in disk.items() if key != "__defaults"}
                 for disk in resource["inputs"]["disks"]
             ]
-            resource["outputs"].pop(SHAPE, None)
+            resource["outputs"].pop(RAW_STATE_DELTA, None)
     return result
 
 
-def _is_torn(resource: Mapping[str, Any]) -> bool:
+def _lacks_disk(resource: Mapping[str, Any]) -> bool:
     outputs = resource.get("outputs") or {}
     if resource["type"] != MACHINE or "disks" not in outputs:
         return False
-    # One that was detached by hand is not there at all, and the engine puts it back.
+    # A disk that was detached by hand has no entry at all; Pulumi attaches it again.
     return any(not (disk or {}).get("interface") for disk in outputs["disks"] or ())

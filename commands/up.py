@@ -1,8 +1,7 @@
-"""``make up``: one preview, one question, one update, and nothing more if nothing changes.
+"""``make up``: one preview, one question, one update; only the preview if nothing changes.
 
-The preview writes its events into the private folder of the run. They say whether anything would
-change: if not, ``make up`` ends here. Otherwise the person is asked once, and the update runs
-without a second preview.
+The event log of the preview shows whether anything would change. The update then runs without a
+second preview.
 """
 
 from __future__ import annotations
@@ -17,37 +16,37 @@ from commands import last_up
 from commands.ask import YES, confirmed
 
 UPDATE_ONLY = frozenset({*YES, "--skip-preview", "--continue-on-error"})
-"""Words of ``pulumi up`` that ``pulumi preview`` does not know."""
+"""Flags of ``pulumi up`` that ``pulumi preview`` does not accept."""
 REFRESH = ("-r", "--refresh")
-"""Words that let the engine compare its state with reality first, which may change the state
-although nothing else changes."""
+"""Flags that refresh the state first. A refresh may change the state even if the preview shows no
+change, so the update always runs."""
 
 
 def up(
-    session: Session, more: Sequence[str], project: Path, after: Callable[[Session], None]
+    session: Session, cli_args: Sequence[str], project: Path, after: Callable[[Session], None]
 ) -> int:
     """Preview, ask and update; returns an exit code.
 
-    ``more`` are words for the Pulumi CLI. ``after`` runs if the stack is as its file says, whether
-    anything had to change or not.
+    ``cli_args`` are arguments of ``pulumi up``. ``after`` runs after a successful update and if
+    there is nothing to change.
     """
-    if "--skip-preview" not in more:
-        code = _preview(session, more)
+    if "--skip-preview" not in cli_args:
+        code = _preview(session, cli_args)
         if code:
             return code
-        if not _changes(session, more):
+        if not _needs_update(session, cli_args):
             print("Nothing to change.", flush=True)
-            # What a failed run left undone was done by hand or is not wanted any more.
-            last_up.settle(project, session.stack)
+            # The stack matches its file, so an earlier failure needs no recovery any more.
+            last_up.mark_settled(project, session.stack)
             after(session)
             return 0
-        if not confirmed((), "Perform this update?", more):
+        if not confirmed((), "Perform this update?", cli_args):
             return 1
-    words = [word for word in more if word not in YES | {"--skip-preview"}]
+    args = [arg for arg in cli_args if arg not in YES | {"--skip-preview"}]
     flags = event_log.flags(session.temporary)
-    code = session.run(["up"], ["--yes", "--skip-preview", *words, *flags], event_log.ENVIRONMENT)
+    code = session.run(["up"], ["--yes", "--skip-preview", *args, *flags], event_log.ENVIRONMENT)
     log = event_log.text(session.temporary)
-    last_up.keep(log, project, session.stack)
+    last_up.save_record(log, project, session.stack)
     if code:
         _report_failures(log)
     else:
@@ -56,9 +55,9 @@ def up(
 
 
 def has_changes(log: str) -> bool:
-    """Whether a preview, by its event log, would change a resource or an output of the stack.
+    """Tell from a preview's event log whether a resource or an output of the stack would change.
 
-    True as well if the log has no summary: an update then shows what there is.
+    Returns True if the log has no summary, because then the result of the preview is unknown.
     """
     counts: dict[str, int] | None = None
     outputs = None
@@ -73,17 +72,17 @@ def has_changes(log: str) -> bool:
     return outputs is not None and outputs[0] != outputs[1]
 
 
-def _preview(session: Session, more: Sequence[str]) -> int:
-    words = [word for word in more if word not in UPDATE_ONLY]
+def _preview(session: Session, cli_args: Sequence[str]) -> int:
+    args = [arg for arg in cli_args if arg not in UPDATE_ONLY]
     flags = event_log.flags(session.temporary, "preview")
-    code = session.run(["preview"], [*words, *flags], event_log.ENVIRONMENT)
+    code = session.run(["preview"], [*args, *flags], event_log.ENVIRONMENT)
     if code:
         _report_failures(event_log.text(session.temporary, "preview"))
     return code
 
 
-def _changes(session: Session, more: Sequence[str]) -> bool:
-    refreshes = any(word.partition("=")[0] in REFRESH for word in more)
+def _needs_update(session: Session, cli_args: Sequence[str]) -> bool:
+    refreshes = any(arg.partition("=")[0] in REFRESH for arg in cli_args)
     return refreshes or has_changes(event_log.text(session.temporary, "preview"))
 
 

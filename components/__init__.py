@@ -1,10 +1,10 @@
-"""One component a file; none imports another, ``__main__.py`` alone knows their order.
+"""The Pulumi components; ``__main__.py`` creates and connects them. No component imports another.
 
-Two habits hold in all of them, because previews showed what happens without:
+Two rules hold in all of them:
 
-- A name that we choose ourselves (a namespace, the storage class) is handed on as plain text, and
-  the wait for it as ``depends_on``. As an output it goes unknown whenever its resource has any
-  update, and what cannot change in place (a claim's storage class) then previews as replaced.
-- Every wait has a time limit of its own. Without one a Deployment that was unready at the last
-  refresh is awaited for ten minutes by the next ``up``.
+- A name that the program chooses (a namespace, the storage class) is passed as plain text, and the
+  dependency as ``depends_on``. An output becomes unknown with any update of its resource; an input
+  that cannot change in place (the storage class of a claim) would then preview as a replacement.
+- Every Kubernetes resource has ``custom_timeouts``. Otherwise the next ``up`` waits ten minutes for
+  a Deployment that was not ready at the last refresh.
 """

@@ -1,17 +1,12 @@
-"""Flux: what runs on the castle comes from a git repository, the manifests' repository.
+"""Flux, which deploys applications from a Git repository (the manifests repository).
 
-Installed by the Flux Operator, and its chart. Flux's own installation page offers `flux bootstrap`
-(which writes Flux into the repository, so that Flux would own itself, and which is no chart), the
-Flux Operator, and the chart of fluxcd-community as a "dev install", "on a best effort basis with
-no guarantees around release cadence" (fluxcd.io/flux/installation). The operator is written by
-Flux's maintainers, migrates its objects between versions, and brings the manifests of Flux along in
-its image: one pinned chart is one version of Flux, and nothing is fetched beside.
+Pulumi manages the Flux Operator, its FluxInstance, the Secrets, the GitRepository and the
+Kustomization; the operator manages Flux's controllers; Flux manages the objects of the repository
+(docs/gitops.md). Not included: image automation, notifications and the web page.
 
-The line between the two repositories: Pulumi owns the namespace, the operator, its FluxInstance,
-the secrets, the GitRepository and the Kustomization. The operator owns Flux's controllers. Flux
-owns what the manifests' repository holds, and nothing that this program makes (docs/gitops.md).
-
-Leaves out Flux's image automation, its web page and notifications to anywhere.
+Why the operator and not another way of fluxcd.io/flux/installation: its image contains Flux's
+manifests, so one pinned chart version pins Flux too. `flux bootstrap` is not a chart and writes
+Flux's manifests into the repository; the chart of fluxcd-community is a "dev install".
 """
 
 from __future__ import annotations
@@ -33,39 +28,39 @@ from settings.models import Settings
 
 NAMESPACE = "flux-system"
 INSTANCE = "flux"
-"""The one name that the operator accepts."""
+"""Name of the FluxInstance. The operator accepts no other name."""
 SYNC = "flux-system"
-"""Name of the GitRepository and the Kustomization: what `flux` and its documentation call them."""
+"""Name of the GitRepository and the Kustomization, as the `flux` CLI and its documentation use."""
 GIT_SECRET = "castle-git"
 AGE_SECRET = "sops-age"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FluxArgs:
-    """Which repository to follow, and how."""
+    """Arguments of ``Flux``."""
 
     chart: ChartSource
-    """The chart of the Flux Operator."""
+    """Helm chart of the Flux Operator."""
     url: str
-    """Address of the manifests' repository."""
+    """URL of the manifests repository."""
     branch: str
-    """Branch that is followed."""
+    """Branch that Flux applies."""
     path: str
-    """Folder in the repository."""
+    """Folder in the repository that Flux applies."""
     interval: str
-    """How often the repository is looked at."""
+    """Time between two reads of the repository, as a Go duration (``5m``)."""
     credentials: dict[str, str]
-    """What opens the repository, as Flux reads it from a secret; empty for a public one."""
+    """Data of the Secret with which Flux reads the repository; empty for a public repository."""
     age_key: str | None
-    """Secret key of age; none where nothing is encrypted."""
+    """Secret age key that decrypts the repository's Secrets; ``None`` if the stack has none."""
     reclaim_policy: str
-    """What happens to the data of new claims that Flux deletes later: ``retain`` or ``delete``."""
+    """What Longhorn does with the data of a deleted claim: ``retain`` or ``delete``."""
     kubeconfig: pulumi.Input[str]
-    """How the cluster is reached when Flux is looked at, and when it is removed."""
+    """Kubeconfig for reading Flux's health and for uninstalling Flux."""
     after: Sequence[pulumi.Resource]
-    """What the manifests may use, and must find: storage, addresses, the way in."""
+    """Resources that must exist before Flux applies manifests: storage, load balancer, ingress."""
     read_health: Callable[[str], dict[str, str]]
-    """Asks Flux how it is, for a kubeconfig."""
+    """Reads the health of Flux with a kubeconfig."""
 
     @classmethod
     def of(
@@ -75,7 +70,7 @@ class FluxArgs:
         after: Sequence[pulumi.Resource],
         read_health: Callable[[str], dict[str, str]] = flux_health.look,
     ) -> FluxArgs:
-        """The Flux that a stack asks for; there must be a group ``flux``."""
+        """Create the arguments from the settings, which must have the group ``flux``."""
         flux, age_key = settings.flux, settings.sops.age_key
         assert flux is not None
         credentials: dict[str, str] = {}
@@ -104,10 +99,10 @@ class FluxArgs:
 
 
 class Flux(pulumi.ComponentResource):
-    """Flux, and one repository that it follows."""
+    """The Flux Operator, Flux, and the one repository that it applies."""
 
     health: pulumi.Output[dict[str, str]]
-    """What Flux says of its controllers, the repository and what was applied, at this moment."""
+    """Current health by part: ``controllers``, ``source`` (repository), ``applied`` (manifests)."""
 
     def __init__(
         self, name: str, args: FluxArgs, opts: pulumi.ResourceOptions | None = None
@@ -141,7 +136,7 @@ class Flux(pulumi.ComponentResource):
             namespace=NAMESPACE,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[instance]),
         )
-        # The kinds below are there once Flux is.
+        # Flux installs the CRDs of the objects below.
         ready = self._ready(
             f"{name}-ready", "controllers", "Flux is not ready", args, [instance, uninstall]
         )
@@ -154,7 +149,7 @@ class Flux(pulumi.ComponentResource):
             source_spec(args),
             pulumi.ResourceOptions(depends_on=[ready, *keys], deleted_with=uninstall),
         )
-        # An address or a key that is wrong is told by `up`, not found weeks later.
+        # `up` fails if Flux cannot read the repository, so a wrong URL or key is noticed at once.
         fetched = self._ready(
             f"{name}-source-ready",
             "source",
@@ -168,7 +163,8 @@ class Flux(pulumi.ComponentResource):
                 reclaim_policy=args.reclaim_policy,
             ),
         )
-        # Never a wait for this one: what is in that repository cannot hold up the infrastructure.
+        # `up` does not wait until the manifests are applied: an error in the repository must not
+        # block changes of the infrastructure.
         applied = self._object(
             f"{name}-kustomization",
             "kustomize.toolkit.fluxcd.io/v1",
@@ -185,10 +181,10 @@ class Flux(pulumi.ComponentResource):
     def _secrets(
         self, name: str, args: FluxArgs, namespace: pulumi.Resource
     ) -> list[kubernetes.core.v1.Secret]:
-        """The secrets that are there to be had."""
-        wanted = {GIT_SECRET: args.credentials}
+        """Create the Secrets for which the settings have data."""
+        secrets = {GIT_SECRET: args.credentials}
         if args.age_key is not None:
-            wanted[AGE_SECRET] = {"castle.agekey": args.age_key}
+            secrets[AGE_SECRET] = {"castle.agekey": args.age_key}
         return [
             make_secret(
                 self,
@@ -198,7 +194,7 @@ class Flux(pulumi.ComponentResource):
                 data,
                 pulumi.ResourceOptions(depends_on=[namespace]),
             )
-            for secret, data in wanted.items()
+            for secret, data in secrets.items()
             if data
         ]
 
@@ -242,14 +238,14 @@ class Flux(pulumi.ComponentResource):
 
 
 VALUES: dict[str, Any] = {"web": {"enabled": False}}
-"""Values of the operator's chart. Its status page has no door of its own: `flux` shows the same."""
+"""Values of the operator's chart. The web page is off, because the `flux` CLI shows the same."""
 
 
 def instance_spec() -> dict[str, Any]:
-    """What the operator installs.
+    """Return the spec of the FluxInstance.
 
-    No ``artifact``: then it is the newest Flux in the operator's own image, so that the chart's
-    version is the only one to pin (fluxoperator.dev, FluxInstance, distribution artifact).
+    Without ``artifact`` the operator installs the newest Flux in its own image, so only the chart
+    version must be pinned (fluxoperator.dev, FluxInstance, distribution artifact).
     """
     return {
         "distribution": {"version": "2.x", "registry": "ghcr.io/fluxcd"},
@@ -264,7 +260,7 @@ def instance_spec() -> dict[str, Any]:
 
 
 def source_spec(args: FluxArgs) -> dict[str, Any]:
-    """Where the manifests come from."""
+    """Return the spec of the GitRepository."""
     spec: dict[str, Any] = {
         "url": args.url,
         "ref": {"branch": args.branch},
@@ -277,16 +273,16 @@ def source_spec(args: FluxArgs) -> dict[str, Any]:
 
 
 def kustomization_spec(args: FluxArgs) -> dict[str, Any]:
-    """What is done with them."""
+    """Return the spec of the Kustomization."""
     spec: dict[str, Any] = {
         "sourceRef": {"kind": "GitRepository", "name": SYNC},
         "path": args.path,
         "interval": "10m",
         "retryInterval": "1m",
         "timeout": "5m",
-        # What goes from the repository goes from the cluster ...
+        # Flux deletes an object from the cluster if it is deleted from the repository ...
         "prune": True,
-        # ... but not because this object goes: by default it takes all of it along.
+        # ... but not if only this Kustomization is deleted. The default deletes all objects then.
         "deletionPolicy": "Orphan",
     }
     if args.age_key is not None:

@@ -1,7 +1,6 @@
 """The Talos image: a schematic of the Image Factory, and its disk image on each Proxmox host.
 
-Leaves out upgrades of running machines: a new version makes a new file beside the old one, and
-touches no machine.
+A new version adds a new file and changes no VM. ``lifecycle/node.py`` upgrades running nodes.
 """
 
 from __future__ import annotations
@@ -22,35 +21,35 @@ EXTENSIONS = (
     "siderolabs/qemu-guest-agent",
     "siderolabs/util-linux-tools",
 )
-"""What the castle cannot do without: Longhorn asks for the first and the last (facts/charts.md 4),
-Proxmox for the guest agent."""
+"""Required extensions: Longhorn 1.12 needs iscsi-tools and util-linux-tools, Proxmox the agent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TalosImageArgs:
-    """What image to have, and where."""
+    """Arguments of ``TalosImage``."""
 
     version: str
     """Talos version, with its leading v."""
     extensions: Sequence[str]
-    """Official system extensions beside ``EXTENSIONS``."""
+    """Official system extensions in addition to ``EXTENSIONS``."""
     kernel_arguments: Sequence[str]
-    """Extra arguments of the kernel. They are the image's, and reach a living node by an upgrade:
-    Talos 1.12 and newer boots with the arguments of its image alone (siderolabs/talos ec0a813)."""
+    """Extra kernel arguments. They are part of the image, so a running node gets them by an upgrade
+    (Talos 1.12 and newer uses only the arguments of its image, siderolabs/talos ec0a813)."""
     factory: str
-    """Address of the Image Factory, without a trailing slash."""
+    """URL of the Image Factory, without a trailing slash."""
     hosts: Sequence[str]
-    """The Proxmox nodes that need the image."""
+    """Proxmox hosts that need the image."""
     datastore: str
-    """Storage on each host, with content type ``import``; hosts may share one."""
+    """Storage with content type ``import`` on each host; hosts may share it."""
     stack_tag: str
-    """Identity of the castle; begins the file's name, so that two castles never share a file."""
+    """Tag of the stack. File names start with it, so that two stacks never share a file."""
     hooks: pulumi.ResourceHookBinding | None = None
-    """Hooks that refuse a new cluster while a VM id is taken (``preflight/machines.py``)."""
+    """Hooks that refuse a new cluster if another guest has one of its VM ids
+    (``preflight/machines.py``)."""
 
     @classmethod
     def of(cls, settings: Settings, hooks: pulumi.ResourceHookBinding | None) -> TalosImageArgs:
-        """The image that a stack asks for, on every host that carries a machine."""
+        """Create the arguments from the settings, for every host that has a VM."""
         return cls(
             version=settings.cluster.talos,
             extensions=settings.image.extensions,
@@ -64,13 +63,13 @@ class TalosImageArgs:
 
 
 class TalosImage(pulumi.ComponentResource):
-    """A Talos image with our extensions, by the API alone: no SSH to any host."""
+    """A Talos image with system extensions, downloaded by Proxmox through its API (no SSH)."""
 
     ids: Mapping[str, pulumi.Output[str]]
-    """By host: the disk image's volume id, ``local:import/NAME.qcow2``."""
+    """By host: the volume id of the disk image, ``local:import/NAME.qcow2``."""
     installer: pulumi.Output[str]
-    """The install image of the same schematic, so that an upgrade keeps the extensions. It is the
-    nocloud one: the plain installer forgets the static address (siderolabs/talos#8625)."""
+    """The install image of the same schematic, so an upgrade has the same extensions. It is the
+    nocloud installer: the plain installer loses the static address (siderolabs/talos#8625)."""
 
     def __init__(
         self, name: str, args: TalosImageArgs, opts: pulumi.ResourceOptions | None = None
@@ -83,17 +82,18 @@ class TalosImage(pulumi.ComponentResource):
         schematic = talos.imagefactory.Schematic(
             f"{name}-schematic",
             schematic=yaml.safe_dump({"customization": customization}),
-            # An update in place keeps the old id for ever (facts/end-to-end.md 8).
+            # A Pulumi update cannot change a resource id, so the old schematic id would stay.
             opts=pulumi.ResourceOptions(
                 parent=self, replace_on_changes=["schematic"], hooks=args.hooks
             ),
         )
-        # The factory's own list of addresses knows only raw.xz, which Proxmox cannot unpack.
+        # The provider's getUrls returns only raw.xz for nocloud, which Proxmox cannot unpack. The
+        # factory offers qcow2 too.
         url = pulumi.Output.concat(
             args.factory, "/image/", schematic.id, "/", args.version, "/nocloud-amd64.qcow2"
         )
-        # A new file for a new version or schematic: Pulumi creates it before it deletes the old.
-        # And one for each host: on a storage that hosts share they would be in each other's way.
+        # The name contains version and schematic, because Pulumi creates the new file before it
+        # deletes the old one; and the host, because hosts may share the storage.
         file_name = pulumi.Output.concat(args.stack_tag, "-talos-", args.version, "-", schematic.id)
         self.ids = {
             host: proxmoxve.download.File(
@@ -103,8 +103,9 @@ class TalosImage(pulumi.ComponentResource):
                 content_type="import",
                 url=url,
                 file_name=pulumi.Output.concat(file_name, "-", host, ".qcow2"),
-                # A refresh does not ask the factory again, and a file that dropped out of the
-                # state is taken back instead of being in the way (facts/end-to-end.md 14).
+                # overwrite=False: a refresh does not query the factory for the size of the file.
+                # overwrite_unmanaged: replaces a file that is not in the state. The provider drops
+                # a file from the state if a refresh cannot list the storage.
                 overwrite=False,
                 overwrite_unmanaged=True,
                 upload_timeout=1800,

@@ -1,6 +1,6 @@
-"""Longhorn: volumes on the data disks, each kept on several nodes.
+"""Longhorn: replicated volumes on the data disks of the nodes, and their backups.
 
-Leaves out restoring from a backup: that is a person's choice, in Longhorn's own interface.
+To restore a volume from a backup, use Longhorn's web interface.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from settings.storage import MINIMAL_AVAILABLE_PERCENT, RESERVED_PERCENT
 
 ACCOUNT_SECRET = "castle-backup"
 RECLAIM_POLICIES = {"retain": "Retain", "delete": "Delete"}
-"""Our word for what happens to the data of a deleted claim, and Kubernetes' own."""
+"""Value of ``longhorn.reclaim_policy`` and the reclaim policy of the storage class."""
 CLAIMS = ("traefik/traefik-certificates",)
-"""The claims that the stack makes itself, ``NAMESPACE/NAME``."""
+"""Claims that this program creates, as ``NAMESPACE/NAME``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LonghornArgs:
-    """How to keep volumes."""
+    """Arguments of ``Longhorn``."""
 
     chart: ChartSource
     """The Helm chart."""
     replicas: int
     """Copies of each new volume; at most the number of nodes with a data disk."""
     reclaim_policy: Literal["retain", "delete"]
-    """What happens to the data of a claim that is deleted."""
+    """What Longhorn does with the data of a deleted claim."""
     backup: VolumeBackup | None
-    """Where backups go, when, and how many are kept; none without."""
+    """Target, schedule and number of backups; ``None`` if volumes are not backed up."""
     s3: S3 | None
-    """The account that a bucket is reached by; there is one where they go to a bucket."""
+    """Account for the bucket; required if the backup target is a bucket."""
     storage: LonghornStorageArgs
-    """What must be true before anything claims a volume."""
+    """Arguments of the storage check that runs before the first claim."""
 
     @classmethod
     def of(cls, settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornArgs:
-        """The storage that a stack asks for."""
+        """Create the arguments from the settings; ``kubeconfig`` is for the storage check."""
         return cls(
             chart=ChartSource.of("longhorn", settings.longhorn),
             replicas=settings.replicas,
@@ -62,15 +62,15 @@ class LonghornArgs:
 
     @property
     def account(self) -> S3 | None:
-        """The account that backups need."""
+        """The S3 account if the backup target is a bucket, otherwise ``None``."""
         return self.s3 if self.backup and bucket_of(self.backup.target) else None
 
 
 class Longhorn(pulumi.ComponentResource):
-    """Longhorn on its own disk."""
+    """Namespace, Helm release, storage check and backup job of Longhorn."""
 
     storage_class: str
-    """Name of the storage class. Depend on this component before claiming a volume of it."""
+    """Name of the storage class. A resource with a claim must depend on this component."""
 
     def __init__(
         self, name: str, args: LonghornArgs, opts: pulumi.ResourceOptions | None = None
@@ -87,7 +87,7 @@ class Longhorn(pulumi.ComponentResource):
             namespace=NAMESPACE,
             **args.chart.release_args(),
             values=values(args),
-            # The uninstall job alone may take 900 s (facts/charts.md 4).
+            # The chart's uninstall job has a deadline of 900 s (activeDeadlineSeconds).
             timeout=1200,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -105,7 +105,7 @@ class Longhorn(pulumi.ComponentResource):
     def _credentials(
         self, name: str, account: S3, namespace: pulumi.Resource
     ) -> kubernetes.core.v1.Secret:
-        """What opens a bucket, in Longhorn's words (longhorn.io, Setting a Backup Target)."""
+        """Create the Secret for the bucket (keys: longhorn.io, Setting a Backup Target)."""
         data = {
             "AWS_ACCESS_KEY_ID": account.access_key,
             "AWS_SECRET_ACCESS_KEY": account.secret_key.get_secret_value(),
@@ -116,7 +116,7 @@ class Longhorn(pulumi.ComponentResource):
         return make_secret(self, name, ACCOUNT_SECRET, NAMESPACE, data, opts)
 
     def _regular_backups(self, name: str, backup: VolumeBackup, release: pulumi.Resource) -> None:
-        """Back up every volume that has no job of its own: Longhorn's group ``default``."""
+        """Create the job that backs up every volume without its own job (group ``default``)."""
         kubernetes.apiextensions.CustomResource(
             name,
             api_version="longhorn.io/v1beta2",
@@ -132,7 +132,8 @@ class Longhorn(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Its manager is ready once its webhook serves, which asks to see every job.
+                # Longhorn's webhook checks every job. The release waits for the manager pod, which
+                # is ready only when its webhook answers.
                 depends_on=[release],
                 custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m", delete="5m"),
             ),
@@ -154,31 +155,35 @@ def _storage(settings: Settings, kubeconfig: pulumi.Input[str]) -> LonghornStora
 
 
 def values(args: LonghornArgs) -> dict[str, Any]:
-    """Values of the chart. It has no schema: an unknown key is silently nothing."""
+    """Return the chart values. The chart has no schema, so Helm silently ignores unknown keys."""
     settings: dict[str, Any] = {
         "defaultDataPath": DATA_PATH,
-        # Only on nodes with a label that the machine config sets on nodes with a data disk.
+        # Longhorn uses only nodes with the label that the machine config sets on nodes with a data
+        # disk.
         "createDefaultDiskLabeledNodes": True,
-        # The disk serves Longhorn alone. The defaults, 30 and 25, are meant for a disk that is
-        # shared with the operating system (longhorn.io, Best Practices: Minimal Available Storage).
+        # Only Longhorn uses the disk. The defaults, 30 and 25, are for a disk that is shared with
+        # the operating system (longhorn.io, Best Practices: Minimal Available Storage).
         "storageReservedPercentageForDefaultDisk": RESERVED_PERCENT,
         "storageMinimalAvailablePercentage": MINIMAL_AVAILABLE_PERCENT,
-        # Copies go to different zones, which are the Proxmox hosts, if there is room. If a host was
-        # away and both copies are on the other one, Longhorn moves one back (harvester#2323).
+        # Longhorn puts copies into different zones (Proxmox hosts) if they have space. With this
+        # setting it moves a copy back after a host was down and all copies were on the other host
+        # (harvester#2323).
         "replicaAutoBalance": "least-effort",
-        # Without it a pod with a volume stays on a dead node until somebody deletes it
+        # Otherwise a pod with a volume stays on a failed node until somebody deletes the pod
         # (harvester#5830).
         "nodeDownPodDeletionPolicy": "delete-both-statefulset-and-deployment-pod",
-        # Without it the backup job skips every volume that no pod uses (longhorn#1509).
+        # Otherwise the backup job skips every volume that no pod uses (longhorn#1509).
         "allowRecurringJobWhileVolumeDetached": True,
-        # Without it volumes keep the engine of the Longhorn that made them, and a later minor
-        # version refuses to start (longhorn-manager v1.12.1 upgrade/util checkEngineUpgradePath).
+        # Otherwise volumes keep the engine version with which they were created, and a later minor
+        # version of Longhorn does not start (longhorn-manager v1.12.1 upgrade/util
+        # checkEngineUpgradePath).
         "concurrentAutomaticEngineUpgradePerNodeLimit": 1,
         "defaultReplicaCount": json.dumps({"v1": str(args.replicas), "v2": str(args.replicas)}),
-        # Without it the uninstall job fails, and its namespace never goes (longhorn#5187).
+        # Otherwise the uninstall job fails, and the namespace cannot be deleted (longhorn#5187).
         "deletingConfirmationFlag": True,
-        # From birth: Longhorn applies it only while no volume is attached (longhorn#8524), and
-        # Traefik's volume follows it to a control plane when its exposure is host-network.
+        # Set from the first release on, because Longhorn applies it only while no volume is
+        # attached (longhorn#8524). With the exposure host-network, Traefik's volume is on a
+        # control plane.
         "taintToleration": f"{control_plane.LABEL}:NoSchedule",
     }
     return {
@@ -186,7 +191,8 @@ def values(args: LonghornArgs) -> dict[str, Any]:
             "backupTarget": args.backup.target if args.backup else "",
             "backupTargetCredentialSecret": ACCOUNT_SECRET if args.account else "",
         },
-        # The one that matters: replicas of the storage class.
+        # Number of copies for claims. defaultReplicaCount above is only for volumes that are
+        # created in Longhorn's web interface.
         "persistence": {
             "defaultClass": True,
             "defaultClassReplicaCount": args.replicas,
@@ -194,7 +200,8 @@ def values(args: LonghornArgs) -> dict[str, Any]:
         },
         "defaultSettings": settings,
         "longhornUI": {"replicas": 1},
-        # On by default since 1.12.1; blocks iSCSI from the host where policies are enforced.
+        # On by default since 1.12.1. If the CNI enforces network policies, it blocks iSCSI
+        # connections from the host.
         "networkPolicies": {"restrictInternalTraffic": False},
         "longhornManager": {"tolerations": [control_plane.TOLERATION]},
         "longhornDriver": {"tolerations": [control_plane.TOLERATION]},

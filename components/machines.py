@@ -1,6 +1,6 @@
-"""The virtual machines: fixed ids, fixed addresses, an OS disk and a data disk.
+"""The VMs on Proxmox, with fixed ids and addresses, an OS disk and a data disk.
 
-Leaves out everything inside of them: that is Talos' (``cluster.py``).
+Talos, which runs in the VMs, is configured by ``components/talos/cluster.py``.
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ from settings.running import RunningStack
 
 @dataclass(frozen=True, kw_only=True)
 class MachinesArgs:
-    """What machines to have, and what they are made of."""
+    """Arguments of ``Machines``."""
 
     nodes: Sequence[Node]
-    """The machines, as planned by the settings."""
+    """The nodes, one VM each."""
     image_ids: Mapping[str, pulumi.Input[str]]
-    """By host: the disk image that OS disks are imported from."""
+    """By host: volume id of the disk image from which OS disks are imported."""
     datastore: str
-    """Storage on each host, with content type ``images``."""
+    """Storage with content type ``images`` on each host."""
     bridge: str
-    """Proxmox bridge of the machines' one network device."""
+    """Proxmox bridge of the VMs' network device."""
     vlan: int | None
-    """VLAN tag of that device, or none."""
+    """VLAN tag of the network device; ``None`` for untagged."""
     cidr: IPv4Network
-    """The network of the addresses."""
+    """Network of the nodes."""
     gateway: IPv4Address
-    """The router."""
+    """Address of the router."""
     nameservers: Sequence[IPv4Address]
-    """DNS servers."""
+    """Addresses of the DNS servers."""
     pool: str | None
-    """Resource pool to make for the machines, or none."""
+    """Name of the Proxmox resource pool to create for the VMs; ``None`` for no pool."""
     proxmox: Endpoint
-    """How Proxmox is reached, for disks that are kept."""
+    """Address and token of Proxmox, for retained disks."""
     stack_tag: str
-    """Identity of the castle: a tag on each machine, by which it knows its own."""
+    """Tag of the stack. Each VM gets it, so that the program recognizes its own VMs."""
     running: RunningStack
-    """What the stack runs: a machine that has never come up is replaced if it changes."""
+    """What the stack runs. A VM that never came up is replaced instead of changed."""
     hooks: Mapping[str, pulumi.ResourceHookBinding]
-    """By node name: hooks that refuse a VM whose id is taken (``preflight/machines.py``)."""
+    """By node name: hooks that refuse a VM whose id another guest has
+    (``preflight/machines.py``)."""
 
     @classmethod
     def of(
@@ -59,7 +60,7 @@ class MachinesArgs:
         image_ids: Mapping[str, pulumi.Input[str]],
         hooks: Mapping[str, pulumi.ResourceHookBinding],
     ) -> MachinesArgs:
-        """The machines that a stack asks for."""
+        """Create the arguments from the settings."""
         return cls(
             nodes=settings.machines,
             image_ids=image_ids,
@@ -78,12 +79,12 @@ class MachinesArgs:
 
 
 class Machines(pulumi.ComponentResource):
-    """One virtual machine for each node, all made in parallel."""
+    """The resource pool, one VM for each node (created in parallel), and retained data disks."""
 
     vms: dict[str, proxmoxve.VmLegacy]
-    """The virtual machines, by node name."""
+    """The VMs by node name."""
     table: Mapping[str, Mapping[str, str | int]]
-    """By node name: role, address, VM id and host, for the stack's outputs."""
+    """By node name: role, address, VM id and host, for the output ``nodes`` of the stack."""
 
     def __init__(
         self, name: str, args: MachinesArgs, opts: pulumi.ResourceOptions | None = None
@@ -99,7 +100,7 @@ class Machines(pulumi.ComponentResource):
             ).pool_id
         self.vms = {}
         for node in args.nodes:
-            self.vms[node.name] = self._machine(f"{name}-{node.name}", node, args, pool_id)
+            self.vms[node.name] = self._create_vm(f"{name}-{node.name}", node, args, pool_id)
         self.table = {
             node.name: {
                 "role": str(node.role),
@@ -109,10 +110,10 @@ class Machines(pulumi.ComponentResource):
             }
             for node in args.nodes
         }
-        ids = {name: machine.id for name, machine in self.vms.items()}
+        ids = {name: vm.id for name, vm in self.vms.items()}
         self.register_outputs({"vms": ids, "table": self.table})
 
-    def _machine(
+    def _create_vm(
         self, name: str, node: Node, args: MachinesArgs, pool_id: pulumi.Input[str] | None
     ) -> proxmoxve.VmLegacy:
         disks = [
@@ -122,7 +123,7 @@ class Machines(pulumi.ComponentResource):
         if node.data_disk_gib is not None:
             disks.append(
                 _disk(args.datastore, "scsi1", node.data_disk_gib)
-                | self._kept(f"{name}-data", node, args)
+                | self._retained_disk(f"{name}-data", node, args)
             )
         network_device: dict[str, Any] = {
             "bridge": args.bridge,
@@ -148,8 +149,8 @@ class Machines(pulumi.ComponentResource):
             scsi_hardware="virtio-scsi-single",
             disks=disks,
             boot_orders=["scsi0"],
-            # Left out, the provider adds the host's physical drive, on ide3 (facts/providers.md
-            # A3.4); q35 has only ide0 and ide2 (bpg docs of `cdrom`).
+            # Without this argument the provider adds the host's physical drive as ide3. The
+            # interface must be ide0 or ide2 with q35 (bpg docs of `cdrom`).
             cdrom={"file_id": "none", "interface": "ide0"},
             initialization={
                 "type": "nocloud",
@@ -166,17 +167,18 @@ class Machines(pulumi.ComponentResource):
                 "dns": {"servers": [str(server) for server in args.nameservers]},
             },
             network_devices=[network_device],
-            # Talos starts the agent only once it is configured: waiting for its address here
-            # would wait for ourselves (bpg#2084, siderolabs/talos#11651).
+            # No wait for the agent's address: Talos starts the agent only after it got its machine
+            # config, which depends on this resource (bpg#2084, siderolabs/talos#11651).
             agent={"enabled": True, "timeout": "5m", "wait_for_ip": {"disabled": True}},
-            # New cores and memory are written down only: by itself the provider would power-cycle
-            # all machines at once (facts/end-to-end.md 6). lifecycle/node.py does it node by node.
+            # The provider would reboot all VMs at the same time after a change of cores or memory.
+            # lifecycle/node.py reboots them one by one.
             reboot_after_update=False,
             started=True,
             on_boot=True,
-            # A dying castle is switched off, not asked (bpg docs/guides/vm-lifecycle.md).
+            # On destroy, stop the VM: a shutdown would wait for the guest
+            # (bpg docs/guides/vm-lifecycle.md).
             stop_on_destroy=True,
-            # Another host in the settings moves the machine instead of making it anew.
+            # If the host changes in the settings, migrate the VM instead of replacing it.
             migrate=True,
             timeout_create=1800,
             timeout_migrate=1800,
@@ -186,21 +188,21 @@ class Machines(pulumi.ComponentResource):
             timeout_stop_vm=300,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                delete_before_replace=True,  # the new one has the same VM id
+                delete_before_replace=True,  # the new VM has the same id
                 hooks=args.hooks.get(node.name),
-                # speed: a permanent diff of the provider (pulumi-proxmoxve#664), one path a disk.
-                # importFrom: a new image must not touch a machine that runs.
+                # speed: the provider always shows a diff (pulumi-proxmoxve#664); disks[*] does not
+                # work. importFrom: a new image must not change a VM that has been installed.
                 ignore_changes=["disks[0].importFrom", *speeds] if has_come_up else speeds,
-                replace_on_changes=[] if has_come_up else _CORRECTED_BY_REPLACING,
-                replace_with=self._first_control_plane(node, args),
+                replace_on_changes=[] if has_come_up else _REPLACING_INPUTS,
+                replace_with=self._replace_with(node, args),
             ),
         )
 
-    def _first_control_plane(self, node: Node, args: MachinesArgs) -> list[proxmoxve.VmLegacy]:
-        """The machine that a control plane of a cluster that has never come up is replaced with.
+    def _replace_with(self, node: Node, args: MachinesArgs) -> list[proxmoxve.VmLegacy]:
+        """Return the VMs with which the VM of ``node`` is replaced.
 
-        etcd is bootstrapped again on the first one then: the others must not keep the etcd of
-        before.
+        In a cluster that never came up, each control plane is replaced together with the first one:
+        a new first control plane bootstraps a new etcd, and the others still have the old etcd.
         """
         first = next(iter(self.vms), node.name)
         is_another = node.role is Role.CONTROL_PLANE and node.name != first
@@ -208,8 +210,11 @@ class Machines(pulumi.ComponentResource):
             return []
         return [self.vms[first]]
 
-    def _kept(self, name: str, node: Node, args: MachinesArgs) -> dict[str, Any]:
-        """Where a data disk is that outlives its machine; nothing for one that does not."""
+    def _retained_disk(self, name: str, node: Node, args: MachinesArgs) -> dict[str, Any]:
+        """Create the node's retained data disk, and return its path as an input of the VM's disk.
+
+        Returns an empty mapping if the data disk is deleted with the VM.
+        """
         if not node.keep_data_disk_on_destroy:
             return {}
         disk = RetainedDisk(
@@ -223,7 +228,7 @@ class Machines(pulumi.ComponentResource):
         return {"path_in_datastore": disk.path}
 
 
-_CORRECTED_BY_REPLACING = [
+_REPLACING_INPUTS = [
     "cpu",
     "disks",
     "initialization",
@@ -232,8 +237,8 @@ _CORRECTED_BY_REPLACING = [
     "nodeName",
     "poolId",
 ]
-"""Inputs of a machine that cannot all be changed while it runs. A machine that has never come up
-holds nothing, so it is created again with the right ones."""
+"""Inputs whose change replaces a VM that never came up. Not all of them can change in place, and
+such a VM contains no data."""
 
 
 def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""MetalLB in L2 mode: addresses of the house for Services of type LoadBalancer.
+"""MetalLB in L2 mode: addresses of the local network for Services of type LoadBalancer.
 
-Leaves out BGP, and with it FRR.
+BGP, and with it FRR, is not used.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ ADVERTISEMENT = "l2-adv"
 
 @dataclass(frozen=True, kw_only=True)
 class MetalLBArgs:
-    """What to hand out."""
+    """Arguments of ``MetalLB``."""
 
     chart: ChartSource
     """The Helm chart."""
     addresses: str
-    """The pool, ``first-last``; outside of the router's DHCP range."""
+    """Addresses of the pool, ``FIRST-LAST``, outside the router's DHCP range."""
     announce_from_control_planes: bool
-    """There are no workers, so control planes answer for the pool in spite of Talos' label
-    ``exclude-from-external-load-balancers`` (siderolabs/talos#9960)."""
+    """True if the stack has no workers. Control planes then announce the pool although Talos gives
+    them the label ``exclude-from-external-load-balancers`` (siderolabs/talos#9960)."""
 
     @classmethod
     def of(cls, settings: Settings) -> MetalLBArgs:
-        """The pool that a stack asks for."""
+        """Create the arguments from the settings."""
         return cls(
             chart=ChartSource.of("metallb", settings.metallb),
             addresses=str(settings.metallb.pool),
@@ -44,10 +44,10 @@ class MetalLBArgs:
 
 
 class MetalLB(pulumi.ComponentResource):
-    """MetalLB with one pool, announced on the network of the house."""
+    """Namespace and Helm release of MetalLB, and one pool announced in the local network."""
 
     pool: str
-    """Name of the pool. Depend on this component before asking for an address of it."""
+    """Name of the pool. A Service with an address of the pool must depend on this component."""
 
     def __init__(
         self, name: str, args: MetalLBArgs, opts: pulumi.ResourceOptions | None = None
@@ -102,16 +102,16 @@ class MetalLB(pulumi.ComponentResource):
 
 
 def values(args: MetalLBArgs) -> dict[str, Any]:
-    """Values of the chart. Its schema checks types, but lets unknown keys pass."""
+    """Return the chart values. The chart's schema checks types, but accepts unknown keys."""
     speaker: dict[str, Any] = {"tolerations": [control_plane.TOLERATION]}
     if args.announce_from_control_planes:
         speaker["ignoreExcludeLB"] = True
     return {
         "controller": {"tolerations": [control_plane.TOLERATION]},
         "speaker": speaker,
-        # On by default since 0.16: BGP, which L2 does not need.
+        # On by default since 0.16. Only BGP needs it.
         "frrk8s": {"enabled": False},
-        # The webhook serves some time after its pod is ready, and refuses all pools until then
-        # (facts/charts.md 0.1). What it would refuse, the settings have refused before.
+        # MetalLB's webhook starts to answer some time after its pod is ready. Until then the API
+        # server would refuse all pools with error 500. The settings are checked before.
         "crds": {"validationFailurePolicy": "Ignore"},
     }

@@ -1,4 +1,4 @@
-"""The demo site: the proof that a person can open."""
+"""The demo site: traefik/whoami behind Traefik, to test DNS, port forwarding and certificate."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ LABELS = {"app.kubernetes.io/name": "whoami"}
 
 @dataclass(frozen=True, kw_only=True)
 class WhoamiArgs:
-    """Where the site is found."""
+    """Arguments of ``Whoami``."""
 
     host: str
-    """Public name of the site."""
+    """Public host name of the site."""
     resolver: str
-    """Traefik's ACME resolver."""
+    """Name of Traefik's ACME resolver."""
     domains: Mapping[str, Any]
-    """What its TLS asks for in place of the host: a certificate with a wildcard, if one is good."""
+    """Key ``domains`` of the route's TLS section: a wildcard certificate that includes the host, or
+    empty for a certificate of the host itself."""
     traefik: pulumi.Resource
-    """What brings the kind of the site's route; the site itself need not wait for it."""
+    """The Traefik component. Only the IngressRoute waits for it, because it installs its CRD."""
 
     @classmethod
     def of(cls, settings: Settings, traefik: pulumi.Resource, resolver: str) -> WhoamiArgs:
-        """The demo site that a stack asks for."""
+        """Create the arguments from the settings."""
         host, dns = settings.whoami.host, settings.traefik.acme.dns
         domains = acme.domains(dns, host)
         return cls(host=host, traefik=traefik, resolver=resolver, domains=domains)
 
 
 class Whoami(pulumi.ComponentResource):
-    """A page that says who asked, over HTTPS."""
+    """Namespace, Deployment, Service and IngressRoute of the demo site."""
 
     url: str
-    """What to open in a browser."""
+    """HTTPS URL of the site."""
 
     def __init__(
         self, name: str, args: WhoamiArgs, opts: pulumi.ResourceOptions | None = None
@@ -95,7 +96,7 @@ class Whoami(pulumi.ComponentResource):
             },
             opts=after_namespace,
         )
-        # Its own wait is for the deployment's pods.
+        # No depends_on: the provider waits until the Service has the pods of the Deployment.
         kubernetes.core.v1.Service(
             f"{name}-service",
             metadata=metadata,

@@ -9,22 +9,22 @@ from clients.kubernetes.longhorn import DRIVER, PATH
 GIB = 1024**3
 ENGINE = "longhornio/longhorn-engine:v1.12.1"
 CAPACITY = 43 * GIB - 66 * 1024**2
-"""Of the filesystem on a data disk of 43 GiB."""
+"""Bytes of the filesystem on a data disk of 43 GiB."""
 
 
 class LonghornObjects:
-    """Objects by the path of their list; also reads them, as a client of the API does."""
+    """A fake Kubernetes API with Longhorn's objects; ``lists`` has them by path of their list."""
 
     def __init__(self) -> None:
         self.lists: dict[str, list[dict[str, Any]]] = {}
         self.add("settings", "default-engine-image", value=ENGINE)
 
     def add(self, kind: str, name: str, *, created: str = "", **content: Any) -> dict[str, Any]:
-        """Add an object of Longhorn."""
+        """Add a Longhorn object to the list of its kind."""
         return self._add(f"{PATH}/{kind}", name, created, content)
 
     def add_node(self, name: str, zone: str, size: int = CAPACITY, free: int = 40 * GIB) -> None:
-        """Add a node with a disk that Longhorn can use."""
+        """Add a node with a disk that Longhorn can use; ``size`` and ``free`` are bytes."""
         conditions = [{"type": it, "status": "True"} for it in ("Ready", "Schedulable")]
         disk = {
             "storageMaximum": size,
@@ -62,39 +62,40 @@ class LonghornObjects:
         )
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """An object by its path."""
-        folder, _, name = path.rpartition("/")
-        found = [it for it in self.lists.get(folder, []) if it["metadata"]["name"] == name]
-        return found[0] if found else None
+        """Return an object by its path; ``None`` if it does not exist."""
+        list_path, _, name = path.rpartition("/")
+        matches = [it for it in self.lists.get(list_path, []) if it["metadata"]["name"] == name]
+        return matches[0] if matches else None
 
     def items(self, path: str) -> list[dict[str, Any]]:
-        """The objects of a list."""
+        """Return the objects of a list."""
         return self.lists.get(path, [])
 
     def _add(self, path: str, name: str, created: str, content: dict[str, Any]) -> dict[str, Any]:
-        found = {"metadata": {"name": name, "creationTimestamp": created or None}, **content}
-        self.lists.setdefault(path, []).append(found)
-        return found
+        metadata = {"name": name, "creationTimestamp": created or None}
+        added = {"metadata": metadata, **content}
+        self.lists.setdefault(path, []).append(added)
+        return added
 
 
 def healthy_cluster() -> LonghornObjects:
-    """Two nodes on two hosts, a volume with a copy on each, and a target that is available."""
-    found = LonghornObjects()
-    found.add_node("castle-worker-1", "pve1")
-    found.add_node("castle-worker-2", "pve2")
+    """Two nodes on two hosts, a volume with a copy on each, and an available backup target."""
+    cluster = LonghornObjects()
+    cluster.add_node("castle-worker-1", "pve1")
+    cluster.add_node("castle-worker-2", "pve2")
     nodes = ("castle-worker-1", "castle-worker-2")
-    volume = found.add_volume("pvc-1", "traefik/traefik-certificates", nodes)
+    volume = cluster.add_volume("pvc-1", "traefik/traefik-certificates", nodes)
     volume["status"]["lastBackupAt"] = "2026-11-27T03:00:00Z"
-    found.add(
+    cluster.add(
         "backuptargets",
         "default",
         spec={"backupTargetURL": "nfs://192.168.1.5:/backups"},
         status={"available": True, "conditions": []},
     )
-    found.add(
+    cluster.add(
         "backupvolumes",
         "pvc-1-abc",
         spec={"volumeName": "pvc-1"},
         status={"lastBackupAt": "2026-11-27T03:00:00Z", "dataStored": str(GIB)},
     )
-    return found
+    return cluster

@@ -1,4 +1,4 @@
-"""Records what a piece of the program asks of the engine, for tests of that piece alone."""
+"""Records the resources of one component, for unit tests of components."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from settings.models import Settings
 from settings.project import PROJECT_FOLDER
 from settings.running import RunningStack
 
-NOTHING = stack_file.StackFile(config={}, secret_keys=[])
+EMPTY_STACK_FILE = stack_file.StackFile(config={}, secret_keys=[])
 
 
 def settings_with(*, running: RunningStack | None = None, **changes: Any) -> Settings:
-    """The reference homelab with some groups changed: ``nodes={"workers": {"count": 4}}``.
+    """Load Pulumi.homelab.yaml with changes by group: ``nodes={"workers": {"count": 4}}``.
 
-    ``running`` is what the stack runs, which they are compared with; nothing by default.
+    ``running`` is what the stack already runs; by default it runs nothing.
     """
     document = yaml.safe_load((PROJECT_FOLDER / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
     config = document["config"]
     for group, change in changes.items():
         key = f"ephemeral-castle:{group}"
-        config[key] = _merged(config.get(key, {}), change)
+        config[key] = _merge(config.get(key, {}), change)
     texts = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
     }
@@ -39,33 +39,33 @@ def settings_with(*, running: RunningStack | None = None, **changes: Any) -> Set
     return load(texts, "homelab", running or RunningStack())
 
 
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     result = dict(old)
     for key, value in new.items():
-        both = isinstance(value, dict) and isinstance(old.get(key), dict)
-        result[key] = _merged(old[key], value) if both else value
+        both_are_dicts = isinstance(value, dict) and isinstance(old.get(key), dict)
+        result[key] = _merge(old[key], value) if both_are_dicts else value
     return result
 
 
 def record(build: Callable[[], object], *, preview: bool = False) -> Recording:
-    """Run ``build`` inside of a stack and return all that it asked for; unknown calls raise."""
+    """Run ``build`` as a Pulumi program and record its resources; fails on an unknown call."""
     monitor = RecordingMonitor(PROJECT, "homelab", preview)
-    perform(lambda: _discard(build()), monitor, NOTHING)
+    perform(lambda: _discard(build()), monitor, EMPTY_STACK_FILE)
     assert monitor.unanswered == []
     return monitor.recording
 
 
 def _discard(_: object) -> None:
-    """A program's body returns nothing."""
+    """Drop a return value, because a Pulumi program returns nothing."""
 
 
 def one(recording: Recording, name: str) -> Resource:
-    """The one resource of this name."""
-    (found,) = [resource for resource in recording.resources if resource.name == name]
-    return found
+    """Return the resource with this name; fails if there is not exactly one."""
+    (resource,) = [it for it in recording.resources if it.name == name]
+    return resource
 
 
 def sent(resource: Resource) -> dict[str, Any]:
-    """A resource's inputs as the provider would get them, secrets open."""
+    """Return the inputs of a resource as its provider would get them, secrets in plain text."""
     inputs: dict[str, Any] = reveal(dict(resource.inputs))
     return inputs

@@ -1,4 +1,4 @@
-"""The manual and the table of settings name every key there is."""
+"""Pulumi.homelab.yaml and docs/settings.md contain every settings key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from settings.project import PROJECT_FOLDER
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:
-    """Every key of a group, and of the groups in it."""
+    """Yield every key of a settings group and of its nested groups."""
     for name, field in model.model_fields.items():
         yield field.alias or name
         annotation: Any = field.annotation
@@ -22,15 +22,15 @@ def keys(model: type[BaseModel]) -> Iterator[str]:
                 yield from keys(candidate)
 
 
-ALL = sorted({key for field in GROUPS.values() for key in keys(model_of(field))} | set(GROUPS))
+ALL_KEYS = sorted({key for field in GROUPS.values() for key in keys(model_of(field))} | set(GROUPS))
 
 
 @pytest.mark.parametrize("file", ["Pulumi.homelab.yaml", "docs/settings.md"])
-def test_every_key_is_explained(file: str) -> None:
+def test_every_settings_key_is_documented(file: str) -> None:
     text = (PROJECT_FOLDER / file).read_text(encoding="utf-8")
-    assert [key for key in ALL if key not in text] == []
+    assert [key for key in ALL_KEYS if key not in text] == []
 
 
-def test_readme_names_the_one_command_of_the_tests() -> None:
+def test_readme_and_ci_name_the_command_for_all_tests() -> None:
     assert "make test" in (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8")
     assert "make test" in (PROJECT_FOLDER / ".ci" / "run").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the castle is made of is pinned, and the update bot knows where."""
+"""All dependencies are pinned, and Renovate finds every pinned version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
-def test_every_requirement_is_pinned_and_hashed_and_nothing_else_is_said(name: str) -> None:
+def test_every_requirement_has_a_version_and_hashes_and_nothing_else(name: str) -> None:
     text = (PROJECT_FOLDER / name).read_text(encoding="utf-8").replace(" \\\n", "")
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
     wrong = [
@@ -35,21 +35,21 @@ def test_every_requirement_is_pinned_and_hashed_and_nothing_else_is_said(name: s
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
-def test_requirements_are_made_of_what_is_asked_for(name: str) -> None:
-    asked = (PROJECT_FOLDER / name).with_suffix(".in").read_text(encoding="utf-8")
-    # A pin as it stands, or a name whose version is not ours to choose.
+def test_requirements_txt_contains_every_line_of_requirements_in(name: str) -> None:
+    source = (PROJECT_FOLDER / name).with_suffix(".in").read_text(encoding="utf-8")
+    # A line is a pinned version, or a name for which pip-compile chooses the version.
     wanted = [
-        re.sub(r"\[.*\]", "", line.lower()) for line in asked.splitlines() if re.match(r"\w", line)
+        re.sub(r"\[.*\]", "", line.lower()) for line in source.splitlines() if re.match(r"\w", line)
     ]
-    made = (PROJECT_FOLDER / name).read_text(encoding="utf-8")
-    missing = [it for it in wanted if f"\n{it}{' ' if '==' in it else '=='}" not in made]
+    generated = (PROJECT_FOLDER / name).read_text(encoding="utf-8")
+    missing = [it for it in wanted if f"\n{it}{' ' if '==' in it else '=='}" not in generated]
     assert wanted
     assert missing == [], "run: make requirements"
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
-def test_the_update_bot_can_make_requirements_again(name: str) -> None:
-    """It reads the command in the header, which may hold these options only."""
+def test_renovate_can_generate_the_requirements_again(name: str) -> None:
+    """Renovate reads the command in the header and accepts only these options."""
     header = re.match(r"(#.*\n)+?#    (pip-compile .*)\n", (PROJECT_FOLDER / name).read_text())
     assert header
     *options, source = header.group(2).split()[1:]
@@ -70,45 +70,45 @@ def _matches(pattern: str, path: str) -> bool:
     return re.search(pattern, path) is not None
 
 
-def _watched() -> list[tuple[str, str, str]]:
-    """What the bot finds: file, dependency and version."""
+def _renovate_versions() -> list[tuple[str, str, str]]:
+    """The versions that Renovate finds: file, dependency and version."""
     (manager,) = RENOVATE["customManagers"]
     found = []
     for path in _files():
-        place = path.relative_to(PROJECT_FOLDER).as_posix()
-        if any(_matches(pattern, place) for pattern in _patterns(manager)):
+        name = path.relative_to(PROJECT_FOLDER).as_posix()
+        if any(_matches(pattern, name) for pattern in _patterns(manager)):
             for expression in manager["matchStrings"]:
-                ours = expression.replace("(?<", "(?P<")
-                for match in re.finditer(ours, path.read_text(encoding="utf-8")):
-                    found.append((place, match["depName"], match["currentValue"]))
+                python_expression = expression.replace("(?<", "(?P<")
+                for match in re.finditer(python_expression, path.read_text(encoding="utf-8")):
+                    found.append((name, match["depName"], match["currentValue"]))
     return found
 
 
 def _files() -> list[Path]:
-    parts = ("components", "settings", ".github")
-    below = [
-        file for part in parts for file in (PROJECT_FOLDER / part).rglob("*") if file.is_file()
+    folders = ("components", "settings", ".github")
+    files = [
+        file for name in folders for file in (PROJECT_FOLDER / name).rglob("*") if file.is_file()
     ]
     return [
         *PROJECT_FOLDER.glob("*.*"),
-        *(f for f in below if f.suffix in (".py", ".yml", ".yaml")),
+        *(f for f in files if f.suffix in (".py", ".yml", ".yaml")),
     ]
 
 
-def test_the_bot_finds_every_version_that_a_comment_points_to() -> None:
+def test_renovate_finds_the_version_below_every_renovate_comment() -> None:
     commented = [
         file.relative_to(PROJECT_FOLDER).as_posix()
         for file in _files()
         if file.suffix in (".py", ".yml", ".yaml")
         for _ in re.finditer(r"# renovate:", file.read_text(encoding="utf-8"))
     ]
-    assert sorted(commented) == sorted(place for place, _, _ in _watched())
+    assert sorted(commented) == sorted(name for name, _, _ in _renovate_versions())
     assert "Pulumi.homelab.yaml" in commented
 
 
-def test_one_dependency_has_one_version() -> None:
+def test_a_dependency_has_the_same_version_everywhere() -> None:
     versions = defaultdict(set)
-    for _, name, version in _watched():
+    for _, name, version in _renovate_versions():
         versions[name].add(version)
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
@@ -117,7 +117,7 @@ def test_one_dependency_has_one_version() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_actions_are_pinned_by_the_hash_of_a_commit(path: Path) -> None:
+def test_github_actions_are_pinned_by_commit_hash(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     used = re.findall(r"uses: (.*)", text)
     assert used
@@ -125,7 +125,7 @@ def test_actions_are_pinned_by_the_hash_of_a_commit(path: Path) -> None:
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
 
 
-def test_ci_runs_what_a_developer_runs() -> None:
+def test_ci_runs_the_same_command_as_developers() -> None:
     workflow = yaml.safe_load(
         (PROJECT_FOLDER / ".github/workflows/test.yml").read_text(encoding="utf-8")
     )

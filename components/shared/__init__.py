@@ -1,1 +1,1 @@
-"""Kubernetes objects that several components create."""
+"""Functions that several components use to create Kubernetes objects and chart values."""

@@ -1,7 +1,4 @@
-"""How it is proved to Let's Encrypt that a name is ours: over port 80, or by the DNS.
-
-In the words of Traefik's settings (doc.traefik.io, ACME).
-"""
+"""Traefik's settings for the ACME challenge: HTTP-01 (port 80) or DNS-01 (doc.traefik.io, ACME)."""
 
 from __future__ import annotations
 
@@ -13,41 +10,42 @@ from typing import Any
 from settings.charts import DnsChallenge
 
 SECRET = "traefik-dns"
-"""The Secret with what Traefik signs in with at the provider of the DNS."""
+"""The Kubernetes Secret with Traefik's credentials for the DNS provider."""
 
 
 def challenge(dns: DnsChallenge | None) -> dict[str, Any]:
-    """The challenge of a resolver: HTTP-01, which needs port 80, or DNS-01."""
+    """Return the challenge of a certificate resolver: DNS-01, or HTTP-01 if ``dns`` is ``None``."""
     if dns is None:
         return {"httpChallenge": {"entryPoint": "web"}}
-    asked: dict[str, Any] = {"provider": dns.provider}
+    options: dict[str, Any] = {"provider": dns.provider}
     if dns.resolvers:
-        asked["resolvers"] = [f"{server}:53" for server in dns.resolvers]
+        options["resolvers"] = [f"{server}:53" for server in dns.resolvers]
     if dns.delay_s:
-        asked["propagation"] = {"delayBeforeChecks": f"{dns.delay_s}s"}
-    return {"dnsChallenge": asked}
+        options["propagation"] = {"delayBeforeChecks": f"{dns.delay_s}s"}
+    return {"dnsChallenge": options}
 
 
 def domains(dns: DnsChallenge | None, host: str | None = None) -> dict[str, Any]:
-    """What TLS asks for in place of a route's own host: certificates with a wildcard.
+    """Return the key ``domains`` of a TLS section: the wildcard certificates of the settings.
 
-    With a ``host`` only one that is good for it. Empty where there is none.
+    With a ``host``, only wildcards that include it. Empty if there are none: then Traefik requests
+    a certificate for the host of each route.
     """
     wildcards = dns.wildcards if dns else ()
     fitting = [it for it in wildcards if host is None or it in (host, host.partition(".")[2])]
-    asked = [{"main": domain, "sans": [f"*.{domain}"]} for domain in fitting]
-    return {"domains": asked} if asked else {}
+    requested = [{"main": domain, "sans": [f"*.{domain}"]} for domain in fitting]
+    return {"domains": requested} if requested else {}
 
 
 def credentials(dns: DnsChallenge | None) -> dict[str, str] | None:
-    """What Traefik signs in with at the provider, by the names of environment variables."""
+    """Return the credentials for the DNS provider, by name of the environment variable."""
     if dns is None:
         return None
     return {name: value.get_secret_value() for name, value in dns.credentials.items()}
 
 
-def sign_in(dns: DnsChallenge | None) -> dict[str, Any]:
-    """Values of Traefik's chart that hand it the credentials, as its environment."""
+def environment_values(dns: DnsChallenge | None) -> dict[str, Any]:
+    """Values of Traefik's chart that pass the Secret's credentials as environment variables."""
     secret = credentials(dns)
     if secret is None:
         return {}
@@ -58,9 +56,9 @@ def sign_in(dns: DnsChallenge | None) -> dict[str, Any]:
 
 
 def digest(secret: Mapping[str, str]) -> str:
-    """Another one for other credentials: a pod reads its environment once, when it starts.
+    """Return a hash of the credentials for a pod annotation: new credentials restart the pod.
 
-    Slow to make, so that a weak password cannot be guessed from it.
+    scrypt is slow, so that a weak password cannot be guessed from the annotation.
     """
     text = json.dumps(secret, sort_keys=True).encode()
     salt = b"ephemeral-castle"

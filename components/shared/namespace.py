@@ -1,7 +1,7 @@
-"""Our namespaces, each with the Pod Security level that its pods need.
+"""Namespaces with the Pod Security level that their pods need.
 
-Talos enforces ``baseline`` everywhere but in kube-system; a chart that needs more says ``deployed``
-and never starts (facts/charts.md 0.2). So each namespace is ours, and says what it admits.
+Talos enforces the level ``baseline`` in all namespaces except kube-system. A chart whose pods need
+more would install without an error, but its pods would never start.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Level = Literal["privileged", "baseline", "restricted"]
 
 
 def labels(level: Level) -> dict[str, str]:
-    """The labels of a namespace that admits pods of this level."""
+    """Return the labels of a namespace that allows pods of this level."""
     return {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "audit", "warn")}
 
 
@@ -27,14 +27,14 @@ def make_namespace(
     level: Level,
     after: Sequence[pulumi.Resource] = (),
 ) -> kubernetes.core.v1.Namespace:
-    """A namespace ``name`` that belongs to ``parent`` and is made once ``after`` is there."""
+    """Create the namespace ``name`` as a child of ``parent``, after the resources ``after``."""
     return kubernetes.core.v1.Namespace(
         resource_name,
         metadata={"name": name, "labels": labels(level)},
         opts=pulumi.ResourceOptions(
             parent=parent,
             depends_on=after,
-            # It goes only when all that is in it has gone.
+            # Kubernetes deletes a namespace only after all objects in it.
             custom_timeouts=pulumi.CustomTimeouts(create="2m", update="2m", delete="10m"),
         ),
     )

@@ -1,4 +1,4 @@
-"""A Secret of Kubernetes, whose content is secret in the state too."""
+"""Kubernetes Secrets whose data is also a secret in the Pulumi state."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def make_secret(
     data: Mapping[str, str],
     opts: pulumi.ResourceOptions,
 ) -> kubernetes.core.v1.Secret:
-    """Make a Secret ``name`` in ``namespace`` of texts by key."""
-    # As the provider would make it of text: else it has a diff that cannot be ignored.
+    """Create the Secret ``name`` in ``namespace``; ``data`` are plain texts by key."""
+    # Base64, not string_data: the provider shows a diff for string_data that ignore_changes cannot
+    # suppress.
     encoded = {key: b64encode(text.encode()).decode() for key, text in data.items()}
     limits = pulumi.CustomTimeouts(create="2m", update="2m", delete="2m")
     return kubernetes.core.v1.Secret(

@@ -1,1 +1,1 @@
-"""The Talos cluster, and the machine configs of its nodes."""
+"""The component ``TalosCluster`` and the machine configs of its nodes."""

@@ -1,4 +1,4 @@
-"""What the cluster is asked to be: everything of the settings that it looks at."""
+"""Arguments of the component ``TalosCluster``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from settings.running import RunningStack
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterFindings:
-    """What the checks before a run found out about the cluster."""
+    """Results of the preflight checks about the cluster."""
 
     restore: Restore | None = None
-    """What a new cluster is restored from; ``None`` if it is not restored."""
+    """The snapshot from which a new cluster is restored; ``None`` if it is not restored."""
     machine_states: dict[str, MachineState] = field(default_factory=dict)
-    """By node name: the state of its VM. A hook sets it to ``created`` if the engine creates the VM
-    in this run."""
+    """By node name: the state of its VM. A hook sets it to ``created`` if Pulumi creates the VM in
+    this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TalosClusterArgs:
-    """What cluster to make, of which machines."""
+    """Arguments of ``TalosCluster``."""
 
     cluster_name: str
     """Name of the cluster in kubeconfig and talosconfig."""
@@ -40,51 +40,51 @@ class TalosClusterArgs:
     """Virtual IP of the Kubernetes API, on control planes only."""
     nodes: Sequence[Node]
     """The nodes, control planes first."""
-    machines: Mapping[str, pulumi.CustomResource]
-    """The machine of each node, by name: a config is sent once its machine runs."""
+    vms: Mapping[str, pulumi.CustomResource]
+    """The VMs by node name. A machine config is sent after its VM was created."""
     datastore: str
-    """Storage of the machines' disks, which no machine that lives can change."""
+    """Storage of the VMs' disks. It cannot change for a VM that has come up."""
     installer: pulumi.Input[str]
-    """The install image, which an upgrade uses."""
+    """Install image for the machine configs and for upgrades."""
     cidr: IPv4Network
-    """The network of the nodes."""
+    """Network of the nodes."""
     gateway: IPv4Address
-    """The router."""
+    """Address of the router."""
     nameservers: Sequence[IPv4Address]
-    """DNS servers."""
+    """Addresses of the DNS servers."""
     restore: Restore | None
-    """What it is restored from, if it is."""
+    """The snapshot from which the cluster is restored; ``None`` if it is not restored."""
     ntp: Sequence[str]
-    """Time servers; none for Talos' own."""
+    """Time servers; if empty, Talos uses its default."""
     registry_mirrors: Mapping[str, Sequence[str]]
-    """By registry: where its images are looked for first."""
+    """By registry: URLs of mirrors that Talos tries first."""
     secret_patches: bool
-    """Whether the nodes' own patches hold something that is encrypted in the stack file."""
+    """Whether a patch of a node contains a value that is encrypted in the stack file."""
     machine_states: Mapping[str, MachineState]
-    """By node: the state of its machine. It changes while the engine creates machines."""
+    """By node name: the state of its VM. Hooks change it while Pulumi creates VMs."""
     context: OperationContext
-    """What operations on running nodes need to know of the cluster."""
+    """Values that operations on running nodes need: cluster, control planes, timeouts."""
     proxmox_token: str
-    """Proxmox' API token (secret)."""
+    """API token of Proxmox (secret)."""
     running: RunningStack
-    """What the stack runs: nothing is upgraded that has never come up."""
+    """What the stack runs. Nodes that never came up are not upgraded."""
 
     @classmethod
     def of(
         cls,
         settings: Settings,
         installer: pulumi.Input[str],
-        machines: Mapping[str, pulumi.CustomResource],
+        vms: Mapping[str, pulumi.CustomResource],
         findings: ClusterFindings,
     ) -> TalosClusterArgs:
-        """The cluster that a stack asks for."""
+        """Create the arguments from the settings, the other components and the preflight checks."""
         return cls(
             cluster_name=settings.cluster.name,
             talos_version=settings.cluster.talos,
             kubernetes_version=settings.cluster.kubernetes,
             vip=settings.cluster.vip,
             nodes=settings.machines,
-            machines=machines,
+            vms=vms,
             datastore=settings.proxmox.disk_datastore,
             installer=installer,
             cidr=settings.network.cidr,

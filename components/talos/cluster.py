@@ -1,9 +1,8 @@
-"""Talos: secrets, nodes, machine configs, bootstrap, readiness, kubeconfig and talosconfig.
+"""The Talos cluster: secrets, machine configs, bootstrap, readiness, kubeconfig and talosconfig.
 
-A node has three resources: its VM, its ``NodeLifecycle`` and its ``ConfigurationApply``. One
-configuration is rendered for each role; what differs between nodes are patches of the node's own
-``ConfigurationApply``, so that a node needs no invoke. Leaves out everything that runs on
-Kubernetes, and the operations on running nodes (``lifecycle``, ``upkeep``).
+The machine config is rendered once for each role. Values of a single node are patches of its
+``ConfigurationApply``, so that a node needs no provider call in a preview. Operations on running
+nodes are in ``lifecycle/``.
 """
 
 from __future__ import annotations
@@ -32,23 +31,24 @@ __all__ = ["TalosCluster", "TalosClusterArgs"]
 
 
 class TalosCluster(pulumi.ComponentResource):
-    """A Talos cluster that answers: what it hands on is usable once ``ready`` exists."""
+    """A Talos cluster. Its outputs can be used after ``ready`` was created."""
 
     kubeconfig: pulumi.Output[str]
-    """Admin kubeconfig (secret). Wait for ``ready`` before using it."""
+    """Admin kubeconfig (secret)."""
     internal_kubeconfig: pulumi.Output[str]
-    """A kubeconfig (secret) that never ends before the cluster: for what the state keeps."""
+    """Kubeconfig (secret) for inputs of resources: it does not expire before the cluster's CAs."""
     talosconfig: pulumi.Output[str]
-    """Admin talosconfig (secret); its endpoints are the control planes, never the VIP."""
+    """Admin talosconfig (secret). Its endpoints are the control planes, never the VIP."""
     endpoint: str
-    """Address of the Kubernetes API: the VIP."""
+    """URL of the Kubernetes API at the VIP."""
     certificates: pulumi.Output[Mapping[str, str]]
-    """When they end: ``kubeconfig``, ``talosconfig``, and the ``authorities`` that sign both."""
+    """Expiry dates of ``kubeconfig``, ``talosconfig`` and the CAs that sign them
+    (``authorities``)."""
     machine_secrets: talos.machine.Secrets
-    """What the cluster is: it goes only when the whole castle goes. All that lives in the cluster
-    is ``deleted_with`` it, so that a dying cluster is never asked for permission."""
+    """CAs and tokens of the cluster, deleted only with the whole stack. All resources in the
+    cluster are ``deleted_with`` it, so that a destroy does not contact the cluster."""
     ready: ClusterReadiness
-    """Exists once all nodes are ready in Kubernetes."""
+    """Resource that is created when all nodes are ready in Kubernetes."""
 
     def __init__(
         self, name: str, args: TalosClusterArgs, opts: pulumi.ResourceOptions | None = None
@@ -58,8 +58,8 @@ class TalosCluster(pulumi.ComponentResource):
         self.machine_secrets = secrets = talos.machine.Secrets(
             f"{name}-secrets",
             talos_version=args.talos_version,
-            # The contract of its birth: another version would make new secrets for a living
-            # cluster (terraform-provider-talos#381).
+            # The provider would create new secrets for a running cluster if this version changed
+            # (terraform-provider-talos#381).
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=["talosVersion"],
@@ -72,7 +72,7 @@ class TalosCluster(pulumi.ComponentResource):
         given = issued.apply(lambda it: it[1])
         self._client = pulumi.Output.secret(issued.apply(lambda it: it[0]))
         configurations = {
-            role: self._configuration(role, args, secrets)
+            role: self._role_config(role, args, secrets)
             for role in dict.fromkeys(node.role for node in args.nodes)
         }
         patches = {node.name: node_patches(node, args) for node in args.nodes}
@@ -86,26 +86,28 @@ class TalosCluster(pulumi.ComponentResource):
                 client_configuration=client,
                 machine_configuration_input=configurations[node.role],
                 config_patches=patches[node.name],
-                # All nodes get theirs at once: what needs a reboot has been rolled out before.
+                # All nodes get their config at the same time. A change that needs a reboot has
+                # already been applied, node by node, by NodeLifecycle.
                 apply_mode="no_reboot",
                 timeouts=_TIMEOUTS,
                 opts=pulumi.ResourceOptions(
                     parent=self,
-                    depends_on=[args.machines[node.name], nodes[node.name], upgraded],
-                    # A new machine gets its config again, and the config goes with its machine.
-                    deleted_with=args.machines[node.name],
+                    depends_on=[args.vms[node.name], nodes[node.name], upgraded],
+                    # A new or reset VM needs its config again.
+                    deleted_with=args.vms[node.name],
                     replacement_trigger=nodes[node.name].generation,
-                    replace_with=[args.machines[node.name]],
+                    replace_with=[args.vms[node.name]],
                 ),
             )
             for node in args.nodes
         }
         control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
         first = control_planes[0]
-        # A lone control plane takes etcd with it, and so does the first one of a cluster that has
-        # never come up; any other joins the etcd of the rest.
-        is_lone = len(control_planes) == 1
-        holds_etcd = is_lone or not args.running.has_come_up
+        # If the only control plane is replaced, etcd is lost and must be bootstrapped again; the
+        # same is true for the first one of a cluster that never came up. In all other cases a new
+        # control plane joins the existing etcd.
+        is_only_one = len(control_planes) == 1
+        bootstraps_again = is_only_one or not args.running.has_come_up
         bootstrap = Bootstrap(
             f"{name}-bootstrap",
             node=str(first.address),
@@ -114,8 +116,8 @@ class TalosCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[applied[first.name]],
-                replace_with=[args.machines[first.name]] if holds_etcd else [],
-                replacement_trigger=nodes[first.name].generation if is_lone else None,
+                replace_with=[args.vms[first.name]] if bootstraps_again else [],
+                replacement_trigger=nodes[first.name].generation if is_only_one else None,
             ),
         )
         self.ready = ClusterReadiness(
@@ -136,7 +138,8 @@ class TalosCluster(pulumi.ComponentResource):
         self.talosconfig = pulumi.Output.secret(
             talos.client.get_configuration_output(
                 cluster_name=args.cluster_name,
-                # Typed: an invoke does not turn an output's snake_case keys into camelCase.
+                # The typed class is needed: an invoke does not convert the snake_case keys of an
+                # output to camelCase.
                 client_configuration=given.talos.apply(
                     lambda it: talos.client.GetConfigurationClientConfigurationArgs(**vars(it))
                 ),
@@ -148,7 +151,7 @@ class TalosCluster(pulumi.ComponentResource):
         self._restore = args.restore
         self._stack_tag = args.context.cluster
         self.certificates = pulumi.Output.unsecret(given.ends)
-        # A resource is registered by its id: the state then holds nothing of it a second time.
+        # Resources are registered by id, so that the state does not contain their values twice.
         self.register_outputs(
             {
                 "kubeconfig": self.kubeconfig,
@@ -164,27 +167,29 @@ class TalosCluster(pulumi.ComponentResource):
     def application_options(
         self, dynamic_provider: pulumi.ProviderResource
     ) -> pulumi.ResourceOptions:
-        """Create the Kubernetes provider, and return the options of what it deploys.
+        """Create the Kubernetes provider, and return the resource options for applications.
 
-        Applications are ``deleted_with`` the machine secrets: taking the stack down asks nothing of
-        a cluster that is going away, and the replacement of a VM does not reach them.
+        Applications are ``deleted_with`` the machine secrets: a destroy of the stack does not
+        contact the cluster, and a replaced VM does not affect them.
         """
         restore = self._restore
         provider = kubernetes.Provider(
             "kubernetes",
             kubeconfig=self.kubeconfig,
-            # A renewed kubeconfig is no new cluster.
+            # With an identifier, a renewed kubeconfig does not count as another cluster, which
+            # would replace all resources.
             cluster_identifier=self._stack_tag,
-            # An `up` that was killed may have created objects that the state does not have.
+            # A killed `up` may have created objects that are not in the state.
             upsert_existing_objects=True,
-            # In a restored cluster the field managers are those of the cluster before.
+            # In a restored cluster the objects have the field managers of the old cluster.
             enable_patch_force=True if restore else None,
             opts=pulumi.ResourceOptions(
-                # The kubeconfig does not pass through `ready`: it would become unknown with every
-                # new node, and everything in the cluster would preview as changed.
+                # depends_on instead of a kubeconfig that is an output of `ready`: with every new
+                # node it would be unknown, and all Kubernetes resources would preview as changed.
                 depends_on=[self.ready],
                 deleted_with=self.machine_secrets,
-                # The setting is read once: it must not matter whether it stays in the stack file.
+                # cluster.restore_from is used once. Removing it from the stack file later must not
+                # change the provider.
                 ignore_changes=["enablePatchForce"],
             ),
         )
@@ -197,7 +202,7 @@ class TalosCluster(pulumi.ComponentResource):
     def record_options(
         self, applications: Sequence[pulumi.Resource], provider: pulumi.ProviderResource
     ) -> pulumi.ResourceOptions:
-        """Return the options of the resource that follows all nodes and ``applications``."""
+        """Return the options of the deployment record: it is created after everything else."""
         return pulumi.ResourceOptions(
             provider=provider,
             depends_on=[self.ready, *applications],
@@ -212,9 +217,11 @@ class TalosCluster(pulumi.ComponentResource):
         patches: Mapping[str, Sequence[pulumi.Input[str]]],
         issued: pulumi.Output[Any],
     ) -> tuple[dict[str, NodeLifecycle], KubernetesVersion]:
-        """What a running cluster goes through, in this order: machines that are lost are removed
-        from it, then come a snapshot of etcd, the nodes one by one, control planes first, and the
-        upgrade of Kubernetes. A node that is lost would hold up each of these."""
+        """Create the resources for operations on the running cluster, and chain them.
+
+        Order: remove lost nodes, save a snapshot of etcd, upgrade the nodes one by one (control
+        planes first), upgrade Kubernetes. Lost nodes come first because they would block the rest.
+        """
         context = args.context
         token = args.proxmox_token
         node_credentials: pulumi.Output[Mapping[str, str]] = issued.apply(
@@ -222,11 +229,11 @@ class TalosCluster(pulumi.ComponentResource):
                 {**vars(it[0]), "access": it[1].access, "proxmox_token": token}
             )
         )
-        found: dict[str, NodeLifecycle] = {}
+        lifecycles: dict[str, NodeLifecycle] = {}
 
         def chain(nodes: Sequence[Node], before: Sequence[pulumi.Resource]) -> None:
             for node in nodes:
-                found[node.name] = NodeLifecycle(
+                lifecycles[node.name] = NodeLifecycle(
                     f"{name}-{node.name}",
                     NodeLifecycleArgs(
                         node=node,
@@ -236,18 +243,18 @@ class TalosCluster(pulumi.ComponentResource):
                         installer=args.installer,
                         configuration=configurations[node.role],
                         patches=patches[node.name],
-                        machine_state=_state_of(node, args),
+                        machine_state=_machine_state(node, args),
                         credentials=node_credentials,
                     ),
-                    # Not deleted_with its machine: a node that leaves is removed from the cluster,
-                    # and a replaced machine must not start its generations again.
+                    # Not deleted_with its VM: the delete of this resource removes the node from the
+                    # cluster, and its generation counter must survive a replaced VM.
                     pulumi.ResourceOptions(
                         parent=self,
-                        depends_on=[args.machines[node.name], *before],
+                        depends_on=[args.vms[node.name], *before],
                         deleted_with=self.machine_secrets,
                     ),
                 )
-                before = [found[node.name]]
+                before = [lifecycles[node.name]]
 
         lost = [node for node in args.nodes if _is_lost(node, args)]
         chain(lost, [])
@@ -262,7 +269,7 @@ class TalosCluster(pulumi.ComponentResource):
             return_s=context.return_s,
             has_come_up=args.running.has_come_up,
             credentials=self._client,
-            after=list(found.values())[-1:],
+            after=list(lifecycles.values())[-1:],
             identity=self.machine_secrets,
             parent=self,
         )
@@ -276,16 +283,16 @@ class TalosCluster(pulumi.ComponentResource):
             return_s=context.return_s,
             has_come_up=args.running.has_come_up,
             credentials=self._client,
-            after=[snapshot, *list(found.values())[-1:]],
+            after=[snapshot, *list(lifecycles.values())[-1:]],
             identity=self.machine_secrets,
             parent=self,
         )
-        return found, upgraded
+        return lifecycles, upgraded
 
-    def _configuration(
+    def _role_config(
         self, role: Role, args: TalosClusterArgs, secrets: talos.machine.Secrets
     ) -> pulumi.Output[str]:
-        """The machine config of a role, with its secrets."""
+        """Render the machine config of a role (secret)."""
         patch = pulumi.Output.from_input(args.installer).apply(
             lambda installer: yaml.safe_dump(role_patch(installer, args.nodes))
         )
@@ -305,37 +312,37 @@ class TalosCluster(pulumi.ComponentResource):
 
 
 _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
-"""Every field: with a part of them the bridge fails after the call (pulumi-talos#252)."""
+"""All fields are set: if one is missing, the bridge fails after the call (pulumi-talos#252)."""
 
 
 def _issue(certs: Any, cluster_name: str, endpoint: str) -> tuple[Client, Given]:
-    """Issue the stack's own credentials for Talos, and those that people are given."""
+    """Issue the program's own Talos credentials, and the credentials that users get."""
     from clients.talos import credentials
 
     return credentials.own(certs), credentials.given(certs, cluster_name, endpoint)
 
 
 def _is_lost(node: Node, args: TalosClusterArgs) -> bool:
-    """Whether the machine of a node that has come up is gone, or has lost its machine config."""
+    """Tell whether the VM of a node that has come up was deleted or has no machine config."""
     return args.machine_states.get(node.name) in LOST and args.running.machine_has_come_up(
         node.name
     )
 
 
-def _state_of(node: Node, args: TalosClusterArgs) -> pulumi.Output[MachineState]:
-    """The state of a node's machine, once the engine has created or updated it in this run.
+def _machine_state(node: Node, args: TalosClusterArgs) -> pulumi.Output[MachineState]:
+    """Return the state of a node's VM after Pulumi has created or updated the VM in this run.
 
-    Creating a machine changes ``args.machine_states`` (``survey.py``). In a preview of that the
-    machine's id is unknown, and so is its state.
+    A hook of ``preflight/machines.py`` changes ``args.machine_states`` when Pulumi creates the VM,
+    so the state is read in an ``apply``. It is unknown in a preview that creates the VM.
     """
-    found: pulumi.Output[MachineState] = args.machines[node.name].id.apply(
+    state: pulumi.Output[MachineState] = args.vms[node.name].id.apply(
         lambda _: args.machine_states.get(node.name, "")
     )
-    return found
+    return state
 
 
 def _typed_secrets(secrets: Any) -> talos.machine.MachineSecretsArgs:
-    """Machine secrets as the typed arguments that an invoke needs (facts/providers.md A3.1)."""
+    """Convert machine secrets to typed arguments: an invoke does not convert snake_case keys."""
 
     def certificate(pair: Any) -> talos.machine.CertificateArgs:
         return talos.machine.CertificateArgs(cert=pair.cert, key=pair.key)

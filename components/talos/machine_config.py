@@ -1,6 +1,6 @@
-"""Talos machine configs: what all nodes have in common, and what each has of its own.
+"""Patches of the Talos machine configs: one for each role, and several for each node.
 
-Leaves out Talos' own defaults and the cluster's secrets, which the talos provider renders.
+The Talos provider renders Talos' defaults and the cluster's secrets.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from components.talos.args import TalosClusterArgs
 from settings.node import Node, Role
 
 ZONE = "topology.kubernetes.io/zone"
-"""Label of a node's failure domain. Here it is the Proxmox host: Longhorn spreads the copies of a
-volume over zones, and a kubelet may set this label on its own node (NodeRestriction admits it)."""
+"""Node label for the failure domain, set to the Proxmox host: Longhorn puts the copies of a volume
+into different zones. NodeRestriction allows a kubelet to set this label on its own node."""
 
 
 def node_patches(node: Node, args: TalosClusterArgs) -> list[pulumi.Input[str]]:
-    """What a node's machine config has beside that of its role, as texts.
+    """Return the config patches of a node as YAML texts: the program's, then the stack file's.
 
-    All of them are secret where one is: a list with one secret becomes a secret in the engine's
-    state, and what is a secret there is plain nowhere.
+    If one patch is secret, all are, because Pulumi stores a list with a secret element as a secret.
     """
-    castle = node_documents(node, args) + shared_documents(args.ntp, args.registry_mirrors)
-    texts = [yaml.safe_dump(document) for document in [*castle, *node.patches]]
+    own = node_documents(node, args) + shared_documents(args.ntp, args.registry_mirrors)
+    texts = [yaml.safe_dump(document) for document in [*own, *node.patches]]
     return [pulumi.Output.secret(text) if args.secret_patches else text for text in texts]
 
 
 def role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
-    """What all nodes of a cluster have in common beside Talos' defaults."""
+    """Return the patch of the machine config that is rendered for a role."""
     patch: dict[str, Any] = {"machine": {"install": {"image": installer}}}
     if all(node.role is Role.CONTROL_PLANE for node in nodes):
         patch["cluster"] = {"allowSchedulingOnControlPlanes": True}
@@ -39,10 +38,10 @@ def role_patch(installer: str, nodes: Sequence[Node]) -> dict[str, Any]:
 
 
 def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
-    """What one node has of its own, as documents of a Talos machine config.
+    """Return the machine config documents with the values of one node.
 
-    The static address stands here as well as in the nocloud drive, so that a node keeps it
-    whatever becomes of the drive. ``physical`` names the one network device of the machine.
+    They repeat the static address of the nocloud drive, so that the node does not depend on the
+    drive. ``physical`` selects the VM's only network device.
     """
     interface: dict[str, Any] = {
         "deviceSelector": {"physical": True},
@@ -58,15 +57,17 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
             "interfaces": [interface],
             "nameservers": [str(server) for server in args.nameservers],
         },
-        # Never the VIP, which is on the same network device. No extraMounts for Longhorn: pods see
-        # paths of the host, and Talos hands user volumes to the kubelet itself (docs/storage.md).
+        # Without this, the kubelet could use the VIP, which is on the same network device.
+        # Longhorn needs no extraMounts: pods see paths of the host, and Talos passes user volumes
+        # to the kubelet (docs/storage.md).
         "kubelet": {"nodeIP": {"validSubnets": [f"{node.address}/32"]}},
         "nodeLabels": {ZONE: node.host},
     }
     documents: list[dict[str, Any]] = [
         {"machine": machine},
-        # "off" in quotes: `machine.network.hostname` is refused beside this document, and so is
-        # a name beside auto: stable, which Talos generates (facts/end-to-end.md 1-4).
+        # Talos generates a HostnameConfig with `auto: stable`. It refuses a hostname beside that
+        # value, so `auto` must be "off" (a string, not the YAML boolean). It also refuses
+        # `machine.network.hostname` if there is a HostnameConfig.
         {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": node.name},
     ]
     if node.data_disk_gib is not None:
@@ -90,7 +91,7 @@ def node_documents(node: Node, args: TalosClusterArgs) -> list[dict[str, Any]]:
 def shared_documents(
     ntp: Sequence[str], registry_mirrors: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """What the settings ask of every node's machine config (docs of Talos 1.13, "Reference")."""
+    """Return the machine config documents for time servers and registry mirrors, for all nodes."""
     documents: list[dict[str, Any]] = []
     if ntp:
         servers = {"servers": list(ntp)}
@@ -102,5 +103,5 @@ def shared_documents(
 
 
 def data_disk_selector(size_gib: int) -> str:
-    """A CEL expression that is true for the data disk alone: by its size, and never the OS disk."""
+    """Return a CEL expression that selects the data disk by its size, and never the OS disk."""
     return f"!system_disk && disk.size >= {size_gib}u * GiB && disk.size < {size_gib + 1}u * GiB"

@@ -1,1 +1,1 @@
-"""Traefik, its ACME resolver, and the restore of its certificates."""
+"""The Traefik component, and the backup format of its certificates."""

@@ -1,11 +1,8 @@
-"""The ACME account and the certificates, kept outside of the castle and encrypted with age.
+"""Backup of Traefik's ACME account and certificates: name, store, encryption and restore.
 
-Let's Encrypt signs five certificates a week for one set of names
-(letsencrypt.org/docs/rate-limits): a castle that is rebuilt every night has none on the sixth. So
-what Traefik had in the last castle is put back into the next. It is encrypted for the castle's own
-age key; nothing of it is ever in the open outside of memory and the castle.
-
-Leaves out how it is read from a living castle: engine/backup.py.
+Let's Encrypt issues at most five certificates a week for the same set of names
+(letsencrypt.org/docs/rate-limits), so a cluster that is rebuilt every day needs the old ones. Files
+are encrypted for the stack's age key. ``commands/backup.py`` reads them from the running cluster.
 """
 
 from __future__ import annotations
@@ -22,42 +19,42 @@ from settings.models import Settings
 from settings.problems import Problem, SettingsError
 
 SERVERS = {"staging": "acme-staging.json", "production": "acme.json"}
-"""The file of each of Let's Encrypt's servers. In one file Traefik would go on with staging's
-certificates after the change to production: it makes a new account, but keeps what it has (traefik
-pkg/provider/acme, Init). And going back and forth asks production for nothing again."""
+"""Traefik's file for each Let's Encrypt server. With one file for both, Traefik would keep using
+staging certificates after a change to production (traefik pkg/provider/acme, Init). With two files
+a change back to production requests nothing again."""
 SECRET = "traefik-backup"
-"""The Secret by which they go back."""
+"""The Kubernetes Secret with the decrypted files."""
 MOUNT = {"name": "backup", "mountPath": "/backup", "readOnly": True}
-"""Where the init container of Traefik's pod finds them."""
-MOST = 1024 * 1024
-"""Bytes that a Kubernetes Secret holds (kubernetes pkg/apis/core MaxSecretSize)."""
+"""Mount of the Secret in the init container of Traefik's pod."""
+MAX_BYTES = 1024 * 1024
+"""Maximum size of a Kubernetes Secret (kubernetes pkg/apis/core MaxSecretSize)."""
 PATH = "traefik.acme.backup.target"
 
 
-def name_of(stack: str, server: str) -> str:
-    """The name of a backup: castles, and Let's Encrypt's servers, never get each other's."""
+def backup_name(stack: str, server: str) -> str:
+    """Return the file name of a backup, different for each stack and Let's Encrypt server."""
     return f"{stack}-{server}.age"
 
 
-def place_of(settings: Settings) -> BackupStore:
-    """Where a stack's backups are kept."""
+def open_store(settings: Settings) -> BackupStore:
+    """Return the folder or bucket with the stack's backups."""
     target = settings.traefik.acme.backup.target
     if settings.s3 is None or bucket_of(target) is None:
         return Folder(Path(target).expanduser())
-    # Not above: it takes half a second, which only those pay who have a bucket.
+    # Imported here because importing the S3 client takes half a second.
     from backup.bucket import BucketBackups
 
     return BucketBackups(target, settings.s3)
 
 
 def seal(content: bytes, age_key: str) -> bytes:
-    """Encrypt for the holder of a secret key of age."""
+    """Encrypt ``content`` for the public key that belongs to the secret key ``age_key``."""
     sealed: bytes = pyrage.encrypt(content, [pyrage.x25519.Identity.from_str(age_key).to_public()])
     return sealed
 
 
 def unseal(sealed: bytes, age_key: str) -> bytes:
-    """Decrypt what ``seal`` made. Raises ``BackupError`` where the key is another one."""
+    """Decrypt the result of ``seal``. Raises ``BackupError`` if the key does not fit."""
     try:
         content: bytes = pyrage.decrypt(sealed, [pyrage.x25519.Identity.from_str(age_key)])
         return content
@@ -65,60 +62,60 @@ def unseal(sealed: bytes, age_key: str) -> bytes:
         raise BackupError("was encrypted for another key, or is damaged") from None
 
 
-def mounted(kept: Mapping[str, str] | None) -> dict[str, Any]:
-    """Values of Traefik's chart that bring the Secret into the pod."""
-    if kept is None:
+def secret_volume_values(certificates: Mapping[str, str] | None) -> dict[str, Any]:
+    """Values of Traefik's chart that add the Secret as a volume; none without ``certificates``."""
+    if certificates is None:
         return {}
-    # Optional: whoever deletes it by hand begins anew, and Traefik must not wait for it.
+    # Optional: Traefik must start if somebody deleted the Secret to request new certificates.
     source = {"secretName": SECRET, "defaultMode": 0o400, "optional": True}
     return {"deployment": {"additionalVolumes": [{"name": MOUNT["name"], "secret": source}]}}
 
 
 def read_certificates(settings: Settings) -> dict[str, str] | None:
-    """Read and decrypt what is kept of a stack, by file name; ``None`` without an age key.
+    """Read and decrypt the stack's backup; returns texts by file name, ``None`` without an age key.
 
-    Reads the folder or the bucket of ``traefik.acme.backup.target``.
-
-    Raises ``SettingsError`` where what is there cannot be put back.
+    Reads the folder or bucket of ``traefik.acme.backup.target``. Raises ``SettingsError`` if a file
+    cannot be read or decrypted, or if the files are too large to restore.
     """
     if settings.sops.age_key is None:
         return None
-    key, place = settings.sops.age_key.get_secret_value(), place_of(settings)
-    found: dict[str, str] = {}
+    key, store = settings.sops.age_key.get_secret_value(), open_store(settings)
+    files: dict[str, str] = {}
     for server, file in SERVERS.items():
-        name = name_of(settings.stack, server)
-        if sealed := _read(settings, place, name):
+        name = backup_name(settings.stack, server)
+        if sealed := _read(settings, store, name):
             try:
-                found[file] = unseal(sealed, key).decode()
+                files[file] = unseal(sealed, key).decode()
             except (BackupError, UnicodeDecodeError) as error:
-                raise _refused(
+                raise _settings_error(
                     settings,
                     f"{name}: {error}",
-                    "bring the key back that it was made with (sops.age_key), or move the file "
-                    "away: then Let's Encrypt is asked anew",
+                    "restore the sops.age_key that the file was encrypted for, or move the file "
+                    "away: then Let's Encrypt issues new certificates",
                 ) from None
-    size = sum(len(text.encode()) for text in found.values())
-    if size > MOST:
-        raise _refused(
+    size = sum(len(text.encode()) for text in files.values())
+    if size > MAX_BYTES:
+        raise _settings_error(
             settings,
-            f"holds {size} bytes of certificates; a Kubernetes Secret, by which they go back, "
-            f"holds {MOST}",
-            f"move {name_of(settings.stack, 'staging')} away, if there is one, or write host names "
-            "that are not used any more out of your routes",
+            f"contains {size} bytes of certificates; the Kubernetes Secret that restores them can "
+            f"contain {MAX_BYTES} bytes",
+            f"move {backup_name(settings.stack, 'staging')} away if it exists, or remove unused "
+            "host names from your routes",
         )
-    return found
+    return files
 
 
-def _read(settings: Settings, place: BackupStore, name: str) -> bytes | None:
+def _read(settings: Settings, store: BackupStore, name: str) -> bytes | None:
     try:
-        return place.read(name)
+        return store.read(name)
     except BackupError as error:
-        raise _refused(
+        raise _settings_error(
             settings,
             str(error),
-            "let it be read, or name another place: from an empty one Let's Encrypt is asked anew",
+            "make it readable, or set another folder or bucket: if it is empty, Let's Encrypt "
+            "issues new certificates",
         ) from None
 
 
-def _refused(settings: Settings, reason: str, fix: str) -> SettingsError:
-    return SettingsError([Problem(PATH, str(place_of(settings)), reason, fix)], settings.stack)
+def _settings_error(settings: Settings, reason: str, fix: str) -> SettingsError:
+    return SettingsError([Problem(PATH, str(open_store(settings)), reason, fix)], settings.stack)

@@ -1,10 +1,9 @@
-"""Traefik: the way in, with Let's Encrypt certificates that outlive it.
+"""Traefik as ingress controller, with Let's Encrypt certificates on a persistent volume.
 
-Two exposures. ``load-balancer``: a Service at a fixed address of MetalLB's pool. ``host-network``:
-ports 80 and 443 of the control plane, reached by the VIP. The certificates lie on a volume of our
-own beside the release, so that going from one to the other, or a new release, keeps them.
-
-Leaves out several replicas: the ACME account belongs to one Traefik at a time.
+There are two exposures: ``load-balancer``, a Service with a fixed address of MetalLB's pool; and
+``host-network``, ports 80 and 443 of the control plane, which the VIP points to. The volume is not
+part of the Helm release, so certificates survive a new release and a change of exposure. Traefik
+runs with one replica, because only one instance at a time can use an ACME account.
 """
 
 from __future__ import annotations
@@ -33,36 +32,36 @@ CA_SERVERS = {
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
     "production": "https://acme-v02.api.letsencrypt.org/directory",
 }
-"""Let's Encrypt's directories (letsencrypt.org/docs/staging-environment)."""
+"""ACME directory URLs of Let's Encrypt (letsencrypt.org/docs/staging-environment)."""
 USER = 65532
-"""The user that Traefik runs as in the pod network."""
+"""Numeric user id that Traefik runs as in the pod network."""
 # renovate: datasource=docker depName=busybox
 INIT_IMAGE = "busybox:1.37.0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraefikArgs:
-    """How to let the world in."""
+    """Arguments of ``Traefik``."""
 
     chart: ChartSource
     """The Helm chart."""
     exposure: Literal["load-balancer", "host-network"]
-    """Behind MetalLB, or on the control plane's own ports."""
+    """A LoadBalancer Service of MetalLB, or host ports of the control plane."""
     address: IPv4Address
-    """Ingress address: of MetalLB's pool, or the VIP."""
+    """Ingress address: an address of MetalLB's pool, or the VIP."""
     storage_class: str
-    """Storage class of the certificates' volume."""
+    """Storage class of the volume for certificates."""
     after: Sequence[pulumi.Resource]
-    """What must be there before anything of Traefik: its storage class and its address pool."""
+    """Resources to wait for: those that provide the storage class and the address pool."""
     acme_email: str
-    """Contact of the ACME account."""
+    """Contact address of the ACME account."""
     acme_server: Literal["staging", "production"]
-    """Which of Let's Encrypt's servers signs."""
+    """The Let's Encrypt server that issues the certificates."""
     dns: DnsChallenge | None = None
-    """How to prove by DNS that a name is ours; over port 80 where there is none."""
-    kept: Mapping[str, str] | None = None
-    """What an earlier castle had, by file: it is put on a volume that has none. ``None`` where
-    nothing is kept."""
+    """Settings of the DNS-01 challenge; ``None`` uses HTTP-01, which needs port 80."""
+    certificates: Mapping[str, str] | None = None
+    """Decrypted backup by file name; each file is restored if the volume does not have it. Empty
+    if there is no backup yet, ``None`` if the stack has no age key."""
 
     @classmethod
     def of(
@@ -70,9 +69,9 @@ class TraefikArgs:
         settings: Settings,
         storage_class: str,
         after: Sequence[pulumi.Resource],
-        kept: Mapping[str, str] | None,
+        certificates: Mapping[str, str] | None,
     ) -> TraefikArgs:
-        """The ingress of a stack. ``kept`` are the certificates that were kept, by file."""
+        """Create the arguments from the settings; ``certificates`` is the backup by file name."""
         return cls(
             chart=ChartSource.of("traefik", settings.traefik),
             exposure=settings.traefik.exposure,
@@ -82,17 +81,17 @@ class TraefikArgs:
             acme_email=settings.traefik.acme.email,
             acme_server=settings.traefik.acme.server,
             dns=settings.traefik.acme.dns,
-            kept=kept,
+            certificates=certificates,
         )
 
 
 class Traefik(pulumi.ComponentResource):
-    """One Traefik, its certificates' volume, and the address that the router forwards to."""
+    """Namespace, certificate volume and Helm release of Traefik."""
 
     address: str
-    """Ingress address: forward ports 80 and 443 to it."""
+    """Ingress address. The router must forward ports 80 and 443 to it."""
     acme_resolver: str
-    """Name of the ACME resolver for routes with TLS."""
+    """Name of Traefik's certificate resolver, for routes with TLS."""
 
     def __init__(
         self, name: str, args: TraefikArgs, opts: pulumi.ResourceOptions | None = None
@@ -104,9 +103,9 @@ class Traefik(pulumi.ComponentResource):
             self,
             f"{name}-namespace",
             NAMESPACE,
-            # baseline refuses host network and host ports (facts/charts.md 5).
+            # Pod Security level "baseline" refuses host network and host ports.
             "privileged" if args.exposure == "host-network" else "baseline",
-            args.after,  # all others follow this one
+            args.after,  # everything below depends on the namespace
         )
         volume = kubernetes.core.v1.PersistentVolumeClaim(
             f"{name}-certificates",
@@ -119,7 +118,7 @@ class Traefik(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[namespace],
-                # Longhorn makes the class some time after its release is there.
+                # longhorn-manager creates the storage class some time after the Helm release.
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
             ),
         )
@@ -133,9 +132,10 @@ class Traefik(pulumi.ComponentResource):
                 pulumi.ResourceOptions(depends_on=[namespace], ignore_changes=ignored),
             )
             for kind, secret, data, ignored in (
-                # What this castle began with: a backup of its own is no change to it. Empty in a
-                # first castle that will keep its own, which the first backup would change else.
-                ("backup", certificate_backup.SECRET, args.kept, ["data"]),
+                # Changes of the data are ignored: otherwise each new backup would change the
+                # Secret. Without a backup the Secret exists too, with no data: otherwise the first
+                # backup would add it in the next `up`.
+                ("backup", certificate_backup.SECRET, args.certificates, ["data"]),
                 ("dns", acme.SECRET, acme.credentials(args.dns), None),
             )
             if data is not None
@@ -157,34 +157,38 @@ class Traefik(pulumi.ComponentResource):
 
 
 def values(args: TraefikArgs) -> dict[str, Any]:
-    """Values of the chart, for 41.x: its keys change with every major (facts/charts.md 2)."""
+    """Return the chart values, for chart 41.x: each major version renames keys."""
     on_host = args.exposure == "host-network"
-    # Ports below 1024 on the host's network need root: NET_BIND_SERVICE alone is not enough
-    # there, as nothing makes it ambient (facts/charts.md 2).
-    result = _values(args, user=0 if on_host else USER)
-    exposed = HOST_NETWORK if on_host else _load_balancer(args.address)
-    for more in (exposed, certificate_backup.mounted(args.kept), acme.sign_in(args.dns)):
-        result = _merged(result, more)
+    # In the host network, ports below 1024 need root: NET_BIND_SERVICE alone is not enough, because
+    # Kubernetes adds no ambient capabilities.
+    result = _common_values(args, user=0 if on_host else USER)
+    for additions in (
+        HOST_NETWORK if on_host else _load_balancer(args.address),
+        certificate_backup.secret_volume_values(args.certificates),
+        acme.environment_values(args.dns),
+    ):
+        result = _merge(result, additions)
     return result
 
 
-def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
-    """What all forms have in common."""
+def _common_values(args: TraefikArgs, user: int) -> dict[str, Any]:
+    """Return the values that both exposures need."""
     tls = {"enabled": True, "certResolver": RESOLVER, **acme.domains(args.dns)}
     return {
         "deployment": {
             "replicas": 1,
-            # A file that others can read is refused; a new volume belongs to root. No
-            # fsGroup instead: the kubelet would add the group's bits again (chart#257).
+            # Traefik refuses a file that others can read, and a new volume belongs to root. An
+            # fsGroup does not help: the kubelet makes files group-readable again
+            # (traefik-helm-chart#257).
             "initContainers": [
                 {
                     "name": "volume-permissions",
                     "image": INIT_IMAGE,
-                    "command": ["sh", "-c", _prepare(user, put_back=args.kept is not None)],
+                    "command": ["sh", "-c", _init_script(user, args.certificates is not None)],
                     "securityContext": {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0},
                     "volumeMounts": [
                         {"name": "data", "mountPath": "/data"},
-                        *([] if args.kept is None else [certificate_backup.MOUNT]),
+                        *([] if args.certificates is None else [certificate_backup.MOUNT]),
                     ],
                 }
             ],
@@ -218,25 +222,26 @@ def _values(args: TraefikArgs, user: int) -> dict[str, Any]:
     }
 
 
-def _prepare(user: int, *, put_back: bool) -> str:
-    """What is done with the volume before Traefik starts, as a script for ``sh``.
+def _init_script(user: int, restores: bool) -> str:
+    """Return the ``sh`` script that prepares the volume before Traefik starts.
 
-    A file that is put back appears whole or not at all, and none takes the place of another.
+    It restores each backup file atomically, and only if the volume has no such file; then it sets
+    owner and mode.
     """
-    back = (
+    restore = (
         "for kept in /backup/acme*.json; do file=/data/${kept##*/}; "
         'if [ -s "$kept" ] && [ ! -s "$file" ]; then '
         'cp "$kept" "$file.new" && mv "$file.new" "$file" || exit 1; fi; done; '
     )
     return (
-        f"{'umask 077; ' + back if put_back else ''}chown -R {user}:{user} /data && "
+        f"{'umask 077; ' + restore if restores else ''}chown -R {user}:{user} /data && "
         "find /data -name 'acme*.json' -exec chmod 600 {} +"
     )
 
 
 def _load_balancer(address: IPv4Address) -> dict[str, Any]:
     return {
-        # The volume is on one node at a time: the old pod goes before the new one comes.
+        # ReadWriteOnce volume: Kubernetes must delete the old pod before it starts the new one.
         "updateStrategy": {"type": "Recreate"},
         "service": {
             "annotations": {"metallb.io/loadBalancerIPs": str(address)},
@@ -248,7 +253,7 @@ def _load_balancer(address: IPv4Address) -> dict[str, Any]:
 HOST_NETWORK: dict[str, Any] = {
     "hostNetwork": True,
     "deployment": {"dnsPolicy": "ClusterFirstWithHostNet"},
-    # A host port is free only once the old pod is gone.
+    # The new pod can use the host ports only after the old pod has ended.
     "updateStrategy": {
         "type": "RollingUpdate",
         "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
@@ -265,16 +270,17 @@ HOST_NETWORK: dict[str, Any] = {
     "ports": {
         "web": {"port": 80, "hostPort": 80},
         "websecure": {"port": 443, "hostPort": 443},
-        # 9100 is node-exporter's, on the same network.
+        # The default, 9100, is the port of node-exporter, which uses the host network too.
         "metrics": {"port": 9101},
     },
 }
-"""What host-network adds: the control plane's own ports, which is where the VIP is."""
+"""Additional values for the exposure ``host-network``. Traefik runs on a control plane, because the
+VIP points to one."""
 
 
-def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], additions: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
-    for key, value in more.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else value
+    for key, value in additions.items():
+        both_are_dicts = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merge(result[key], value) if both_are_dicts else value
     return result

@@ -97,11 +97,11 @@ def test_only_the_credentials_of_the_settings_are_used(
         sops={"age_key": key},
         s3={"endpoint": ENDPOINT, "access_key": "castle", "secret_key": SECRET},
     )
-    store = certificate_backup.place_of(settings)
-    assert isinstance(store, BucketBackups)
-    credentials = store._client._request_signer._credentials
+    place = certificate_backup.open_store(settings)
+    assert isinstance(place, BucketBackups)
+    credentials = place._client._request_signer._credentials
     assert (credentials.access_key, credentials.secret_key) == ("castle", SECRET)
-    store.write(NAME, certificate_backup.seal(b"{}", key))
+    place.write(NAME, certificate_backup.seal(b"{}", key))
     assert b"{}" not in contents(objects)["castle/certificates/homelab-production.age"]
     assert certificate_backup.read_certificates(settings) == {"acme.json": "{}"}
     objects.put_object(Bucket="backups", Key=f"castle/certificates/{NAME}", Body=b"torn")

@@ -1,4 +1,4 @@
-"""A Pulumi CLI of ours, which answers what a test wants and writes down how it was called."""
+"""A fake Pulumi CLI on PATH, which prints prepared answers and logs its calls."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ EMPTY_STATE = (["stack", "export"], '{"version": 3, "deployment": {}}', 0)
 
 
 def opened_state(kubeconfig: str) -> dict[str, Any]:
-    """The state of a stack with a cluster, its secrets open, as the CLI exports it."""
+    """The exported state of a stack with a cluster, with secrets in plain text."""
     secret = {"4dabf18193072939515e22adb298388d": "1b47", "plaintext": json.dumps(kubeconfig)}
     stack = {"type": "pulumi:pulumi:Stack", "outputs": {"kubeconfig": secret}}
     return {"version": 3, "deployment": {"resources": [stack]}}
 
 
 class Cli:
-    """A CLI of ours on PATH."""
+    """A fake Pulumi CLI on PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Cli:
         self.does("sys.exit(0)")
 
     def does(self, then: str) -> None:
-        """What it does with every command that has no answer of its own."""
+        """Set the Python code that runs for every command without a prepared answer."""
         file = self.folder / "pulumi"
         answers = self.folder / "answers"
         answers.write_text(json.dumps(self._answers))
@@ -55,29 +55,29 @@ class Cli:
         file.chmod(0o755)
 
     def answers(self, words: str, output: Any = "", code: int = 0) -> None:
-        """What it prints for a command that begins with these words."""
+        """Set output and exit code of all commands that begin with these words."""
         text = output if isinstance(output, str) else json.dumps(output)
         self._answers.insert(0, (words.split(), text, code))
         (self.folder / "answers").write_text(json.dumps(self._answers))
 
     @property
     def calls(self) -> list[Any]:
-        """Of each call: the arguments, the temporary folder, and its mode."""
+        """For each call: the arguments, the temporary folder and its mode."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     @property
     def words(self) -> list[str]:
-        """The calls that change something, as text."""
-        quiet = ("stack select", "stack export", "config --json", "preview")
-        called = [
+        """The calls that can change something, each as one string without the event log."""
+        read_only = ("stack select", "stack export", "config --json", "preview")
+        calls = [
             " ".join(arguments).partition(" --event-log ")[0] for arguments, _, _ in self.calls
         ]
-        return [words for words in called if not words.startswith(quiet)]
+        return [call for call in calls if not call.startswith(read_only)]
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """The CLI, with a state of its own that is empty."""
+    """The fake CLI, with an empty state; the doctor finds no failure, updates are confirmed."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
     monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
@@ -85,8 +85,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    # A doctor who is content.
     monkeypatch.setattr("commands.__main__.run_checks", lambda *args, **kwargs: 0)
-    # A person who agrees to the update itself (tests/commands/test_up.py has the question).
+    # The question before an update is tested in tests/commands/test_up.py.
     monkeypatch.setattr("commands.up.confirmed", lambda *args, **kwargs: True)
     return Cli(binaries)

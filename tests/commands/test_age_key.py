@@ -1,4 +1,4 @@
-"""The age key is made once, and nobody sees it."""
+"""``make age-key`` creates the age key once, and never shows the secret key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sys.exit({code})
 
 
 class Cli:
-    """A CLI that notes how it was called, and answers as it is told to."""
+    """A fake Pulumi CLI that logs its call and prints a prepared answer."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.log = folder / "pulumi", folder / "log"
@@ -54,10 +54,10 @@ def stack(folder: Path, config: dict[str, Any]) -> Path:
     return file
 
 
-def test_a_new_key_goes_to_the_cli_and_nowhere_else(
+def test_a_new_secret_key_is_passed_to_the_cli_on_standard_input_only(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert age_key.make([str(fake.path)], stack(tmp_path, {}), dict(os.environ)) == 0
+    assert age_key.create_key([str(fake.path)], stack(tmp_path, {}), dict(os.environ)) == 0
     arguments, given, environment = fake.call
     assert arguments[:4] == ["config", "set", "--secret", "--path"]
     assert arguments[4:7] == ["sops.age_key", "--stack", "home.lab"]
@@ -75,24 +75,24 @@ def test_a_new_key_goes_to_the_cli_and_nowhere_else(
         {"ephemeral-castle:sops": {"secure": "v1:abc"}},
     ],
 )
-def test_a_castle_that_has_a_key_keeps_it(
+def test_an_existing_key_is_not_replaced(
     config: dict[str, Any], fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     identity = pyrage.x25519.Identity.generate()
     fake.answers(f"{identity}\n")
     file = stack(tmp_path, config)
-    assert age_key.make([str(fake.path)], file, dict(os.environ)) == 0
+    assert age_key.create_key([str(fake.path)], file, dict(os.environ)) == 0
     arguments, given, _ = fake.call
     assert arguments[:2] == ["config", "get"] and given == ""
     shown = capfd.readouterr().out
-    assert "stays as it is" in shown
+    assert "already has an age key; it was not changed" in shown
     assert shown.splitlines()[-1] == str(identity.to_public())
     assert str(identity) not in shown
 
 
-def test_where_the_cli_fails_nothing_is_said_to_have_been_made(
+def test_nothing_is_printed_if_the_cli_fails(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake.answers(code=255)
-    assert age_key.make([str(fake.path)], stack(tmp_path, {}), dict(os.environ)) == 255
+    assert age_key.create_key([str(fake.path)], stack(tmp_path, {}), dict(os.environ)) == 255
     assert capfd.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""Certificates are taken out of the castle before it goes, and nothing stands in its way."""
+"""Backup of the certificates: ``make backup``, at the end of ``up``, at the start of ``down``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backup.acme_json import read
 from clients.kubernetes import exec
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.pulumi_cli import session
-from commands import __main__ as engine
+from commands import __main__ as commands
 from commands import acme_record, backup
 from commands.helm_records import PROVIDER
 from components.traefik import certificate_backup
@@ -40,34 +40,34 @@ RESOURCES: list[dict[str, Any]] = [
 
 
 class FakeCluster:
-    """A castle that stands: its API, and Traefik's files."""
+    """A running cluster: its Kubernetes API and Traefik's files."""
 
     def __init__(self, fake: Cli, folder: Path) -> None:
         self._fake = fake
-        self.kept = folder / "kept"
+        self.backups = folder / "backups"
         self.files: dict[str, list[bytes]] = {}
-        """By path: what each look finds, the last of it again and again."""
+        """By path: the content that each read returns; the last one repeats."""
         self.pods: list[dict[str, Any]] = [POD]
         self.answers = True
-        self.stands()
+        self.configure()
 
-    def stands(
+    def configure(
         self, *, key: str | None = KEY, resources: Any = RESOURCES, server: str = "staging"
     ) -> None:
-        """The state, and the settings that it was built with."""
+        """Set the state and the settings of the stack."""
         config = reference() | {TOKEN: "castle@pve!pulumi=5eed1e55-cafe-4bad-8bad-c0ffee123456"}
         config["ephemeral-castle:traefik"]["acme"]["server"] = server
         if key:
             config["ephemeral-castle:sops"] = {"age_key": key}
-            config["ephemeral-castle:traefik"]["acme"]["backup"] = {"target": str(self.kept)}
+            config["ephemeral-castle:traefik"]["acme"]["backup"] = {"target": str(self.backups)}
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
         secret = {TOKEN, "ephemeral-castle:sops"}
-        said = {k: {"value": v, "secret": k in secret} for k, v in texts.items()}
-        self._fake.answers("config --json", said)
+        printed = {k: {"value": v, "secret": k in secret} for k, v in texts.items()}
+        self._fake.answers("config --json", printed)
         self._fake.answers("stack export", {"deployment": {"resources": resources}})
 
     def get(self, path: str) -> dict[str, Any]:
-        """Answer as the API."""
+        """Answer a GET request to the Kubernetes API."""
         if not self.answers:
             raise ApiError("the Kubernetes API does not answer")
         if "/pods" in path:
@@ -86,88 +86,89 @@ class FakeCluster:
         return b""
 
     def opened(self, server: str) -> bytes:
-        """What is kept of a server."""
-        sealed = (self.kept / f"homelab-{server}.age").read_bytes()
+        """Return the decrypted backup for a Let's Encrypt server."""
+        sealed = (self.backups / f"homelab-{server}.age").read_bytes()
         return certificate_backup.unseal(sealed, KEY)
 
 
 @pytest.fixture
 def cluster(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    found = FakeCluster(fake, tmp_path)
+    fake_cluster = FakeCluster(fake, tmp_path)
 
     class Api(ClusterApi):
         def __init__(self) -> None:
-            """Nothing is asked over the network."""
+            """Opens no connection."""
 
         def get(self, path: str) -> dict[str, Any] | None:
-            return found.get(path)
+            return fake_cluster.get(path)
 
-    for module in (engine, session):
+    for module in (commands, session):
         monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
     for name in ("recover", "down", "backup", "staging_first"):
         monkeypatch.setattr(f"commands.{name}.PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
-    # Proxmox has nothing else of this castle.
-    for name in ("look", "machines"):
+    # Proxmox has no orphaned resources.
+    for name in ("find_orphans", "find_vms"):
         monkeypatch.setattr(f"commands.orphaned_resources.{name}", lambda *_: [])
     monkeypatch.setattr(ClusterApi, "of", lambda _: Api())
-    monkeypatch.setattr(exec, "run", found.run)
-    monkeypatch.setattr(backup, "PAUSE", 0)
+    monkeypatch.setattr(exec, "run", fake_cluster.run)
+    monkeypatch.setattr(backup, "RETRY_PAUSE_S", 0)
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)
     monkeypatch.chdir(PROJECT_FOLDER)
-    return found
+    return fake_cluster
 
 
-def test_both_servers_are_kept_encrypted_and_said(
+def test_the_files_of_both_servers_are_saved_encrypted_and_listed(
     cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     production = acme_json("production", "tazlab.net", "*.tazlab.net")
     staging = acme_json("staging", "tazlab.net")
     cluster.files = {"/data/acme.json": [production], "/data/acme-staging.json": [staging]}
-    assert engine.main(["backup"]) == 0
+    assert commands.main(["backup"]) == 0
     assert cluster.opened("production") == production
     assert cluster.opened("staging") == staging
     shown = capfd.readouterr().out
     assert (
-        f"production: the account and 2 certificates in {cluster.kept}/homelab-production" in shown
+        "Saved for production: the ACME account and 2 certificates in "
+        f"{cluster.backups}/homelab-production" in shown
     )
-    assert "staging: the account and 1 certificate in" in shown
+    assert "Saved for staging: the ACME account and 1 certificate in" in shown
     assert [it for it in (KEY, *secrets_of(production)) if it in shown] == []
-    # The same again is no new one.
-    before = {it.name: it.read_bytes() for it in cluster.kept.iterdir()}
-    assert engine.main(["backup"]) == 0
-    assert {it.name: it.read_bytes() for it in cluster.kept.iterdir()} == before
-    assert "homelab-production.age, as before" in capfd.readouterr().out
+    # Without a change the backup files stay the same.
+    before = {it.name: it.read_bytes() for it in cluster.backups.iterdir()}
+    assert commands.main(["backup"]) == 0
+    assert {it.name: it.read_bytes() for it in cluster.backups.iterdir()} == before
+    assert "homelab-production.age (unchanged)" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b'{"letsencrypt": {"Account": null}}'])
-def test_an_empty_castle_takes_the_place_of_nothing(
+def test_an_empty_acme_file_does_not_replace_a_backup(
     cluster: FakeCluster, content: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good = acme_json("production", "tazlab.net")
     cluster.files = {"/data/acme.json": [good]}
-    assert engine.main(["backup"]) == 0
+    assert commands.main(["backup"]) == 0
     cluster.files = {"/data/acme.json": [content]}
-    assert engine.main(["backup"]) == 0
-    assert "there is nothing to keep" in capfd.readouterr().out
+    assert commands.main(["backup"]) == 0
+    assert "nothing to back up" in capfd.readouterr().out
     assert cluster.opened("production") == good
 
 
-def test_a_file_that_is_being_written_is_looked_at_again(cluster: FakeCluster) -> None:
+def test_a_half_written_file_is_read_again(cluster: FakeCluster) -> None:
     whole = acme_json("production", "tazlab.net")
     cluster.files = {"/data/acme.json": [whole[:500], whole]}
-    assert engine.main(["backup"]) == 0
+    assert commands.main(["backup"]) == 0
     assert cluster.opened("production") == whole
 
 
 def assert_refused(cluster: FakeCluster, capfd: pytest.CaptureFixture[str], reason: str) -> None:
-    assert engine.main(["backup"]) == 1
+    assert commands.main(["backup"]) == 1
     assert reason in capfd.readouterr().out
-    assert not cluster.kept.exists()
+    assert not cluster.backups.exists()
 
 
-def test_a_file_that_stays_broken_is_not_kept(
+def test_a_damaged_file_is_not_saved(
     cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")[:500]]}
@@ -176,117 +177,117 @@ def test_a_file_that_stays_broken_is_not_kept(
     )
 
 
-def test_what_staging_signed_is_never_productions(
+def test_certificates_of_staging_are_not_saved_as_those_of_production(
     cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net", at="staging")]}
     assert_refused(
-        cluster, capfd, "/data/acme.json is production's, but has an account at acme-sta"
+        cluster, capfd, "/data/acme.json is the file for production, but has an account at acme-sta"
     )
 
 
-def test_without_a_pod_or_an_api_or_a_key_or_a_castle_the_reason_is_said(
+def test_backup_reports_a_missing_pod_api_age_key_or_cluster(
     cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cluster.pods = [
         {"metadata": {"name": "a"}, "status": {"phase": "Pending"}},
         {"metadata": {"name": "b", "deletionTimestamp": "now"}, "status": {"phase": "Running"}},
     ]
-    assert_refused(cluster, capfd, "no pod of Traefik is running")
+    assert_refused(cluster, capfd, "no Traefik pod is running")
     cluster.answers = False
     assert_refused(cluster, capfd, "the Kubernetes API does not answer")
-    cluster.stands(key=None)
-    assert_refused(cluster, capfd, "`make age-key STACK=homelab` makes one")
-    cluster.stands(resources=[])
-    assert_refused(cluster, capfd, "There is no castle homelab")
+    cluster.configure(key=None)
+    assert_refused(cluster, capfd, "To create one, run `make age-key STACK=homelab`.")
+    cluster.configure(resources=[])
+    assert_refused(cluster, capfd, "The stack homelab has no volume with certificates")
 
 
-def test_down_keeps_them_before_anything_goes(cluster: FakeCluster, fake: Cli) -> None:
+def test_down_saves_the_certificates_before_it_destroys(cluster: FakeCluster, fake: Cli) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
-    file = cluster.kept / "homelab-production.age"
+    file = cluster.backups / "homelab-production.age"
     fake.does(f"sys.exit(arguments[0] == 'destroy' and not pathlib.Path({str(file)!r}).exists())")
-    assert engine.main(["down", "--", "--yes"]) == 0
+    assert commands.main(["down", "--", "--yes"]) == 0
     assert "destroy --stack homelab --yes" in fake.words
 
 
-def test_down_goes_on_without_them_only_where_somebody_says_so(
+def test_down_continues_without_a_backup_only_after_a_yes(
     cluster: FakeCluster, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cluster.answers = False
-    assert engine.main(["down"]) == 1
+    assert commands.main(["down"]) == 1
     assert fake.words == []
-    said = capfd.readouterr().out
-    assert "cannot be kept: the Kubernetes API does not answer" in said
-    assert "Take the castle down all the same? Nobody is there to ask" in said
-    assert engine.main(["down", "--", "--yes"]) == 0
+    shown = capfd.readouterr().out
+    assert "cannot be saved: the Kubernetes API does not answer" in shown
+    assert "Destroy the stack without a new backup? This is not a terminal" in shown
+    assert commands.main(["down", "--", "--yes"]) == 0
     assert "destroy --stack homelab --yes" in fake.words
 
 
 @pytest.mark.parametrize("has_key", [False, True])
-def test_down_asks_nothing_where_there_is_nothing_to_keep(
+def test_down_does_not_ask_without_an_age_key_or_certificates(
     cluster: FakeCluster, fake: Cli, has_key: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if has_key:
-        cluster.stands(resources=[])
+        cluster.configure(resources=[])
     else:
-        cluster.stands(key=None)
-    assert engine.main(["down"]) == 0
+        cluster.configure(key=None)
+    assert commands.main(["down"]) == 0
     assert any(words.startswith("destroy") for words in fake.words)
     shown = capfd.readouterr().out
-    assert ("The certificates go with the castle" in shown) is not has_key
+    assert ("The certificates will be deleted with the stack" in shown) is not has_key
 
 
-def test_a_look_at_what_would_go_takes_nothing_out(cluster: FakeCluster, fake: Cli) -> None:
+def test_down_with_preview_only_saves_nothing(cluster: FakeCluster, fake: Cli) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
-    assert engine.main(["down", "--", "--preview-only"]) == 0
-    assert not cluster.kept.exists()
+    assert commands.main(["down", "--", "--preview-only"]) == 0
+    assert not cluster.backups.exists()
 
 
-def test_up_keeps_them_at_its_end_and_never_fails_for_it(
+def test_up_saves_the_certificates_at_its_end_and_does_not_fail_without(
     cluster: FakeCluster, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
-    assert engine.main(["up", "--", "--yes"]) == 0
+    assert commands.main(["up", "--", "--yes"]) == 0
     assert cluster.opened("production") == cluster.files["/data/acme.json"][0]
     cluster.answers = False
-    assert engine.main(["up", "--", "--yes"]) == 0
-    assert "could not be kept: the Kubernetes API does not answer" in capfd.readouterr().out
-    cluster.stands(key=None)
-    assert engine.main(["up", "--", "--yes"]) == 0
+    assert commands.main(["up", "--", "--yes"]) == 0
+    assert "could not be saved: the Kubernetes API does not answer" in capfd.readouterr().out
+    cluster.configure(key=None)
+    assert commands.main(["up", "--", "--yes"]) == 0
     assert capfd.readouterr().out == ""
 
 
-def test_an_up_that_failed_is_not_waited_for(cluster: FakeCluster, fake: Cli) -> None:
+def test_a_failed_up_saves_no_certificates(cluster: FakeCluster, fake: Cli) -> None:
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
     fake.answers("up --stack", code=1)
-    assert engine.main(["up", "--", "--yes"]) == 1
-    assert not cluster.kept.exists()
+    assert commands.main(["up", "--", "--yes"]) == 1
+    assert not cluster.backups.exists()
 
 
-def test_a_new_key_makes_an_older_one_of_what_it_cannot_open(cluster: FakeCluster) -> None:
-    cluster.kept.mkdir()
-    (cluster.kept / "homelab-production.age").write_bytes(b"for another key")
+def test_a_backup_for_another_key_is_renamed_not_overwritten(cluster: FakeCluster) -> None:
+    cluster.backups.mkdir()
+    (cluster.backups / "homelab-production.age").write_bytes(b"for another key")
     content = acme_json("production", "tazlab.net")
     cluster.files = {"/data/acme.json": [content]}
-    assert engine.main(["backup"]) == 0
+    assert commands.main(["backup"]) == 0
     assert cluster.opened("production") == content
-    assert (cluster.kept / "homelab-production.1.age").read_bytes() == b"for another key"
+    assert (cluster.backups / "homelab-production.1.age").read_bytes() == b"for another key"
 
 
-def test_more_than_can_be_put_back_is_said_while_there_is_time(
+def test_a_backup_too_large_to_restore_is_reported(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(certificate_backup, "MOST", 100)
+    monkeypatch.setattr(certificate_backup, "MAX_BYTES", 100)
     cluster.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
-    assert engine.main(["backup"]) == 0
-    assert "only 100 can be put back" in capfd.readouterr().out
+    assert commands.main(["backup"]) == 0
+    assert "a Kubernetes Secret can restore only 100" in capfd.readouterr().out
 
 
-def test_names_and_dates_are_noted_and_nothing_secret(cluster: FakeCluster, tmp_path: Path) -> None:
+def test_up_records_names_and_dates_without_secrets(cluster: FakeCluster, tmp_path: Path) -> None:
     content = acme_json("production", "tazlab.net")
     cluster.files = {"/data/acme.json": [content]}
-    cluster.stands(key=None)
-    assert engine.main(["up", "--", "--yes"]) == 0
+    cluster.configure(key=None)
+    assert commands.main(["up", "--", "--yes"]) == 0
     record = acme_record.file(tmp_path, "homelab")
     assert json.loads(record.read_text()) == [
         {
@@ -296,15 +297,15 @@ def test_names_and_dates_are_noted_and_nothing_secret(cluster: FakeCluster, tmp_
             "ends": "2027-01-30T00:00:00+00:00",
         }
     ]
-    assert not cluster.kept.exists()
+    assert not cluster.backups.exists()
 
 
-def test_what_is_in_memory_does_not_show_in_a_traceback() -> None:
+def test_a_traceback_shows_no_private_keys() -> None:
     content = acme_json("production", "tazlab.net")
-    found = backup.Found("production", content, read(content))
-    assert [secret for secret in secrets_of(content) if secret in repr(found)] == []
+    file = backup.AcmeFile("production", content, read(content))
+    assert [secret for secret in secrets_of(content) if secret in repr(file)] == []
 
 
-def test_of_nothing_signed_there_is_no_record(tmp_path: Path) -> None:
+def test_no_record_is_written_without_certificates(tmp_path: Path) -> None:
     acme_record.keep(tmp_path, "homelab", [])
     assert list(tmp_path.iterdir()) == []

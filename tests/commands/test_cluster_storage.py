@@ -1,4 +1,4 @@
-"""The storage after an ``up``: what is printed and kept; no error of it fails the ``up``."""
+"""The check of Longhorn's storage after ``up``: its output and record; it cannot fail ``up``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clients.kubernetes.api import ApiError, ClusterApi
 from clients.kubernetes.longhorn import read_storage
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session
-from commands import __main__ as engine
+from commands import __main__ as commands
 from doctor import cluster_storage, storage_record
 from rehearsal.run import rehearse
 from settings.project import PROJECT_FOLDER
@@ -26,10 +26,10 @@ EXPORT = ["stack", "export"]
 
 @pytest.fixture
 def project(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a stack of two workers, whose cluster exists in the state."""
+    """A project folder with a stack of two workers; the state contains the cluster."""
     write_stack(tmp_path, "homelab", {"nodes.workers.count": 2, "cluster.name": "castle"})
     settings = rehearse("homelab", tmp_path).settings
-    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(stack_settings, "settings", lambda session: settings)
     fake.answers("stack export", opened_state(KUBECONFIG))
     monkeypatch.chdir(PROJECT_FOLDER)
@@ -38,19 +38,19 @@ def project(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def longhorn(monkeypatch: pytest.MonkeyPatch) -> LonghornObjects:
-    """What the cluster behind the kubeconfig of the stack has."""
-    found = healthy_cluster()
+    """The Longhorn objects of the stack's cluster, which only its kubeconfig opens."""
+    objects = healthy_cluster()
 
     def of(kubeconfig: str) -> LonghornObjects:
         assert kubeconfig.strip() == KUBECONFIG
-        return found
+        return objects
 
     monkeypatch.setattr(ClusterApi, "of", of)
-    return found
+    return objects
 
 
 def up(capfd: pytest.CaptureFixture[str]) -> str:
-    assert engine.main(["up", "--", "--yes"]) == 0
+    assert commands.main(["up", "--", "--yes"]) == 0
     out, err = capfd.readouterr()
     assert KUBECONFIG not in out + err
     return out
@@ -70,27 +70,27 @@ def test_healthy_storage_is_recorded_and_not_mentioned(
     assert (volume.title, volume.zones) == ("traefik/traefik-certificates", ("pve1", "pve2"))
     assert record.storage.target and record.storage.target.is_available
     assert KUBECONFIG not in storage_record.file(project, "homelab").read_text()
-    asked = [arguments[:2] for arguments, _, _ in fake.calls]
-    # Once before the update, and once after it.
-    assert asked.count(EXPORT) == 2
+    calls = [arguments[:2] for arguments, _, _ in fake.calls]
+    # Once before the update and once after it.
+    assert calls.count(EXPORT) == 2
 
 
-def test_without_changes_the_state_is_exported_once(
+def test_the_state_is_exported_once_if_nothing_changes(
     project: Path, fake: Cli, longhorn: LonghornObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_checks(*_: Any, **given: Any) -> int:
-        """A doctor who asks for all that the state has for him."""
-        assert given["read_storage"]() and given["read_certificate_ends"]() == {}
+    def run_checks(*_: Any, **options: Any) -> int:
+        """Run the doctor's two reads that use the exported state."""
+        assert options["read_storage"]() and options["read_certificate_ends"]() == {}
         return 0
 
-    monkeypatch.setattr(engine, "run_checks", run_checks)
+    monkeypatch.setattr(commands, "run_checks", run_checks)
     monkeypatch.setattr("commands.up.has_changes", lambda _: False)
-    assert engine.main(["up", "--", "--yes"]) == 0
-    asked = [arguments[:2] for arguments, _, _ in fake.calls]
-    assert asked == [["stack", "select"], EXPORT, ["preview", "--stack"]]
+    assert commands.main(["up", "--", "--yes"]) == 0
+    calls = [arguments[:2] for arguments, _, _ in fake.calls]
+    assert calls == [["stack", "select"], EXPORT, ["preview", "--stack"]]
 
 
-def test_warnings_are_printed_with_their_fix_and_notes_are_not(
+def test_warnings_are_printed_with_their_fix_but_notes_are_not(
     project: Path, longhorn: LonghornObjects, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
@@ -109,29 +109,29 @@ def test_warnings_are_printed_with_their_fix_and_notes_are_not(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (ApiError("the Kubernetes API answers 503"), "the Kubernetes API answers 503"),
         (KeyError("spec"), "KeyError: 'spec'"),
     ],
 )
-def test_what_cannot_be_read_is_one_line_and_the_up_has_succeeded(
+def test_unreadable_storage_is_reported_in_one_line_and_up_succeeds(
     project: Path,
     longhorn: LonghornObjects,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     error: Exception,
-    said: str,
+    message: str,
 ) -> None:
     def fail(path: str) -> Any:
         raise error
 
     monkeypatch.setattr(longhorn, "items", fail)
-    assert up(capfd) == f"The storage was not checked: {said}. `make doctor` checks it again.\n"
+    assert up(capfd) == f"The storage was not checked: {message}. `make doctor` checks it again.\n"
     assert storage_record.load(project, "homelab") is None
 
 
-def test_a_state_that_stays_closed_is_one_line_without_the_words_of_the_cli(
+def test_an_unreadable_state_is_reported_without_the_output_of_the_cli(
     project: Path, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     session = Session(fake.folder / "pulumi", "homelab", project)
@@ -142,7 +142,7 @@ def test_a_state_that_stays_closed_is_one_line_without_the_words_of_the_cli(
     assert "password@" not in out
 
 
-def test_without_a_cluster_no_kubeconfig_is_opened(
+def test_no_storage_is_read_without_a_cluster(
     project: Path, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake.answers("stack export", {"deployment": {}})
@@ -150,7 +150,7 @@ def test_without_a_cluster_no_kubeconfig_is_opened(
     assert not storage_record.file(project, "homelab").exists()
 
 
-def test_a_cluster_without_longhorn_has_no_storage(
+def test_no_storage_is_recorded_without_longhorn(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     empty = LonghornObjects()
@@ -160,29 +160,29 @@ def test_a_cluster_without_longhorn_has_no_storage(
     assert storage_record.load(project, "homelab") is None
 
 
-def test_an_up_that_failed_is_not_looked_at(
+def test_the_storage_is_not_checked_after_a_failed_up(
     project: Path, fake: Cli, longhorn: LonghornObjects
 ) -> None:
     fake.does("sys.exit(7 if arguments[0] == 'up' else 0)")
-    assert engine.main(["up", "--", "--yes"]) == 7
+    assert commands.main(["up", "--", "--yes"]) == 7
     assert storage_record.load(project, "homelab") is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"moment": "soon", "storage": {}}'])
-def test_a_record_that_cannot_be_read_is_none(text: str, tmp_path: Path) -> None:
+def test_an_invalid_record_reads_as_none(text: str, tmp_path: Path) -> None:
     record = storage_record.file(tmp_path, "homelab")
     record.parent.mkdir()
     record.write_text(text)
     assert storage_record.load(tmp_path, "homelab") is None
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_written_record_can_be_read(tmp_path: Path) -> None:
     storage = read_storage(healthy_cluster())
     assert storage
     moment = storage.backups[0].last_backup
     assert moment
-    found = storage_record.StorageRecord(moment=moment, storage=storage)
-    storage_record.save(tmp_path, "homelab", found)
-    assert storage_record.load(tmp_path, "homelab") == found
-    kept = json.loads(storage_record.file(tmp_path, "homelab").read_text())
-    assert kept["moment"] == "2026-11-27T03:00:00Z"
+    record = storage_record.StorageRecord(moment=moment, storage=storage)
+    storage_record.save(tmp_path, "homelab", record)
+    assert storage_record.load(tmp_path, "homelab") == record
+    content = json.loads(storage_record.file(tmp_path, "homelab").read_text())
+    assert content["moment"] == "2026-11-27T03:00:00Z"

@@ -1,4 +1,4 @@
-"""Helm's records of releases that the engine does not know."""
+"""Helm's records of releases that are not in the Pulumi state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORD = "/api/v1/namespaces/traefik/secrets/sh.helm.release.v1.traefik.v1"
 
 
 class Api(ClusterApi):
-    """An API with one record."""
+    """A Kubernetes API with one Helm record."""
 
     def __init__(self) -> None:
         self.deleted: list[str] = []
@@ -28,7 +28,7 @@ class Api(ClusterApi):
         self.deleted.append(path)
 
 
-def test_a_record_is_known_and_forgotten_and_no_other() -> None:
+def test_a_record_is_found_and_only_that_record_is_deleted() -> None:
     api = Api()
     assert helm_records.knows(api, Release("traefik", "traefik"))
     assert not helm_records.knows(api, Release("metallb", "metallb-system"))
@@ -39,21 +39,18 @@ def test_a_record_is_known_and_forgotten_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_the_api_is_that_of_the_states_kubeconfig(
+def test_the_api_is_opened_with_the_kubeconfig_of_the_state(
     monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    asked: list[str] = []
-
-    class Living(Api):
+    class AnsweringApi(Api):
         def get(self, path: str) -> dict[str, Any] | None:
             if not answers:
                 raise ApiError("the Kubernetes API does not answer")
-            asked.append(path)
             return {}
 
     def of(text: str) -> ClusterApi:
         assert text == "a kubeconfig"
-        return Living()
+        return AnsweringApi()
 
     monkeypatch.setattr(ClusterApi, "of", of)
     raw = {"4dabf18193072939515e22adb298388d": "secret", "plaintext": json.dumps("a kubeconfig")}

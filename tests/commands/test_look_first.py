@@ -1,4 +1,4 @@
-"""The doctor's look before ``up``: what it stops, and how to go on in spite of it."""
+"""The doctor runs before ``up`` and stops it on a failure; the passphrase is asked once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clients.pulumi_cli import passphrase
-from commands import __main__ as engine
+from commands import __main__ as commands
 from settings.load import TOKEN
 from settings.problems import Problem, SettingsError
 from settings.project import PROJECT_FOLDER
@@ -20,9 +20,9 @@ from tests.commands.conftest import Cli
 
 @pytest.fixture
 def doctor(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
-    """A doctor who says what a test wants; returns how he was called."""
+    """Replace the doctor by one with a prepared result; returns the list of its calls."""
 
-    def says(result: Any) -> list[Any]:
+    def prepare(result: Any) -> list[Any]:
         calls: list[Any] = []
 
         def run_checks(*args: Any, **kwargs: Any) -> int:
@@ -31,56 +31,56 @@ def doctor(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
                 raise result
             return int(result(kwargs) if callable(result) else result)
 
-        monkeypatch.setattr(engine, "run_checks", run_checks)
+        monkeypatch.setattr(commands, "run_checks", run_checks)
         return calls
 
-    return says
+    return prepare
 
 
 Doctor = Callable[[Any], list[Any]]
 
 
-def commands(fake: Cli) -> list[str]:
+def cli_commands(fake: Cli) -> list[str]:
     return [a[0] for a, _, _ in fake.calls if a[:2] != ["stack", "export"]]
 
 
-def test_an_up_is_looked_at_first_and_only_what_matters_is_told(fake: Cli, doctor: Doctor) -> None:
+def test_up_runs_the_doctor_first_in_brief_form(fake: Cli, doctor: Doctor) -> None:
     calls = doctor(0)
-    assert engine.main(["up", "--stack", "ha"]) == 0
+    assert commands.main(["up", "--stack", "ha"]) == 0
     ((args, kwargs),) = calls
     assert args == ("ha", PROJECT_FOLDER) and kwargs["brief"] is True
-    assert commands(fake) == ["stack", "preview", "up"]
+    assert cli_commands(fake) == ["stack", "preview", "up"]
 
 
-def test_a_failure_stops_it_and_says_how_to_go_on(
+def test_a_failed_check_stops_up_and_the_message_names_the_override(
     fake: Cli, doctor: Doctor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doctor(1)
-    assert engine.main(["up"]) == 1
-    assert commands(fake) == ["stack"]
-    said = capsys.readouterr().err
-    assert "Nothing has been changed" in said and "make up DOCTOR=no" in said
+    assert commands.main(["up"]) == 1
+    assert cli_commands(fake) == ["stack"]
+    shown = capsys.readouterr().err
+    assert "Nothing has been changed" in shown and "make up DOCTOR=no" in shown
 
 
-def test_who_skips_the_doctor_is_not_looked_at(fake: Cli, doctor: Doctor) -> None:
+def test_skip_doctor_skips_the_doctor(fake: Cli, doctor: Doctor) -> None:
     calls = doctor(1)
-    assert engine.main(["up", "--skip-doctor"]) == 0
-    assert calls == [] and commands(fake) == ["stack", "preview", "up"]
+    assert commands.main(["up", "--skip-doctor"]) == 0
+    assert calls == [] and cli_commands(fake) == ["stack", "preview", "up"]
 
 
-def test_wrong_settings_are_two_and_nothing_is_changed(
+def test_wrong_settings_return_exit_code_2_and_change_nothing(
     fake: Cli, doctor: Doctor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    doctor(SettingsError([Problem("cluster.vip", "1", "is wrong", "mend it")], "homelab"))
-    assert engine.main(["up"]) == 2
-    assert commands(fake) == ["stack"]
+    doctor(SettingsError([Problem("cluster.vip", "1", "is wrong", "correct it")], "homelab"))
+    assert commands.main(["up"]) == 2
+    assert cli_commands(fake) == ["stack"]
     assert "cluster.vip = 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["preview", "refresh", "cancel"])
-def test_nothing_but_an_up_is_looked_at(fake: Cli, doctor: Doctor, command: str) -> None:
+def test_other_commands_do_not_run_the_doctor(fake: Cli, doctor: Doctor, command: str) -> None:
     calls = doctor(1)
-    assert engine.main([command]) == 0
+    assert commands.main([command]) == 0
     assert calls == []
 
 
@@ -89,7 +89,7 @@ def test_nothing_but_an_up_is_looked_at(fake: Cli, doctor: Doctor, command: str)
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A person at a terminal, who knows the passphrase; returns what was asked."""
+    """A user at a terminal who enters the passphrase; returns the list of prompts."""
     asked: list[str] = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
 
@@ -110,14 +110,14 @@ def encrypted(tmp_path: Path) -> Path:
     return file
 
 
-def test_it_is_asked_once_for_the_doctor_and_for_the_engine(
+def test_the_passphrase_is_asked_once_for_the_doctor_and_the_cli(
     fake: Cli,
     doctor: Doctor,
     terminal: list[str],
     encrypted: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "PROJECT_FOLDER", encrypted.parent)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", encrypted.parent)
     fake.does(
         "word = os.environ.get('PULUMI_CONFIG_PASSPHRASE')\n"
         "if arguments[0] == 'config' and word == 'horse':\n"
@@ -125,12 +125,12 @@ def test_it_is_asked_once_for_the_doctor_and_for_the_engine(
         "sys.exit(0 if arguments[0] == 'stack' or word == 'horse' else 9)"
     )
     doctor(lambda kwargs: 0 if kwargs["open_token"]() == "a token" else 1)
-    assert engine.main(["up"]) == 0
-    assert commands(fake) == ["stack", "config", "preview", "up"]
+    assert commands.main(["up"]) == 0
+    assert cli_commands(fake) == ["stack", "config", "preview", "up"]
     assert len(terminal) == 1 and "Pulumi.homelab.yaml" in terminal[0]
 
 
-def test_it_is_not_asked_for_where_it_is_known_or_not_needed(
+def test_the_passphrase_is_not_asked_if_it_is_set_or_not_needed(
     terminal: list[str], encrypted: Path, tmp_path: Path
 ) -> None:
     for name in (passphrase.VARIABLE, passphrase.FILE_VARIABLE):
@@ -141,7 +141,7 @@ def test_it_is_not_asked_for_where_it_is_known_or_not_needed(
     assert terminal == []
 
 
-def test_it_is_not_asked_for_where_nobody_sits(
+def test_the_passphrase_is_not_asked_without_a_terminal(
     terminal: list[str], encrypted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)

@@ -1,4 +1,4 @@
-"""The wrapper around the CLI: which CLI, with what, and what is left afterwards."""
+"""``python -m commands``: which Pulumi CLI it runs, with which arguments, and its cleanup."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pulumi.automation import PulumiCommand
 
 from clients.pulumi_cli import cli, session
 from clients.pulumi_cli.private_folder import PREFIX, private_folder
-from commands import __main__ as engine
+from commands import __main__ as commands
 from commands import last_up
 from settings.project import PROJECT_FOLDER
 from tests.commands.conftest import Cli
 
 
-def left_behind(tmp_path: Path) -> list[Path]:
+def remaining_files(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "runtime").iterdir())
 
 
@@ -33,18 +33,20 @@ def left_behind(tmp_path: Path) -> list[Path]:
         ("cancel", ["cancel"]),
     ],
 )
-def test_each_word_is_the_clis_own(fake: Cli, command: str, expected: list[str]) -> None:
-    assert engine.main([command, "--stack", "homelab", "--", "--yes"]) == 0
+def test_a_plain_command_runs_the_cli_with_its_arguments(
+    fake: Cli, command: str, expected: list[str]
+) -> None:
+    assert commands.main([command, "--stack", "homelab", "--", "--yes"]) == 0
     assert [arguments for arguments, _, _ in fake.calls] == [
         ["stack", "select", "--create", "homelab"],
         [*expected, "--stack", "homelab", "--yes"],
     ]
 
 
-def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
+def test_up_writes_the_event_log_to_the_private_folder_and_records_the_times(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr("commands.recover.PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
     fake.answers("stack export", {"version": 3, "deployment": {}})
@@ -58,7 +60,7 @@ def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
         f"pathlib.Path(arguments[-1]).write_text({json.dumps(event)!r})\n"
         "sys.exit(3)"
     )
-    assert engine.main(["up", "--stack", "homelab", "--", "--yes"]) == 3
+    assert commands.main(["up", "--stack", "homelab", "--", "--yes"]) == 3
     arguments, folder, mode = fake.calls[-1]
     log = str(Path(folder) / "events.jsonl")
     assert arguments == [
@@ -71,74 +73,76 @@ def test_an_up_writes_its_events_into_the_private_folder_and_keeps_the_times(
         log,
     ]
     assert mode.endswith("700") and not Path(log).exists()
-    kept = last_up.load(tmp_path, "homelab")
-    assert kept is not None and kept.operations[0].urn == metadata["urn"]
+    record = last_up.load(tmp_path, "homelab")
+    assert record is not None and record.operations[0].urn == metadata["urn"]
 
 
 @pytest.mark.parametrize("name", ["kubeconfig", "talosconfig"])
-def test_a_key_to_the_cluster_is_written_for_its_owner_alone(
+def test_kubeconfig_and_talosconfig_are_readable_by_their_owner_only(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
-    (tmp_path / name).write_text("of the castle before")
+    (tmp_path / name).write_text("of an earlier cluster")
     fake.does("print('an admin key')")
-    assert engine.main([name]) == 0
+    assert commands.main([name]) == 0
     written = tmp_path / name
     assert written.read_text() == "an admin key\n"
     assert oct(written.stat().st_mode)[-3:] == "600"
     assert fake.calls[-1][0][:4] == ["stack", "output", name, "--show-secrets"]
 
 
-def test_where_there_is_no_key_no_file_is_touched(
+def test_no_file_is_written_if_the_stack_has_no_such_output(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
     fake.does("sys.exit(0 if arguments[1] == 'select' else 255)")
-    assert engine.main(["kubeconfig"]) == 1
+    assert commands.main(["kubeconfig"]) == 1
     assert not (tmp_path / "kubeconfig").exists()
 
 
-def test_the_folder_is_private_and_gone_afterwards(fake: Cli, tmp_path: Path) -> None:
-    engine.main(["preview"])
+def test_the_temporary_folder_is_private_and_deleted_at_the_end(fake: Cli, tmp_path: Path) -> None:
+    commands.main(["preview"])
     (_, folder, mode) = fake.calls[-1]
     assert Path(folder).name.startswith(PREFIX)
     assert mode.endswith("700")
-    assert left_behind(tmp_path) == []
+    assert remaining_files(tmp_path) == []
 
 
-@pytest.mark.parametrize("gone", [True, False])
-def test_a_runtime_folder_that_is_gone_or_closed_is_not_needed(
-    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_missing_or_unwritable_runtime_folder_is_not_needed(
+    fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
 ) -> None:
-    """As after a ``su``, or where cron runs without a login."""
+    """After ``su``, or in a cron job, XDG_RUNTIME_DIR may not exist or not be writable."""
     offered, other = tmp_path / "runtime", tmp_path / "temporary"
     other.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(other))
-    if gone:
+    if missing:
         offered.rmdir()
     else:
         monkeypatch.setattr("os.access", lambda path, _: Path(path) != offered)
-    assert engine.main(["preview"]) == 0
+    assert commands.main(["preview"]) == 0
     assert Path(fake.calls[-1][1]).parent == other
 
 
-def test_a_failure_is_handed_on_and_leaves_nothing(fake: Cli, tmp_path: Path) -> None:
+def test_the_exit_code_of_a_failed_cli_is_returned_and_no_file_remains(
+    fake: Cli, tmp_path: Path
+) -> None:
     fake.does("sys.exit(0 if arguments[0] == 'stack' else 255)")
-    assert engine.main(["preview"]) == 255
-    assert left_behind(tmp_path) == []
+    assert commands.main(["preview"]) == 255
+    assert remaining_files(tmp_path) == []
 
 
-def test_a_stack_that_cannot_be_selected_ends_it(fake: Cli) -> None:
+def test_nothing_else_runs_if_the_stack_cannot_be_selected(fake: Cli) -> None:
     fake.does("sys.exit(7)")
-    assert engine.main(["preview"]) == 7
+    assert commands.main(["preview"]) == 7
     assert len(fake.calls) == 1
 
 
-def test_told_to_end_it_stops_the_cli_first_and_leaves_nothing(fake: Cli, tmp_path: Path) -> None:
+def test_sigterm_stops_the_cli_first_and_no_file_remains(fake: Cli, tmp_path: Path) -> None:
     fake.does(
         "if arguments[0] == 'stack': sys.exit(0)\n"
         "signal.signal(signal.SIGINT, lambda *_: sys.exit(3))\n"
@@ -156,10 +160,10 @@ def test_told_to_end_it_stops_the_cli_first_and_leaves_nothing(fake: Cli, tmp_pa
     child.send_signal(signal.SIGTERM)
     child.stdout.close()
     assert child.wait(timeout=60) == 3
-    assert left_behind(tmp_path) == []
+    assert remaining_files(tmp_path) == []
 
 
-def test_what_a_killed_run_left_is_wiped_by_the_next(tmp_path: Path) -> None:
+def test_the_next_run_deletes_the_folder_of_a_killed_run(tmp_path: Path) -> None:
     killed = tmp_path / f"{PREFIX}killed"
     killed.mkdir()
     (killed / "lock").touch()
@@ -168,18 +172,18 @@ def test_what_a_killed_run_left_is_wiped_by_the_next(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [mine]
 
 
-def test_a_run_beside_ours_is_left_alone(tmp_path: Path) -> None:
+def test_two_runs_at_the_same_time_have_different_folders(tmp_path: Path) -> None:
     with private_folder(tmp_path) as first, private_folder(tmp_path) as second:
         assert first.exists() and second.exists() and first != second
 
 
-def test_an_unknown_stack_is_not_made(fake: Cli, capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine.main(["up", "--stack", "homelap"]) == 2
+def test_a_mistyped_stack_is_not_created(fake: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.main(["up", "--stack", "homelap"]) == 2
     assert "did you mean homelab?" in capsys.readouterr().err
     assert not fake.log.exists()
 
 
-def test_without_a_cli_the_pinned_one_is_installed_beside_the_project(
+def test_the_pinned_cli_is_installed_into_the_project_if_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     roots: list[str] = []
@@ -190,9 +194,7 @@ def test_without_a_cli_the_pinned_one_is_installed_beside_the_project(
     assert "installing v3.259.0" in capsys.readouterr().out
 
 
-def test_one_that_was_installed_is_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_cli_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     installed = tmp_path / "bin" / "pulumi"
     installed.parent.mkdir()
@@ -207,7 +209,7 @@ def test_one_that_was_installed_is_used_again(
         subprocess.CalledProcessError(1, "sh", output=b"no route to host"),
     ],
 )
-def test_where_it_cannot_be_installed_one_sentence_says_what_to_do(
+def test_a_failed_installation_of_the_cli_is_reported_in_one_line_with_a_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def install(root: str) -> None:
@@ -215,14 +217,14 @@ def test_where_it_cannot_be_installed_one_sentence_says_what_to_do(
 
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(PulumiCommand, "install", install)
-    with pytest.raises(cli.NoCliError) as found:
+    with pytest.raises(cli.NoCliError) as raised:
         cli.find(tmp_path)
-    assert "no route to host" in str(found.value)
-    assert "https://www.pulumi.com/docs/install/" in str(found.value)
-    assert "\n" not in str(found.value)
+    assert "no route to host" in str(raised.value)
+    assert "https://www.pulumi.com/docs/install/" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_no_file_lies_beside_the_state_that_a_kill_could_leave_half_written() -> None:
-    """Found in a real run: "failed to load checkpoint: EOF" was an empty attributes file."""
+def test_the_backend_writes_no_attrs_files() -> None:
+    """An empty .attrs file of a killed run causes "failed to load checkpoint: EOF"."""
     project = yaml.safe_load((PROJECT_FOLDER / "Pulumi.yaml").read_text(encoding="utf-8"))
     assert project["backend"]["url"] == "file://./.state?metadata=skip"

@@ -1,4 +1,4 @@
-"""What `make up`, `make recover` and `make down` do after a run that did not come to its end."""
+"""``make up``, ``make recover`` and ``make down`` after a killed or failed run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clients.pulumi_cli import session
-from commands import __main__ as engine
+from commands import __main__ as commands
 from commands import last_up
 from commands.orphaned_resources import OrphanedResource, OrphanSearchError
 from commands.recover import BUSY
@@ -26,9 +26,9 @@ VM = {
 
 
 @pytest.fixture(autouse=True)
-def _a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process of the machine is in its folder."""
-    for module in (engine, session):
+def _empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use a project folder in which no process of this computer runs."""
+    for module in (commands, session):
         monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
     for name in ("recover", "down"):
         monkeypatch.setattr(f"commands.{name}.PROJECT_FOLDER", tmp_path)
@@ -39,7 +39,7 @@ def _a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def state(fake: Cli, *resources: dict[str, Any], pending: tuple[dict[str, Any], ...] = ()) -> None:
     deployment = {"resources": resources, "pending_operations": pending}
     fake.answers("stack export", {"version": 3, "deployment": deployment})
-    fake.answers("config --json", code=1)  # so nobody asks Proxmox what else there is
+    fake.answers("config --json", code=1)  # the settings cannot be read: Proxmox is not searched
 
 
 def lock(tmp_path: Path, host: str = "") -> Path:
@@ -50,9 +50,9 @@ def lock(tmp_path: Path, host: str = "") -> Path:
     return file
 
 
-def test_an_up_after_a_good_one_is_only_an_up(fake: Cli) -> None:
+def test_up_after_a_successful_run_only_updates(fake: Cli) -> None:
     state(fake, VM)
-    assert engine.main(["up", "--", "--yes"]) == 0
+    assert commands.main(["up", "--", "--yes"]) == 0
     assert fake.words == ["up --stack homelab --yes --skip-preview"]
 
 
@@ -60,127 +60,125 @@ UP = "up --stack homelab --yes --skip-preview"
 REFRESH = "refresh --clear-pending-creates --stack homelab --yes"
 
 
-@pytest.mark.parametrize("half_made", [True, False])
-def test_an_up_after_a_bad_one_looks_first(
-    fake: Cli, half_made: bool, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("half_created", [True, False])
+def test_up_refreshes_first_if_the_state_is_damaged(
+    fake: Cli, half_created: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if half_made:
+    if half_created:
         state(fake, VM | {"initErrors": ["resize failed"]})
     else:
         state(fake, pending=({"type": "creating", "resource": VM},))
     fake.answers("preview --json", {"steps": []})
-    assert engine.main(["up", "--", "--yes"]) == 0
+    assert commands.main(["up", "--", "--yes"]) == 0
     assert fake.words == [REFRESH, "up --stack homelab --yes --skip-preview"]
-    words = "not made to its end: machines-a" if half_made else "what became of machines-a"
-    assert words in capfd.readouterr().out
+    sentence = "only partly created:" if half_created else "outcome unknown for"
+    assert f"{sentence} machines-a: will refresh" in capfd.readouterr().out
 
 
-def failed(tmp_path: Path) -> None:
-    """The record of an ``up`` that failed."""
+def write_failed_up(tmp_path: Path) -> None:
+    """Write the record of an ``up`` that failed."""
     record = last_up.file(tmp_path, "homelab")
     record.parent.mkdir()
     last = last_up.LastUp(begun=1, seconds=1, succeeded=False, operations=())
     record.write_text(json.dumps(asdict(last)))
 
 
-def test_an_up_that_failed_is_looked_after_once(
+def test_the_first_up_after_a_failed_one_recovers_and_the_second_does_not(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    failed(tmp_path)
+    write_failed_up(tmp_path)
     state(fake, VM)
     fake.answers("preview --json", {"steps": []})
-    # The second has nothing to change, so it leaves the record of the failure as it is.
+    # The second `up` changes nothing, so it does not replace the record of the failure.
     for _ in range(2):
-        assert engine.main(["up", "--", "--yes"]) == 0
+        assert commands.main(["up", "--", "--yes"]) == 0
     assert fake.words == [REFRESH, UP, UP]
-    assert "The last run did not come to its end" in capfd.readouterr().out
+    assert "The last run did not finish" in capfd.readouterr().out
 
 
-def test_what_is_meant_for_the_up_does_not_reach_the_look_before_it(
-    fake: Cli, tmp_path: Path
-) -> None:
-    failed(tmp_path)
+def test_arguments_of_up_are_not_passed_to_the_refresh(fake: Cli, tmp_path: Path) -> None:
+    write_failed_up(tmp_path)
     state(fake, VM)
     fake.answers("preview --json", {"steps": []})
-    assert engine.main(["up", "--", "--replace", "x", "--yes"]) == 0
+    assert commands.main(["up", "--", "--replace", "x", "--yes"]) == 0
     assert fake.words == [REFRESH, "up --stack homelab --yes --skip-preview --replace x"]
 
 
-def test_after_a_castle_is_gone_its_failure_is_nobodys_matter(fake: Cli, tmp_path: Path) -> None:
-    failed(tmp_path)
+def test_up_after_down_does_not_recover(fake: Cli, tmp_path: Path) -> None:
+    write_failed_up(tmp_path)
     state(fake)
-    engine.main(["down", "--", "--yes"])
-    engine.main(["up", "--", "--yes"])
-    assert fake.words == [QUIET, DESTROY, UP]
+    commands.main(["down", "--", "--yes"])
+    commands.main(["up", "--", "--yes"])
+    assert fake.words == [COMPARE, DESTROY, UP]
 
 
 @pytest.mark.parametrize("words", ["--target x", "-t x", "-x x"])
-def test_where_a_part_goes_nobody_is_asked_for_unknown_machines(fake: Cli, words: str) -> None:
+def test_a_partial_destroy_does_not_search_for_unknown_vms(fake: Cli, words: str) -> None:
     state(fake, VM)
-    assert engine.main(["down", "--", *words.split()]) == 0
-    assert fake.words == [QUIET, f"destroy --stack homelab {words}"]
+    assert commands.main(["down", "--", *words.split()]) == 0
+    assert fake.words == [COMPARE, f"destroy --stack homelab {words}"]
     assert not any(arguments[0] == "config" for arguments, _, _ in fake.calls)
 
 
-def test_a_look_at_what_would_go_changes_nothing(fake: Cli, tmp_path: Path) -> None:
+def test_down_with_preview_only_changes_nothing(fake: Cli, tmp_path: Path) -> None:
     file = lock(tmp_path)
     state(fake, VM)
     fake.does("sys.exit(1 if '--expect-no-changes' in arguments else 0)")
-    assert engine.main(["down", "--", "--preview-only", "--yes"]) == 0
+    assert commands.main(["down", "--", "--preview-only", "--yes"]) == 0
     assert fake.words == ["destroy --stack homelab --preview-only --yes"]
     assert file.exists()
 
 
-def test_a_lock_is_told_and_taken_away_before_the_engine_begins(
+def test_recover_shows_and_removes_a_lock_before_it_runs_the_cli(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = lock(tmp_path)
     state(fake)
     fake.answers("preview --json", {"steps": []})
-    assert engine.main(["recover", "--", "--yes"]) == 0
+    assert commands.main(["recover", "--", "--yes"]) == 0
     assert not file.exists()
     assert fake.words == [REFRESH]
     out = capfd.readouterr().out
-    assert "a lock of process" in out
-    assert out.rstrip().endswith("Recovered: go on with `make up`, or `make down`.")
+    assert "lock of process" in out
+    assert out.rstrip().endswith("Recovered. Continue with `make up` or `make down`.")
 
 
-def test_without_a_yes_and_without_a_person_nothing_is_done(
+def test_without_a_terminal_and_without_yes_nothing_is_changed(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = lock(tmp_path)
     for word in ("recover", "up", "down"):
-        assert engine.main([word]) == 1
-        assert "say yes with ARGS=--yes" in capfd.readouterr().out
+        assert commands.main([word]) == 1
+        assert "answer yes with ARGS=--yes" in capfd.readouterr().out
     assert file.exists()
     assert fake.words == []
 
 
-def test_a_run_that_is_at_work_stops_all_three(
+def test_an_active_run_stops_recover_up_down_and_cancel(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lock(tmp_path)
-    monkeypatch.setattr("commands.stale_processes.Lock.is_alive", True)
+    monkeypatch.setattr("commands.stale_processes.Lock.is_active", True)
     for word in ("recover", "up", "down", "cancel"):
-        assert engine.main([word, "--", "--yes"]) == BUSY
-        assert "Another run is at work" in capfd.readouterr().out
+        assert commands.main([word, "--", "--yes"]) == BUSY
+        assert "Another run is active" in capfd.readouterr().out
     assert fake.words == []
 
 
-def test_a_yes_does_not_answer_for_a_run_on_another_machine(
+def test_yes_does_not_remove_the_lock_of_another_computer(
     fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = lock(tmp_path, "laptop")
     for word in ("recover", "up", "down", "cancel"):
-        assert engine.main([word, "--", "--yes"]) == 1
+        assert commands.main([word, "--", "--yes"]) == 1
         out = capfd.readouterr().out
-        assert "does not answer for a run on laptop. See that none is at work there, then" in out
+        assert "does not answer for a run on laptop. Check that no run is active there" in out
         assert str(file) in out
     assert file.exists()
     assert fake.words == []
 
 
-def test_a_person_may_answer_for_a_run_on_another_machine(
+def test_a_user_may_remove_the_lock_of_another_computer(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = lock(tmp_path, "laptop")
@@ -188,14 +186,14 @@ def test_a_person_may_answer_for_a_run_on_another_machine(
     fake.answers("preview --json", {"steps": []})
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: "yes")
-    assert engine.main(["cancel", "--", "--yes"]) == 0
+    assert commands.main(["cancel", "--", "--yes"]) == 0
     assert fake.words == ["cancel --stack homelab --yes"]
-    assert engine.main(["recover", "--", "--yes"]) == 0
+    assert commands.main(["recover", "--", "--yes"]) == 0
     assert not file.exists()
 
 
 @pytest.mark.parametrize("stops", [KeyboardInterrupt, EOFError])
-def test_a_question_that_is_not_answered_ends_it_without_a_traceback(
+def test_ctrl_c_at_a_question_ends_without_a_traceback(
     fake: Cli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,76 +206,81 @@ def test_a_question_that_is_not_answered_ends_it_without_a_traceback(
     file = lock(tmp_path)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", stop)
-    assert engine.main(["recover"]) == 130
+    assert commands.main(["recover"]) == 130
     assert capfd.readouterr().err.endswith("Stopped.\n")
     assert file.exists()
 
 
-def test_why_a_preview_fails_is_shown(fake: Cli, capfd: pytest.CaptureFixture[str]) -> None:
-    """Asked for JSON, the CLI says it on its output, and nothing beside it."""
+def test_the_reason_of_a_failed_preview_is_shown(
+    fake: Cli, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With --json the CLI prints its error to standard output, which is not shown."""
     state(fake, VM | {"initErrors": ["resize failed"]})
     fake.answers("preview", "error: VM id 8000 is taken", code=255)
-    assert engine.main(["up", "--", "--yes"]) == 1
+    assert commands.main(["up", "--", "--yes"]) == 1
     assert fake.words == [REFRESH]
-    assert "A preview says why:\nerror: VM id 8000 is taken" in capfd.readouterr().out
+    shown = capfd.readouterr().out
+    assert "because the preview fails:\nerror: VM id 8000 is taken" in shown
 
 
-def test_a_refresh_that_fails_ends_it(fake: Cli) -> None:
+def test_a_failed_refresh_ends_the_recovery(fake: Cli) -> None:
     state(fake, VM | {"initErrors": ["resize failed"]})
     fake.answers("refresh", code=255)
-    assert engine.main(["up", "--", "--yes"]) == 255
+    assert commands.main(["up", "--", "--yes"]) == 255
     assert fake.words == [REFRESH]
 
 
-def test_a_dead_cluster_is_not_looked_at(fake: Cli, capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_proxmox_is_refreshed_if_the_kubernetes_api_does_not_answer(
+    fake: Cli, capfd: pytest.CaptureFixture[str]
+) -> None:
     state(fake, VM | {"initErrors": ["x"]}, {"urn": "a::b", "type": "kubernetes:core/v1:Namespace"})
     fake.answers("preview --json", {"steps": []})
-    assert engine.main(["recover", "--", "--yes"]) == 0
+    assert commands.main(["recover", "--", "--yes"]) == 0
     assert fake.words == [
         "refresh --clear-pending-creates --target **proxmoxve** --stack homelab --yes"
     ]
-    assert "does not answer: only Proxmox is looked at" in capfd.readouterr().out
+    assert "does not answer: refreshing only Proxmox resources" in capfd.readouterr().out
 
 
 PROXMOX = "refresh --target **VmLegacy** --target **download/file:File**"
-LOOK = f"{PROXMOX} --stack homelab"
-QUIET = f"{PROXMOX} --preview-only --expect-no-changes --stack homelab --non-interactive"
+REFRESH_PROXMOX = f"{PROXMOX} --stack homelab"
+COMPARE = f"{PROXMOX} --preview-only --expect-no-changes --stack homelab --non-interactive"
 DESTROY = "destroy --stack homelab --yes"
 
 
-def test_a_castle_with_all_its_machines_is_taken_down(fake: Cli) -> None:
+def test_down_does_not_refresh_if_all_vms_exist(fake: Cli) -> None:
     state(fake, VM)
-    assert engine.main(["down", "--", "--yes"]) == 0
-    assert fake.words == [QUIET, DESTROY]
+    assert commands.main(["down", "--", "--yes"]) == 0
+    assert fake.words == [COMPARE, DESTROY]
 
 
-def test_machines_that_are_gone_are_shown_and_forgotten_first(fake: Cli) -> None:
+def test_down_refreshes_first_if_vms_were_deleted_by_hand(fake: Cli) -> None:
     state(fake, VM)
     fake.does("sys.exit(1 if '--expect-no-changes' in arguments else 0)")
-    assert engine.main(["down", "--", "--yes"]) == 0
-    assert fake.words == [QUIET, f"{LOOK} --yes", DESTROY]
+    assert commands.main(["down", "--", "--yes"]) == 0
+    assert fake.words == [COMPARE, f"{REFRESH_PROXMOX} --yes", DESTROY]
 
 
-def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
+def test_an_orphan_that_cannot_be_removed_is_reported_and_the_rest_is_removed(
     fake: Cli, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As a machine of ours that somebody has protected in Proxmox."""
+    """For example a VM of the stack with Proxmox' protection flag."""
     removed: list[str] = []
 
     def refuse() -> None:
         raise OrphanSearchError(
-            "VM 8001 is still there: can't remove VM 8001 - protection mode enabled"
+            "VM 8001 could not be removed: can't remove VM 8001 - protection mode enabled"
         )
 
-    found = [
+    orphans = [
         OrphanedResource("VM 8001", refuse),
         OrphanedResource("VM 8002", lambda: removed.append("VM 8002")),
     ]
     settings = SimpleNamespace(proxmoxve=None, stack_tag="ephemeral-castle-homelab")
     monkeypatch.setattr("clients.pulumi_cli.stack_settings.settings", lambda session: settings)
     monkeypatch.setattr("commands.running_tasks.wait", lambda session: None)
-    monkeypatch.setattr("commands.orphaned_resources.machines", lambda *_: found)
-    monkeypatch.setattr("commands.orphaned_resources.look", lambda *_: found[:1])
+    monkeypatch.setattr("commands.orphaned_resources.find_vms", lambda *_: orphans)
+    monkeypatch.setattr("commands.orphaned_resources.find_orphans", lambda *_: orphans[:1])
     state(fake, VM)
     after = fake.folder / "after"
     fake.does(f"arguments[0] == 'destroy' and pathlib.Path({str(after)!r}).touch()")
@@ -286,36 +289,37 @@ def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
         "deployment",
         lambda *_, **__: {} if after.exists() else {"resources": [VM]},
     )
-    assert engine.main(["down", "--", "--yes"]) == 1
-    assert fake.words == [QUIET, DESTROY]
+    assert commands.main(["down", "--", "--yes"]) == 1
+    assert fake.words == [COMPARE, DESTROY]
     assert removed == ["VM 8002"]
-    assert capfd.readouterr().out.count("VM 8001 is still there: can't remove") == 2
+    assert capfd.readouterr().out.count("VM 8001 could not be removed: can't remove") == 2
 
 
-def test_a_destroy_that_fails_is_handed_on(fake: Cli) -> None:
+def test_down_returns_the_exit_code_of_a_failed_destroy(fake: Cli) -> None:
     fake.answers("destroy", code=255)
-    assert engine.main(["down", "--", "--yes"]) == 255
+    assert commands.main(["down", "--", "--yes"]) == 255
 
 
-def test_remains_that_could_not_be_looked_for_are_no_success(
+def test_down_fails_if_proxmox_cannot_be_searched_for_orphans(
     fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     state(fake)
     fake.answers("config --json", "error: incorrect passphrase", code=1)
-    assert engine.main(["down", "--", "--yes"]) == 1
-    assert "Whether anything else is left was not seen" in capfd.readouterr().out
+    assert commands.main(["down", "--", "--yes"]) == 1
+    shown = capfd.readouterr().out
+    assert "Proxmox could not be searched for resources that are not in the state" in shown
 
 
-def test_a_disk_that_the_state_has_lost_is_put_there_again(
+def test_a_disk_that_is_missing_in_the_state_is_added_again(
     fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     disks = {"inputs": {"disks": [{"interface": "scsi0"}]}, "outputs": {"disks": [{"size": 0}]}}
     state(fake, VM | disks)
     fake.answers("preview --json", {"steps": []})
-    assert engine.main(["recover"]) == 1  # nobody is there to ask
+    assert commands.main(["recover"]) == 1  # no terminal, so the answer is no
     assert fake.words == []
-    assert engine.main(["up", "--", "--yes"]) == 0
+    assert commands.main(["up", "--", "--yes"]) == 0
     imported, *rest = fake.words
     assert imported.startswith("stack import --file ")
     assert rest == [REFRESH, UP]
-    assert "has lost a disk of machines-a" in capfd.readouterr().out
+    assert "lacks a disk of machines-a" in capfd.readouterr().out

@@ -1,4 +1,4 @@
-"""`make snapshot`: of whom, where it lies, and what is said of it."""
+"""``make snapshot``: which control planes it asks, where it saves, and what it prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backup.etcd_archive import Archive
 from clients.errors import OperationError
 from clients.pulumi_cli.session import SessionError
 from clients.tls import context_of
-from commands import __main__ as engine
+from commands import __main__ as commands
 from lifecycle.operations import snapshots
 from settings.models import Settings
 from tests.backup.archives import KEY, archive
@@ -24,7 +24,7 @@ from tests.recorder import settings_with
 
 AUTHORITY = talos_authority()
 CERTIFICATE = base64.b64encode(AUTHORITY.pem).decode()
-KEY_OF_IT = json.dumps(base64.b64encode(AUTHORITY.key_pem).decode())
+PRIVATE_KEY = json.dumps(base64.b64encode(AUTHORITY.key_pem).decode())
 SECRETS = {
     "urn": "urn:pulumi:homelab::ephemeral-castle::talos:machine/secrets:Secrets::cluster-secrets",
     "type": "talos:machine/secrets:Secrets",
@@ -33,7 +33,7 @@ SECRETS = {
             "certs": {
                 "os": {
                     "cert": CERTIFICATE,
-                    "key": {"4dabf18193072939515e22adb298388d": "secret", "plaintext": KEY_OF_IT},
+                    "key": {"4dabf18193072939515e22adb298388d": "secret", "plaintext": PRIVATE_KEY},
                 }
             }
         }
@@ -42,8 +42,8 @@ SECRETS = {
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """With what credentials, and at which addresses, etcd was asked."""
+def etcd_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Replace the snapshot of etcd; returns credentials and addresses of each call."""
     calls: list[Any] = []
 
     def take(credentials: Mapping[str, Any], addresses: Iterable[str]) -> Archive:
@@ -56,7 +56,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def read(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def use_settings(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr("clients.pulumi_cli.stack_settings.settings", lambda session: settings)
 
 
@@ -65,48 +65,48 @@ def state(fake: Cli, *resources: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_it_says_where_it_lies_and_how_to_restore_it(
+def test_snapshot_prints_its_path_and_how_to_restore_it(
     fake: Cli,
-    asked: list[Any],
+    etcd_calls: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     sealed: bool,
 ) -> None:
-    read(monkeypatch, settings_with(sops={"age_key": str(KEY)} if sealed else {}))
+    use_settings(monkeypatch, settings_with(sops={"age_key": str(KEY)} if sealed else {}))
     state(fake, SECRETS)
-    assert engine.main(["snapshot"]) == 0
-    ((credentials, addresses),) = asked
+    assert commands.main(["snapshot"]) == 0
+    ((credentials, addresses),) = etcd_calls
     assert addresses == ["192.168.1.253"]
     assert credentials["ca_certificate"] == CERTIFICATE
-    context_of(credentials)  # certificate and key fit together
+    context_of(credentials)  # fails if certificate and key do not fit
     (path,) = snapshots.kept("ephemeral-castle-homelab")
-    said = capsys.readouterr().out
-    assert said.startswith(f".state/etcd/{path.name}, 0.0 MB: a snapshot of etcd")
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Saved a snapshot of etcd: .state/etcd/{path.name}, 0.0 MB")
     assert path.name.endswith(".db.age") is sealed
-    assert (f"cluster.restore_from: .state/etcd/{path.name}" in said) is sealed
-    assert ("PLAIN TEXT" in said and "make age-key" in said) is not sealed
-    assert str(KEY) not in said
+    assert (f"cluster.restore_from: .state/etcd/{path.name}" in shown) is sealed
+    assert ("PLAIN TEXT" in shown and "make age-key" in shown) is not sealed
+    assert str(KEY) not in shown
 
 
-def test_without_a_castle_there_is_nothing_to_keep(
+def test_snapshot_fails_without_a_cluster(
     fake: Cli,
-    asked: list[Any],
+    etcd_calls: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    read(monkeypatch, settings_with())
+    use_settings(monkeypatch, settings_with())
     state(fake)
-    assert engine.main(["snapshot"]) == 1
+    assert commands.main(["snapshot"]) == 1
     assert "has no cluster yet" in capsys.readouterr().out
-    assert asked == []
+    assert etcd_calls == []
 
 
 @pytest.mark.parametrize(
     "error", [OperationError("etcd does not answer"), SessionError("no state")]
 )
-def test_what_stands_in_the_way_is_said(
+def test_the_reason_of_a_failed_snapshot_is_shown(
     fake: Cli,
-    asked: list[Any],
+    etcd_calls: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
@@ -114,9 +114,9 @@ def test_what_stands_in_the_way_is_said(
     def refuse(*_: Any) -> Archive:
         raise error
 
-    read(monkeypatch, settings_with())
+    use_settings(monkeypatch, settings_with())
     state(fake, json.loads(json.dumps(SECRETS)))
     monkeypatch.setattr(snapshots, "take", refuse)
-    assert engine.main(["snapshot"]) == 1
+    assert commands.main(["snapshot"]) == 1
     assert f"No snapshot was taken: {error}" in capsys.readouterr().out
     assert snapshots.kept("ephemeral-castle-homelab") == []

@@ -1,4 +1,4 @@
-"""Production is used once staging has worked for the host, or by explicit wish."""
+"""``up`` asks before it uses Let's Encrypt production for a host without a certificate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup.acme_json import Certificate
-from commands import __main__ as engine
+from commands import __main__ as commands
 from commands import acme_record
 from tests.backup.traefiks import BEGINS, ENDS, acme_json
 from tests.commands.conftest import Cli
@@ -15,27 +15,27 @@ from tests.commands.test_backup import KEY, FakeCluster, cluster
 
 __all__ = ["cluster"]
 UP = "up --stack homelab --yes --skip-preview"
-ASKED = "Let's Encrypt's staging server has not signed for tazlab.net yet"
+QUESTION = "No certificate of Let's Encrypt for tazlab.net is known yet, not even a staging one."
 
 
 @pytest.fixture
 def production(cluster: FakeCluster, tmp_path: Path) -> FakeCluster:
-    """A castle whose stack file asks for production; the host is tazlab.net."""
-    cluster.stands(server="production")
+    """A cluster whose stack file names the production server; the host is tazlab.net."""
+    cluster.configure(server="production")
     (tmp_path / "Pulumi.homelab.yaml").write_text(
         "config: {'ephemeral-castle:traefik': {acme: {server: production}}}"
     )
     return cluster
 
 
-def test_without_a_try_it_is_asked_about_and_yes_is_a_wish(
+def test_up_asks_before_the_first_certificate_of_production_and_yes_answers(
     production: FakeCluster, fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert engine.main(["up"]) == 1
+    assert commands.main(["up"]) == 1
     assert fake.words == []
-    said = capfd.readouterr().out
-    assert ASKED in said and "say yes with ARGS=--yes" in said
-    assert engine.main(["up", "--", "--yes"]) == 0
+    shown = capfd.readouterr().out
+    assert QUESTION in shown and "answer yes with ARGS=--yes" in shown
+    assert commands.main(["up", "--", "--yes"]) == 0
     assert fake.words == [UP]
 
 
@@ -50,7 +50,7 @@ def test_without_a_try_it_is_asked_about_and_yes_is_a_wish(
     ],
 )
 @pytest.mark.parametrize("key", [KEY, None], ids=["with a key", "without"])
-def test_what_staging_signed_in_the_castle_that_stands_counts(
+def test_up_does_not_ask_if_the_running_cluster_has_a_fitting_staging_certificate(
     production: FakeCluster,
     fake: Cli,
     signed: str,
@@ -58,38 +58,38 @@ def test_what_staging_signed_in_the_castle_that_stands_counts(
     key: str | None,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    production.stands(server="production", key=key)
+    production.configure(server="production", key=key)
     production.files = {"/data/acme-staging.json": [acme_json("staging", signed)]}
-    assert (engine.main(["up"]) == 0) is is_good
-    assert (ASKED in capfd.readouterr().out) is not is_good
+    assert (commands.main(["up"]) == 0) is is_good
+    assert (QUESTION in capfd.readouterr().out) is not is_good
 
 
-def test_what_worked_before_counts_when_the_castle_is_gone(
+def test_up_does_not_ask_if_an_earlier_cluster_had_a_staging_certificate(
     production: FakeCluster, fake: Cli
 ) -> None:
     production.files = {"/data/acme-staging.json": [acme_json("staging", "tazlab.net")]}
-    assert engine.main(["backup"]) == 0
-    production.stands(server="production", resources=[])
-    assert engine.main(["up"]) == 0
+    assert commands.main(["backup"]) == 0
+    production.configure(server="production", resources=[])
+    assert commands.main(["up"]) == 0
 
 
-def test_what_production_signed_on_another_machine_counts(
+def test_up_does_not_ask_if_there_is_a_production_backup(
     production: FakeCluster, tmp_path: Path
 ) -> None:
     production.files = {"/data/acme.json": [acme_json("production", "tazlab.net")]}
-    assert engine.main(["backup"]) == 0
+    assert commands.main(["backup"]) == 0
     acme_record.file(tmp_path, "homelab").unlink()
-    production.stands(server="production", resources=[])
-    assert engine.main(["up"]) == 0
+    production.configure(server="production", resources=[])
+    assert commands.main(["up"]) == 0
 
 
-def test_staging_is_asked_nothing(cluster: FakeCluster, fake: Cli) -> None:
-    cluster.stands(resources=[])
-    assert engine.main(["up"]) == 0
+def test_up_does_not_ask_with_the_staging_server(cluster: FakeCluster, fake: Cli) -> None:
+    cluster.configure(resources=[])
+    assert commands.main(["up"]) == 0
     assert fake.words == [UP]
 
 
-def test_a_record_remembers_names_and_dates_the_newest_of_each(tmp_path: Path) -> None:
+def test_the_record_has_the_newest_certificate_of_each_server_and_name(tmp_path: Path) -> None:
     old = acme_record.Signed(
         server="staging", certificate=Certificate(("tazlab.net",), BEGINS, BEGINS)
     )

@@ -1,4 +1,4 @@
-"""What killed runs leave on a machine, and how it goes."""
+"""Provider processes, locks and half-written files of killed runs, and their removal."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from commands.stale_processes import Leftovers, look
+from commands.stale_processes import StaleRuns, find_stale_runs
 
-SLEEPS = f"#!{sys.executable}\nimport time\nprint('there', flush=True)\ntime.sleep(600)\n"
+SLEEPS = f"#!{sys.executable}\nimport time\nprint('started', flush=True)\ntime.sleep(600)\n"
 STARTS = (
     f"#!{sys.executable}\nimport pathlib, subprocess\n"
     "subprocess.run([pathlib.Path(__file__).with_name('pulumi-resource-test')])\n"
 )
 ENGINES = ("pulumi", ".pulumi-wrapped", "pulumi-language-test")
-"""The CLI, the CLI on NixOS, and what only looks like it."""
+"""Process names: the CLI, the CLI on NixOS, and a language host, which is not an engine."""
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose state lies beside it."""
+    """A project with a local state folder and executables that act as engine and provider."""
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state?metadata=skip'}")
     engines = ((name, STARTS) for name in ENGINES)
@@ -39,13 +39,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def started(project: Path, name: str) -> Iterator[subprocess.Popen[str]]:
-    """A process in the project's folder, ended afterwards with its children."""
+    """Run a process in the project folder; end it and its children afterwards."""
     process = subprocess.Popen(
         [str(project / name)], cwd=project, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "there\n"
+        assert process.stdout.readline() == "started\n"
         yield process
         process.stdout.close()
     finally:
@@ -77,83 +77,83 @@ def lock(project: Path, stack: str = "homelab", **changed: object) -> Path:
     return file
 
 
-def test_where_nothing_was_killed_nothing_is_found(project: Path) -> None:
-    assert not look(project, "homelab")
+def test_nothing_is_found_without_a_killed_run(project: Path) -> None:
+    assert not find_stale_runs(project, "homelab")
 
 
 def test_a_provider_without_an_engine_is_ended(
     project: Path, provider: subprocess.Popen[str]
 ) -> None:
-    found = look(project, "homelab")
+    found = find_stale_runs(project, "homelab")
     [sentence] = found.sentences()
     assert sentence == (
-        f"the provider pulumi-resource-test (process {provider.pid}) lost its engine: end it"
+        f"provider pulumi-resource-test (process {provider.pid}) has no engine: end it"
     )
     found.clear()
     assert not psutil.pid_exists(provider.pid)
-    assert not look(project, "homelab")
+    assert not find_stale_runs(project, "homelab")
 
 
-def test_a_provider_of_another_project_is_left_alone(
+def test_a_provider_of_another_project_is_not_ended(
     project: Path, provider: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "Pulumi.yaml").write_text((project / "Pulumi.yaml").read_text())
-    assert not look(other, "homelab")
+    assert not find_stale_runs(other, "homelab")
 
 
 @pytest.mark.parametrize("name", ENGINES[:2])
-def test_a_provider_of_a_living_engine_is_left_alone(project: Path, name: str) -> None:
+def test_a_provider_of_an_active_engine_is_not_ended(project: Path, name: str) -> None:
     with started(project, name) as engine:
-        assert not look(project, "homelab")
+        assert not find_stale_runs(project, "homelab")
         path = lock(project, pid=engine.pid)
-        running = look(project, "homelab").running
-        assert running is not None and running.path == path
+        active = find_stale_runs(project, "homelab").active_lock
+        assert active is not None and active.path == path
 
 
-def test_a_language_host_is_no_engine(project: Path) -> None:
+def test_a_language_host_is_not_an_engine(project: Path) -> None:
     with started(project, ENGINES[2]) as host:
         lock(project, pid=host.pid)
-        found = look(project, "homelab")
-        assert found.running is None
+        found = find_stale_runs(project, "homelab")
+        assert found.active_lock is None
         assert {process.pid for process in found.providers} > {host.pid}
 
 
-def test_a_lock_of_a_dead_process_goes(project: Path) -> None:
+def test_the_lock_of_an_ended_process_is_removed(project: Path) -> None:
     path = lock(project)
-    found = look(project, "homelab")
-    assert found.running is None
+    found = find_stale_runs(project, "homelab")
+    assert found.active_lock is None
     assert list(found.sentences()) == [
-        f"a lock of process {2**22 + 1} of me, since 2026-11-21T03:12:08: remove"
+        f"lock of process {2**22 + 1} of me, since 2026-11-21T03:12:08: remove it"
     ]
     found.clear()
     assert not path.exists()
 
 
-def test_a_process_that_is_no_engine_holds_no_lock(project: Path) -> None:
-    """The number of the dead engine's process may be another's by now."""
+def test_a_lock_is_not_active_if_its_process_id_belongs_to_another_program(project: Path) -> None:
+    """The operating system may give the id of the ended engine to a new process."""
     lock(project, pid=os.getpid())
-    assert look(project, "homelab").running is None
+    assert find_stale_runs(project, "homelab").active_lock is None
 
 
-def test_of_a_lock_from_another_machine_only_a_person_can_know(project: Path) -> None:
+def test_the_lock_of_another_computer_may_be_active(project: Path) -> None:
     lock(project, hostname="laptop")
-    [sentence] = look(project, "homelab").sentences()
+    [sentence] = find_stale_runs(project, "homelab").sentences()
     assert "of me on laptop, where it may still be running, since" in sentence
 
 
-def test_the_lock_of_another_stack_is_its_own_matter(project: Path) -> None:
+def test_the_lock_of_another_stack_is_ignored(project: Path) -> None:
     lock(project, stack="ha")
-    assert not look(project, "homelab")
+    assert not find_stale_runs(project, "homelab")
 
 
-def test_a_half_written_file_beside_the_state_goes_and_a_whole_one_stays(project: Path) -> None:
+def test_a_half_written_attrs_file_is_removed_and_a_complete_one_is_not(project: Path) -> None:
     folder = project / ".state/.pulumi/stacks/ephemeral-castle"
     folder.mkdir(parents=True)
     broken, whole = folder / "homelab.json.attrs", folder / "homelab.json.bak.attrs"
     broken.touch()
     whole.write_text("{}")
-    found = look(project, "homelab")
+    found = find_stale_runs(project, "homelab")
     assert list(found.sentences()) == [
         "homelab.json.attrs is half-written, so the state cannot be read: remove it"
     ]
@@ -161,9 +161,9 @@ def test_a_half_written_file_beside_the_state_goes_and_a_whole_one_stays(project
     assert not broken.exists() and whole.exists()
 
 
-def test_in_a_backend_that_is_no_folder_nothing_is_looked_for(
+def test_locks_are_not_searched_in_a_remote_backend(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock(project)
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://castle")
-    assert look(project, "homelab") == Leftovers()
+    assert find_stale_runs(project, "homelab") == StaleRuns()

@@ -1,4 +1,4 @@
-"""A disk that the state has lost is found, and what was asked for takes its place."""
+"""A disk that is missing in the state is found, and replaced by the disk of the inputs."""
 
 from __future__ import annotations
 
@@ -8,49 +8,54 @@ from typing import Any
 from commands import state_repair
 from settings.resource_types import MACHINE
 
-ASKED = [
+INPUT_DISKS = [
     {"__defaults": ["aio"], "interface": "scsi0", "size": 34, "importFrom": "local:import/a.qcow2"},
     {"__defaults": [], "interface": "scsi1", "size": 43},
 ]
-READ = [
+OUTPUT_DISKS = [
     {"interface": "scsi0", "size": 34, "pathInDatastore": "vm-8000-disk-0"},
     {"interface": "scsi1", "size": 43, "pathInDatastore": "vm-8000-disk-1"},
 ]
 
 
 def exported(*disks: dict[str, Any], kind: str = MACHINE) -> dict[str, Any]:
-    machine = {
+    vm = {
         "urn": f"urn:pulumi:homelab::ephemeral-castle::{kind}::machines-a",
         "type": kind,
-        "inputs": {"disks": ASKED, "vmId": 8000},
-        "outputs": {"disks": list(disks), "vmId": 8000, state_repair.SHAPE: {"obj": {}}},
+        "inputs": {"disks": INPUT_DISKS, "vmId": 8000},
+        "outputs": {"disks": list(disks), "vmId": 8000, state_repair.RAW_STATE_DELTA: {"obj": {}}},
     }
-    return {"version": 3, "deployment": {"resources": [machine]}}
+    return {"version": 3, "deployment": {"resources": [vm]}}
 
 
-def test_a_state_that_is_whole_stays_as_it_is() -> None:
-    for state in (exported(*READ), exported(READ[0]), exported(), exported({}, kind="other")):
-        assert state_repair.machines(state["deployment"]) == ()
-        assert state_repair.mended(state) == state
-    assert state_repair.machines({}) == ()
+def test_a_state_without_missing_disks_is_not_changed() -> None:
+    for state in (
+        exported(*OUTPUT_DISKS),
+        exported(OUTPUT_DISKS[0]),
+        exported(),
+        exported({}, kind="other"),
+    ):
+        assert state_repair.vms_with_missing_disk(state["deployment"]) == ()
+        assert state_repair.restore_disks(state) == state
+    assert state_repair.vms_with_missing_disk({}) == ()
     stack = {"urn": "a::b", "type": MACHINE}
-    assert state_repair.machines({"resources": [stack]}) == ()
+    assert state_repair.vms_with_missing_disk({"resources": [stack]}) == ()
 
 
-def test_what_was_asked_for_takes_the_place_of_what_was_lost() -> None:
+def test_missing_disks_are_replaced_by_the_disks_of_the_inputs() -> None:
     lost = {"interface": "", "size": 0}
-    state = exported(lost, READ[1])
+    state = exported(lost, OUTPUT_DISKS[1])
     before = deepcopy(state)
-    assert state_repair.machines(state["deployment"]) == ("machines-a",)
-    mended = state_repair.mended(state)
+    assert state_repair.vms_with_missing_disk(state["deployment"]) == ("machines-a",)
+    repaired = state_repair.restore_disks(state)
     assert state == before
-    assert state_repair.machines(mended["deployment"]) == ()
-    (machine,) = mended["deployment"]["resources"]
-    assert machine["outputs"] == {
+    assert state_repair.vms_with_missing_disk(repaired["deployment"]) == ()
+    (vm,) = repaired["deployment"]["resources"]
+    assert vm["outputs"] == {
         "disks": [
             {"interface": "scsi0", "size": 34, "importFrom": "local:import/a.qcow2"},
             {"interface": "scsi1", "size": 43},
         ],
         "vmId": 8000,
     }
-    assert machine["inputs"] == before["deployment"]["resources"][0]["inputs"]
+    assert vm["inputs"] == before["deployment"]["resources"][0]["inputs"]

@@ -1,4 +1,4 @@
-"""``make up``: one preview, one question, one update, and nothing more if nothing changes."""
+"""``make up``: one preview, one question, one update; only the preview if nothing changes."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ NOTHING = log({"same": 55}, {"url": "https://a"}, {"url": "https://a"})
         ("", True),
     ],
 )
-def test_a_preview_without_changes_is_known_by_its_events(events: str, changes: bool) -> None:
+def test_the_event_log_shows_whether_a_preview_has_changes(events: str, changes: bool) -> None:
     assert command.has_changes(events) is changes
 
 
-class Person:
-    """Answers the question, and knows what was asked."""
+class User:
+    """A user at a terminal who gives one answer; ``asked`` lists the prompts."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
         self.asked: list[str] = []
@@ -69,8 +69,8 @@ class Person:
         monkeypatch.setattr("builtins.input", reply)
 
 
-def preview_says(cli: Cli, events: str) -> None:
-    """Let the CLI write these events in a preview, and succeed in all else."""
+def prepare_preview(cli: Cli, events: str) -> None:
+    """Let the CLI write these events in a preview and succeed in all other commands."""
     cli.does(
         "if arguments[0] == 'preview':\n"
         f"    pathlib.Path(arguments[-1]).write_text({events!r})\n"
@@ -85,51 +85,53 @@ def session(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sessi
     return Session(fake.folder / "pulumi", "homelab", tmp_path / "private")
 
 
-def run(session: Session, *more: str) -> tuple[int, list[Session]]:
-    """The exit code, and for which sessions the work after an ``up`` was done."""
+def run(session: Session, *cli_args: str) -> tuple[int, list[Session]]:
+    """Run ``up``; returns the exit code and the sessions for which ``after`` was called."""
     finished: list[Session] = []
     project = session.temporary.parent
-    return command.up(session, more, project, finished.append), finished
+    return command.up(session, cli_args, project, finished.append), finished
 
 
 def words(fake: Cli) -> list[list[str]]:
-    """The arguments of each call, without the place of the event log."""
+    """The arguments of each call, without the event log."""
     return [arguments[: arguments.index("--event-log")] for arguments, _, _ in fake.calls]
 
 
-def test_nothing_to_change_ends_after_one_preview(
+def test_up_ends_after_the_preview_if_nothing_changes(
     fake: Cli, session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    preview_says(fake, NOTHING)
+    prepare_preview(fake, NOTHING)
     assert run(session, "--yes") == (0, [session])
     assert words(fake) == [["preview", "--stack", "homelab"]]
     assert capsys.readouterr().out == "Nothing to change.\n"
 
 
-def test_a_change_is_asked_about_once_and_done_without_a_second_preview(
+def test_up_asks_once_and_updates_without_a_second_preview(
     fake: Cli, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person = Person(monkeypatch, "yes")
-    preview_says(fake, log({"update": 1}))
+    user = User(monkeypatch, "yes")
+    prepare_preview(fake, log({"update": 1}))
     assert run(session, "--target", "x") == (0, [session])
-    assert person.asked == ["Perform this update? (yes/no) "]
+    assert user.asked == ["Perform this update? (yes/no) "]
     assert words(fake) == [
         ["preview", "--stack", "homelab", "--target", "x"],
         ["up", "--stack", "homelab", "--yes", "--skip-preview", "--target", "x"],
     ]
 
 
-def test_no_is_no(fake: Cli, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    Person(monkeypatch, "no")
-    preview_says(fake, log({"update": 1}))
+def test_up_changes_nothing_after_a_no(
+    fake: Cli, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    User(monkeypatch, "no")
+    prepare_preview(fake, log({"update": 1}))
     assert run(session) == (1, [])
     assert [arguments[0] for arguments in words(fake)] == ["preview"]
 
 
-def test_yes_answers_for_the_person_and_never_reaches_the_preview(
+def test_yes_answers_the_question_and_is_not_passed_to_the_preview(
     fake: Cli, session: Session
 ) -> None:
-    preview_says(fake, log({"update": 1}))
+    prepare_preview(fake, log({"update": 1}))
     assert run(session, "--yes", "--continue-on-error") == (0, [session])
     assert words(fake) == [
         ["preview", "--stack", "homelab"],
@@ -137,20 +139,18 @@ def test_yes_answers_for_the_person_and_never_reaches_the_preview(
     ]
 
 
-def test_a_refresh_is_always_run_because_it_may_change_the_state_alone(
-    fake: Cli, session: Session
-) -> None:
-    preview_says(fake, NOTHING)
+def test_up_with_refresh_always_updates(fake: Cli, session: Session) -> None:
+    prepare_preview(fake, NOTHING)
     assert run(session, "--refresh", "--yes") == (0, [session])
     assert [arguments[0] for arguments in words(fake)] == ["preview", "up"]
 
 
-def test_skip_preview_skips_it(fake: Cli, session: Session) -> None:
+def test_skip_preview_skips_the_preview(fake: Cli, session: Session) -> None:
     assert run(session, "--skip-preview", "--yes") == (0, [session])
     assert words(fake) == [["up", "--stack", "homelab", "--yes", "--skip-preview"]]
 
 
-def test_a_preview_that_fails_ends_it_and_says_what_failed(
+def test_up_ends_after_a_failed_preview_and_shows_the_reason(
     fake: Cli, session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
     diagnostic = {
@@ -168,14 +168,14 @@ def test_a_preview_that_fails_ends_it_and_says_what_failed(
     assert "machines-castle-worker-1 (b:c:D): VM id 8010 is taken" in capsys.readouterr().out
 
 
-def test_nothing_to_change_settles_what_a_failed_run_left(
+def test_up_without_changes_marks_an_earlier_failure_as_settled(
     fake: Cli, session: Session, tmp_path: Path
 ) -> None:
     record = last_up.file(tmp_path, "homelab")
     record.parent.mkdir()
     failed = last_up.LastUp(begun=1, seconds=1, succeeded=False, operations=())
     record.write_text(json.dumps(vars(failed)))
-    preview_says(fake, NOTHING)
+    prepare_preview(fake, NOTHING)
     assert run(session, "--yes")[0] == 0
     found = last_up.load(tmp_path, "homelab")
     assert found is not None and found.settled

@@ -1,1 +1,1 @@
-"""Each component on its own: what reaches a provider."""
+"""Tests of each component: the inputs that its providers would get."""

@@ -1,4 +1,4 @@
-"""Helm values: what they say, and that the charts know every key of them."""
+"""Helm values: their content, and that the charts have every key."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ LONGHORN_STORAGE = LonghornStorageArgs(
     kubeconfig="kubeconfig",
 )
 KEYS = Path(__file__).resolve().parents[1] / "data" / "charts"
-"""Keys of the charts' own values, one dotted path a line."""
+"""Keys of the default values of each chart, one dotted path per line."""
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "charts"
 
 
 def traefik_values(
     exposure: Any,
     acme_server: Any = "production",
-    kept: dict[str, str] | None = None,
+    certificates: dict[str, str] | None = None,
     dns: DnsChallenge | None = None,
 ) -> dict[str, Any]:
     return traefik.values(
@@ -61,7 +61,7 @@ def traefik_values(
             after=[],
             acme_email="me@example.org",
             acme_server=acme_server,
-            kept=kept,
+            certificates=certificates,
             dns=dns,
         )
     )
@@ -82,28 +82,30 @@ def longhorn_values(
     )
 
 
-def metallb_values(alone: bool) -> dict[str, Any]:
+def metallb_values(from_control_planes: bool) -> dict[str, Any]:
     return metallb.values(
-        metallb.MetalLBArgs(chart=CHART, addresses="a-b", announce_from_control_planes=alone)
+        metallb.MetalLBArgs(
+            chart=CHART, addresses="a-b", announce_from_control_planes=from_control_planes
+        )
     )
 
 
 def all_values(chart: str) -> list[dict[str, Any]]:
-    """Every form that the values of a chart take."""
+    """The values of a chart for all relevant combinations of arguments."""
     return {
         "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP), longhorn_values(BUCKET)],
         "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
         "traefik-41.3.0": [
             traefik_values("load-balancer"),
             traefik_values("host-network"),
-            traefik_values("load-balancer", kept={"acme.json": "{}"}),
-            traefik_values("host-network", kept={"acme.json": "{}"}, dns=DNS),
+            traefik_values("load-balancer", certificates={"acme.json": "{}"}),
+            traefik_values("host-network", certificates={"acme.json": "{}"}, dns=DNS),
         ],
         "flux-operator-0.49.0": [flux.VALUES],
     }[chart]
 
 
-def test_traefik_behind_metallb_has_a_fixed_address_and_lets_go_of_its_volume() -> None:
+def test_traefik_behind_metallb_has_a_fixed_address_and_deletes_its_old_pod_first() -> None:
     values = traefik_values("load-balancer")
     assert values["service"] == {
         "annotations": {"metallb.io/loadBalancerIPs": "192.168.1.240"},
@@ -113,7 +115,7 @@ def test_traefik_behind_metallb_has_a_fixed_address_and_lets_go_of_its_volume() 
     assert "hostNetwork" not in values and "nodeSelector" not in values
 
 
-def test_traefik_on_the_hosts_network_takes_its_ports() -> None:
+def test_traefik_in_the_host_network_uses_ports_80_and_443_of_a_control_plane() -> None:
     values = traefik_values("host-network")
     assert values["hostNetwork"] is True
     assert values["deployment"]["dnsPolicy"] == "ClusterFirstWithHostNet"
@@ -127,24 +129,24 @@ def test_traefik_on_the_hosts_network_takes_its_ports() -> None:
     assert values["service"] == {"enabled": False}
 
 
-def test_the_volume_is_put_right_before_traefik_starts(tmp_path: Path) -> None:
-    """The script itself, as far as one may without root, on a new and on a used volume."""
+def test_the_init_script_makes_the_files_private(tmp_path: Path) -> None:
+    """Runs the script, changed to run without root, on an empty volume and on one with files."""
     (container,) = traefik_values("load-balancer")["deployment"]["initContainers"]
     script = container["command"][2].replace("/data", str(tmp_path))
     script = script.replace("65532:65532", f"{os.getuid()}:{os.getgid()}")
     subprocess.run(["sh", "-c", script], check=True)
     assert list(tmp_path.iterdir()) == []
-    kept = {"acme.json": b'{"letsencrypt": 1}', "acme-staging.json": b"{}"}
-    for name, content in kept.items():
+    files = {"acme.json": b'{"letsencrypt": 1}', "acme-staging.json": b"{}"}
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         (tmp_path / name).chmod(0o644)
     subprocess.run(["sh", "-c", script], check=True)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == kept
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
 
 
-def test_staging_and_production_keep_their_certificates_apart() -> None:
-    """Traefik would serve staging's certificates on after the change, as they are still good."""
+def test_staging_and_production_certificates_are_in_different_files() -> None:
+    """With one file Traefik would still use the valid staging certificates after the change."""
 
     def storage(server: str) -> str:
         values = traefik_values("load-balancer", server)
@@ -155,7 +157,7 @@ def test_staging_and_production_keep_their_certificates_apart() -> None:
 
 
 @pytest.mark.parametrize(("exposure", "user"), [("load-balancer", 65532), ("host-network", 0)])
-def test_the_volume_belongs_to_traefiks_user_in_both_exposures(exposure: str, user: int) -> None:
+def test_traefiks_user_owns_the_volume_in_both_exposures(exposure: str, user: int) -> None:
     values = traefik_values(exposure)
     (container,) = values["deployment"]["initContainers"]
     assert f"chown -R {user}:{user} /data" in container["command"][2]
@@ -165,7 +167,7 @@ def test_the_volume_belongs_to_traefiks_user_in_both_exposures(exposure: str, us
 
 
 @pytest.mark.parametrize("exposure", ["load-balancer", "host-network"])
-def test_certificates_lie_on_our_own_volume_and_http_leads_to_https(exposure: str) -> None:
+def test_certificates_are_on_the_existing_claim_and_http_redirects_to_https(exposure: str) -> None:
     values = traefik_values(exposure)
     assert values["persistence"]["existingClaim"] == "traefik-certificates"
     assert values["deployment"]["replicas"] == 1
@@ -176,7 +178,7 @@ def test_certificates_lie_on_our_own_volume_and_http_leads_to_https(exposure: st
     assert acme["storage"] == "/data/acme.json"
 
 
-def test_longhorn_keeps_as_many_copies_as_asked_and_can_be_uninstalled() -> None:
+def test_longhorn_has_the_configured_number_of_copies_and_can_be_uninstalled() -> None:
     values = longhorn_values()
     assert values["persistence"]["defaultClassReplicaCount"] == 2
     assert json.loads(values["defaultSettings"]["defaultReplicaCount"]) == {"v1": "2", "v2": "2"}
@@ -184,15 +186,13 @@ def test_longhorn_keeps_as_many_copies_as_asked_and_can_be_uninstalled() -> None
     assert values["defaultSettings"]["createDefaultDiskLabeledNodes"] is True
 
 
-def test_longhorn_uses_all_but_a_tenth_of_a_disk_that_serves_it_alone() -> None:
+def test_longhorn_leaves_ten_percent_of_its_disk_free() -> None:
     settings = longhorn_values()["defaultSettings"]
     assert settings["storageReservedPercentageForDefaultDisk"] == 0
     assert settings["storageMinimalAvailablePercentage"] == 10
 
 
-def test_longhorn_lets_go_of_dead_nodes_spreads_copies_and_keeps_engines_and_backups_current() -> (
-    None
-):
+def test_longhorn_handles_failed_nodes_balances_copies_and_upgrades_engines() -> None:
     settings = longhorn_values()["defaultSettings"]
     assert settings["nodeDownPodDeletionPolicy"] == "delete-both-statefulset-and-deployment-pod"
     assert settings["replicaAutoBalance"] == "least-effort"
@@ -200,21 +200,21 @@ def test_longhorn_lets_go_of_dead_nodes_spreads_copies_and_keeps_engines_and_bac
     assert settings["concurrentAutomaticEngineUpgradePerNodeLimit"] == 1
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("retain", "Retain"), ("delete", "Delete")])
-def test_the_storage_class_keeps_or_deletes_the_data_of_a_deleted_claim(
-    ours: Literal["retain", "delete"], theirs: str
+@pytest.mark.parametrize(("setting", "policy"), [("retain", "Retain"), ("delete", "Delete")])
+def test_the_storage_class_has_the_configured_reclaim_policy(
+    setting: Literal["retain", "delete"], policy: str
 ) -> None:
-    assert longhorn_values(reclaim_policy=ours)["persistence"]["reclaimPolicy"] == theirs
+    assert longhorn_values(reclaim_policy=setting)["persistence"]["reclaimPolicy"] == policy
 
 
-def test_longhorn_tolerates_control_planes_from_birth() -> None:
+def test_longhorn_always_tolerates_control_planes() -> None:
     values = longhorn_values()
     assert values["longhornManager"]["tolerations"][0]["effect"] == "NoSchedule"
     assert values["longhornDriver"]["tolerations"] == values["longhornManager"]["tolerations"]
     assert values["defaultSettings"]["taintToleration"].endswith("control-plane:NoSchedule")
 
 
-def test_metallb_answers_from_control_planes_only_where_there_is_nobody_else() -> None:
+def test_metallb_announces_from_control_planes_only_without_workers() -> None:
     assert "ignoreExcludeLB" not in metallb_values(False)["speaker"]
     assert metallb_values(True)["speaker"]["ignoreExcludeLB"] is True
     assert metallb_values(False)["frrk8s"] == {"enabled": False}
@@ -222,8 +222,8 @@ def test_metallb_answers_from_control_planes_only_where_there_is_nobody_else() -
 
 
 @pytest.mark.parametrize("chart", ["longhorn-1.12.1", "metallb-0.16.1", "traefik-41.3.0"])
-def test_the_charts_know_every_key(chart: str) -> None:
-    """Longhorn's chart has no schema and MetalLB's is open: a typo there is silently nothing."""
+def test_the_charts_have_every_key(chart: str) -> None:
+    """Helm ignores a mistyped key in Longhorn's chart (no schema) and MetalLB's (open schema)."""
     known = set((KEYS / f"{chart}.txt").read_text(encoding="utf-8").split())
     for values in all_values(chart):
         assert sorted(key for key in _keys(values) if key not in known) == []
@@ -240,11 +240,11 @@ OPEN = {
     "ports.websecure.hostPort",
     "securityContext.capabilities.add",
 }
-"""Places that the chart's values leave out or show empty; its schema knows them (next test)."""
+"""Keys that the charts' default values omit or leave empty; the charts' schemas contain them."""
 
 
 def _keys(values: dict[str, Any], above: str = "") -> list[str]:
-    """The dotted path of every key, down to places that are open."""
+    """Return the dotted path of every key, without ``OPEN`` and the keys below."""
     found = []
     for key, value in values.items():
         path = f"{above}{key}"
@@ -256,7 +256,7 @@ def _keys(values: dict[str, Any], above: str = "") -> list[str]:
     return found
 
 
-def test_a_key_that_no_chart_knows_is_found() -> None:
+def test_a_mistyped_key_is_found() -> None:
     assert "speaker.tolerationz" in _keys({"speaker": {"tolerationz": []}})
     known = (KEYS / "metallb-0.16.1.txt").read_text(encoding="utf-8").split()
     assert "speaker.tolerations" in known and "speaker.tolerationz" not in known
@@ -274,7 +274,7 @@ def test_the_charts_schemas_accept_the_values(chart: str) -> None:
 
 
 def _merged(known: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """As Helm does before it asks the schema: ours over the chart's, and a null takes away."""
+    """Merge values over the chart's defaults like Helm: a null removes a key."""
     result = dict(known)
     for key, value in values.items():
         if value is None:
@@ -286,7 +286,7 @@ def _merged(known: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def test_a_chart_comes_from_a_repository_or_from_a_folder() -> None:
+def test_a_chart_comes_from_a_repository_a_registry_or_a_folder() -> None:
     def args(repository: str) -> dict[str, Any]:
         return ChartSource(name="traefik", version="41.3.0", repository=repository).release_args()
 
@@ -300,7 +300,7 @@ def test_a_chart_comes_from_a_repository_or_from_a_folder() -> None:
     assert args("/srv/charts") == {"chart": "/srv/charts/traefik", "version": "41.3.0"}
 
 
-def test_a_namespace_says_what_it_admits_in_all_three_ways() -> None:
+def test_a_namespace_has_its_pod_security_level_in_all_three_modes() -> None:
     assert namespace.labels("privileged") == {
         "pod-security.kubernetes.io/enforce": "privileged",
         "pod-security.kubernetes.io/audit": "privileged",

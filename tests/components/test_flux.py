@@ -1,4 +1,4 @@
-"""Flux: what is asked for, what its waits say, and that its removal ends."""
+"""Flux: its resources, the messages of its waits, its health, and its removal."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ AGE_KEY = "AGE-SECRET-KEY-1QSSQF9ELQ8F9NP7E2R04C482LASL8WNM5SW0ZUKG2NZAYDSNE69S9
 SSH_KEY = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
 
 
-def built(**settings: Any) -> Recording:
-    """What the component asks for."""
-    found = settings_with(**settings)
+def flux_with(**changes: Any) -> Recording:
+    """Record the resources of the component."""
+    settings = settings_with(**changes)
 
     def build() -> object:
         providers = [
             pulumi.ProviderResource(package, package, {})
             for package in ("kubernetes", "pulumi-python")
         ]
-        args = flux.FluxArgs.of(found, "kubeconfig", after=[])
+        args = flux.FluxArgs.of(settings, "kubeconfig", after=[])
         return flux.Flux("flux", args, pulumi.ResourceOptions(providers=providers))
 
     return record(build)
@@ -55,34 +55,34 @@ def spec(recording: Recording, name: str) -> dict[str, Any]:
 
 
 def opened(recording: Recording, name: str) -> dict[str, str]:
-    """What a Secret holds, as Kubernetes hands it to a pod."""
+    """The decoded data of a Secret."""
     inputs = sent(one(recording, name))
-    assert "stringData" not in inputs  # Kubernetes stores data alone
+    assert "stringData" not in inputs  # it would show a permanent diff
     return {key: b64decode(text).decode() for key, text in inputs["data"].items()}
 
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secrets of these settings stand in plain text, which is warned of."""
+    """Suppress the warning that the secrets of these settings are in plain text."""
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)
 
 
-# What is asked for --------------------------------------------------------------------------------
+# Resources ----------------------------------------------------------------------------------------
 
 
-def test_a_server_that_signs_for_itself_is_trusted_by_its_certificate() -> None:
+def test_the_certificate_of_a_self_signed_git_server_is_in_the_secret() -> None:
     pem = trustme.CA().cert_pem.bytes().decode()
     private = {"url": "https://git.home.arpa/me/x.git", "token": "5eed1e55", "certificate": pem}
     for settings in (private, {key: it for key, it in private.items() if key != "token"}):
-        recording = built(flux=settings)
+        recording = flux_with(flux=settings)
         assert spec(recording, "flux-source")["secretRef"] == {"name": "castle-git"}
         data = opened(recording, "flux-castle-git")
         assert data.pop("ca.crt") == pem.strip()
         assert data == ({"username": "git", "password": "5eed1e55"} if "token" in settings else {})
 
 
-def test_a_repository_over_ssh_is_followed_with_its_key_and_decrypted() -> None:
-    recording = built(flux=OVER_SSH, sops={"age_key": AGE_KEY})
+def test_a_repository_over_ssh_has_its_deploy_key_and_the_age_key() -> None:
+    recording = flux_with(flux=OVER_SSH, sops={"age_key": AGE_KEY})
     source, applied = spec(recording, "flux-source"), spec(recording, "flux-kustomization")
     assert source["url"] == OVER_SSH["url"]
     assert source["ref"] == {"branch": "home"}
@@ -94,12 +94,12 @@ def test_a_repository_over_ssh_is_followed_with_its_key_and_decrypted() -> None:
     }
     assert applied["path"] == "./apps"
     assert applied["decryption"] == {"provider": "sops", "secretRef": {"name": "sops-age"}}
-    # Flux reads what ends with .agekey.
+    # Flux reads only keys of the Secret that end with .agekey.
     assert opened(recording, "flux-sops-age") == {"castle.agekey": AGE_KEY}
 
 
-def test_a_token_goes_with_a_user_name() -> None:
-    recording = built(
+def test_a_token_is_stored_with_its_user_name() -> None:
+    recording = flux_with(
         flux={"url": "https://git.tazlab.net/m.git", "username": "me", "token": "abc"}
     )
     assert opened(recording, "flux-castle-git") == {
@@ -108,14 +108,14 @@ def test_a_token_goes_with_a_user_name() -> None:
     }
 
 
-def test_a_public_repository_needs_no_secret_at_all() -> None:
-    recording = built(flux={"url": "https://github.com/me/manifests.git"})
+def test_a_public_repository_needs_no_secret() -> None:
+    recording = flux_with(flux={"url": "https://github.com/me/manifests.git"})
     assert [it.name for it in recording.of_type("kubernetes:core/v1:Secret")] == []
     assert "secretRef" not in spec(recording, "flux-source")
     assert "decryption" not in spec(recording, "flux-kustomization")
 
 
-def test_the_options_of_a_caller_stay_as_they_are() -> None:
+def test_resource_options_of_the_caller_are_not_changed() -> None:
     opts = pulumi.ResourceOptions(depends_on=[])
     before = dict(vars(opts))
 
@@ -134,22 +134,22 @@ def test_the_options_of_a_caller_stay_as_they_are() -> None:
     assert vars(opts) == before
 
 
-def test_what_was_applied_stays_when_its_kustomization_goes() -> None:
-    applied = spec(built(flux=OVER_SSH), "flux-kustomization")
+def test_applied_objects_are_not_deleted_with_their_kustomization() -> None:
+    applied = spec(flux_with(flux=OVER_SSH), "flux-kustomization")
     assert applied["prune"] is True
     assert applied["deletionPolicy"] == "Orphan"
 
 
-def test_the_operators_own_flux_is_installed_and_no_other_is_fetched() -> None:
+def test_the_operator_installs_the_flux_of_its_own_image() -> None:
     assert "artifact" not in flux.instance_spec()["distribution"]
 
 
-def test_the_chart_knows_every_key() -> None:
+def test_the_chart_has_every_key() -> None:
     known = set((KEYS / "flux-operator-0.49.0.txt").read_text(encoding="utf-8").split())
     assert set(_keys(flux.VALUES)) <= known
 
 
-# How it is doing ----------------------------------------------------------------------------------
+# Health -------------------------------------------------------------------------------------------
 
 
 def condition(status: str, message: str, generation: int = 1) -> dict[str, Any]:
@@ -174,36 +174,36 @@ def condition(status: str, message: str, generation: int = 1) -> dict[str, Any]:
         (condition("True", "stored artifact"), "ready: stored artifact", True),
         (condition("False", "no such branch"), "not ready: no such branch", False),
         (condition("Unknown", "fetching"), "in progress: fetching", False),
-        # Of the address before this one.
+        # The condition belongs to an older generation, so to the previous URL.
         (condition("True", "stored artifact", generation=0), "ready: stored artifact", False),
         ({"metadata": {}}, "not looked at by Flux yet", False),
         (None, "missing", False),
     ],
 )
-def test_health_is_what_flux_says(found: Any, sentence: str, ready: bool) -> None:
+def test_health_is_read_from_the_ready_condition(found: Any, sentence: str, ready: bool) -> None:
     assert flux_health.sentence(found) == sentence
     assert flux_health.is_ready(found) is ready
 
 
-def test_a_cluster_that_cannot_be_asked_is_no_error() -> None:
+def test_health_is_unknown_if_the_cluster_cannot_be_read() -> None:
     health = flux_health.look("no: kubeconfig")
     assert health == dict.fromkeys(
         ("controllers", "source", "applied"), "unknown: the kubeconfig cannot be read"
     )
 
 
-def test_a_wait_ends_with_what_flux_said_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = iter([ApiError("refused"), None, condition("False", "authentication required")])
+def test_the_timeout_message_ends_with_the_last_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([ApiError("refused"), None, condition("False", "authentication required")])
 
     class Api(Cluster):
         def get(self, path: str) -> dict[str, Any] | None:
-            found = next(said)
-            if isinstance(found, ApiError):
-                raise found
-            return found
+            answer = next(answers)
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer
 
     monkeypatch.setattr(ClusterApi, "of", lambda _: Api())
-    passing(monkeypatch, wait, 140)
+    advance_clock(monkeypatch, wait, 140)
     props = {"part": "source", "wanted": "Flux cannot read branch main of X", "kubeconfig": ""}
     with pytest.raises(TimeoutError) as raised:
         flux_ready.wait(props)
@@ -214,7 +214,7 @@ def test_a_wait_ends_with_what_flux_said_last(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_wait_begins_again_for_another_repository_and_not_for_a_new_kubeconfig() -> None:
+def test_up_waits_again_for_another_branch_but_not_for_a_new_kubeconfig() -> None:
     provider = flux_ready.FluxReadyProvider()
     old = {"part": "source", "wanted": "branch main", "kubeconfig": "old"}
     assert provider.diff("", old, old | {"kubeconfig": "new"}).changes is False
@@ -234,17 +234,17 @@ def source(**changes: str) -> dict[str, str]:
         (None, source(), False),  # a state of an older version of this program
     ],
 )
-def test_a_preview_says_what_flux_deletes_in_another_place(
+def test_a_preview_of_another_path_says_that_flux_deletes_the_old_objects(
     old: Any, new: Any, changes: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     provider, props = flux_ready.FluxReadyProvider(), {"part": "source", "wanted": "branch main"}
     olds = props | ({"source": old} if old else {})
     assert provider.diff("", olds, props | {"source": new}).changes is changes
-    told = capsys.readouterr().out
-    assert told.startswith("flux.path: ./a → ./b. Flux deletes everything") if changes else not told
+    out = capsys.readouterr().out
+    assert out.startswith("flux.path: ./a → ./b. Flux deletes everything") if changes else not out
 
 
-# Its removal --------------------------------------------------------------------------------------
+# Removal ------------------------------------------------------------------------------------------
 
 GROUP, NAMESPACE = "kustomize.toolkit.fluxcd.io", "flux-system"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -254,12 +254,12 @@ OBJECTS = f"/apis/{GROUP}/v1/kustomizations"
 
 
 class Cluster(ClusterApi):
-    """A cluster with Flux in it, as far as its removal looks."""
+    """A cluster with Flux: the objects that the removal reads and deletes."""
 
     def __init__(self, *, pods_obey: bool = True) -> None:
         self.deployments, self.pods, self.roles = ["kustomize-controller"], ["pod"], ["flux-edit"]
         self.pods_obey = pods_obey
-        """Whether pods end by themselves once their Deployment is gone."""
+        """Whether pods end after their Deployment was deleted."""
         self.finalizers: dict[str, list[str]] = {"flux-system": ["x"], "hello": ["x"]}
         self.kinds = {"kustomizations": GROUP, "certificates": "cert-manager.io"}
         self.deleted: list[str] = []
@@ -282,7 +282,7 @@ class Cluster(ClusterApi):
                 for plural, group in self.kinds.items()
             ]
         if path == OBJECTS:
-            if self.pods:  # a controller that lives puts its finalizers on again
+            if self.pods:  # a running controller adds its finalizers again
                 self.finalizers = {name: ["x"] for name in self.finalizers}
             return [
                 {"metadata": {"namespace": name, "name": name, "finalizers": finalizers}}
@@ -308,42 +308,42 @@ class Cluster(ClusterApi):
             self.roles = []
 
 
-def passing(monkeypatch: pytest.MonkeyPatch, module: Any, seconds: int) -> None:
-    """Let each look take so many seconds, and no time of ours."""
+def advance_clock(monkeypatch: pytest.MonkeyPatch, module: Any, seconds: int) -> None:
+    """Let the clock of ``module`` advance by ``seconds`` at each read, without real waiting."""
     clock: Iterator[int] = itertools.count(0, seconds)
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
 
 
-@pytest.mark.parametrize("pods_obey", [True, False], ids=["alive", "stuck"])
-def test_a_removal_takes_all_of_flux_and_nothing_else(
+@pytest.mark.parametrize("pods_obey", [True, False], ids=["pods end", "pods do not end"])
+def test_the_removal_deletes_all_of_flux_and_nothing_else(
     pods_obey: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passing(monkeypatch, flux_uninstall, 10)
+    advance_clock(monkeypatch, flux_uninstall, 10)
     cluster = Cluster(pods_obey=pods_obey)
     flux_uninstall.uninstall(cluster, NAMESPACE)
     assert cluster.kinds == {"certificates": "cert-manager.io"}
     assert cluster.roles == cluster.pods == cluster.deployments == []
     assert cluster.finalizers == {"flux-system": [], "hello": []}
-    flux_uninstall.uninstall(cluster, NAMESPACE)  # and can be run again
+    flux_uninstall.uninstall(cluster, NAMESPACE)  # a second run does no harm
 
 
-def test_a_removal_ends_though_kubernetes_makes_a_workload_again(
+def test_the_removal_ends_although_kubernetes_creates_pods_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    passing(monkeypatch, flux_uninstall, 10)
+    advance_clock(monkeypatch, flux_uninstall, 10)
 
     class Late(Cluster):
-        """Its controllers hear of the end of a Deployment after its ReplicaSet is gone, too."""
+        """A cluster that creates a deleted Deployment again, twice, and pods of a Deployment."""
 
-        revivals = 2
+        recreations = 2
 
         def items(self, path: str) -> list[dict[str, Any]]:
-            if path == PODS and not self.pods and self.revivals:
-                self.revivals -= 1
+            if path == PODS and not self.pods and self.recreations:
+                self.recreations -= 1
                 self.deployments, self.pods = ["kustomize-controller"], ["pod-2"]
             elif path == PODS and self.deployments:
-                self.pods = ["pod-3"]  # one that is deleted alone is made again
+                self.pods = ["pod-3"]
             return super().items(path)
 
     cluster = Late()
@@ -352,18 +352,20 @@ def test_a_removal_ends_though_kubernetes_makes_a_workload_again(
     assert cluster.pods == cluster.deployments == []
 
 
-def test_a_removal_that_gets_nowhere_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    passing(monkeypatch, flux_uninstall, 50)
+def test_a_removal_without_progress_ends_with_the_remaining_pods(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    advance_clock(monkeypatch, flux_uninstall, 50)
 
-    class Undying(Cluster):
+    class UndeletableCluster(Cluster):
         def delete(self, path: str, **options: Any) -> None:
-            """Nothing goes."""
+            """Deletes nothing."""
 
     with pytest.raises(TimeoutError, match="pods of Flux are still there after 120 s: pod"):
-        flux_uninstall.uninstall(Undying(), NAMESPACE)
+        flux_uninstall.uninstall(UndeletableCluster(), NAMESPACE)
 
 
-def test_a_renewed_kubeconfig_is_kept_for_the_removal() -> None:
+def test_a_renewed_kubeconfig_is_stored_for_the_removal() -> None:
     provider = flux_uninstall.FluxUninstallProvider()
     old = {"kubeconfig": "old", "namespace": NAMESPACE}
     new = old | {"kubeconfig": "new", "__provider": "code"}

@@ -1,4 +1,4 @@
-"""The Talos image: what the factory and Proxmox are asked for."""
+"""The Talos image: the inputs for the Image Factory and for Proxmox."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rehearsal.record import Recording
 from tests.recorder import one, record, sent, settings_with
 
 
-def castle_with(**changes: Any) -> Recording:
+def image_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
     return record(lambda: TalosImage("image", TalosImageArgs.of(settings, None)))
 
 
-def test_the_schematic_has_the_three_extensions_and_those_of_the_settings() -> None:
-    recording = castle_with(image={"extensions": ["siderolabs/i915"]})
+def test_the_schematic_has_the_required_extensions_and_those_of_the_settings() -> None:
+    recording = image_with(image={"extensions": ["siderolabs/i915"]})
     schematic = yaml.safe_load(sent(one(recording, "image-schematic"))["schematic"])
     assert schematic["customization"]["systemExtensions"]["officialExtensions"] == [
         "siderolabs/i915",
@@ -28,12 +28,12 @@ def test_the_schematic_has_the_three_extensions_and_those_of_the_settings() -> N
     ]
 
 
-def test_a_changed_schematic_is_another_schematic() -> None:
-    assert one(castle_with(), "image-schematic").replace_on_changes == ("schematic",)
+def test_a_changed_schematic_replaces_the_resource() -> None:
+    assert one(image_with(), "image-schematic").replace_on_changes == ("schematic",)
 
 
 def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
-    recording = castle_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.8"})
+    recording = image_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.8"})
     text = sent(one(recording, "image-schematic"))["schematic"]
     id_ = hashlib.sha256(text.encode()).hexdigest()
     for host in ("pve1", "pve2"):
@@ -45,20 +45,20 @@ def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
         assert file["fileName"] == f"ephemeral-castle-homelab-talos-v1.13.8-{id_}-{host}.qcow2"
 
 
-def test_hosts_that_share_a_storage_share_no_file() -> None:
-    recording = castle_with(proxmox={"hosts": ["pve1", "pve2"], "image_datastore": "nas"})
+def test_hosts_with_a_shared_storage_have_different_files() -> None:
+    recording = image_with(proxmox={"hosts": ["pve1", "pve2"], "image_datastore": "nas"})
     files = [sent(one(recording, f"image-{host}")) for host in ("pve1", "pve2")]
     assert len({file["fileName"] for file in files}) == 2
     assert len({file["url"] for file in files}) == 1
 
 
-def test_a_file_is_taken_back_and_never_looked_up_again() -> None:
-    file = sent(one(castle_with(), "image-pve"))
+def test_an_unmanaged_file_is_replaced_and_a_refresh_does_not_query_the_factory() -> None:
+    file = sent(one(image_with(), "image-pve"))
     assert (file["overwrite"], file["overwriteUnmanaged"]) == (False, True)
 
 
-def test_only_hosts_that_carry_a_machine_get_the_image() -> None:
-    recording = castle_with(
+def test_only_hosts_with_a_vm_get_the_image() -> None:
+    recording = image_with(
         proxmox={"hosts": ["pve1", "pve2", "pve3"]},
         nodes={"workers": {"count": 1}},
         longhorn={"replicas": 1},
@@ -68,14 +68,14 @@ def test_only_hosts_that_carry_a_machine_get_the_image() -> None:
 
 
 def test_kernel_arguments_are_part_of_the_image() -> None:
-    with_them = castle_with(image={"kernel_arguments": ["net.ifnames=0", "-selinux"]})
+    with_them = image_with(image={"kernel_arguments": ["net.ifnames=0", "-selinux"]})
     schematic = yaml.safe_load(sent(one(with_them, "image-schematic"))["schematic"])
     assert schematic["customization"]["extraKernelArgs"] == ["net.ifnames=0", "-selinux"]
 
 
-def test_without_kernel_arguments_the_schematic_is_what_it_always_was() -> None:
-    """Another text is another schematic, and a rolling upgrade of every castle there is."""
-    assert sent(one(castle_with(), "image-schematic"))["schematic"] == (
+def test_the_schematic_text_without_kernel_arguments_does_not_change() -> None:
+    """Another text gives another schematic, and so a rolling upgrade of every existing cluster."""
+    assert sent(one(image_with(), "image-schematic"))["schematic"] == (
         "customization:\n  systemExtensions:\n    officialExtensions:\n"
         "    - siderolabs/iscsi-tools\n    - siderolabs/qemu-guest-agent\n"
         "    - siderolabs/util-linux-tools\n"

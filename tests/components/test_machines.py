@@ -1,4 +1,4 @@
-"""The virtual machines: what Proxmox is asked for."""
+"""The VMs: the inputs for the Proxmox provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from settings.running import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with
 
 
-def castle_with(**changes: Any) -> Recording:
+def vms_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
     image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
     return record(lambda: Machines("machines", MachinesArgs.of(settings, image_ids, {})))
@@ -21,25 +21,26 @@ def castle_with(**changes: Any) -> Recording:
 
 @pytest.fixture(scope="module")
 def reference() -> Recording:
-    return castle_with()
+    """The VMs of Pulumi.homelab.yaml."""
+    return vms_with()
 
 
 def worker(recording: Recording, number: int = 1) -> dict[str, Any]:
     return sent(one(recording, f"machines-castle-worker-{number}"))
 
 
-def test_a_worker_is_what_the_settings_say(reference: Recording) -> None:
-    machine = worker(reference, 3)
-    assert machine["name"] == "castle-worker-3"
-    assert machine["vmId"] == 8012
-    assert machine["nodeName"] == "pve"
-    assert machine["cpu"]["cores"] == 4
-    assert machine["memory"] == {"dedicated": 8192}
-    assert machine["tags"] == ["ephemeral-castle-homelab", "talos", "worker"]
-    assert machine["initialization"]["ipConfigs"] == [
+def test_a_worker_has_the_values_of_the_settings(reference: Recording) -> None:
+    vm = worker(reference, 3)
+    assert vm["name"] == "castle-worker-3"
+    assert vm["vmId"] == 8012
+    assert vm["nodeName"] == "pve"
+    assert vm["cpu"]["cores"] == 4
+    assert vm["memory"] == {"dedicated": 8192}
+    assert vm["tags"] == ["ephemeral-castle-homelab", "talos", "worker"]
+    assert vm["initialization"]["ipConfigs"] == [
         {"ipv4": {"address": "192.168.1.157/24", "gateway": "192.168.1.1"}}
     ]
-    assert machine["initialization"]["dns"] == {"servers": ["192.168.1.1"]}
+    assert vm["initialization"]["dns"] == {"servers": ["192.168.1.1"]}
 
 
 def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Recording) -> None:
@@ -50,71 +51,73 @@ def test_a_worker_has_an_imported_os_disk_and_an_empty_data_disk(reference: Reco
     assert "importFrom" not in data_disk
 
 
-def test_a_control_plane_has_no_data_disk_unless_asked(reference: Recording) -> None:
+def test_a_control_plane_has_a_data_disk_only_if_it_is_configured(reference: Recording) -> None:
     assert len(sent(one(reference, "machines-castle-control-plane-1"))["disks"]) == 1
-    asked = castle_with(nodes={"control_planes": {"data_disk_gib": 50}})
-    assert len(sent(one(asked, "machines-castle-control-plane-1"))["disks"]) == 2
+    recording = vms_with(nodes={"control_planes": {"data_disk_gib": 50}})
+    assert len(sent(one(recording, "machines-castle-control-plane-1"))["disks"]) == 2
 
 
-def test_a_disk_that_is_kept_belongs_to_another_machine() -> None:
-    only = {"worker-1": {"keep_data_disk_on_destroy": True}}
-    asked = castle_with(nodes={"overrides": only})
-    _, data_disk = worker(asked)["disks"]
+def test_a_retained_data_disk_belongs_to_another_vm() -> None:
+    overrides = {"worker-1": {"keep_data_disk_on_destroy": True}}
+    recording = vms_with(nodes={"overrides": overrides})
+    _, data_disk = worker(recording)["disks"]
     assert data_disk["pathInDatastore"] == "vm-108010-disk-0"
-    assert "pathInDatastore" not in worker(asked, 2)["disks"][1]
-    kept = one(asked, "machines-castle-worker-1-data")
-    assert sent(kept)["size_gib"] == 43
-    assert kept.urn in one(asked, "machines-castle-worker-1").dependencies
+    assert "pathInDatastore" not in worker(recording, 2)["disks"][1]
+    retained = one(recording, "machines-castle-worker-1-data")
+    assert sent(retained)["size_gib"] == 43
+    assert retained.urn in one(recording, "machines-castle-worker-1").dependencies
 
 
-def test_nothing_of_a_running_machine_changes_with_the_image_or_by_itself() -> None:
+def test_a_new_image_does_not_change_a_running_vm() -> None:
     runs = RunningMachine(name="castle-worker-1", has_come_up=True)
-    recording = castle_with(running=RunningStack(machines={runs.name: runs}))
-    machine = one(recording, "machines-castle-worker-1")
-    assert set(machine.ignore_changes) == {
+    recording = vms_with(running=RunningStack(machines={runs.name: runs}))
+    vm = one(recording, "machines-castle-worker-1")
+    assert set(vm.ignore_changes) == {
         "disks[0].importFrom",
         "disks[0].speed",
         "disks[1].speed",
     }
-    assert not machine.replace_on_changes
+    assert not vm.replace_on_changes
 
 
-def test_a_machine_that_has_never_come_up_is_created_again_to_correct_it(
+def test_a_change_replaces_a_vm_that_never_came_up(
     reference: Recording,
 ) -> None:
-    machine = one(reference, "machines-castle-worker-1")
-    assert set(machine.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
-    assert {"disks", "initialization", "networkDevices"} <= set(machine.replace_on_changes)
+    vm = one(reference, "machines-castle-worker-1")
+    assert set(vm.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
+    assert {"disks", "initialization", "networkDevices"} <= set(vm.replace_on_changes)
 
 
-def test_control_planes_that_have_never_come_up_are_created_again_together() -> None:
-    """etcd is bootstrapped again on the first one: no other may keep the etcd of before."""
+def test_control_planes_that_never_came_up_are_replaced_together() -> None:
+    """The first one bootstraps a new etcd, and the others would still have the old etcd."""
     nodes = {"control_planes": {"count": 3, "first_address": "192.168.1.251"}}
     names = [f"machines-castle-control-plane-{number}" for number in (1, 2, 3)]
-    recording = castle_with(nodes=nodes)
+    recording = vms_with(nodes=nodes)
     first = one(recording, names[0])
     assert [one(recording, name).replace_with for name in names] == [(), (first.urn,), (first.urn,)]
     assert one(recording, "machines-castle-worker-1").replace_with == ()
     up = RunningMachine(name="castle-control-plane-1", has_come_up=True)
-    recording = castle_with(nodes=nodes, running=RunningStack(machines={up.name: up}))
+    recording = vms_with(nodes=nodes, running=RunningStack(machines={up.name: up}))
     assert [one(recording, name).replace_with for name in names] == [(), (), ()]
 
 
-def test_drives_fit_the_machine_type(reference: Recording) -> None:
-    machine = worker(reference)
-    assert machine["machine"] == "q35"
-    assert machine["cdrom"] == {"fileId": "none", "interface": "ide0"}
-    assert machine["initialization"]["interface"] == "ide2"
-    assert machine["bootOrders"] == ["scsi0"]
+def test_the_cdrom_drives_use_interfaces_of_the_machine_type_q35(reference: Recording) -> None:
+    vm = worker(reference)
+    assert vm["machine"] == "q35"
+    assert vm["cdrom"] == {"fileId": "none", "interface": "ide0"}
+    assert vm["initialization"]["interface"] == "ide2"
+    assert vm["bootOrders"] == ["scsi0"]
 
 
-def test_it_is_switched_off_on_destroy_and_nobody_waits_for_an_agent(reference: Recording) -> None:
-    machine = worker(reference)
-    assert machine["stopOnDestroy"] is True
-    assert machine["agent"]["waitForIp"] == {"disabled": True}
+def test_destroy_stops_a_vm_and_creation_does_not_wait_for_the_guest_agent(
+    reference: Recording,
+) -> None:
+    vm = worker(reference)
+    assert vm["stopOnDestroy"] is True
+    assert vm["agent"]["waitForIp"] == {"disabled": True}
 
 
-def test_every_wait_for_a_machine_has_a_limit(reference: Recording) -> None:
+def test_every_operation_on_a_vm_has_a_timeout(reference: Recording) -> None:
     limits = {key: value for key, value in worker(reference).items() if key.startswith("timeout")}
     assert set(limits) == {
         "timeoutCreate",
@@ -127,26 +130,26 @@ def test_every_wait_for_a_machine_has_a_limit(reference: Recording) -> None:
     assert all(0 < limit <= 1800 for limit in limits.values())
 
 
-def test_machines_wait_for_nothing_of_each_other(reference: Recording) -> None:
-    machines = {r.urn for r in reference.resources if r.type.endswith(":VmLegacy")}
-    for machine in reference.of_type("proxmoxve:index/vmLegacy:VmLegacy"):
-        assert not reference.before(machine) & machines
+def test_vms_do_not_depend_on_each_other(reference: Recording) -> None:
+    vms = {r.urn for r in reference.resources if r.type.endswith(":VmLegacy")}
+    for vm in reference.of_type("proxmoxve:index/vmLegacy:VmLegacy"):
+        assert not reference.before(vm) & vms
 
 
-def test_the_pool_is_made_for_the_machines(reference: Recording) -> None:
+def test_the_vms_are_in_the_pool(reference: Recording) -> None:
     assert sent(one(reference, "machines-pool"))["poolId"] == "castle"
     assert worker(reference)["poolId"] == "castle"
 
 
-def test_without_a_pool_none_is_made() -> None:
-    recording = castle_with(proxmox={"pool": None})
+def test_no_pool_is_created_if_the_setting_is_empty() -> None:
+    recording = vms_with(proxmox={"pool": None})
     assert not list(recording.of_type("proxmoxve:index/poolLegacy:PoolLegacy"))
     assert "poolId" not in worker(recording)
 
 
-def test_overrides_reach_their_machine_alone() -> None:
+def test_overrides_change_only_their_own_vm() -> None:
     change = {"cores": 8, "memory_mib": 16384, "data_disk_gib": 100, "host": "pve2", "vm_id": 8099}
-    recording = castle_with(nodes={"overrides": {"worker-2": change}})
+    recording = vms_with(nodes={"overrides": {"worker-2": change}})
     changed, other = worker(recording, 2), worker(recording, 1)
     assert (changed["cpu"]["cores"], changed["memory"]["dedicated"]) == (8, 16384)
     assert (changed["nodeName"], changed["vmId"]) == ("pve2", 8099)
@@ -154,13 +157,13 @@ def test_overrides_reach_their_machine_alone() -> None:
     assert (other["cpu"]["cores"], other["nodeName"]) == (4, "pve")
 
 
-def test_a_vlan_is_set_only_where_it_is_asked_for(reference: Recording) -> None:
+def test_a_vlan_tag_is_set_only_if_it_is_configured(reference: Recording) -> None:
     assert "vlanId" not in worker(reference)["networkDevices"][0]
-    recording = castle_with(network={"vlan": 20})
+    recording = vms_with(network={"vlan": 20})
     assert worker(recording)["networkDevices"][0]["vlanId"] == 20
 
 
-def test_mac_addresses_are_stable_local_and_differ_between_castles() -> None:
+def test_mac_addresses_are_stable_local_and_different_for_each_stack_and_vm() -> None:
     mine = mac_address("ephemeral-castle-homelab", 8000)
     assert mine == mac_address("ephemeral-castle-homelab", 8000)
     assert mine.startswith("02:") and len(mine) == 17
@@ -171,7 +174,7 @@ def test_mac_addresses_are_stable_local_and_differ_between_castles() -> None:
     assert mine not in others and len(others) == 2
 
 
-def test_the_table_names_every_machine() -> None:
+def test_the_table_has_role_address_id_and_host_of_each_node() -> None:
     tables: list[Any] = []
     settings = settings_with()
     image_ids = {"pve": "local:import/talos.qcow2"}

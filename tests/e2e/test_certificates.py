@@ -78,20 +78,20 @@ def test_certificates_are_there_after_down_and_up(make_lab: MakeLab) -> None:
     lab = make_lab("pve1")
     kept = lab.folder / "kept"
     with_key(lab, kept)
-    assert "Kept of" not in up(lab)
+    assert "Saved for" not in up(lab)
     first = {server: acme_json(server, "tazlab.net") for server in FILES}
     put(lab, first)
     assert_no_diff(lab)
-    assert "Kept of production: the account and 1 certificate" in lab.make("backup").output
+    assert "Saved for production: the ACME account and 1 certificate" in lab.make("backup").output
     assert {it.name for it in kept.iterdir()} == {"lab-staging.age", "lab-production.age"}
     assert {it.stat().st_mode & 0o777 for it in kept.iterdir()} == {0o600}
     assert_no_diff(lab)
     # Traefik gets another one, and nobody says so: `make down` looks by itself.
     second = first | {"production": acme_json("production", "tazlab.net", "*.tazlab.net")}
     put(lab, second)
-    assert "Kept of production: the account and 2 certificates" in down(lab)
+    assert "Saved for production: the ACME account and 2 certificates" in down(lab)
 
-    assert "Kept of" not in up(lab)
+    assert "Saved for" not in up(lab)
     assert_there(lab, second)
     assert_no_diff(lab)
     # What the castle keeps from here on is no change to it.
@@ -144,7 +144,7 @@ def test_a_dead_castle_goes_and_what_was_kept_stays(make_lab: MakeLab) -> None:
     lab.proxmox("POST", "/nodes/pve1/qemu/8000/status/stop", timeout=1)
     failed = lab.make("backup")
     assert failed.code == 1 and "the Kubernetes API does not answer" in failed.output
-    assert "cannot be kept: the Kubernetes API does not answer" in down(lab)
+    assert "cannot be saved: the Kubernetes API does not answer" in down(lab)
     assert (kept / "lab-production.age").read_bytes() == before
     up(lab)
     assert_there(lab, content)
@@ -187,7 +187,7 @@ def test_certificates_and_volumes_go_to_buckets(make_lab: MakeLab, tmp_path: Pat
     silent = lab.make("up")
     assert silent.code != 0 and "Could not connect to the endpoint URL" in silent.output
     assert base64.b64encode(TOKEN.encode()).decode() in " ".join(lab.learn_secrets())
-    assert "cannot be kept" in down(lab)
+    assert "cannot be saved" in down(lab)
 
 
 def test_a_token_for_the_dns_reaches_traefik_and_nobody_else(make_lab: MakeLab) -> None:

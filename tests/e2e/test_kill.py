@@ -65,7 +65,7 @@ def test_up_goes_on(make_lab: MakeLab, resource: str) -> None:
     lab = lab_with_a_killed_engine(make_lab, resource)
     done = lab.make("up")
     assert done.code == 0, done.output
-    assert "lost its engine: end it" in done.output
+    assert "has no engine: end it" in done.output
     assert lab.providers() == []
     assert_no_diff(lab)
     gone = lab.make("down")
@@ -113,7 +113,7 @@ def test_a_run_that_is_at_work_is_left_alone(make_lab: MakeLab) -> None:
         for word in ("recover", "up", "down"):
             refused = lab.make(word)
             assert refused.code != 0
-            assert f"Another run is at work, process {process.pid} of" in refused.output
+            assert f"Another run is active: process {process.pid} of" in refused.output
     finally:
         os.kill(process.pid, signal.SIGCONT)
     done = lab.finish(process)

@@ -8,7 +8,12 @@ import pytest
 from pydantic import SecretStr
 
 from clients.proxmox.guests import mac_address
-from commands.orphaned_resources import OrphanedResource, OrphanSearchError, look, machines
+from commands.orphaned_resources import (
+    OrphanedResource,
+    OrphanSearchError,
+    find_orphans,
+    find_vms,
+)
 from settings.groups import Endpoint
 from tests.e2e.rack.faults import Fault, Kind
 from tests.e2e.rack.rack import Rack
@@ -29,7 +34,7 @@ def endpoint(rack: Rack) -> Endpoint:
 
 
 async def found(rack: Rack) -> list[OrphanedResource]:
-    return await asyncio.to_thread(look, endpoint(rack), OWNER)
+    return await asyncio.to_thread(find_orphans, endpoint(rack), OWNER)
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ async def test_what_is_ours_is_named_and_goes_and_what_is_not_stays(
 ) -> None:
     things = await found(rack)
     assert [thing.sentence for thing in things] == [
-        "the machine vm101 (VM 101 on pve) with its disks",
+        "VM 101 (vm101 on pve) with its disks",
         "the pool castle",
         f"the image local:import/{IMAGE} on pve",
     ]
@@ -74,7 +79,7 @@ async def test_a_clone_and_a_restored_backup_are_somebody_elses(
         await proxmox.vm(vm_id, "PUT", "config", tags=f"{OWNER};talos;worker")
     [ours] = await found(rack)
     assert "VM 101" in ours.sentence
-    [ours] = await asyncio.to_thread(machines, endpoint(rack), OWNER, ())
+    [ours] = await asyncio.to_thread(find_vms, endpoint(rack), OWNER, ())
     assert "VM 101" in ours.sentence
 
 
@@ -87,10 +92,10 @@ async def test_a_storage_that_is_away_keeps_nothing_else(
     rack.faults.append(Fault(method="GET", path="/nodes/pve/storage/local/content", times=None))
     things = await found(rack)
     assert [thing.sentence.partition(" (")[0] for thing in things] == [
-        "the machine vm101",
+        "VM 101",
         "the pool castle",
     ]
-    assert "does not reach the storage local on pve: it was not looked at" in (
+    assert "does not reach the storage local on pve: images on it were not searched" in (
         capsys.readouterr().out
     )
 
@@ -101,10 +106,12 @@ async def test_what_cannot_go_is_told_by_its_name(rack: Rack) -> None:
         Fault(method="DELETE", path="/nodes/pve/qemu/101", kind=Kind.LOCKED, times=None)
     )
     machine, *_ = await found(rack)
-    with pytest.raises(OrphanSearchError, match=r"VM 101 is still there: .*VM is locked .backup."):
+    with pytest.raises(
+        OrphanSearchError, match=r"VM 101 could not be removed: .*VM is locked .backup."
+    ):
         await asyncio.to_thread(machine.remove)
     rack.faults[0].kind = Kind.TASK_FAILED
-    with pytest.raises(OrphanSearchError, match="VM 101 is still there: simulated fault"):
+    with pytest.raises(OrphanSearchError, match="VM 101 could not be removed: simulated fault"):
         await asyncio.to_thread(machine.remove)
     assert sorted(rack.vms) == [101, 102]
 
@@ -136,7 +143,7 @@ def test_an_image_on_a_storage_that_hosts_share_is_named_once(
     monkeypatch.setattr("commands.orphaned_resources.list_guests", lambda _: [])
     monkeypatch.setattr("clients.proxmox.api.caller", lambda *_: answers.__getitem__)
     nowhere = Endpoint(endpoint="https://127.0.0.1:8006", apiToken=SecretStr("a@pve!b=c"))
-    assert [thing.sentence for thing in look(nowhere, OWNER)] == [
+    assert [thing.sentence for thing in find_orphans(nowhere, OWNER)] == [
         f"the image nas:{image} on pve",
         f"the image local:{image} on pve",
         f"the image local:{image} on pve2",

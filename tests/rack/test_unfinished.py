@@ -32,7 +32,7 @@ async def test_a_machine_whose_disks_are_imported_is_nobodys_until_it_is_made(
     assert "tags" not in guest
 
     await asyncio.to_thread(running_tasks.wait_for, endpoint(rack))
-    assert "Proxmox is still at qmcreate 101 on pve: waiting" in capsys.readouterr().out
+    assert "a task of an earlier run: qmcreate 101 on pve. Waiting" in capsys.readouterr().out
     assert (rack.vms[101].config["tags"], rack.vms[101].lock) == ("ours", "")
     await begun
 

@@ -1,4 +1,4 @@
-"""Talos: what its provider is asked for, and in which order."""
+"""The Talos cluster: machine configs, inputs of its resources, and their order."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def documents(address: str) -> list[machine_config.Document]:
 CONTROL_PLANE, WORKER = "192.168.1.253", "192.168.1.155"
 
 
-def machine(address: str) -> dict[str, Any]:
+def machine_section(address: str) -> dict[str, Any]:
     found: dict[str, Any] = machine_config.main(documents(address))["machine"]
     return found
 
 
-def test_one_configuration_a_role_however_many_nodes(recording: Recording) -> None:
+def test_the_machine_config_is_rendered_once_for_each_role(recording: Recording) -> None:
     calls = [call.args for call in recording.invokes if "machine/getConfiguration" in call.token]
     assert sorted(str(args["machineType"]) for args in calls) == ["controlplane", "worker"]
     for args in calls:
@@ -54,43 +54,43 @@ def test_one_configuration_a_role_however_many_nodes(recording: Recording) -> No
         assert (args["docs"], args["examples"]) == (False, False)
 
 
-def test_only_the_control_plane_carries_the_vip() -> None:
-    (interface,) = machine(CONTROL_PLANE)["network"]["interfaces"]
+def test_only_control_planes_have_the_vip() -> None:
+    (interface,) = machine_section(CONTROL_PLANE)["network"]["interfaces"]
     assert interface["vip"] == {"ip": "192.168.1.250"}
-    (interface,) = machine(WORKER)["network"]["interfaces"]
+    (interface,) = machine_section(WORKER)["network"]["interfaces"]
     assert "vip" not in interface
 
 
-def test_a_node_keeps_its_declared_address_without_the_nocloud_drive() -> None:
-    (interface,) = machine(WORKER)["network"]["interfaces"]
+def test_the_machine_config_contains_the_static_address() -> None:
+    (interface,) = machine_section(WORKER)["network"]["interfaces"]
     assert interface["addresses"] == ["192.168.1.155/24"]
     assert interface["dhcp"] is False
     assert interface["routes"] == [{"network": "0.0.0.0/0", "gateway": "192.168.1.1"}]
-    assert machine(WORKER)["kubelet"]["nodeIP"] == {"validSubnets": ["192.168.1.155/32"]}
+    assert machine_section(WORKER)["kubelet"]["nodeIP"] == {"validSubnets": ["192.168.1.155/32"]}
 
 
-def test_a_node_is_called_what_its_machine_is_called() -> None:
+def test_the_hostname_of_a_node_is_the_name_of_its_vm() -> None:
     (hostname,) = machine_config.of_kind(documents(WORKER), "HostnameConfig")
     assert hostname["hostname"] == "castle-worker-1"
     assert hostname["auto"] == "off"
 
 
-def test_a_worker_has_its_data_disk_for_longhorn() -> None:
+def test_a_worker_has_a_user_volume_and_a_label_for_longhorn() -> None:
     (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
     assert volume["name"] == "longhorn"
     assert volume["filesystem"] == {"type": "xfs"}
     match = volume["provisioning"]["diskSelector"]["match"]
     assert match == "!system_disk && disk.size >= 43u * GiB && disk.size < 44u * GiB"
-    assert machine(WORKER)["nodeLabels"]["node.longhorn.io/create-default-disk"] == "true"
+    assert machine_section(WORKER)["nodeLabels"]["node.longhorn.io/create-default-disk"] == "true"
 
 
-def test_longhorn_stores_where_talos_mounts_the_data_disk(recording: Recording) -> None:
-    """Pods see the host's mounts, not the kubelet's: a bind of ours hides where the data lies."""
+def test_longhorn_uses_the_path_where_talos_mounts_the_data_disk(recording: Recording) -> None:
+    """Pods see mounts of the host, not of the kubelet, so extraMounts would not help."""
     values = sent(one(recording, "longhorn-release"))["values"]
     (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
     assert values["defaultSettings"]["defaultDataPath"] == f"/var/mnt/{volume['name']}"
     for name in (WORKER, CONTROL_PLANE):
-        assert "extraMounts" not in machine(name)["kubelet"]
+        assert "extraMounts" not in machine_section(name)["kubelet"]
 
 
 def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
@@ -108,12 +108,13 @@ def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
     assert len(set(zones.values())) == 3
 
 
-def test_a_control_plane_without_a_data_disk_stores_nothing() -> None:
+def test_longhorn_does_not_use_a_control_plane_without_a_data_disk() -> None:
     assert not machine_config.of_kind(documents(CONTROL_PLANE), "UserVolumeConfig")
-    assert "node.longhorn.io/create-default-disk" not in machine(CONTROL_PLANE)["nodeLabels"]
+    labels = machine_section(CONTROL_PLANE)["nodeLabels"]
+    assert "node.longhorn.io/create-default-disk" not in labels
 
 
-def test_the_selector_grows_with_the_disk() -> None:
+def test_the_disk_selector_has_the_size_of_the_disk() -> None:
     assert data_disk_selector(100) == (
         "!system_disk && disk.size >= 100u * GiB && disk.size < 101u * GiB"
     )
@@ -133,7 +134,7 @@ def test_a_node_has_three_resources(recording: Recording) -> None:
     ]
 
 
-def test_a_config_comes_and_goes_with_its_machine(recording: Recording) -> None:
+def test_a_machine_config_is_replaced_and_deleted_with_its_vm(recording: Recording) -> None:
     vm = one(recording, "machines-castle-worker-2").urn
     config = one(recording, "cluster-castle-worker-2-config")
     assert config.deleted_with == vm
@@ -141,7 +142,7 @@ def test_a_config_comes_and_goes_with_its_machine(recording: Recording) -> None:
     assert vm in config.dependencies
 
 
-def test_the_engine_takes_one_node_at_a_time_control_planes_first() -> None:
+def test_nodes_are_operated_on_one_at_a_time_control_planes_first() -> None:
     recording = rehearse("ha").recording
     nodes = list(recording.of_type(resource_types.NODE))
     roles = [node.plain("node")["control_plane"] for node in nodes]
@@ -159,30 +160,34 @@ def test_the_engine_takes_one_node_at_a_time_control_planes_first() -> None:
     assert not by_address
 
 
-def test_operations_do_not_wait_for_readiness_and_go_with_the_stack(recording: Recording) -> None:
-    """A dead cluster must not stand in the way of its own repair, or of a destroy."""
-    gates = {gate.urn for gate in recording.of_type(resource_types.READY, resource_types.BOOTSTRAP)}
-    for part in recording.of_type(
+def test_operations_do_not_wait_for_readiness_and_are_skipped_by_destroy(
+    recording: Recording,
+) -> None:
+    """An unreachable cluster must not block its own repair or a destroy."""
+    waits = {it.urn for it in recording.of_type(resource_types.READY, resource_types.BOOTSTRAP)}
+    for operation in recording.of_type(
         resource_types.SNAPSHOT, resource_types.NODE, resource_types.KUBERNETES_VERSION
     ):
-        assert not recording.before(part) & gates
-        assert part.deleted_with == one(recording, "cluster-secrets").urn
+        assert not recording.before(operation) & waits
+        assert operation.deleted_with == one(recording, "cluster-secrets").urn
     (readiness,) = recording.of_type(resource_types.READY)
     assert readiness.deleted_with == one(recording, "cluster-secrets").urn
 
 
-def test_a_node_leaves_before_its_machine_goes(recording: Recording) -> None:
+def test_a_node_is_removed_from_the_cluster_before_its_vm_is_deleted(recording: Recording) -> None:
     node = one(recording, "cluster-castle-worker-2")
     assert one(recording, "machines-castle-worker-2").urn in node.dependencies
 
 
-def test_the_bootstrap_waits_for_no_worker(recording: Recording) -> None:
+def test_the_bootstrap_does_not_wait_for_workers(recording: Recording) -> None:
     before = recording.before(one(recording, "cluster-bootstrap"))
     assert one(recording, "cluster-castle-control-plane-1-config").urn in before
     assert one(recording, "cluster-castle-worker-1-config").urn not in before
 
 
-def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(recording: Recording) -> None:
+def test_the_kubernetes_provider_waits_for_readiness_but_its_kubeconfig_does_not(
+    recording: Recording,
+) -> None:
     provider = one(recording, "kubernetes")
     (readiness,) = recording.of_type(resource_types.READY)
     assert len(readiness.plain("nodes")) == 4
@@ -191,7 +196,7 @@ def test_the_provider_waits_for_the_gates_but_its_kubeconfig_does_not(recording:
     assert provider.plain("clusterIdentifier") == "ephemeral-castle-homelab"
 
 
-def test_secrets_are_secret_on_the_way_and_in_the_outputs(recording: Recording) -> None:
+def test_credentials_are_secret_in_inputs_and_outputs(recording: Recording) -> None:
     assert one(recording, "cluster-castle-worker-1-config").is_secret("machineConfigurationInput")
     assert one(recording, "kubernetes").is_secret("kubeconfig")
     assert one(recording, "cluster-readiness").is_secret("credentials")
@@ -201,30 +206,30 @@ def test_secrets_are_secret_on_the_way_and_in_the_outputs(recording: Recording) 
     assert repr(recording.outputs["talosconfig"]) == "[secret]"
 
 
-def test_talosconfig_names_control_planes_and_never_the_vip() -> None:
+def test_the_talosconfig_contains_the_control_planes_and_not_the_vip() -> None:
     (call,) = [c for c in rehearse("ha").recording.invokes if "client/getConfiguration" in c.token]
     assert call.args["endpoints"] == ["192.168.1.231", "192.168.1.232", "192.168.1.233"]
     assert "192.168.1.230" not in call.args["nodes"]
 
 
-def test_without_workers_control_planes_do_the_work() -> None:
-    alone = settings_with(
+def test_pods_may_run_on_control_planes_if_there_are_no_workers() -> None:
+    no_workers = settings_with(
         nodes={"workers": {"count": 0}, "control_planes": {"data_disk_gib": 43}},
         longhorn={"replicas": 1},
     )
-    patch = role_patch("installer", alone.machines)
+    patch = role_patch("installer", no_workers.machines)
     assert patch["cluster"] == {"allowSchedulingOnControlPlanes": True}
     assert "cluster" not in role_patch("installer", settings_with().machines)
 
 
 def cluster_of(settings: Settings, states: dict[str, MachineState] | None = None) -> Recording:
-    """The cluster alone, with machines that were seen in these states."""
-    machine = proxmoxve.VmLegacy
+    """Record only the cluster component, with these states of VMs by node name."""
+    create_vm = proxmoxve.VmLegacy
 
     def build() -> None:
-        machines = {node.name: machine(node.name, node_name="pve") for node in settings.machines}
+        vms = {node.name: create_vm(node.name, node_name="pve") for node in settings.machines}
         args = TalosClusterArgs.of(
-            settings, "installer:v1.13.9", machines, ClusterFindings(machine_states=states or {})
+            settings, "installer:v1.13.9", vms, ClusterFindings(machine_states=states or {})
         )
         TalosCluster("cluster", args)
 
@@ -232,10 +237,10 @@ def cluster_of(settings: Settings, states: dict[str, MachineState] | None = None
 
 
 @pytest.mark.parametrize("state", ["gone", "blank"])
-def test_a_machine_that_is_lost_is_removed_from_the_cluster_before_the_others_change(
+def test_a_lost_node_is_removed_from_the_cluster_before_other_nodes_change(
     state: MachineState,
 ) -> None:
-    """It would hold up their reboots, and etcd would not be healthy enough for a snapshot."""
+    """It would block their reboots, and the snapshot because etcd is not healthy."""
     settings = settings_with()
     lost = "castle-worker-2"
     up = {node.name: RunningMachine(name=node.name, has_come_up=True) for node in settings.machines}
@@ -253,7 +258,7 @@ def test_a_machine_that_is_lost_is_removed_from_the_cluster_before_the_others_ch
         assert one(recording, before).urn in one(recording, after).dependencies
 
 
-def test_on_the_first_day_all_machines_are_gone_and_none_is_lost() -> None:
+def test_vms_of_a_new_cluster_are_not_lost() -> None:
     settings = settings_with()
     recording = cluster_of(settings, {node.name: "gone" for node in settings.machines})
     names = [
@@ -264,13 +269,13 @@ def test_on_the_first_day_all_machines_are_gone_and_none_is_lost() -> None:
     assert names[0] == "cluster-etcd-snapshot"
 
 
-def test_whoever_may_take_a_snapshot_encrypts_it_for_the_castles_key() -> None:
+def test_all_resources_that_take_snapshots_encrypt_them_for_the_age_key() -> None:
     settings = settings_with(sops={"age_key": str(KEY)})
-    takers = [
+    snapshot_takers = [
         sent(resource)
         for resource in cluster_of(settings).resources
         if resource.type.rpartition(":")[2] in ("EtcdSnapshot", "NodeLifecycle")
     ]
-    assert len(takers) == 1 + len(settings.machines)
-    found = [it["cluster"] if isinstance(it["cluster"], dict) else it for it in takers]
-    assert {it["age_recipient"] for it in found} == {RECIPIENT}
+    assert len(snapshot_takers) == 1 + len(settings.machines)
+    inputs = [it["cluster"] if isinstance(it["cluster"], dict) else it for it in snapshot_takers]
+    assert {it["age_recipient"] for it in inputs} == {RECIPIENT}

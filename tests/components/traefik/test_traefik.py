@@ -1,4 +1,4 @@
-"""Traefik: what is asked for, and what its volume is before it starts."""
+"""The Traefik component: resources, chart values, and the script that prepares its volume."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from settings.chart_source import ChartSource
 from settings.charts import DnsChallenge
 from tests.recorder import one, record, sent, settings_with
 
-KEPT = {"acme.json": '{"letsencrypt": "production\u00e9"}\n', "acme-staging.json": "{}"}
+BACKUP = {"acme.json": '{"letsencrypt": "production\u00e9"}\n', "acme-staging.json": "{}"}
 
 
-def args(kept: dict[str, str] | None) -> traefik.TraefikArgs:
+def args(certificates: dict[str, str] | None) -> traefik.TraefikArgs:
     return traefik.TraefikArgs(
         chart=ChartSource(name="traefik", version="41.3.0", repository="https://charts.example"),
         exposure="load-balancer",
@@ -35,37 +35,37 @@ def args(kept: dict[str, str] | None) -> traefik.TraefikArgs:
         after=[],
         acme_email="me@tazlab.net",
         acme_server="production",
-        kept=kept,
+        certificates=certificates,
     )
 
 
-def built(kept: dict[str, str] | None, dns: DnsChallenge | None = None) -> Recording:
-    """What the component asks for."""
+def recording_of(certificates: dict[str, str] | None, dns: DnsChallenge | None = None) -> Recording:
+    """Record the resources of the component."""
 
     def build() -> object:
         provider = pulumi.ProviderResource("kubernetes", "kubernetes", {})
-        wanted = replace(args(kept), dns=dns)
-        return traefik.Traefik("traefik", wanted, pulumi.ResourceOptions(providers=[provider]))
+        options = pulumi.ResourceOptions(providers=[provider])
+        return traefik.Traefik("traefik", replace(args(certificates), dns=dns), options)
 
     return record(build)
 
 
-def test_what_is_kept_is_a_secret_and_there_before_traefik() -> None:
-    recording = built(KEPT)
+def test_the_backup_is_a_secret_that_exists_before_the_release() -> None:
+    recording = recording_of(BACKUP)
     secret, release = one(recording, "traefik-backup"), one(recording, "traefik-release")
     assert isinstance(secret.inputs["data"], Secret)
     data = {name: b64decode(text).decode() for name, text in sent(secret)["data"].items()}
-    assert data == KEPT
+    assert data == BACKUP
     assert secret.urn in recording.before(release)
-    # What is kept from now on is no change to this castle.
+    # Later backups must not change the Secret.
     assert secret.ignore_changes == ("data",)
     (volume,) = sent(release)["values"]["deployment"]["additionalVolumes"]
     assert volume["secret"]["secretName"] == sent(secret)["metadata"]["name"]
 
 
-def test_a_first_castle_with_a_key_has_the_secret_too_and_one_without_has_none() -> None:
-    assert sent(one(built({}), "traefik-backup"))["data"] == {}
-    recording = built(None)
+def test_the_secret_exists_without_a_backup_but_not_without_an_age_key() -> None:
+    assert sent(one(recording_of({}), "traefik-backup"))["data"] == {}
+    recording = recording_of(None)
     assert [it for it in recording.resources if it.name == "traefik-backup"] == []
     assert (
         "additionalVolumes" not in sent(one(recording, "traefik-release"))["values"]["deployment"]
@@ -73,12 +73,12 @@ def test_a_first_castle_with_a_key_has_the_secret_too_and_one_without_has_none()
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> tuple[Path, Path, list[str]]:
-    """The volume, the backup, and the script between them, as far as one may without root."""
+def init_script(tmp_path: Path) -> tuple[Path, Path, list[str]]:
+    """Folders for the volume and the backup, and the init command changed to run without root."""
     data, backup = tmp_path / "data", tmp_path / "backup"
     data.mkdir()
     backup.mkdir()
-    (container,) = traefik.values(args(KEPT))["deployment"]["initContainers"]
+    (container,) = traefik.values(args(BACKUP))["deployment"]["initContainers"]
     mounts = {it["name"]: it["mountPath"] for it in container["volumeMounts"]}
     script = container["command"][2]
     assert script.count("65532:65532") == 1
@@ -88,7 +88,7 @@ def prepare(tmp_path: Path) -> tuple[Path, Path, list[str]]:
 
 
 def mount(backup: Path, files: dict[str, str]) -> None:
-    """Put files there as the kubelet mounts a secret: links, and read-only."""
+    """Create the files as the kubelet mounts a Secret: symbolic links to read-only files."""
     (backup / "..data").mkdir()
     for name, text in files.items():
         (backup / "..data" / name).write_text(text, encoding="utf-8")
@@ -97,54 +97,58 @@ def mount(backup: Path, files: dict[str, str]) -> None:
 
 
 def contents(data: Path) -> dict[str, str]:
-    """What the volume has; every file is a file, and Traefik's alone."""
+    """Read the files of the volume; all must be regular files with mode 0600."""
     assert {it.lstat().st_mode for it in data.iterdir()} <= {0o100600}
     return {it.name: it.read_text(encoding="utf-8") for it in data.iterdir()}
 
 
-def test_a_new_volume_gets_what_was_kept(prepare: tuple[Path, Path, list[str]]) -> None:
-    data, backup, command = prepare
-    mount(backup, KEPT)
+def test_the_backup_is_restored_to_an_empty_volume(
+    init_script: tuple[Path, Path, list[str]],
+) -> None:
+    data, backup, command = init_script
+    mount(backup, BACKUP)
     subprocess.run(command, check=True)
-    assert contents(data) == KEPT
+    assert contents(data) == BACKUP
     subprocess.run(command, check=True)
-    assert contents(data) == KEPT
+    assert contents(data) == BACKUP
 
 
-def test_a_used_volume_keeps_its_own(prepare: tuple[Path, Path, list[str]]) -> None:
-    data, backup, command = prepare
-    mount(backup, KEPT)
+def test_existing_certificates_are_not_overwritten(
+    init_script: tuple[Path, Path, list[str]],
+) -> None:
+    data, backup, command = init_script
+    mount(backup, BACKUP)
     (data / "acme.json").write_text("renewed since")
-    # Traefik makes it before it has anything; and a node that lost power may leave it so.
+    # Traefik creates an empty file first, and a power failure may leave it empty.
     (data / "acme-staging.json").touch()
     subprocess.run(command, check=True)
-    expected = {"acme.json": "renewed since", "acme-staging.json": KEPT["acme-staging.json"]}
+    expected = {"acme.json": "renewed since", "acme-staging.json": BACKUP["acme-staging.json"]}
     assert contents(data) == expected
 
 
-def test_a_first_castle_has_an_empty_volume(prepare: tuple[Path, Path, list[str]]) -> None:
-    data, _, command = prepare
+def test_the_volume_stays_empty_without_a_backup(init_script: tuple[Path, Path, list[str]]) -> None:
+    data, _, command = init_script
     subprocess.run(command, check=True)
     assert contents(data) == {}
 
 
-def test_traefik_does_not_start_where_nothing_could_be_put_back(
-    prepare: tuple[Path, Path, list[str]],
+def test_traefik_does_not_start_if_the_restore_fails(
+    init_script: tuple[Path, Path, list[str]],
 ) -> None:
-    data, backup, command = prepare
-    mount(backup, KEPT)
+    data, backup, command = init_script
+    mount(backup, BACKUP)
     (data / "acme.json.new").mkdir()  # cp has no file to write
     (data / "acme.json.new" / "acme.json").mkdir()
     assert subprocess.run(command, check=False, capture_output=True).returncode != 0
     assert not (data / "acme.json").exists()
 
 
-def test_base64_is_what_the_provider_would_make() -> None:
-    data = sent(one(built(KEPT), "traefik-backup"))["data"]
+def test_the_data_of_the_secret_is_base64() -> None:
+    data = sent(one(recording_of(BACKUP), "traefik-backup"))["data"]
     assert data["acme-staging.json"] == b64encode(b"{}").decode()
 
 
-# By the DNS ---------------------------------------------------------------------------------------
+# DNS-01 -------------------------------------------------------------------------------------------
 
 TOKEN = "5eed1e55cafe4bad8badc0ffee123456"
 DNS = DnsChallenge.model_validate(
@@ -158,38 +162,38 @@ DNS = DnsChallenge.model_validate(
 )
 
 
-def by_dns(**changes: Any) -> dict[str, Any]:
+def dns_values(**changes: Any) -> dict[str, Any]:
     return traefik.values(replace(args(None), dns=DNS.model_copy(update=changes)))
 
 
-def test_the_dns_is_asked_in_place_of_port_80() -> None:
-    acme = by_dns()["certificatesResolvers"]["letsencrypt"]["acme"]
+def test_dns_settings_replace_http_01_by_dns_01() -> None:
+    acme = dns_values()["certificatesResolvers"]["letsencrypt"]["acme"]
     assert "httpChallenge" not in acme
     assert acme["dnsChallenge"] == {
         "provider": "cloudflare",
         "resolvers": ["1.1.1.1:53", "9.9.9.9:53"],
         "propagation": {"delayBeforeChecks": "30s"},
     }
-    least = by_dns(resolvers=(), delay_s=0, wildcards=())
-    assert least["certificatesResolvers"]["letsencrypt"]["acme"]["dnsChallenge"] == {
+    minimal = dns_values(resolvers=(), delay_s=0, wildcards=())
+    assert minimal["certificatesResolvers"]["letsencrypt"]["acme"]["dnsChallenge"] == {
         "provider": "cloudflare"
     }
-    assert "domains" not in least["ports"]["websecure"]["http"]["tls"]
+    assert "domains" not in minimal["ports"]["websecure"]["http"]["tls"]
     over_http = traefik.values(args(None))
     acme = over_http["certificatesResolvers"]["letsencrypt"]["acme"]
     assert acme["httpChallenge"] == {"entryPoint": "web"} and "dnsChallenge" not in acme
     assert "envFrom" not in over_http
 
 
-def test_the_credentials_are_a_secret_that_only_traefiks_environment_has() -> None:
-    recording = built(None, DNS)
+def test_the_dns_credentials_are_in_a_secret_and_not_in_the_chart_values() -> None:
+    recording = recording_of(None, DNS)
     secret, release = one(recording, "traefik-dns"), one(recording, "traefik-release")
     assert isinstance(secret.inputs["data"], Secret)
     data = sent(secret)["data"]
     assert {name: b64decode(text).decode() for name, text in data.items()} == {
         "CF_DNS_API_TOKEN": TOKEN
     }
-    # A new token is a change; what is kept is none.
+    # Unlike the backup, a new token must change the Secret.
     assert not secret.ignore_changes
     assert secret.urn in recording.before(release)
     values = sent(release)["values"]
@@ -197,9 +201,9 @@ def test_the_credentials_are_a_secret_that_only_traefiks_environment_has() -> No
     assert TOKEN not in str(values)
 
 
-def test_another_token_makes_another_pod() -> None:
+def test_a_new_token_restarts_the_pod() -> None:
     def annotation(token: str) -> str:
-        changed = by_dns(credentials={"CF_DNS_API_TOKEN": SecretStr(token)})
+        changed = dns_values(credentials={"CF_DNS_API_TOKEN": SecretStr(token)})
         return str(changed["deployment"]["podAnnotations"])
 
     assert annotation("one") == annotation("one") != annotation("two")
@@ -214,22 +218,26 @@ def test_another_token_makes_another_pod() -> None:
         ("tazlab.org", None),
     ],
 )
-def test_a_route_takes_the_wildcard_that_is_good_for_it(host: str, main: str | None) -> None:
-    found = acme.domains(DNS, host)
-    assert found == ({"domains": [{"main": main, "sans": [f"*.{main}"]}]} if main else {})
+def test_a_route_requests_only_a_wildcard_that_includes_its_host(
+    host: str, main: str | None
+) -> None:
+    requested = acme.domains(DNS, host)
+    assert requested == ({"domains": [{"main": main, "sans": [f"*.{main}"]}]} if main else {})
     assert [it["main"] for it in acme.domains(DNS)["domains"]] == list(DNS.wildcards)
 
 
-def test_arguments_read_no_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``acme_backup.read_certificates`` does: who makes arguments opens no folder and no bucket."""
+def test_traefik_args_do_not_read_the_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only ``certificate_backup.read_certificates`` opens the folder or bucket."""
 
     def read(*_: Any) -> None:
         raise AssertionError("the backup was read")
 
     monkeypatch.setattr("backup.store.Folder.read", read)
-    monkeypatch.setattr("pulumi.log.warn", lambda _: None)  # the key stands in plain text
+    monkeypatch.setattr("pulumi.log.warn", lambda _: None)  # warns of the plain-text age key
     target = {"acme": {"backup": {"target": str(tmp_path)}}}
     key = str(pyrage.x25519.Identity.generate())
     settings = settings_with(traefik=target, sops={"age_key": key})
-    found = traefik.TraefikArgs.of(settings, "longhorn", [], KEPT)
-    assert found.kept == KEPT
+    arguments = traefik.TraefikArgs.of(settings, "longhorn", [], BACKUP)
+    assert arguments.certificates == BACKUP

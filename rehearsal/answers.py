@@ -124,7 +124,7 @@ def resource(type_: str, name: str, inputs: Mapping[str, Any]) -> Answer:
     if type_.startswith("kubernetes:"):
         return _kubernetes(name, inputs)
     if type_ not in _RESOURCES:
-        raise Unanswered(f"the rehearsal does not know how {type_} is answered")
+        raise Unanswered(f"the rehearsal has no mock answer for resource type {type_}")
     return _RESOURCES[type_](name, inputs)
 
 
@@ -135,4 +135,4 @@ def invoke(token: str, args: Mapping[str, Any]) -> dict[str, Any]:
         return {"machineConfiguration": Secret(yaml.safe_dump_all(documents))}
     if token == "talos:client/getConfiguration:getConfiguration":
         return {"talosConfig": Secret(f"context: {args['clusterName']}\n")}
-    raise Unanswered(f"the rehearsal does not know how {token} is answered")
+    raise Unanswered(f"the rehearsal has no mock answer for function {token}")

@@ -29,8 +29,8 @@ from lifecycle.node import NodeLifecycleProvider
 from lifecycle.provider import Provider
 from lifecycle.readiness import ClusterReadinessProvider
 from lifecycle.retained_disk import RetainedDiskProvider
-from rehearsal import effects, rules
-from rehearsal.record import Resource, needs
+from rehearsal import effects
+from rehearsal.record import Refusal, Resource, needs
 from rehearsal.run import Rehearsal, offline, rehearse
 from rehearsal.values import reveal
 from settings import resource_types
@@ -92,7 +92,7 @@ class Change:
     new: Rehearsal
     steps: list[Step] = field(default_factory=list)
     """In the order in which they begin."""
-    problems: list[rules.Finding] = field(default_factory=list)
+    problems: list[Refusal] = field(default_factory=list)
     """What would be refused."""
     notes: list[str] = field(default_factory=list)
     """What the preview would print about the changes."""
@@ -179,7 +179,7 @@ def _asked(
             text = str(refusal).removesuffix(" Nothing has been touched.")
             # A node says again what the snapshot before it has said for all.
             if not any(text in it.message for it in problems):
-                problems.append(rules.Finding("steps there are", new.name, text, ""))
+                problems.append(Refusal(new.name, text))
             return None
     change.notes += printed.getvalue().splitlines()
     if not said.changes:
@@ -230,14 +230,15 @@ def _renamed(old: Resource, new: Resource) -> bool:
 
 def _taking_over(
     before: Mapping[str, Resource], after: Mapping[str, Resource]
-) -> Iterator[rules.Finding]:
+) -> Iterator[Refusal]:
     """A machine that gets the VM id of another one is refused (``survey.py``)."""
     had = {it.plain("vmId"): it for it in before.values() if it.type == resource_types.MACHINE}
     for machine in after.values():
         other = had.get(machine.plain("vmId")) if machine.type == resource_types.MACHINE else None
         if other is not None and other.plain("name") != machine.plain("name"):
-            said = f"VM id {machine.plain('vmId')} is still this castle's {other.plain('name')}"
-            yield rules.Finding("ids stay", machine.name, said, "facts/end-to-end.md 9")
+            # bpg/terraform-provider-proxmox adopts an existing VM that has the VM id.
+            text = f"VM id {machine.plain('vmId')} belongs to {other.plain('name')} of this stack"
+            yield Refusal(machine.name, text)
 
 
 def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) -> list[Step]:

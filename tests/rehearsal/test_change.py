@@ -257,7 +257,7 @@ def test_no_machine_takes_over_the_vm_id_of_another(
     between: Between, change: dict[str, Any]
 ) -> None:
     problems = [str(problem) for problem in between({}, change).problems]
-    assert any("VM id 8011 is still this castle's castle-worker-" in it for it in problems)
+    assert any("VM id 8011 belongs to castle-worker-" in it for it in problems)
 
 
 def test_other_vm_ids_are_other_machines(between: Between) -> None:

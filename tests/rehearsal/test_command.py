@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from rehearsal import __main__ as command
-from rehearsal import rules
-from rehearsal.record import Recording
+from rehearsal import answers
 from rehearsal.run import Rehearsal
 from rehearsal.show import show
+from settings import resource_types
 from tests.rehearsal.conftest import Vary
 
 
 @pytest.fixture
-def always_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that finds something in every castle."""
-
-    def refuse(recording: Recording) -> Iterator[tuple[str, str]]:
-        yield recording.resources[0].name, "is refused by a test"
-
-    monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
+def unknown_schematic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mock provider that cannot answer one resource type."""
+    monkeypatch.delitem(answers._RESOURCES, resource_types.SCHEMATIC)
 
 
 def test_a_castle_that_can_be_built_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,21 +35,23 @@ def test_the_reference_is_rehearsed_unless_told(capsys: pytest.CaptureFixture[st
     assert "up of stack homelab" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("always_refused")
-def test_a_castle_that_would_be_refused_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("unknown_schematic")
+def test_a_request_without_an_answer_is_exit_code_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--stack", "homelab"]) == 1
     out = capsys.readouterr().out
     assert "1 would be refused:" in out
-    assert "is refused by a test [this test]" in out
+    assert f"no mock answer for resource type {resource_types.SCHEMATIC}" in " ".join(out.split())
     assert "Nothing would be refused." not in out
 
 
-@pytest.mark.usefixtures("always_refused")
-def test_a_refusal_is_one_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("unknown_schematic")
+def test_json_lists_a_request_without_an_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert command.main(["--json"]) == 1
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
-    assert problem["rule"] == "refuse"
-    assert problem["source"] == "this test"
+    assert problem["resource"] == "ephemeral-castle"
+    assert resource_types.SCHEMATIC in problem["message"]
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rehearsal import rules
-from rehearsal.record import Recording
+from rehearsal import answers
 from report import __main__ as command
 from report import gather
+from settings import resource_types
 from tests.report.test_page import Page
 
 pytestmark = pytest.mark.usefixtures("resources")
@@ -57,13 +56,10 @@ def test_the_page_goes_where_it_is_told_to(project: Path) -> None:
 def test_a_castle_that_would_be_refused_is_shown_and_is_one(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(recording: Recording) -> Iterator[tuple[str, str]]:
-        yield recording.resources[0].name, "is refused by a test"
-
-    monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
+    monkeypatch.delitem(answers._RESOURCES, resource_types.SCHEMATIC)
     assert command.main([]) == 1
     text = (project / "report-homelab.html").read_text(encoding="utf-8")
-    assert "is refused by a test" in text and "Nothing would be refused" not in text
+    assert resource_types.SCHEMATIC in text and "Nothing would be refused" not in text
 
 
 def test_wrong_settings_are_two_and_write_nothing(

@@ -1,21 +1,36 @@
-"""What Traefik and its chart refuse: values, certificates, volumes, addresses, routes."""
+"""Invariants of Traefik: chart values, certificates, volumes, addresses and routes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from rehearsal.record import Recording
-from rehearsal.rules.book import rule
-from rehearsal.rules.kubernetes import comes_after_release, releases_of
-from rehearsal.rules.longhorn import TRAEFIK_41_KEYS
 from settings.resource_types import ADVERTISEMENT, CLAIM, POOL, ROUTE
+from tests.invariants.kubernetes import depends_on_release, releases_of
+from tests.invariants.registry import invariant
+
+OTHER_VERSIONS_KEYS = {
+    ("ports", "web", "redirectTo"),
+    ("ports", "web", "redirections"),
+    ("ports", "web", "tls"),
+    ("ports", "websecure", "tls"),
+    ("logs",),
+    ("globalArguments",),
+    ("certResolvers",),
+    ("image", "name"),
+    ("service", "type"),
+    ("service", "loadBalancerIP"),
+    ("deployment", "strategy"),
+    ("persistence", "accessModes"),
+}
+"""Keys of other chart versions. Traefik's chart 41 rejects or ignores them."""
 
 
-@rule("facts/charts.md 2")
-def traefik_values_are_of_their_version(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Keys of other chart versions are refused, or worse, ignored."""
+@invariant("traefik/traefik-helm-chart v41 values.schema.json")
+def traefik_values_fit_the_chart_version(recording: Recording) -> Iterator[tuple[str, str]]:
+    """The values have no key of another chart version. The chart rejects or ignores such keys."""
     for release in releases_of(recording, "traefik"):
-        for path in sorted(TRAEFIK_41_KEYS):
+        for path in sorted(OTHER_VERSIONS_KEYS):
             value = release.plain("values", {})
             for key in path:
                 value = value.get(key) if isinstance(value, dict) else None
@@ -23,21 +38,22 @@ def traefik_values_are_of_their_version(recording: Recording) -> Iterator[tuple[
                 yield release.name, f"{'.'.join(path)} is not a key of this chart version"
 
 
-@rule("traefik: one ACME account, one Traefik")
+@invariant("traefik: acme.json must have one writer")
 def acme_has_one_replica(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Two Traefiks with one acme.json spoil it; the chart notices only a part of the cases."""
+    """With ACME there is one Traefik pod: two pods would corrupt acme.json. The chart rejects only
+    some of these cases."""
     for release in releases_of(recording, "traefik"):
         values = release.plain("values", {})
         deployment = values.get("deployment", {})
         if values.get("certificatesResolvers") and (
             deployment.get("replicas", 1) != 1 or deployment.get("kind") == "DaemonSet"
         ):
-            yield release.name, "with ACME there must be exactly one replica"
+            yield release.name, "ACME needs exactly one replica"
 
 
-@rule("traefik-helm-chart#396: Multi-Attach error for volume")
-def one_node_at_a_time_for_a_volume(recording: Recording) -> Iterator[tuple[str, str]]:
-    """An RWO volume cannot be on the old pod's node and the new one's."""
+@invariant("traefik-helm-chart#396: Multi-Attach error for volume")
+def an_update_releases_the_volume_first(recording: Recording) -> Iterator[tuple[str, str]]:
+    """An update stops the old pod first: an RWO volume cannot be attached to two nodes."""
     for release in releases_of(recording, "traefik"):
         values = release.plain("values", {})
         if not values.get("persistence", {}).get("enabled"):
@@ -45,12 +61,13 @@ def one_node_at_a_time_for_a_volume(recording: Recording) -> Iterator[tuple[str,
         strategy = values.get("updateStrategy", {})
         surge = (strategy.get("rollingUpdate") or {}).get("maxSurge", 1)
         if strategy.get("type") != "Recreate" and surge != 0:
-            yield release.name, "a rolling update waits for ever for its volume: use Recreate"
+            yield release.name, "a rolling update waits for the volume of the old pod: use Recreate"
 
 
-@rule("traefik-helm-chart#164, #257")
-def acme_file_is_private(recording: Recording) -> Iterator[tuple[str, str]]:
-    """An fsGroup makes acme.json readable for its group, and Traefik skips the resolver."""
+@invariant("traefik-helm-chart#164, #257")
+def acme_json_is_private_and_persistent(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Traefik has no fsGroup and stores acme.json on a claim of this program. An fsGroup makes
+    acme.json readable for the group, and Traefik then skips the resolver."""
     for release in releases_of(recording, "traefik"):
         values = release.plain("values", {})
         if "fsGroup" in values.get("podSecurityContext", {}):
@@ -60,36 +77,39 @@ def acme_file_is_private(recording: Recording) -> Iterator[tuple[str, str]]:
         if values.get("certificatesResolvers") and claims.get(claim) not in recording.before(
             release
         ):
-            yield release.name, "its certificates must lie on a volume of ours, made before it"
+            yield (
+                release.name,
+                "its certificates must be on a claim that is created before it",
+            )
 
 
-@rule("metallb controller: can not have both; an address outside of every pool stays pending")
+@invariant("metallb controller: can not have both; an address outside every pool stays pending")
 def services_get_an_address_of_the_pool(recording: Recording) -> Iterator[tuple[str, str]]:
-    """A LoadBalancer's address is named once, and waits for its pool."""
+    """The Service sets its address once, in the annotation, and depends on the pool."""
     for release in releases_of(recording, "traefik"):
         service = release.plain("values", {}).get("service", {})
         if service.get("enabled") is False:
             continue
         wanted = service.get("annotations", {}).get("metallb.io/loadBalancerIPs")
         if not wanted or service.get("spec", {}).get("loadBalancerIP"):
-            yield release.name, "its address must be named by MetalLB's annotation, and only there"
+            yield release.name, "its address must be set in MetalLB's annotation, and only there"
         pools = {pool.urn for pool in recording.of_type(POOL, ADVERTISEMENT)}
         if not pools or not pools <= recording.before(release):
-            yield release.name, "nothing orders it after the pool of its address"
+            yield release.name, "has no dependency on the pool of its address"
 
 
-@rule("facts/charts.md 2: the claim stays Pending until its class exists")
-def claims_wait_for_their_class(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Longhorn makes its class; a claim waits for Longhorn, and long enough."""
+@invariant("kubernetes: a claim stays Pending until its storage class exists")
+def claims_wait_for_their_storage_class(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Claims of Longhorn's storage class depend on Longhorn's chart, which creates the class."""
     for claim in recording.of_type(CLAIM):
         wanted = claim.plain("spec", {}).get("storageClassName")
-        if wanted == "longhorn" and not comes_after_release(recording, claim, "longhorn"):
-            yield claim.name, "nothing orders it after Longhorn, which makes its storage class"
+        if wanted == "longhorn" and not depends_on_release(recording, claim, "longhorn"):
+            yield claim.name, "has no dependency on Longhorn, which creates its storage class"
 
 
-@rule("facts/charts.md 2: host ports below 1024 need root on the host's network")
+@invariant("linux: ports below 1024 in the host network need root")
 def host_network_works(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Ports of the control plane: on its node, by root, with cluster DNS."""
+    """With host-network exposure Traefik runs on a control plane, as root, with cluster DNS."""
     for release in releases_of(recording, "traefik"):
         values = release.plain("values", {})
         if not values.get("hostNetwork"):
@@ -107,14 +127,14 @@ def host_network_works(recording: Recording) -> Iterator[tuple[str, str]]:
                 if name in ("web", "websecure")
             ),
         }
-        for what, there in wanted.items():
-            if not there:
-                yield release.name, f"on the host's network it needs {what}"
+        for what, is_set in wanted.items():
+            if not is_set:
+                yield release.name, f"hostNetwork needs {what}"
 
 
-@rule("kubernetes: no matches for kind IngressRoute")
+@invariant("kubernetes: no matches for kind IngressRoute")
 def routes_wait_for_traefik(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Traefik's chart brings the CRDs of its routes."""
+    """IngressRoutes depend on Traefik's chart, which installs their CRD."""
     for route in recording.of_type(ROUTE):
-        if not comes_after_release(recording, route, "traefik"):
-            yield route.name, "no matches for kind: nothing orders it after Traefik's chart"
+        if not depends_on_release(recording, route, "traefik"):
+            yield route.name, "no matches for kind: has no dependency on Traefik's chart"

@@ -1,4 +1,4 @@
-"""What Proxmox and its provider refuse: images and machines."""
+"""Invariants of Proxmox and its provider: images and VMs."""
 
 from __future__ import annotations
 
@@ -7,64 +7,70 @@ from collections.abc import Iterator
 from typing import Any
 
 from rehearsal.record import Recording
-from rehearsal.rules.book import rule
 from settings.resource_types import FILE, MACHINE, SCHEMATIC
+from tests.invariants.registry import invariant
 
 
-@rule("facts/providers.md A3.9")
+@invariant("bpg download_file: refusing to override existing file")
 def image_file_names_tell_images_apart(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Pulumi creates before it deletes: a new image under an old name is refused."""
+    """Each image has its own file name: Pulumi creates a new image before it deletes the old one,
+    and the provider does not overwrite files."""
     for file in recording.of_type(FILE):
         name, url = str(file.plain("fileName")), str(file.plain("url"))
         parts = re.search(r"/image/([0-9a-f]{64})/(v[\d.]+)/", url)
         if parts is None:
-            yield file.name, f"{url} names no schematic and version"
+            yield file.name, f"{url} contains no schematic and version"
         elif not all(part in name for part in parts.groups()):
-            yield file.name, f"{name} must hold the version and the schematic of {url}"
+            yield file.name, f"{name} must contain the version and the schematic of {url}"
 
 
-@rule("facts/providers.md A3.10")
+@invariant("Proxmox VE API download-url: no xz")
 def images_can_be_unpacked(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Proxmox imports qcow2, and unpacks no xz."""
+    """Images are qcow2: Proxmox imports qcow2 and cannot decompress xz."""
     for file in recording.of_type(FILE):
         if file.plain("contentType") != "import":
-            yield file.name, "contentType must be import, or a disk cannot be imported from it"
+            yield file.name, "contentType must be import: disks are imported from the file"
         if not str(file.plain("url")).endswith(".qcow2"):
-            yield file.name, "Proxmox cannot unpack this: take the qcow2 image"
+            yield file.name, "Proxmox cannot decompress this format: use the qcow2 image"
 
 
-@rule("facts/end-to-end.md 8")
+@invariant("pulumi: an update in place cannot change the id of a resource")
 def schematic_changes_reach_the_image(recording: Recording) -> Iterator[tuple[str, str]]:
-    """An update in place keeps the old schematic's id for ever."""
+    """A changed schematic is replaced. The schematic's id is part of the image's URL, and an update
+    in place would keep the old id."""
     for schematic in recording.of_type(SCHEMATIC):
         if "schematic" not in schematic.replace_on_changes:
             yield schematic.name, "needs replace_on_changes=['schematic']"
 
 
-@rule("facts/providers.md A3.6, facts/end-to-end.md 9")
-def machines_are_declared(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Ids and MAC addresses are fixed, and no two machines share one."""
+@invariant("bpg: allocates a VM id if none is given; adopts an existing VM that has the VM id")
+def vm_ids_and_mac_addresses_are_fixed(recording: Recording) -> Iterator[tuple[str, str]]:
+    """VM ids and MAC addresses are fixed and unique."""
     seen: dict[tuple[str, Any], str] = {}
     for machine in recording.of_type(MACHINE):
         devices = machine.plain("networkDevices", [])
-        facts = [("vmId", machine.plain("vmId"))]
-        facts += [("macAddress", device.get("macAddress")) for device in devices]
-        for what, value in facts:
+        values = [("vmId", machine.plain("vmId"))]
+        values += [("macAddress", device.get("macAddress")) for device in devices]
+        for what, value in values:
             if not value:
                 yield machine.name, f"has no fixed {what}"
             elif (other := seen.setdefault((what, value), machine.name)) != machine.name:
                 yield machine.name, f"has the {what} {value} of {other}"
 
 
-@rule("facts/providers.md A3.4; bpg: q35 has only ide0 and ide2")
-def machines_boot_from_their_disk(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Without a cdrom of ours the provider adds the host's drive and boots from it."""
+@invariant("bpg: adds the host's drive if no cdrom is given; Proxmox: q35 has only ide0 and ide2")
+def vms_boot_from_their_disk(recording: Recording) -> Iterator[tuple[str, str]]:
+    """VMs have an empty CD-ROM drive and a boot order. Otherwise the provider adds the physical
+    drive of the host and boots from it."""
     for machine in recording.of_type(MACHINE):
         cdrom = machine.plain("cdrom", {})
         if cdrom.get("fileId") != "none":
-            yield machine.name, "needs cdrom fileId none, or it gets the host's physical drive"
+            yield (
+                machine.name,
+                "needs cdrom fileId none: the default is the host's physical drive",
+            )
         if not machine.plain("bootOrders"):
-            yield machine.name, "needs bootOrders, or it boots from the cdrom"
+            yield machine.name, "needs bootOrders: the default is the CD-ROM drive"
         drives = [cdrom.get("interface", "ide3"), machine.plain("initialization", {})["interface"]]
         if machine.plain("machine") == "q35" and not set(drives) <= {"ide0", "ide2"}:
             yield machine.name, f"q35 has only ide0 and ide2, not {', '.join(drives)}"
@@ -72,11 +78,11 @@ def machines_boot_from_their_disk(recording: Recording) -> Iterator[tuple[str, s
             yield machine.name, f"two drives on {drives[0]}"
 
 
-@rule("facts/providers.md A3.3 (pulumi-proxmoxve#664), facts/end-to-end.md 8")
-def machines_have_no_permanent_diff(recording: Recording) -> Iterator[tuple[str, str]]:
-    """One path a disk for its speed, and a new image does not touch a machine that runs.
+@invariant("muhlba91/pulumi-proxmoxve#664")
+def vms_have_no_permanent_diff(recording: Recording) -> Iterator[tuple[str, str]]:
+    """VMs ignore changes of the speed of each disk, and of the image.
 
-    A machine that has never come up is replaced for a new image.
+    The first deployment is an exception: a new image replaces a VM that has never been ready.
     """
     for machine in recording.of_type(MACHINE):
         disks = machine.plain("disks", [])
@@ -88,44 +94,47 @@ def machines_have_no_permanent_diff(recording: Recording) -> Iterator[tuple[str,
             yield machine.name, f"needs ignore_changes of {', '.join(sorted(missing))}"
 
 
-@rule("bpg docs/guides/vm-lifecycle.md; facts/providers.md B6")
-def machines_are_switched_off_on_destroy(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Without stop_on_destroy Proxmox asks a dying machine to shut down, for half an hour."""
+@invariant("bpg docs/guides/vm-lifecycle.md")
+def vms_are_stopped_on_destroy(recording: Recording) -> Iterator[tuple[str, str]]:
+    """`destroy` stops VMs. Without stop_on_destroy Proxmox waits 30 minutes for a shutdown."""
     for machine in recording.of_type(MACHINE):
         if machine.plain("stopOnDestroy") is not True:
             yield machine.name, "needs stop_on_destroy"
 
 
-@rule("bpg#2084, siderolabs/talos#11651")
-def machines_do_not_wait_for_an_agent(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Talos starts the guest agent only once it is configured."""
+@invariant("bpg#2084, siderolabs/talos#11651")
+def vms_do_not_wait_for_the_guest_agent(recording: Recording) -> Iterator[tuple[str, str]]:
+    """VMs do not wait for the guest agent: Talos starts it after it gets its machine config."""
     for machine in recording.of_type(MACHINE):
         agent = machine.plain("agent", {})
         if agent.get("enabled") and not agent.get("waitForIp", {}).get("disabled"):
-            yield machine.name, "would wait for an agent that runs only after its configuration"
+            yield (
+                machine.name,
+                "waits for the guest agent, which starts after the configuration",
+            )
 
 
-@rule("facts/providers.md A2")
+@invariant("bpg: file_id runs `qm disk import` over SSH")
 def disks_need_no_ssh(recording: Recording) -> Iterator[tuple[str, str]]:
-    """file_id imports over SSH; import_from uses the API."""
+    """Disks are imported with import_from, which uses the API, and not with file_id."""
     for machine in recording.of_type(MACHINE):
         if any("fileId" in disk for disk in machine.plain("disks", [])):
             yield machine.name, "imports its disk over SSH: use import_from"
 
 
-@rule("facts/providers.md B3")
-def machines_import_an_image_of_their_host(recording: Recording) -> Iterator[tuple[str, str]]:
-    """The image must lie on the machine's own host, and be there first."""
+@invariant("Proxmox VE API: import-from reads a volume of the VM's own host")
+def vms_import_an_image_of_their_host(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Each VM depends on an image on its own host."""
     files = {file.id: file for file in recording.of_type(FILE)}
     for machine in recording.of_type(MACHINE):
         for disk in machine.plain("disks", []):
             source = disk.get("importFrom")
             hosts = {f.plain("nodeName") for f in recording.of_type(FILE) if f.id == source}
             if source and source not in files:
-                yield machine.name, f"imports {source}, which nothing makes"
+                yield machine.name, f"imports {source}, which no resource creates"
             elif source and machine.plain("nodeName") not in hosts:
                 yield machine.name, f"imports {source}, which is not on its host"
             elif source and not recording.before(machine) & {
                 f.urn for f in recording.of_type(FILE)
             }:
-                yield machine.name, "does not wait for the image that it imports"
+                yield machine.name, "has no dependency on the image that it imports"

@@ -156,42 +156,42 @@ def invoke_with(recording: Recording, change: Callable[[dict[str, Any]], object]
     recording.invokes[index] = Invoke(token=GET_CONFIGURATION, args=args)
 
 
-# The engine ---------------------------------------------------------------------------------------
+# Pulumi -------------------------------------------------------------------------------------------
 
 
 @case("names_are_unique", VM, "2 resources have the URN")
-def a_machine_is_registered_twice(recording: Recording) -> None:
+def a_vm_is_registered_twice(recording: Recording) -> None:
     recording.resources.append(deepcopy(one(recording, VM)))
 
 
 @case("providers_are_chosen", "longhorn-release", "has no provider")
-def a_provider_is_forgotten(recording: Recording) -> None:
+def a_release_has_no_provider(recording: Recording) -> None:
     one(recording, "longhorn-release").provider = None
 
 
 @case("secrets_are_secret", WORKER, "machineConfigurationInput is in the state")
-def a_machine_config_is_plain(recording: Recording) -> None:
+def a_machine_config_is_not_a_secret(recording: Recording) -> None:
     config = one(recording, WORKER)
     put(config, "machineConfigurationInput", config.plain("machineConfigurationInput"))
 
 
 @case("secrets_are_secret", "kubernetes", "kubeconfig is in the state in plain text")
-def a_kubeconfig_is_plain(recording: Recording) -> None:
+def a_kubeconfig_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, "kubernetes"), "kubeconfig", "apiVersion: v1")
 
 
 @case("secrets_are_secret", READINESS, "credentials is in the state in plain text")
-def the_readiness_has_a_plain_key(recording: Recording) -> None:
+def the_key_of_the_readiness_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, READINESS), "credentials", {"client_key": "key"})
 
 
 @case("secrets_are_secret", NODE, "credentials is in the state in plain text")
-def a_node_has_a_plain_token(recording: Recording) -> None:
+def the_token_of_a_node_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, NODE), "credentials", {"proxmox_token": "token"})
 
 
 @case("nodes_are_changed_one_at_a_time", NODE, "both may go down at once")
-def a_link_of_the_chain_is_missing(recording: Recording) -> None:
+def a_node_does_not_depend_on_the_node_before(recording: Recording) -> None:
     remove_dependency(one(recording, NODE), "::cluster-castle-control-plane-1")
 
 
@@ -201,27 +201,27 @@ def a_config_may_reboot_its_node(recording: Recording) -> None:
 
 
 @case("nodes_are_changed_one_at_a_time", WORKER, "before all nodes are upgraded")
-def a_config_overtakes_the_upgrades(recording: Recording) -> None:
+def a_config_has_no_dependencies(recording: Recording) -> None:
     one(recording, WORKER).dependencies = ()
 
 
 @case("nodes_are_changed_one_at_a_time", VM, "may power-cycle the VM at the same time")
-def the_provider_reboots_a_machine(recording: Recording) -> None:
+def the_provider_reboots_a_vm(recording: Recording) -> None:
     put(one(recording, VM), "rebootAfterUpdate", True)
 
 
 @case("secrets_are_secret", "proxmox", "apiToken is in the state in plain text")
-def a_token_is_plain(recording: Recording) -> None:
+def the_api_token_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, "proxmox"), "apiToken", "token")
 
 
 @case("secrets_are_secret", "talosconfig", "this output is shown in plain text")
-def an_output_is_plain(recording: Recording) -> None:
+def an_output_is_not_a_secret(recording: Recording) -> None:
     recording.outputs["talosconfig"] = recording.outputs["talosconfig"].value
 
 
 @case("secrets_are_secret", "internal_kubeconfig", "this output is shown in plain text")
-def an_output_of_a_component_is_plain(recording: Recording) -> None:
+def an_output_of_a_component_is_not_a_secret(recording: Recording) -> None:
     cluster = one(recording, "cluster")
     cluster.outputs = {**cluster.outputs, "internal_kubeconfig": "apiVersion: v1"}
 
@@ -232,12 +232,12 @@ def an_output_of_a_component_is_plain(recording: Recording) -> None:
 @case(
     "image_file_names_tell_images_apart", "image-pve", "must contain the version and the schematic"
 )
-def a_files_name_holds_no_version(recording: Recording) -> None:
+def the_file_name_of_an_image_has_no_version(recording: Recording) -> None:
     put(one(recording, "image-pve"), "fileName", "talos.qcow2")
 
 
 @case("image_file_names_tell_images_apart", "image-pve", "contains no schematic and version")
-def a_files_address_is_another(recording: Recording) -> None:
+def the_url_of_an_image_has_no_schematic(recording: Recording) -> None:
     put(one(recording, "image-pve"), "url", "https://example.org/talos.qcow2")
 
 
@@ -258,68 +258,68 @@ def a_schematic_is_updated_in_place(recording: Recording) -> None:
 
 
 @case("vm_ids_and_mac_addresses_are_fixed", VM, "has no fixed vmId")
-def a_machine_has_no_id(recording: Recording) -> None:
+def a_vm_has_no_vm_id(recording: Recording) -> None:
     drop(one(recording, VM), "vmId")
 
 
 @case("vm_ids_and_mac_addresses_are_fixed", VM, "has no fixed macAddress")
-def a_machine_has_no_mac_address(recording: Recording) -> None:
+def a_vm_has_no_mac_address(recording: Recording) -> None:
     drop(one(recording, VM), "networkDevices.0.macAddress")
 
 
 @case(
     "vm_ids_and_mac_addresses_are_fixed", VM, "has the vmId 8000 of machines-castle-control-plane-1"
 )
-def two_machines_have_one_id(recording: Recording) -> None:
+def two_vms_have_the_same_vm_id(recording: Recording) -> None:
     put(one(recording, VM), "vmId", 8000)
 
 
 @case("vm_ids_and_mac_addresses_are_fixed", VM, "of machines-castle-control-plane-1")
-def two_machines_have_one_mac_address(recording: Recording) -> None:
+def two_vms_have_the_same_mac_address(recording: Recording) -> None:
     other = one(recording, "machines-castle-control-plane-1").plain("networkDevices")
     put(one(recording, VM), "networkDevices.0.macAddress", other[0]["macAddress"])
 
 
 @case("vms_boot_from_their_disk", VM, "needs cdrom fileId none")
-def a_machine_has_no_cdrom_of_ours(recording: Recording) -> None:
+def a_vm_has_no_cdrom(recording: Recording) -> None:
     drop(one(recording, VM), "cdrom")
 
 
 @case("vms_boot_from_their_disk", VM, "needs bootOrders")
-def a_machine_has_no_boot_order(recording: Recording) -> None:
+def a_vm_has_no_boot_order(recording: Recording) -> None:
     drop(one(recording, VM), "bootOrders")
 
 
 @case("vms_boot_from_their_disk", VM, "q35 has only ide0 and ide2, not ide3, ide2")
-def a_drive_is_where_q35_has_none(recording: Recording) -> None:
+def a_drive_uses_an_interface_that_q35_lacks(recording: Recording) -> None:
     put(one(recording, VM), "cdrom.interface", "ide3")
 
 
 @case("vms_boot_from_their_disk", VM, "two drives on ide2")
-def two_drives_share_an_interface(recording: Recording) -> None:
+def two_drives_use_the_same_interface(recording: Recording) -> None:
     put(one(recording, VM), "cdrom.interface", "ide2")
 
 
 @case("vms_have_no_permanent_diff", VM, "needs ignore_changes of disks[1].speed")
-def a_disks_speed_is_not_ignored(recording: Recording) -> None:
+def changes_of_a_disks_speed_are_not_ignored(recording: Recording) -> None:
     machine = one(recording, VM)
     machine.ignore_changes = tuple(set(machine.ignore_changes) - {"disks[1].speed"})
 
 
 @case("vms_have_no_permanent_diff", VM, "needs ignore_changes of disks[0].importFrom")
-def a_new_image_would_touch_a_machine(recording: Recording) -> None:
+def a_new_image_updates_a_vm(recording: Recording) -> None:
     machine = one(recording, VM)
     # A machine that has come up is not replaced for a new image.
     machine.replace_on_changes = ()
 
 
 @case("vms_are_stopped_on_destroy", VM, "needs stop_on_destroy")
-def a_machine_is_asked_to_shut_down(recording: Recording) -> None:
+def a_vm_is_shut_down_on_destroy(recording: Recording) -> None:
     put(one(recording, VM), "stopOnDestroy", False)
 
 
 @case("vms_do_not_wait_for_the_guest_agent", VM, "waits for the guest agent")
-def a_machine_waits_for_its_agent(recording: Recording) -> None:
+def a_vm_waits_for_its_guest_agent(recording: Recording) -> None:
     drop(one(recording, VM), "agent.waitForIp")
 
 
@@ -330,17 +330,17 @@ def a_disk_is_imported_over_ssh(recording: Recording) -> None:
 
 
 @case("vms_import_an_image_of_their_host", VM, "which no resource creates")
-def a_machine_imports_what_is_not_there(recording: Recording) -> None:
+def a_vm_imports_a_file_that_no_resource_creates(recording: Recording) -> None:
     put(one(recording, VM), "disks.0.importFrom", "local:import/other.qcow2")
 
 
 @case("vms_import_an_image_of_their_host", VM, "which is not on its host")
-def a_machine_imports_an_image_of_another_host(recording: Recording) -> None:
+def a_vm_imports_an_image_of_another_host(recording: Recording) -> None:
     put(one(recording, VM), "nodeName", "pve2")
 
 
 @case("vms_import_an_image_of_their_host", VM, "has no dependency on the image")
-def a_machine_does_not_wait_for_its_image(recording: Recording) -> None:
+def a_vm_does_not_depend_on_its_image(recording: Recording) -> None:
     remove_dependency(one(recording, VM), "::image-pve")
 
 
@@ -363,32 +363,32 @@ def an_invoke_lacks_all_secrets(recording: Recording) -> None:
 
 
 @case("talos_timeouts_are_complete", WORKER, "timeouts lack delete, update")
-def a_part_of_the_timeouts_is_given(recording: Recording) -> None:
+def some_timeouts_are_missing(recording: Recording) -> None:
     put(one(recording, WORKER), "timeouts", {"create": "10m"})
 
 
 @case("talos_timeouts_are_complete", WORKER, "timeouts lack create")
-def no_timeout_is_given(recording: Recording) -> None:
+def one_timeout_is_missing(recording: Recording) -> None:
     drop(one(recording, WORKER), "timeouts.create")
 
 
 @case("vip_on_control_planes_only", WORKER, "virtual (shared) IP is not allowed")
-def a_worker_carries_the_vip(recording: Recording) -> None:
+def a_worker_has_the_vip(recording: Recording) -> None:
     edit_config(recording, WORKER, lambda it: interface(it).update(vip={"ip": VIP}))
 
 
 @case("vip_on_control_planes_only", CONTROL_PLANE, "has no VIP")
-def a_control_plane_carries_no_vip(recording: Recording) -> None:
+def a_control_plane_has_no_vip(recording: Recording) -> None:
     edit_config(recording, CONTROL_PLANE, lambda it: interface(it).pop("vip"))
 
 
 @case("host_names_are_static", WORKER, "static hostname is already set")
-def a_host_name_stands_in_the_old_place(recording: Recording) -> None:
+def a_host_name_is_also_in_the_v1alpha1_document(recording: Recording) -> None:
     edit_config(recording, WORKER, lambda it: it["machine"]["network"].update(hostname="castle"))
 
 
 @case("host_names_are_static", WORKER, "needs a HostnameConfig with auto 'off'")
-def a_host_name_is_left_to_talos(recording: Recording) -> None:
+def there_is_no_hostname_config(recording: Recording) -> None:
     drop_document(recording, WORKER, "HostnameConfig")
 
 
@@ -398,12 +398,12 @@ def yaml_reads_off_as_false(recording: Recording) -> None:
 
 
 @case("talos_is_not_reached_by_the_vip", WORKER, "its endpoint is the VIP")
-def a_config_comes_by_the_vip(recording: Recording) -> None:
+def a_config_is_sent_to_the_vip(recording: Recording) -> None:
     put(one(recording, WORKER), "endpoint", VIP)
 
 
 @case("talos_is_not_reached_by_the_vip", "cluster-bootstrap", "its node is the VIP")
-def the_bootstrap_goes_to_the_vip(recording: Recording) -> None:
+def the_bootstrap_is_sent_to_the_vip(recording: Recording) -> None:
     put(one(recording, "cluster-bootstrap"), "node", VIP)
 
 
@@ -412,7 +412,7 @@ def the_bootstrap_goes_to_the_vip(recording: Recording) -> None:
     WORKER,
     "is not the nocloud installer of the schematic",
 )
-def an_upgrade_would_lose_the_extensions(recording: Recording) -> None:
+def the_install_image_has_no_schematic(recording: Recording) -> None:
     image = {"image": "ghcr.io/siderolabs/installer:v1.13.9"}
     edit_config(recording, WORKER, lambda it: it["machine"]["install"].update(image))
 
@@ -422,31 +422,31 @@ def an_upgrade_would_lose_the_extensions(recording: Recording) -> None:
     WORKER,
     "is not the nocloud installer of the schematic",
 )
-def the_installer_forgets_the_platform(recording: Recording) -> None:
+def the_install_image_has_no_platform(recording: Recording) -> None:
     schematic = one(recording, "image-schematic").id
     image = {"image": f"factory.talos.dev/installer/{schematic}:v1.13.9"}
     edit_config(recording, WORKER, lambda it: it["machine"]["install"].update(image))
 
 
 @case("data_disks_are_found_by_size", WORKER, "that no UserVolumeConfig uses")
-def a_data_disk_is_left_empty(recording: Recording) -> None:
+def no_user_volume_uses_the_data_disk(recording: Recording) -> None:
     drop_document(recording, WORKER, "UserVolumeConfig")
 
 
 @case("data_disks_are_found_by_size", WORKER, "may match the system disk")
-def a_volume_may_take_the_system_disk(recording: Recording) -> None:
+def a_selector_may_match_the_system_disk(recording: Recording) -> None:
     match = "disk.size >= 43u * GiB && disk.size < 44u * GiB"
     edit_document(recording, WORKER, "UserVolumeConfig", _select(match))
 
 
 @case("data_disks_are_found_by_size", WORKER, "does not distinguish disks of [34, 43] GiB")
-def a_volume_takes_any_large_disk(recording: Recording) -> None:
+def a_selector_matches_two_disks(recording: Recording) -> None:
     match = "!system_disk && disk.size >= 30u * GiB && disk.size < 99u * GiB"
     edit_document(recording, WORKER, "UserVolumeConfig", _select(match))
 
 
 @case("data_disks_are_found_by_size", WORKER, "does not distinguish disks of")
-def a_volume_looks_for_another_size(recording: Recording) -> None:
+def a_selector_matches_another_size(recording: Recording) -> None:
     put(one(recording, VM), "disks.1.size", 50)
 
 
@@ -474,13 +474,13 @@ def a_user_volume_has_another_name(recording: Recording) -> None:
 
 
 @case("longhorn_stores_on_its_user_volume", WORKER, "data path /var/mnt/longhorn is not")
-def longhorns_own_volume_is_missing_beside_another(recording: Recording) -> None:
+def only_another_user_volume_exists(recording: Recording) -> None:
     drop_document(recording, WORKER, "UserVolumeConfig")
     add_volume(recording, WORKER, "disk.transport == 'nvme'")
 
 
 @case("longhorn_stores_on_its_user_volume", WORKER, "the kubelet must not mount /var/mnt/longhorn")
-def a_kubelet_binds_the_data_path(recording: Recording) -> None:
+def a_kubelet_mounts_the_data_path(recording: Recording) -> None:
     mount = {"destination": "/var/mnt/longhorn", "source": "/var/mnt/longhorn", "type": "bind"}
     edit_config(recording, WORKER, lambda it: it["machine"]["kubelet"].update(extraMounts=[mount]))
 
@@ -491,68 +491,68 @@ def a_config_declares_another_address(recording: Recording) -> None:
 
 
 @case("nodes_have_one_name_and_address", WORKER, "VM castle-other")
-def a_machine_has_another_name(recording: Recording) -> None:
+def a_vm_has_another_name(recording: Recording) -> None:
     put(one(recording, VM), "name", "castle-other")
 
 
 @case("nodes_have_one_name_and_address", WORKER, "readiness castle-other")
-def a_gate_waits_for_another_name(recording: Recording) -> None:
+def the_readiness_waits_for_another_name(recording: Recording) -> None:
     nodes = one(recording, READINESS).plain("nodes")
     put(one(recording, READINESS), "nodes", {"castle-other": nodes["castle-worker-1"]})
 
 
 @case("machine_configs_follow_their_vm", WORKER, "has no dependency on its VM")
-def a_config_does_not_wait_for_its_machine(recording: Recording) -> None:
+def a_config_does_not_depend_on_its_vm(recording: Recording) -> None:
     remove_dependency(one(recording, WORKER), f"::{VM}")
     remove_dependency(one(recording, NODE), f"::{VM}")
 
 
 @case("machine_configs_follow_their_vm", WORKER, "must be deleted_with and replace_with")
-def a_config_outlives_its_machine(recording: Recording) -> None:
+def a_config_is_not_deleted_with_its_vm(recording: Recording) -> None:
     one(recording, WORKER).deleted_with = None
 
 
 @case("machine_configs_follow_their_vm", WORKER, "must be deleted_with and replace_with")
-def a_config_is_not_sent_to_a_new_machine(recording: Recording) -> None:
+def a_config_is_not_replaced_with_its_vm(recording: Recording) -> None:
     one(recording, WORKER).replace_with = ()
 
 
 @case("bootstrap_is_safe_to_repeat", "cluster-bootstrap", "the provider's Bootstrap")
-def the_providers_own_bootstrap(recording: Recording) -> None:
+def the_bootstrap_is_the_one_of_the_provider(recording: Recording) -> None:
     one(recording, "cluster-bootstrap").type = "talos:machine/bootstrap:Bootstrap"
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "needs upsert_existing_objects")
-def a_provider_that_trips_over_what_is_there(recording: Recording) -> None:
+def existing_objects_are_not_upserted(recording: Recording) -> None:
     drop(one(recording, "kubernetes"), "upsertExistingObjects")
 
 
 @case("bootstrapped_once", "bootstrap", "0 bootstraps")
-def nobody_begins(recording: Recording) -> None:
+def there_is_no_bootstrap(recording: Recording) -> None:
     recording.resources.remove(one(recording, "cluster-bootstrap"))
 
 
 @case("bootstrapped_once", "bootstrap", "2 bootstraps: etcd is bootstrapped exactly once")
-def two_begin(recording: Recording) -> None:
+def there_are_two_bootstraps(recording: Recording) -> None:
     second = deepcopy(one(recording, "cluster-bootstrap"))
     second.urn, second.name = f"{second.urn}-2", "cluster-bootstrap-2"
     recording.resources.append(second)
 
 
 @case("bootstrapped_once", "cluster-bootstrap", "is not sent to a control plane")
-def a_worker_begins(recording: Recording) -> None:
+def the_bootstrap_is_sent_to_a_worker(recording: Recording) -> None:
     put(one(recording, "cluster-bootstrap"), "node", "192.168.1.155")
 
 
 @case("bootstrapped_once", "cluster-bootstrap", "has no dependency on the machine config")
-def the_beginning_waits_for_no_config(recording: Recording) -> None:
+def the_bootstrap_does_not_depend_on_a_config(recording: Recording) -> None:
     remove_dependency(one(recording, "cluster-bootstrap"), f"::{CONTROL_PLANE}")
 
 
 @case(
     "machine_secrets_ignore_the_talos_version", "cluster-secrets", "ignore_changes=['talosVersion']"
 )
-def a_new_talos_would_make_new_secrets(recording: Recording) -> None:
+def a_new_talos_version_creates_new_secrets(recording: Recording) -> None:
     one(recording, "cluster-secrets").ignore_changes = ()
 
 
@@ -565,56 +565,56 @@ def the_api_does_not_wait_for_the_nodes(recording: Recording) -> None:
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "does not wait for every node")
-def the_api_waits_for_one_node_less(recording: Recording) -> None:
+def the_readiness_lacks_a_node(recording: Recording) -> None:
     nodes = dict(one(recording, READINESS).plain("nodes"))
     del nodes["castle-worker-1"]
     put(one(recording, READINESS), "nodes", nodes)
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "its kubeconfig is an output of the readiness")
-def the_kubeconfig_comes_through_the_gate(recording: Recording) -> None:
+def the_kubeconfig_is_an_output_of_the_readiness(recording: Recording) -> None:
     api, gate = one(recording, "kubernetes"), one(recording, READINESS)
     sources = api.property_dependencies["kubeconfig"]
     api.property_dependencies = {"kubeconfig": (*sources, gate.urn)}
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "needs cluster_identifier")
-def the_cluster_is_known_by_its_kubeconfig(recording: Recording) -> None:
+def the_provider_has_no_cluster_identifier(recording: Recording) -> None:
     drop(one(recording, "kubernetes"), "clusterIdentifier")
 
 
 @case("the_api_waits_for_every_node", "kubernetes", "does not wait for every machine config")
-def the_api_waits_for_one_config_less(recording: Recording) -> None:
+def the_readiness_does_not_depend_on_a_config(recording: Recording) -> None:
     remove_dependency(one(recording, READINESS), f"::{WORKER}")
 
 
 @case("destroy_needs_no_running_cluster", "whoami-service", "must be deleted_with the cluster's")
-def a_service_would_be_asked_for(recording: Recording) -> None:
+def a_service_is_not_deleted_with_the_secrets(recording: Recording) -> None:
     one(recording, "whoami-service").deleted_with = None
 
 
 @case("destroy_needs_no_running_cluster", "kubernetes", "must be deleted_with the cluster's")
-def the_api_goes_with_a_machine(recording: Recording) -> None:
+def the_provider_is_deleted_with_a_vm(recording: Recording) -> None:
     one(recording, "kubernetes").deleted_with = one(recording, VM).urn
 
 
 @case("waits_have_limits", "whoami-deployment", "needs custom_timeouts")
-def a_deployment_is_waited_for_without_limit(recording: Recording) -> None:
+def a_deployment_has_no_delete_timeout(recording: Recording) -> None:
     one(recording, "whoami-deployment").custom_timeouts = {"create": "5m", "update": "5m"}
 
 
 @case("namespaces_admit_their_pods", "whoami", "no Pod Security label")
-def a_namespace_has_no_level(recording: Recording) -> None:
+def a_namespace_has_no_pod_security_level(recording: Recording) -> None:
     drop(one(recording, "whoami-namespace"), "metadata.labels")
 
 
 @case("namespaces_admit_their_pods", "longhorn-release", "longhorn-system enforces baseline")
-def longhorn_is_refused_by_its_namespace(recording: Recording) -> None:
+def the_namespace_of_longhorn_is_baseline(recording: Recording) -> None:
     _enforce(recording, "longhorn-namespace", "baseline")
 
 
 @case("namespaces_admit_their_pods", "metallb-release", "metallb-system enforces baseline")
-def metallb_is_refused_by_its_namespace(recording: Recording) -> None:
+def the_namespace_of_metallb_is_baseline(recording: Recording) -> None:
     _enforce(recording, "metallb-namespace", "baseline")
 
 
@@ -624,7 +624,7 @@ def metallb_is_refused_by_its_namespace(recording: Recording) -> None:
     "traefik enforces baseline",
     on_host_network=True,
 )
-def the_host_network_is_refused_by_its_namespace(recording: Recording) -> None:
+def the_namespace_of_host_network_traefik_is_baseline(recording: Recording) -> None:
     _enforce(recording, "traefik-namespace", "baseline")
 
 
@@ -634,17 +634,17 @@ def _enforce(recording: Recording, namespace: str, level: str) -> None:
 
 
 @case("namespaces_admit_their_pods", "traefik-release", "is not created by this program")
-def helm_makes_its_own_namespace(recording: Recording) -> None:
+def helm_creates_the_namespace(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "createNamespace", True)
 
 
 @case("namespaces_come_first", "whoami-service", "namespace other is not created by this program")
-def a_service_stands_in_no_namespace(recording: Recording) -> None:
+def a_service_is_in_an_unknown_namespace(recording: Recording) -> None:
     put(one(recording, "whoami-service"), "metadata.namespace", "other")
 
 
 @case("namespaces_come_first", "longhorn-release", "has no dependency on its namespace")
-def a_release_does_not_wait_for_its_namespace(recording: Recording) -> None:
+def a_release_does_not_depend_on_its_namespace(recording: Recording) -> None:
     remove_dependency(one(recording, "longhorn-release"), "::longhorn-namespace")
 
 
@@ -659,17 +659,17 @@ def a_chart_has_a_range_of_versions(recording: Recording) -> None:
 
 
 @case("pools_wait_for_metallb", "metallb-pool", "has no dependency on MetalLB's chart")
-def a_pool_does_not_wait_for_its_kind(recording: Recording) -> None:
+def a_pool_does_not_depend_on_metallb(recording: Recording) -> None:
     remove_dependency(one(recording, "metallb-pool"), "::metallb-release")
 
 
 @case("pools_wait_for_metallb", "metallb-advertisement", "no matches for kind")
-def an_advertisement_does_not_wait_for_its_kind(recording: Recording) -> None:
+def an_advertisement_does_not_depend_on_metallb(recording: Recording) -> None:
     remove_dependency(one(recording, "metallb-advertisement"), "::metallb-pool")
 
 
 @case("pools_wait_for_metallb", "metallb-release", "its webhook rejects pools")
-def a_webhook_may_refuse_a_pool(recording: Recording) -> None:
+def the_webhook_may_reject_a_pool(recording: Recording) -> None:
     drop(one(recording, "metallb-release"), "values.crds")
 
 
@@ -679,12 +679,12 @@ def an_advertisement_names_no_pool(recording: Recording) -> None:
 
 
 @case("advertisements_name_their_pool", "metallb-advertisement", "not ['main-pol']")
-def an_advertisement_has_a_typo(recording: Recording) -> None:
+def an_advertisement_names_an_unknown_pool(recording: Recording) -> None:
     put(one(recording, "metallb-advertisement"), "spec.ipAddressPools", ["main-pol"])
 
 
 @case("at_least_one_node_announces_the_pool", "metallb-release", "speaker.ignoreExcludeLB")
-def only_control_planes_are_left(recording: Recording) -> None:
+def there_are_no_workers(recording: Recording) -> None:
     recording.resources = [
         r
         for r in recording.resources
@@ -693,19 +693,19 @@ def only_control_planes_are_left(recording: Recording) -> None:
 
 
 @case("at_least_one_node_announces_the_pool", "metallb-release", "frrk8s.enabled false")
-def metallb_brings_frr(recording: Recording) -> None:
+def metallb_installs_frr(recording: Recording) -> None:
     drop(one(recording, "metallb-release"), "values.frrk8s")
 
 
 @case("longhorn_can_be_uninstalled", "longhorn-release", "deletingConfirmationFlag true")
-def longhorn_asks_before_it_goes(recording: Recording) -> None:
+def longhorn_has_no_deleting_confirmation_flag(recording: Recording) -> None:
     drop(one(recording, "longhorn-release"), "values.defaultSettings.deletingConfirmationFlag")
 
 
 @case(
     "longhorn_can_be_uninstalled", "longhorn-release", "shorter than the 900 s of the uninstall job"
 )
-def longhorn_has_no_time_to_go(recording: Recording) -> None:
+def longhorn_has_a_short_timeout(recording: Recording) -> None:
     put(one(recording, "longhorn-release"), "timeout", 600)
 
 
@@ -716,57 +716,57 @@ def longhorn_has_more_replicas_than_disks(recording: Recording) -> None:
 
 
 @case("longhorn_can_place_its_replicas", "longhorn-release", "2 replicas on 1 nodes")
-def longhorn_does_not_see_the_disks(recording: Recording) -> None:
+def two_nodes_have_no_longhorn_label(recording: Recording) -> None:
     for number in (1, 2):
         name = f"cluster-castle-worker-{number}-config"
         edit_config(recording, name, lambda it: it["machine"].pop("nodeLabels"))
 
 
 @case("traefik_values_fit_the_chart_version", "traefik-release", "globalArguments is not a key")
-def traefik_gets_a_key_that_is_gone(recording: Recording) -> None:
+def traefik_has_a_removed_key(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.globalArguments", ["--log.level=INFO"])
 
 
 @case("traefik_values_fit_the_chart_version", "traefik-release", "ports.web.redirections is not")
-def traefik_gets_a_nested_key_that_is_gone(recording: Recording) -> None:
+def traefik_has_a_removed_nested_key(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.ports.web.redirections", {"to": "websecure"})
 
 
 @case("acme_has_one_replica", "traefik-release", "exactly one replica")
-def two_traefiks_share_an_account(recording: Recording) -> None:
+def traefik_has_two_replicas(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.deployment.replicas", 2)
 
 
 @case("acme_has_one_replica", "traefik-release", "exactly one replica")
-def a_traefik_stands_on_every_node(recording: Recording) -> None:
+def traefik_is_a_daemon_set(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.deployment.kind", "DaemonSet")
 
 
 @case("an_update_releases_the_volume_first", "traefik-release", "use Recreate")
-def a_volume_is_wanted_on_two_nodes(recording: Recording) -> None:
+def the_update_strategy_is_rolling(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.updateStrategy")
 
 
 @case(
     "an_update_releases_the_volume_first", "traefik-release", "use Recreate", on_host_network=True
 )
-def a_new_pod_comes_before_the_old_one_goes(recording: Recording) -> None:
+def the_update_strategy_allows_a_surge(recording: Recording) -> None:
     path = "values.updateStrategy.rollingUpdate.maxSurge"
     put(one(recording, "traefik-release"), path, 1)
 
 
 @case("acme_json_is_private_and_persistent", "traefik-release", "too open: no fsGroup")
-def certificates_belong_to_a_group(recording: Recording) -> None:
+def traefik_has_an_fs_group(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.podSecurityContext.fsGroup", 65532)
 
 
 @case("acme_json_is_private_and_persistent", "traefik-release", "must be on a claim")
-def certificates_go_with_the_release(recording: Recording) -> None:
+def traefik_has_no_existing_claim(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.persistence.existingClaim")
 
 
 @case("acme_json_is_private_and_persistent", "traefik-release", "created before it")
-def traefik_does_not_wait_for_its_volume(recording: Recording) -> None:
+def traefik_does_not_depend_on_its_claim(recording: Recording) -> None:
     remove_dependency(one(recording, "traefik-release"), "::traefik-certificates")
 
 
@@ -785,14 +785,14 @@ def a_service_names_its_address_twice(recording: Recording) -> None:
     "traefik-release",
     "has no dependency on the pool of its address",
 )
-def traefik_does_not_wait_for_its_address(recording: Recording) -> None:
+def traefik_does_not_depend_on_the_pool(recording: Recording) -> None:
     remove_dependency(one(recording, "traefik-namespace"), "::metallb-advertisement")
 
 
 @case(
     "claims_wait_for_their_storage_class", "traefik-certificates", "has no dependency on Longhorn"
 )
-def a_claim_does_not_wait_for_its_class(recording: Recording) -> None:
+def a_claim_does_not_depend_on_longhorn(recording: Recording) -> None:
     remove_dependency(
         one(recording, "traefik-namespace"), "::longhorn-release", "::longhorn-storage"
     )
@@ -804,34 +804,34 @@ def a_claim_does_not_wait_for_its_class(recording: Recording) -> None:
     "needs nodeSelector of a control plane",
     on_host_network=True,
 )
-def the_host_network_is_anywhere(recording: Recording) -> None:
+def traefik_has_no_node_selector(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.nodeSelector")
 
 
 @case(
     "host_network_works", "traefik-release", "needs toleration of its taint", on_host_network=True
 )
-def the_taint_is_not_tolerated(recording: Recording) -> None:
+def traefik_does_not_tolerate_the_taint(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.tolerations")
 
 
 @case("host_network_works", "traefik-release", "needs root", on_host_network=True)
-def port_80_is_opened_without_root(recording: Recording) -> None:
+def traefik_is_not_root(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.podSecurityContext.runAsUser", 65532)
 
 
 @case("host_network_works", "traefik-release", "ClusterFirstWithHostNet", on_host_network=True)
-def the_cluster_has_no_names_on_the_host_network(recording: Recording) -> None:
+def traefik_has_no_dns_policy(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.deployment.dnsPolicy")
 
 
 @case("host_network_works", "traefik-release", "hostPort equal to port", on_host_network=True)
-def a_host_port_is_another(recording: Recording) -> None:
+def a_host_port_differs_from_the_port(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.ports.web.port", 8000)
 
 
 @case("routes_wait_for_traefik", "whoami-route", "has no dependency on Traefik's chart")
-def a_route_does_not_wait_for_its_kind(recording: Recording) -> None:
+def a_route_does_not_depend_on_traefik(recording: Recording) -> None:
     remove_dependency(one(recording, "whoami-route"), "::traefik-release")
 
 
@@ -841,22 +841,22 @@ def a_route_does_not_wait_for_its_kind(recording: Recording) -> None:
     "FluxUninstall does not depend on it",
     with_flux=True,
 )
-def flux_is_deleted_before_its_removal(recording: Recording) -> None:
+def flux_uninstall_does_not_depend_on_flux(recording: Recording) -> None:
     remove_dependency(one(recording, "flux-uninstall"), "::flux-instance")
 
 
 @case("flux_can_be_removed", "flux-source", "must be deleted_with FluxUninstall", with_flux=True)
-def a_repository_waits_for_a_dead_controller(recording: Recording) -> None:
+def a_source_is_not_deleted_with_flux_uninstall(recording: Recording) -> None:
     one(recording, "flux-source").deleted_with = one(recording, "cluster-secrets").urn
 
 
 @case("destroy_needs_no_running_cluster", "flux-uninstall", "must be deleted_with", with_flux=True)
-def the_removal_of_flux_asks_a_dying_cluster(recording: Recording) -> None:
+def flux_uninstall_is_not_deleted_with_the_secrets(recording: Recording) -> None:
     one(recording, "flux-uninstall").deleted_with = None
 
 
 @case("secrets_are_secret", "flux-castle-git", "data is in the state", with_flux=True)
-def a_deploy_key_is_plain(recording: Recording) -> None:
+def a_deploy_key_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, "flux-castle-git"), "data", {"identity": "open sesame"})
 
 
@@ -866,12 +866,12 @@ def a_deploy_key_is_plain(recording: Recording) -> None:
     "needs deletionPolicy Orphan",
     with_flux=True,
 )
-def what_was_applied_goes_with_its_kustomization(recording: Recording) -> None:
+def a_kustomization_deletes_the_applications(recording: Recording) -> None:
     drop(one(recording, "flux-kustomization"), "spec.deletionPolicy")
 
 
 @case("sources_wait_for_flux", "flux-source", "no matches for kind", with_flux=True)
-def a_repository_does_not_wait_for_its_kind(recording: Recording) -> None:
+def a_source_does_not_depend_on_flux(recording: Recording) -> None:
     remove_dependency(one(recording, "flux-source"), "::flux-ready")
 
 
@@ -881,7 +881,7 @@ def a_repository_does_not_wait_for_its_kind(recording: Recording) -> None:
     "has no dependency on its Secret castle-git",
     with_flux=True,
 )
-def a_repository_does_not_wait_for_its_key(recording: Recording) -> None:
+def a_source_does_not_depend_on_its_secret(recording: Recording) -> None:
     remove_dependency(one(recording, "flux-source"), "::flux-castle-git")
 
 
@@ -922,7 +922,7 @@ def test_a_patch_may_add_a_user_volume(recording: Recording, node: str) -> None:
 def test_breaking_a_copy_does_not_change_the_shared_recording(
     homelab: Rehearsal, recording: Recording
 ) -> None:
-    a_machine_has_no_id(recording)
+    a_vm_has_no_vm_id(recording)
     assert one(homelab.recording, VM).plain("vmId") == 8010
 
 

@@ -11,9 +11,7 @@ import pytest
 
 from rehearsal.record import Recording
 from rehearsal.run import Rehearsal, rehearse
-from tests.rehearsals import FLUX as FLUX
-from tests.rehearsals import rehearsed_stack, rehearsed_variant
-from tests.rehearsals import write_stack as write_stack
+from tests.rehearsals import rehearsed_stack, rehearsed_variant, write_stack
 
 Vary = Callable[..., Rehearsal]
 

@@ -1,4 +1,4 @@
-"""The real program, run from its first line to its last without engine, hardware or network."""
+"""Complete runs of the real program without Pulumi engine, hardware and network."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ def test_a_component_registers_every_output_that_it_documents(gitops: Rehearsal,
     assert documented
     outputs = one(gitops.recording, name).outputs
     assert outputs.keys() == documented
-    # What is no data, such as a resource, would not be readable in the state.
+    # An output that is not plain data, such as a resource, is not readable in the state.
     json.dumps(reveal(dict(outputs)))
     assert "special" not in str(reveal(dict(outputs)))
 
 
-def test_every_component_is_looked_at(gitops: Rehearsal) -> None:
+def test_the_test_above_covers_every_component(gitops: Rehearsal) -> None:
     assert [it.name for it in gitops.recording.resources if not it.custom] == [*COMPONENTS]
 
 
-def test_components_register_resources_by_their_ids(gitops: Rehearsal) -> None:
+def test_component_outputs_name_resources_by_their_ids(gitops: Rehearsal) -> None:
     machines, cluster = (one(gitops.recording, name).outputs for name in ("machines", "cluster"))
     assert machines["vms"] == {
         it.plain("name"): it.id for it in gitops.recording.of_type(resource_types.MACHINE)
@@ -97,13 +97,13 @@ def test_components_register_resources_by_their_ids(gitops: Rehearsal) -> None:
     assert cluster["ready"] == one(gitops.recording, "cluster-readiness").id
 
 
-def test_secrets_stay_secret_among_the_outputs_of_components(gitops: Rehearsal) -> None:
+def test_secret_outputs_of_components_are_secrets(gitops: Rehearsal) -> None:
     cluster = one(gitops.recording, "cluster").outputs
     hidden = {name for name, value in cluster.items() if isinstance(value, Secret)}
     assert hidden == {"kubeconfig", "internal_kubeconfig", "talosconfig"}
 
 
-def test_backups_are_made_of_every_volume_once_longhorn_is_there(vary: Vary) -> None:
+def test_the_backup_job_covers_every_volume_and_depends_on_longhorn(vary: Vary) -> None:
     recording = vary({"longhorn.backup": {"target": "nfs://192.168.1.5:/b", "retain": 3}}).recording
     (job,) = recording.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob")
     (release,) = (
@@ -134,36 +134,36 @@ def test_longhorn_depends_on_the_secret_of_its_bucket() -> None:
     }
     assert secret.urn in recording.before(release)
     assert secret.is_secret("data")
-    opened = {key: base64.b64decode(text) for key, text in secret.plain("data").items()}
-    assert opened["AWS_ENDPOINTS"] == b"https://192.168.1.5:9000"
-    assert opened["AWS_ACCESS_KEY_ID"] == b"castle"
-    assert set(opened) == {
+    values = {key: base64.b64decode(text) for key, text in secret.plain("data").items()}
+    assert values["AWS_ENDPOINTS"] == b"https://192.168.1.5:9000"
+    assert values["AWS_ACCESS_KEY_ID"] == b"castle"
+    assert set(values) == {
         "AWS_ENDPOINTS",
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_CERT",
     }
-    # Longhorn refuses an account in which a value has space around it (longhorn#7159).
-    assert {key: text for key, text in opened.items() if text != text.strip()} == {}
+    # Longhorn rejects a Secret with spaces around a value (longhorn/longhorn#7159).
+    assert {key: text for key, text in values.items() if text != text.strip()} == {}
 
 
-def test_there_are_no_backups_unless_asked_for(homelab: Rehearsal) -> None:
+def test_there_is_no_backup_job_by_default(homelab: Rehearsal) -> None:
     assert not list(homelab.recording.of_type("kubernetes:longhorn.io/v1beta2:RecurringJob"))
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
-def test_a_first_preview_of_a_variant_ends(changes: dict[str, Any], vary: Vary) -> None:
+def test_a_first_preview_of_a_variant_has_no_problems(changes: dict[str, Any], vary: Vary) -> None:
     assert vary(changes, preview=True).problems == []
 
 
-@pytest.mark.parametrize("stack", ["homelab", "ha"])
-def test_a_first_preview_shows_all_that_an_up_makes(stack: str) -> None:
-    preview, up = rehearse(stack, preview=True), rehearse(stack)
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_first_preview_has_the_resources_of_an_up(stack: str) -> None:
+    preview, up = rehearse(stack, preview=True), rehearsed_stack(stack)
     assert preview.problems == []
     assert {r.urn for r in preview.recording.resources} == {r.urn for r in up.recording.resources}
 
 
-def test_what_sops_has_encrypted_is_not_opened(
+def test_a_rehearsal_decrypts_no_sops_file(
     vary: Vary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "Pulumi.homelab.sops.yaml").write_text(
@@ -176,19 +176,19 @@ def test_what_sops_has_encrypted_is_not_opened(
     assert found.settings.flux and found.settings.flux.token
 
 
-def test_wrong_settings_end_a_rehearsal(vary: Vary) -> None:
+def test_wrong_settings_are_refused(vary: Vary) -> None:
     with pytest.raises(SettingsError, match=r"nodes\.workers\.count = 251"):
         vary({"nodes.workers.count": 251})
 
 
-def test_the_programs_warnings_are_told(vary: Vary) -> None:
+def test_warnings_of_the_program_are_notes(vary: Vary) -> None:
     hosts = {"proxmox.hosts": ["pve1", "pve2"]}
     (note,) = vary({"traefik.acme.email": "me@example.org"} | hosts).notes
     assert note.startswith("traefik.acme.email me@example.org is an example's address")
     assert vary({"traefik.acme.email": "me@tazlab.net"} | hosts).notes == []
 
 
-# What is asked for --------------------------------------------------------------------------------
+# Resources of the program -------------------------------------------------------------------------
 
 
 def test_vms_have_the_host_and_the_size_of_the_settings() -> None:
@@ -215,22 +215,22 @@ def test_every_host_with_a_vm_has_the_image() -> None:
     assert {file.plain("nodeName") for file in files} == {"pve1", "pve2", "pve3", "pve4"}
 
 
-@pytest.mark.parametrize("stack", ["homelab", "ha"])
-def test_nothing_enters_kubernetes_before_every_node_is_ready(stack: str) -> None:
-    recording = rehearse(stack).recording
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_kubernetes_object_depends_on_the_readiness_of_all_nodes(stack: str) -> None:
+    recording = rehearsed_stack(stack).recording
     before = {
         r.urn
         for r in recording.of_type(
             resource_types.READY, resource_types.BOOTSTRAP, resource_types.APPLY
         )
     }
-    inside = [resource for resource in recording.resources if resource.in_kubernetes]
-    assert len(inside) >= 10
-    for resource in inside:
+    objects = [resource for resource in recording.resources if resource.in_kubernetes]
+    assert len(objects) >= 10
+    for resource in objects:
         assert before <= recording.before(resource), resource.name
 
 
-def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> None:
+def test_one_more_worker_adds_three_resources_and_changes_no_other(vary: Vary) -> None:
     three, four = _by_urn(vary({})), _by_urn(vary({"nodes.workers.count": 4}))
     assert three.keys() <= four.keys()
     assert {(four[urn]["type"], four[urn]["name"]) for urn in four.keys() - three.keys()} == {
@@ -240,7 +240,7 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
     }
     for urn, resource in three.items():
         if resource["type"] in (resource_types.READY, resource_types.RECORD):
-            continue  # they name one node more
+            continue  # they contain the new node
         if resource["type"] == resource_types.STORAGE:
             resource["inputs"]["data_disks"]["castle-worker-4"] = 43
         for key in ("inputs", "parent", "provider", "deletedWith", "ignoreChanges"):
@@ -249,12 +249,12 @@ def test_a_fourth_worker_is_one_more_machine_and_nothing_else(vary: Vary) -> Non
         assert all(it.endswith("::cluster-castle-worker-4") for it in gained)
 
 
-def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
-    """The report masks secrets, so the machine configs are compared by themselves."""
+def test_one_more_worker_changes_no_secret_input(vary: Vary) -> None:
+    """The JSON output masks secrets, so this test compares the machine configs."""
     three = {
         r.urn: reveal(dict(r.inputs))
         for r in vary({}).recording.resources
-        if r.type != resource_types.STORAGE  # it names every node
+        if r.type != resource_types.STORAGE  # it contains every node's disks
     }
     four = {
         r.urn: reveal(dict(r.inputs))
@@ -265,12 +265,12 @@ def test_a_fourth_worker_changes_no_secret_input_either(vary: Vary) -> None:
     assert changed == {"cluster-readiness", "record"}
 
 
-def test_two_rehearsals_are_the_same() -> None:
+def test_two_rehearsals_have_the_same_result() -> None:
     first, second = (json.dumps(_unordered(rehearse("ha")), sort_keys=True) for _ in range(2))
     assert first == second
 
 
-def test_a_stack_leaves_nothing_behind_for_the_next(homelab: Rehearsal) -> None:
+def test_a_rehearsal_does_not_depend_on_the_one_before(homelab: Rehearsal) -> None:
     rehearse("ha")
     again = rehearse("homelab")
     assert _unordered(again) == _unordered(homelab)
@@ -278,7 +278,7 @@ def test_a_stack_leaves_nothing_behind_for_the_next(homelab: Rehearsal) -> None:
 
 
 def test_two_stacks_share_no_name_id_or_address() -> None:
-    one, other = rehearse("homelab").recording, rehearse("ha").recording
+    one, other = rehearsed_stack("homelab").recording, rehearsed_stack("ha").recording
     for path in ("vmId", "name", "poolId", "tags"):
         owned = [
             {str(m.plain(path)) for m in c.of_type(resource_types.MACHINE)} for c in (one, other)
@@ -291,7 +291,7 @@ def _by_urn(found: Rehearsal) -> dict[str, dict[str, Any]]:
 
 
 def _unordered(found: Rehearsal) -> dict[str, Any]:
-    """The report without the order of registration, which threads decide."""
+    """Return the JSON output without the order of registration, which is random."""
     report = as_json(found)
     report["resources"] = {resource["urn"]: resource for resource in report["resources"]}
     return {key: sorted(report[key]) if key in ("up", "down") else report[key] for key in report}
@@ -302,19 +302,19 @@ def _unordered(found: Rehearsal) -> dict[str, Any]:
 
 @pytest.mark.parametrize("preview", [False, True], ids=["up", "preview"])
 def test_a_rehearsal_opens_no_connection(preview: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    attempts: list[Any] = []
 
     def record(*args: Any, **kwargs: Any) -> None:
-        asked.append(args)
+        attempts.append(args)
         raise OSError("no network here")
 
     monkeypatch.setattr(socket.socket, "connect", record)
     monkeypatch.setattr(socket.socket, "connect_ex", record)
     monkeypatch.setattr(socket, "getaddrinfo", record)
-    # In the place of the rehearsal's own guard, which would hide a try from us.
+    # The rehearsal's own guard would refuse a connection before the recorder sees it.
     monkeypatch.setattr("rehearsal.run.offline", contextlib.nullcontext)
     assert rehearse("homelab", preview=preview).problems == []
-    assert asked == []
+    assert attempts == []
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_a_rehearsal_opens_no_connection(preview: bool, monkeypatch: pytest.Monk
     ],
     ids=["connect", "connect_ex", "sendto", "sendmsg", "getaddrinfo"],
 )
-def test_what_tries_to_connect_is_refused(
+def test_a_connection_is_refused(
     attempt: Callable[[socket.socket, socket.socket], object],
 ) -> None:
     def body() -> None:
@@ -340,7 +340,7 @@ def test_what_tries_to_connect_is_refused(
         run.perform(body, RecordingMonitor("project", "stack"), file)
 
 
-def test_the_guard_goes_with_the_rehearsal() -> None:
+def test_connections_are_allowed_after_a_rehearsal() -> None:
     rehearse("homelab")
     with socket.create_server(("127.0.0.1", 0)) as server:
         with run.offline(), run.offline(), pytest.raises(run.ConnectionRefused):
@@ -351,9 +351,9 @@ def test_the_guard_goes_with_the_rehearsal() -> None:
 # Secrets ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stack", ["homelab", "ha"])
-def test_no_secret_is_told(stack: str) -> None:
-    found = rehearse(stack)
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_json_output_has_no_secret(stack: str) -> None:
+    found = rehearsed_stack(stack)
     secrets = _secrets_of(found.recording)
     assert stack_file.PLACEHOLDER_TOKEN in secrets
     text = json.dumps(as_json(found))
@@ -364,7 +364,7 @@ def test_no_secret_is_told(stack: str) -> None:
     assert MASK in text
 
 
-def test_a_token_in_plain_text_is_not_told(vary: Vary) -> None:
+def test_the_json_output_has_no_token_that_is_in_plain_text(vary: Vary) -> None:
     found = vary({"proxmoxve:apiToken": "castle@pve!pulumi=5eed1e55"})
     assert found.problems == []
     assert "5eed1e55" not in json.dumps(as_json(found))
@@ -373,31 +373,31 @@ def test_a_token_in_plain_text_is_not_told(vary: Vary) -> None:
 
 
 def _secrets_of(recording: Recording) -> set[str]:
-    """Every text within a secret that the castle was given, or gave."""
+    """Return every text inside a secret of the inputs and outputs."""
     found: set[str] = set()
 
-    def look(value: Any, inside: bool = False) -> None:
+    def collect(value: Any, inside: bool = False) -> None:
         if isinstance(value, Secret):
-            look(value.value, True)
+            collect(value.value, True)
         elif isinstance(value, dict):
             for item in value.values():
-                look(item, inside)
+                collect(item, inside)
         elif isinstance(value, list | tuple):
             for item in value:
-                look(item, inside)
+                collect(item, inside)
         elif inside and isinstance(value, str) and len(value) > 8:
             found.add(value)
 
     for resource in recording.resources:
-        look([resource.inputs, resource.outputs])
-    look(recording.outputs)
+        collect([resource.inputs, resource.outputs])
+    collect(recording.outputs)
     return found
 
 
-# The report ---------------------------------------------------------------------------------------
+# The JSON output ----------------------------------------------------------------------------------
 
 
-def test_the_report_has_its_documented_keys(homelab: Rehearsal) -> None:
+def test_the_json_output_has_the_documented_keys(homelab: Rehearsal) -> None:
     report = as_json(homelab)
     assert report.keys() >= {
         "stack",
@@ -427,11 +427,11 @@ def test_the_report_has_its_documented_keys(homelab: Rehearsal) -> None:
         }
 
 
-def test_the_report_survives_json(homelab: Rehearsal) -> None:
+def test_the_json_output_is_serializable(homelab: Rehearsal) -> None:
     assert json.loads(json.dumps(as_json(homelab))) == as_json(homelab)
 
 
-def test_the_report_is_of_one_castle(homelab: Rehearsal) -> None:
+def test_all_urns_in_the_json_output_are_of_its_resources(homelab: Rehearsal) -> None:
     report = as_json(homelab)
     urns = [resource["urn"] for resource in report["resources"]]
     assert sorted(report["up"]) == sorted(urns)
@@ -452,7 +452,7 @@ def test_problems_are_reported_with_resource_and_message(homelab: Rehearsal) -> 
     assert as_json(broken)["problems"] == [{"resource": "vm", "message": "is rejected"}]
 
 
-def test_the_address_plan_names_every_owner_in_order(homelab: Rehearsal) -> None:
+def test_the_address_plan_is_sorted_and_names_every_owner(homelab: Rehearsal) -> None:
     assert [(entry["address"], entry["owner"]) for entry in as_json(homelab)["addresses"]] == [
         ("192.168.1.1", "gateway"),
         ("192.168.1.2-192.168.1.120", "router's DHCP range"),
@@ -466,7 +466,7 @@ def test_the_address_plan_names_every_owner_in_order(homelab: Rehearsal) -> None
     ]
 
 
-def test_the_outputs_tell_where_to_go(homelab: Rehearsal) -> None:
+def test_the_outputs_name_the_site_and_the_endpoints(homelab: Rehearsal) -> None:
     outputs = as_json(homelab)["outputs"]
     assert outputs["url"] == "https://tazlab.net"
     assert outputs["ingress_address"] == "192.168.1.240"
@@ -480,16 +480,16 @@ def test_the_outputs_tell_where_to_go(homelab: Rehearsal) -> None:
     }
 
 
-# The engine's place -------------------------------------------------------------------------------
+# The mock monitor ---------------------------------------------------------------------------------
 
 
-def test_what_nobody_can_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resource_type_without_an_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(answers._RESOURCES, resource_types.SCHEMATIC)
     problems = rehearse("homelab").problems
     assert any(resource_types.SCHEMATIC in problem.message for problem in problems)
 
 
-def test_urns_are_made_as_the_engine_makes_them() -> None:
+def test_urns_have_the_form_of_the_engine() -> None:
     monitor = RecordingMonitor("project", "stack")
     root = monitor.make_urn("", STACK, "project-stack")
     component = monitor.make_urn(root, "a:b:C", "one")
@@ -499,7 +499,7 @@ def test_urns_are_made_as_the_engine_makes_them() -> None:
     assert monitor.make_urn(child, "g:h:I", "x").split("::")[2] == "a:b:C$d:e:F$g:h:I"
 
 
-def test_values_come_back_from_the_wire_as_they_went() -> None:
+def test_a_value_survives_encoding_and_decoding() -> None:
     value = {
         "text": "x",
         "whole": 3,
@@ -522,7 +522,7 @@ def test_nested_secrets_are_masked_and_can_be_revealed() -> None:
     assert reveal(value) == {"a": [{"b": "c"}], "d": "e"}
 
 
-def test_what_must_be_there_before_is_found_however_far_back() -> None:
+def test_indirect_dependencies_are_found() -> None:
     chain = [
         Resource(urn=urn, type="t", name=urn, dependencies=before, provider=provider)
         for urn, before, provider in (
@@ -535,7 +535,7 @@ def test_what_must_be_there_before_is_found_however_far_back() -> None:
     assert Recording(resources=chain).before(chain[-1]) == {"second", "first", "provider"}
 
 
-def test_the_folder_of_the_stack_need_not_be_the_programs(tmp_path: Path) -> None:
+def test_a_stack_file_may_be_in_another_folder(tmp_path: Path) -> None:
     text = (PROJECT_FOLDER / "Pulumi.ha.yaml").read_text(encoding="utf-8")
     (tmp_path / "Pulumi.other.yaml").write_text(text, encoding="utf-8")
     found = rehearse("other", tmp_path)
@@ -548,7 +548,7 @@ def test_an_id_is_unknown_in_a_preview() -> None:
     assert "nocloud-amd64" not in str(file.inputs["url"])
 
 
-def test_an_unknown_function_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_without_an_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(token: str, args: object) -> dict[str, Any]:
         raise answers.Unanswered(f"unknown {token}")
 
@@ -565,7 +565,7 @@ def test_an_unknown_function_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> No
     ],
     ids=["lookup", "datagram"],
 )
-def test_the_guard_refuses_look_ups_and_datagrams(attempt: Callable[[], object]) -> None:
+def test_a_lookup_and_a_datagram_are_refused(attempt: Callable[[], object]) -> None:
     def body() -> None:
         attempt()
 
@@ -580,7 +580,7 @@ def _send() -> None:
         client.sendto(b"x", ("127.0.0.1", 9))
 
 
-def test_a_rehearsal_leaves_no_engine_behind() -> None:
+def test_a_rehearsal_restores_the_engine() -> None:
     before = runtime.SETTINGS.engine
     rehearse("homelab")
     assert runtime.SETTINGS.engine is before
@@ -589,7 +589,7 @@ def test_a_rehearsal_leaves_no_engine_behind() -> None:
 LOGIN = {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "ghcr.io"}
 
 
-def test_a_secret_inside_of_a_patch_is_rehearsed_as_one(vary: Vary) -> None:
+def test_a_patch_with_a_secret_is_a_secret(vary: Vary) -> None:
     hidden = LOGIN | {"password": {"secure": "v1:abc"}}
     recording = vary({"nodes.overrides": {"worker-1": {"patches": [hidden]}}}).recording
     for name in ("cluster-castle-worker-1-config", "cluster-castle-worker-1"):
@@ -599,12 +599,12 @@ def test_a_secret_inside_of_a_patch_is_rehearsed_as_one(vary: Vary) -> None:
         assert "password: rehearsal" in str(reveal(patches[-1]))
 
 
-def test_a_patch_without_a_secret_can_be_read_in_a_preview(vary: Vary) -> None:
+def test_a_patch_without_a_secret_is_plain(vary: Vary) -> None:
     recording = vary({"nodes.workers.patches": [LOGIN]}).recording
     (apply,) = (it for it in recording.resources if it.name == "cluster-castle-worker-1-config")
     assert "RegistryAuthConfig" in apply.inputs["configPatches"][-1]
 
 
-def test_a_secret_elsewhere_in_the_nodes_is_none(vary: Vary) -> None:
+def test_an_encrypted_number_is_refused(vary: Vary) -> None:
     with pytest.raises(SettingsError, match="nodes = encrypted"):
         vary({"nodes.workers.count": {"secure": "v1:abc"}})

@@ -56,29 +56,33 @@ def encode(data: dict[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
-def _walk(
-    value: Any, secret: Callable[[Any], Any], plain: Callable[[Any], Any] = lambda it: it
+def _convert(
+    value: Any,
+    convert_secret: Callable[[Any], Any],
+    convert_other: Callable[[Any], Any] = lambda it: it,
 ) -> Any:
-    """Return a copy of ``value``. ``secret`` converts the value of each ``Secret``, ``plain`` every
-    other value."""
+    """Return a copy of ``value`` with each secret and each other scalar converted.
+
+    ``convert_secret`` gets the plain value of a ``Secret``.
+    """
     if isinstance(value, Secret):
-        return secret(value.value)
+        return convert_secret(value.value)
     if isinstance(value, dict):
-        return {key: _walk(item, secret, plain) for key, item in value.items()}
+        return {key: _convert(item, convert_secret, convert_other) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_walk(item, secret, plain) for item in value]
-    return plain(value)
+        return [_convert(item, convert_secret, convert_other) for item in value]
+    return convert_other(value)
 
 
 def _with_signatures(value: Any) -> Any:
-    return _walk(value, lambda inner: {SIGNATURE: SECRET, "value": _with_signatures(inner)})
+    return _convert(value, lambda inner: {SIGNATURE: SECRET, "value": _with_signatures(inner)})
 
 
 def reveal(value: Any) -> Any:
     """Return the value with its secrets in plain text. Do not print it."""
-    return _walk(value, reveal)
+    return _convert(value, reveal)
 
 
 def mask(value: Any) -> Any:
     """Return the value with its secrets masked, for output."""
-    return _walk(value, lambda _: MASK, lambda it: "[unknown]" if it == UNKNOWN else it)
+    return _convert(value, lambda _: MASK, lambda it: "[unknown]" if it == UNKNOWN else it)

@@ -24,7 +24,7 @@ from tests.invariants.registry import invariant
 
 
 @invariant("pulumi: Duplicate resource URN")
-def names_are_unique(recording: Recording) -> Iterator[tuple[str, str]]:
+def urns_are_unique(recording: Recording) -> Iterator[tuple[str, str]]:
     """Pulumi aborts an update if two resources have the same URN."""
     for urn, count in Counter(resource.urn for resource in recording.resources).items():
         if count > 1:
@@ -32,7 +32,7 @@ def names_are_unique(recording: Recording) -> Iterator[tuple[str, str]]:
 
 
 @invariant("pulumi: Default provider disabled (pulumi:disable-default-providers)")
-def providers_are_chosen(recording: Recording) -> Iterator[tuple[str, str]]:
+def every_resource_names_its_provider(recording: Recording) -> Iterator[tuple[str, str]]:
     """Every resource names its provider. A default provider could use another cluster or account.
     This includes dynamic resources: the setting also disables their default provider."""
     for resource in recording.resources:
@@ -41,7 +41,7 @@ def providers_are_chosen(recording: Recording) -> Iterator[tuple[str, str]]:
 
 
 @invariant("pulumi: the state holds inputs and outputs in plain text unless they are secrets")
-def secrets_are_secret(recording: Recording) -> Iterator[tuple[str, str]]:
+def credentials_are_secrets(recording: Recording) -> Iterator[tuple[str, str]]:
     """Credentials and machine configs are secrets in the state."""
     wanted = {
         APPLY: ("machineConfigurationInput",),

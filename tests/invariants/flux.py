@@ -19,7 +19,7 @@ def flux_can_be_removed(recording: Recording) -> Iterator[tuple[str, str]]:
         if it.urn not in first:
             yield (
                 it.name,
-                "FluxUninstall does not depend on it: Pulumi may delete it first",
+                "FluxUninstall does not depend on the instance: Pulumi may delete the instance first",
             )
     for it in recording.of_type(SOURCE, KUSTOMIZATION):
         if it.deleted_with not in removals:
@@ -27,7 +27,7 @@ def flux_can_be_removed(recording: Recording) -> Iterator[tuple[str, str]]:
 
 
 @invariant("fluxcd: spec.deletionPolicy is MirrorPrune by default: deletes all applied objects")
-def applications_outlive_their_kustomization(recording: Recording) -> Iterator[tuple[str, str]]:
+def kustomizations_do_not_delete_applications(recording: Recording) -> Iterator[tuple[str, str]]:
     """Deleting a Kustomization with `kubectl` does not delete the applications and their data."""
     for it in recording.of_type(KUSTOMIZATION):
         if it.plain("spec", {}).get("deletionPolicy") != "Orphan":
@@ -44,7 +44,7 @@ def sources_wait_for_flux(recording: Recording) -> Iterator[tuple[str, str]]:
 
 
 @invariant("fluxcd: secrets not found, retried at the next interval")
-def secrets_come_before_their_use(recording: Recording) -> Iterator[tuple[str, str]]:
+def sources_wait_for_their_secrets(recording: Recording) -> Iterator[tuple[str, str]]:
     """A source depends on the Secrets that it uses."""
     secrets = {it.plain("metadata")["name"]: it.urn for it in recording.of_type(SECRET)}
     for it in recording.of_type(SOURCE, KUSTOMIZATION):

@@ -22,7 +22,7 @@ from tests.invariants.registry import invariant
 
 
 @invariant("pulumi-kubernetes: an unknown kubeconfig in a preview replaces the provider")
-def the_api_waits_for_every_node(recording: Recording) -> Iterator[tuple[str, str]]:
+def kubernetes_waits_for_every_node(recording: Recording) -> Iterator[tuple[str, str]]:
     """The Kubernetes provider, and so every Kubernetes object, waits until all nodes are ready."""
     readiness = {it.urn for it in recording.of_type(READY)}
     applied = {apply.urn for apply in recording.of_type(APPLY, BOOTSTRAP)}
@@ -58,7 +58,7 @@ def destroy_needs_no_running_cluster(recording: Recording) -> Iterator[tuple[str
     """Everything in the cluster is deleted_with the machine secrets, so that `destroy` does not
     call the Kubernetes API."""
     identities = {secrets.urn for secrets in recording.of_type(SECRETS)}
-    # This invariant also requires that each FluxUninstall is deleted_with the machine secrets.
+    # A FluxUninstall is deleted_with the machine secrets itself: the loop checks that too.
     removals = {removal.urn for removal in recording.of_type(UNINSTALL)}
     for resource in recording.resources:
         uses_api = resource.in_kubernetes or resource.type in (PROVIDER, UNINSTALL, FLUX_READY)
@@ -67,7 +67,7 @@ def destroy_needs_no_running_cluster(recording: Recording) -> Iterator[tuple[str
 
 
 @invariant("pulumi-kubernetes: the next up waits 10 minutes for a Deployment that is not ready")
-def waits_have_limits(recording: Recording) -> Iterator[tuple[str, str]]:
+def kubernetes_objects_have_timeouts(recording: Recording) -> Iterator[tuple[str, str]]:
     """Every Kubernetes object has timeouts for create, update and delete."""
     for resource in recording.resources:
         if resource.in_kubernetes and not {"create", "update", "delete"} <= set(

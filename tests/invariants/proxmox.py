@@ -12,7 +12,7 @@ from tests.invariants.registry import invariant
 
 
 @invariant("bpg download_file: refusing to override existing file")
-def image_file_names_tell_images_apart(recording: Recording) -> Iterator[tuple[str, str]]:
+def each_image_has_its_own_file_name(recording: Recording) -> Iterator[tuple[str, str]]:
     """Each image has its own file name: Pulumi creates a new image before it deletes the old one,
     and the provider does not overwrite files."""
     for file in recording.of_type(FILE):
@@ -25,7 +25,7 @@ def image_file_names_tell_images_apart(recording: Recording) -> Iterator[tuple[s
 
 
 @invariant("Proxmox VE API download-url: no xz")
-def images_can_be_unpacked(recording: Recording) -> Iterator[tuple[str, str]]:
+def images_are_qcow2(recording: Recording) -> Iterator[tuple[str, str]]:
     """Images are qcow2: Proxmox imports qcow2 and cannot decompress xz."""
     for file in recording.of_type(FILE):
         if file.plain("contentType") != "import":

@@ -62,7 +62,7 @@ def talos_timeouts_are_complete(recording: Recording) -> Iterator[tuple[str, str
 
 
 @invariant("pulumi-talos Bootstrap: retries AlreadyExists until its timeout; cannot be imported")
-def bootstrap_is_safe_to_repeat(recording: Recording) -> Iterator[tuple[str, str]]:
+def the_provider_bootstrap_is_not_used(recording: Recording) -> Iterator[tuple[str, str]]:
     """The provider's Bootstrap is not used: it fails if the cluster is already bootstrapped."""
     for resource in recording.of_type("talos:machine/bootstrap:Bootstrap"):
         yield (
@@ -86,7 +86,7 @@ def vip_on_control_planes_only(recording: Recording) -> Iterator[tuple[str, str]
         if worker and has_vip:
             yield apply.name, "virtual (shared) IP is not allowed on non-controlplane nodes"
         if not worker and not has_vip:
-            yield apply.name, "has no VIP, so no node answers at the cluster endpoint"
+            yield apply.name, "has no VIP, so it cannot answer at the cluster endpoint"
 
 
 @invariant("siderolabs/talos v1.12 HostnameConfig")
@@ -103,7 +103,7 @@ def host_names_are_static(recording: Recording) -> Iterator[tuple[str, str]]:
 
 
 @invariant("siderolabs/talos#9276: the VIP needs etcd, so it cannot be used to repair etcd")
-def talos_is_not_reached_by_the_vip(recording: Recording) -> Iterator[tuple[str, str]]:
+def talos_endpoints_are_not_the_vip(recording: Recording) -> Iterator[tuple[str, str]]:
     """The Talos endpoint is the address of a node, not the VIP."""
     vips = {
         interface["vip"]["ip"]
@@ -162,7 +162,7 @@ def _selects(match: str, size_gib: int) -> bool:
     return bool(low and high and int(low[1]) <= size_gib < int(high[1]))
 
 
-@invariant("docs/components.md: names and addresses are declared")
+@invariant("this program: a node has one name and one address everywhere")
 def nodes_have_one_name_and_address(recording: Recording) -> Iterator[tuple[str, str]]:
     """A VM, its machine config and its Kubernetes node have the same name and the same address."""
     machines = {_address(machine): machine.plain("name") for machine in recording.of_type(MACHINE)}
@@ -204,7 +204,7 @@ def machine_configs_follow_their_vm(recording: Recording) -> Iterator[tuple[str,
 
 
 @invariant("siderolabs/talos machine API: rejects Bootstrap on a worker and a second Bootstrap")
-def bootstrapped_once(recording: Recording) -> Iterator[tuple[str, str]]:
+def one_control_plane_is_bootstrapped(recording: Recording) -> Iterator[tuple[str, str]]:
     """One control plane is bootstrapped, after it gets its machine config."""
     found = list(recording.of_type(BOOTSTRAP))
     if len(found) != 1 and list(recording.of_type(APPLY)):

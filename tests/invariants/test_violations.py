@@ -159,33 +159,33 @@ def invoke_with(recording: Recording, change: Callable[[dict[str, Any]], object]
 # Pulumi -------------------------------------------------------------------------------------------
 
 
-@case("names_are_unique", VM, "2 resources have the URN")
+@case("urns_are_unique", VM, "2 resources have the URN")
 def a_vm_is_registered_twice(recording: Recording) -> None:
     recording.resources.append(deepcopy(one(recording, VM)))
 
 
-@case("providers_are_chosen", "longhorn-release", "has no provider")
+@case("every_resource_names_its_provider", "longhorn-release", "has no provider")
 def a_release_has_no_provider(recording: Recording) -> None:
     one(recording, "longhorn-release").provider = None
 
 
-@case("secrets_are_secret", WORKER, "machineConfigurationInput is in the state")
+@case("credentials_are_secrets", WORKER, "machineConfigurationInput is in the state")
 def a_machine_config_is_not_a_secret(recording: Recording) -> None:
     config = one(recording, WORKER)
     put(config, "machineConfigurationInput", config.plain("machineConfigurationInput"))
 
 
-@case("secrets_are_secret", "kubernetes", "kubeconfig is in the state in plain text")
+@case("credentials_are_secrets", "kubernetes", "kubeconfig is in the state in plain text")
 def a_kubeconfig_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, "kubernetes"), "kubeconfig", "apiVersion: v1")
 
 
-@case("secrets_are_secret", READINESS, "credentials is in the state in plain text")
+@case("credentials_are_secrets", READINESS, "credentials is in the state in plain text")
 def the_key_of_the_readiness_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, READINESS), "credentials", {"client_key": "key"})
 
 
-@case("secrets_are_secret", NODE, "credentials is in the state in plain text")
+@case("credentials_are_secrets", NODE, "credentials is in the state in plain text")
 def the_token_of_a_node_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, NODE), "credentials", {"proxmox_token": "token"})
 
@@ -210,17 +210,17 @@ def the_provider_reboots_a_vm(recording: Recording) -> None:
     put(one(recording, VM), "rebootAfterUpdate", True)
 
 
-@case("secrets_are_secret", "proxmox", "apiToken is in the state in plain text")
+@case("credentials_are_secrets", "proxmox", "apiToken is in the state in plain text")
 def the_api_token_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, "proxmox"), "apiToken", "token")
 
 
-@case("secrets_are_secret", "talosconfig", "this output is shown in plain text")
+@case("credentials_are_secrets", "talosconfig", "this output is shown in plain text")
 def an_output_is_not_a_secret(recording: Recording) -> None:
     recording.outputs["talosconfig"] = recording.outputs["talosconfig"].value
 
 
-@case("secrets_are_secret", "internal_kubeconfig", "this output is shown in plain text")
+@case("credentials_are_secrets", "internal_kubeconfig", "this output is shown in plain text")
 def an_output_of_a_component_is_not_a_secret(recording: Recording) -> None:
     cluster = one(recording, "cluster")
     cluster.outputs = {**cluster.outputs, "internal_kubeconfig": "apiVersion: v1"}
@@ -229,25 +229,23 @@ def an_output_of_a_component_is_not_a_secret(recording: Recording) -> None:
 # Proxmox ------------------------------------------------------------------------------------------
 
 
-@case(
-    "image_file_names_tell_images_apart", "image-pve", "must contain the version and the schematic"
-)
+@case("each_image_has_its_own_file_name", "image-pve", "must contain the version and the schematic")
 def the_file_name_of_an_image_has_no_version(recording: Recording) -> None:
     put(one(recording, "image-pve"), "fileName", "talos.qcow2")
 
 
-@case("image_file_names_tell_images_apart", "image-pve", "contains no schematic and version")
+@case("each_image_has_its_own_file_name", "image-pve", "contains no schematic and version")
 def the_url_of_an_image_has_no_schematic(recording: Recording) -> None:
     put(one(recording, "image-pve"), "url", "https://example.org/talos.qcow2")
 
 
-@case("images_can_be_unpacked", "image-pve", "use the qcow2 image")
+@case("images_are_qcow2", "image-pve", "use the qcow2 image")
 def an_image_is_xz(recording: Recording) -> None:
     file = one(recording, "image-pve")
     put(file, "url", file.plain("url").replace(".qcow2", ".raw.xz"))
 
 
-@case("images_can_be_unpacked", "image-pve", "contentType must be import")
+@case("images_are_qcow2", "image-pve", "contentType must be import")
 def an_image_is_an_iso(recording: Recording) -> None:
     put(one(recording, "image-pve"), "contentType", "iso")
 
@@ -309,7 +307,7 @@ def changes_of_a_disks_speed_are_not_ignored(recording: Recording) -> None:
 @case("vms_have_no_permanent_diff", VM, "needs ignore_changes of disks[0].importFrom")
 def a_new_image_updates_a_vm(recording: Recording) -> None:
     machine = one(recording, VM)
-    # A machine that has come up is not replaced for a new image.
+    # A new image does not replace a VM that has been ready once.
     machine.replace_on_changes = ()
 
 
@@ -397,12 +395,12 @@ def yaml_reads_off_as_false(recording: Recording) -> None:
     edit_document(recording, WORKER, "HostnameConfig", lambda it: it.update(auto=False))
 
 
-@case("talos_is_not_reached_by_the_vip", WORKER, "its endpoint is the VIP")
+@case("talos_endpoints_are_not_the_vip", WORKER, "its endpoint is the VIP")
 def a_config_is_sent_to_the_vip(recording: Recording) -> None:
     put(one(recording, WORKER), "endpoint", VIP)
 
 
-@case("talos_is_not_reached_by_the_vip", "cluster-bootstrap", "its node is the VIP")
+@case("talos_endpoints_are_not_the_vip", "cluster-bootstrap", "its node is the VIP")
 def the_bootstrap_is_sent_to_the_vip(recording: Recording) -> None:
     put(one(recording, "cluster-bootstrap"), "node", VIP)
 
@@ -517,34 +515,42 @@ def a_config_is_not_replaced_with_its_vm(recording: Recording) -> None:
     one(recording, WORKER).replace_with = ()
 
 
-@case("bootstrap_is_safe_to_repeat", "cluster-bootstrap", "the provider's Bootstrap")
+@case("the_provider_bootstrap_is_not_used", "cluster-bootstrap", "the provider's Bootstrap")
 def the_bootstrap_is_the_one_of_the_provider(recording: Recording) -> None:
     one(recording, "cluster-bootstrap").type = "talos:machine/bootstrap:Bootstrap"
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "needs upsert_existing_objects")
+@case("kubernetes_waits_for_every_node", "kubernetes", "needs upsert_existing_objects")
 def existing_objects_are_not_upserted(recording: Recording) -> None:
     drop(one(recording, "kubernetes"), "upsertExistingObjects")
 
 
-@case("bootstrapped_once", "bootstrap", "0 bootstraps")
+@case("one_control_plane_is_bootstrapped", "bootstrap", "0 bootstraps")
 def there_is_no_bootstrap(recording: Recording) -> None:
     recording.resources.remove(one(recording, "cluster-bootstrap"))
 
 
-@case("bootstrapped_once", "bootstrap", "2 bootstraps: etcd is bootstrapped exactly once")
+@case(
+    "one_control_plane_is_bootstrapped",
+    "bootstrap",
+    "2 bootstraps: etcd is bootstrapped exactly once",
+)
 def there_are_two_bootstraps(recording: Recording) -> None:
     second = deepcopy(one(recording, "cluster-bootstrap"))
     second.urn, second.name = f"{second.urn}-2", "cluster-bootstrap-2"
     recording.resources.append(second)
 
 
-@case("bootstrapped_once", "cluster-bootstrap", "is not sent to a control plane")
+@case("one_control_plane_is_bootstrapped", "cluster-bootstrap", "is not sent to a control plane")
 def the_bootstrap_is_sent_to_a_worker(recording: Recording) -> None:
     put(one(recording, "cluster-bootstrap"), "node", "192.168.1.155")
 
 
-@case("bootstrapped_once", "cluster-bootstrap", "has no dependency on the machine config")
+@case(
+    "one_control_plane_is_bootstrapped",
+    "cluster-bootstrap",
+    "has no dependency on the machine config",
+)
 def the_bootstrap_does_not_depend_on_a_config(recording: Recording) -> None:
     remove_dependency(one(recording, "cluster-bootstrap"), f"::{CONTROL_PLANE}")
 
@@ -559,31 +565,33 @@ def a_new_talos_version_creates_new_secrets(recording: Recording) -> None:
 # Kubernetes ---------------------------------------------------------------------------------------
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "must depend on the readiness of the nodes")
+@case("kubernetes_waits_for_every_node", "kubernetes", "must depend on the readiness of the nodes")
 def the_api_does_not_wait_for_the_nodes(recording: Recording) -> None:
     remove_dependency(one(recording, "kubernetes"), f"::{READINESS}")
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "does not wait for every node")
+@case("kubernetes_waits_for_every_node", "kubernetes", "does not wait for every node")
 def the_readiness_lacks_a_node(recording: Recording) -> None:
     nodes = dict(one(recording, READINESS).plain("nodes"))
     del nodes["castle-worker-1"]
     put(one(recording, READINESS), "nodes", nodes)
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "its kubeconfig is an output of the readiness")
+@case(
+    "kubernetes_waits_for_every_node", "kubernetes", "its kubeconfig is an output of the readiness"
+)
 def the_kubeconfig_is_an_output_of_the_readiness(recording: Recording) -> None:
-    api, gate = one(recording, "kubernetes"), one(recording, READINESS)
+    api, readiness = one(recording, "kubernetes"), one(recording, READINESS)
     sources = api.property_dependencies["kubeconfig"]
-    api.property_dependencies = {"kubeconfig": (*sources, gate.urn)}
+    api.property_dependencies = {"kubeconfig": (*sources, readiness.urn)}
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "needs cluster_identifier")
+@case("kubernetes_waits_for_every_node", "kubernetes", "needs cluster_identifier")
 def the_provider_has_no_cluster_identifier(recording: Recording) -> None:
     drop(one(recording, "kubernetes"), "clusterIdentifier")
 
 
-@case("the_api_waits_for_every_node", "kubernetes", "does not wait for every machine config")
+@case("kubernetes_waits_for_every_node", "kubernetes", "does not wait for every machine config")
 def the_readiness_does_not_depend_on_a_config(recording: Recording) -> None:
     remove_dependency(one(recording, READINESS), f"::{WORKER}")
 
@@ -598,7 +606,7 @@ def the_provider_is_deleted_with_a_vm(recording: Recording) -> None:
     one(recording, "kubernetes").deleted_with = one(recording, VM).urn
 
 
-@case("waits_have_limits", "whoami-deployment", "needs custom_timeouts")
+@case("kubernetes_objects_have_timeouts", "whoami-deployment", "needs custom_timeouts")
 def a_deployment_has_no_delete_timeout(recording: Recording) -> None:
     one(recording, "whoami-deployment").custom_timeouts = {"create": "5m", "update": "5m"}
 
@@ -799,7 +807,7 @@ def a_claim_does_not_depend_on_longhorn(recording: Recording) -> None:
 
 
 @case(
-    "host_network_works",
+    "host_network_traefik_can_bind_its_ports",
     "traefik-release",
     "needs nodeSelector of a control plane",
     on_host_network=True,
@@ -809,23 +817,38 @@ def traefik_has_no_node_selector(recording: Recording) -> None:
 
 
 @case(
-    "host_network_works", "traefik-release", "needs toleration of its taint", on_host_network=True
+    "host_network_traefik_can_bind_its_ports",
+    "traefik-release",
+    "needs toleration of its taint",
+    on_host_network=True,
 )
 def traefik_does_not_tolerate_the_taint(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.tolerations")
 
 
-@case("host_network_works", "traefik-release", "needs root", on_host_network=True)
+@case(
+    "host_network_traefik_can_bind_its_ports", "traefik-release", "needs root", on_host_network=True
+)
 def traefik_is_not_root(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.podSecurityContext.runAsUser", 65532)
 
 
-@case("host_network_works", "traefik-release", "ClusterFirstWithHostNet", on_host_network=True)
+@case(
+    "host_network_traefik_can_bind_its_ports",
+    "traefik-release",
+    "ClusterFirstWithHostNet",
+    on_host_network=True,
+)
 def traefik_has_no_dns_policy(recording: Recording) -> None:
     drop(one(recording, "traefik-release"), "values.deployment.dnsPolicy")
 
 
-@case("host_network_works", "traefik-release", "hostPort equal to port", on_host_network=True)
+@case(
+    "host_network_traefik_can_bind_its_ports",
+    "traefik-release",
+    "hostPort equal to port",
+    on_host_network=True,
+)
 def a_host_port_differs_from_the_port(recording: Recording) -> None:
     put(one(recording, "traefik-release"), "values.ports.web.port", 8000)
 
@@ -838,7 +861,7 @@ def a_route_does_not_depend_on_traefik(recording: Recording) -> None:
 @case(
     "flux_can_be_removed",
     "flux-instance",
-    "FluxUninstall does not depend on it",
+    "FluxUninstall does not depend on the instance",
     with_flux=True,
 )
 def flux_uninstall_does_not_depend_on_flux(recording: Recording) -> None:
@@ -855,13 +878,13 @@ def flux_uninstall_is_not_deleted_with_the_secrets(recording: Recording) -> None
     one(recording, "flux-uninstall").deleted_with = None
 
 
-@case("secrets_are_secret", "flux-castle-git", "data is in the state", with_flux=True)
+@case("credentials_are_secrets", "flux-castle-git", "data is in the state", with_flux=True)
 def a_deploy_key_is_not_a_secret(recording: Recording) -> None:
     put(one(recording, "flux-castle-git"), "data", {"identity": "open sesame"})
 
 
 @case(
-    "applications_outlive_their_kustomization",
+    "kustomizations_do_not_delete_applications",
     "flux-kustomization",
     "needs deletionPolicy Orphan",
     with_flux=True,
@@ -876,7 +899,7 @@ def a_source_does_not_depend_on_flux(recording: Recording) -> None:
 
 
 @case(
-    "secrets_come_before_their_use",
+    "sources_wait_for_their_secrets",
     "flux-source",
     "has no dependency on its Secret castle-git",
     with_flux=True,

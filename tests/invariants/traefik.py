@@ -108,7 +108,7 @@ def claims_wait_for_their_storage_class(recording: Recording) -> Iterator[tuple[
 
 
 @invariant("linux: ports below 1024 in the host network need root")
-def host_network_works(recording: Recording) -> Iterator[tuple[str, str]]:
+def host_network_traefik_can_bind_its_ports(recording: Recording) -> Iterator[tuple[str, str]]:
     """With host-network exposure Traefik runs on a control plane, as root, with cluster DNS."""
     for release in releases_of(recording, "traefik"):
         values = release.plain("values", {})

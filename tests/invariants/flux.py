@@ -19,7 +19,7 @@ def flux_can_be_removed(recording: Recording) -> Iterator[tuple[str, str]]:
         if it.urn not in first:
             yield (
                 it.name,
-                "FluxUninstall does not depend on the instance: Pulumi may delete the instance first",
+                "FluxUninstall does not depend on the instance: Pulumi may delete that first",
             )
     for it in recording.of_type(SOURCE, KUSTOMIZATION):
         if it.deleted_with not in removals:

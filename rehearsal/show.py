@@ -25,9 +25,7 @@ def show(rehearsal: Rehearsal, console: Console) -> None:
     console.print(_address_plan(rehearsal))
     console.print(_timeline(rehearsal))
     console.print(_deletion_order(rehearsal))
-    console.print(
-        Text(f"To write this as a page: make report STACK={rehearsal.stack}", style="dim")
-    )
+    console.print(Text(f"Write this as a page: make report STACK={rehearsal.stack}", style="dim"))
     for note in rehearsal.notes:
         console.print(Text("note  ", style="yellow") + Text(note))
     if rehearsal.problems:
@@ -84,10 +82,10 @@ def _timeline(rehearsal: Rehearsal) -> Table:
     for resource in timeline.order_up(rehearsal.recording):
         if not resource.custom or resource.start == resource.end:
             continue
-        begin = round(resource.start / end * CHART_WIDTH)
+        offset = round(resource.start / end * CHART_WIDTH)
         length = max(1, round((resource.end - resource.start) / end * CHART_WIDTH))
         critical = resource.urn in path
-        bar = Text(" " * begin) + Text("█" * length, style="red" if critical else "blue")
+        bar = Text(" " * offset) + Text("█" * length, style="red" if critical else "blue")
         name = ("* " if critical else "  ") + resource.name
         table.add_row(name, f"{resource.end - resource.start:.0f}", bar)
     return table

@@ -92,6 +92,6 @@ def nodes_are_changed_one_at_a_time(recording: Recording) -> Iterator[tuple[str,
             apply
         ):
             yield apply.name, "the machine config may reach its node before all nodes are upgraded"
-    for machine in recording.of_type(MACHINE):
-        if machine.plain("rebootAfterUpdate") is not False:
-            yield machine.name, "the provider may power-cycle the VM at the same time as other VMs"
+    for vm in recording.of_type(MACHINE):
+        if vm.plain("rebootAfterUpdate") is not False:
+            yield vm.name, "the provider may power-cycle the VM at the same time as other VMs"

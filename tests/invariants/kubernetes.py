@@ -47,7 +47,7 @@ def kubernetes_waits_for_every_node(recording: Recording) -> Iterator[tuple[str,
                 "needs cluster_identifier, or a renewed kubeconfig replaces it",
             )
         known = {name for it in recording.of_type(READY) for name in it.plain("nodes")}
-        if known != {machine.plain("name") for machine in recording.of_type(MACHINE)}:
+        if known != {vm.plain("name") for vm in recording.of_type(MACHINE)}:
             yield provider.name, "does not wait for every node"
         if not applied <= recording.before(provider):
             yield provider.name, "does not wait for every machine config and the bootstrap"

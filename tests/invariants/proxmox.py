@@ -47,35 +47,35 @@ def schematic_changes_reach_the_image(recording: Recording) -> Iterator[tuple[st
 def vm_ids_and_mac_addresses_are_fixed(recording: Recording) -> Iterator[tuple[str, str]]:
     """VM ids and MAC addresses are fixed and unique."""
     seen: dict[tuple[str, Any], str] = {}
-    for machine in recording.of_type(MACHINE):
-        devices = machine.plain("networkDevices", [])
-        values = [("vmId", machine.plain("vmId"))]
+    for vm in recording.of_type(MACHINE):
+        devices = vm.plain("networkDevices", [])
+        values = [("vmId", vm.plain("vmId"))]
         values += [("macAddress", device.get("macAddress")) for device in devices]
         for what, value in values:
             if not value:
-                yield machine.name, f"has no fixed {what}"
-            elif (other := seen.setdefault((what, value), machine.name)) != machine.name:
-                yield machine.name, f"has the {what} {value} of {other}"
+                yield vm.name, f"has no fixed {what}"
+            elif (other := seen.setdefault((what, value), vm.name)) != vm.name:
+                yield vm.name, f"has the {what} {value} of {other}"
 
 
 @invariant("bpg: adds the host's drive if no cdrom is given; Proxmox: q35 has only ide0 and ide2")
 def vms_boot_from_their_disk(recording: Recording) -> Iterator[tuple[str, str]]:
     """VMs have an empty CD-ROM drive and a boot order. Otherwise the provider adds the physical
     drive of the host and boots from it."""
-    for machine in recording.of_type(MACHINE):
-        cdrom = machine.plain("cdrom", {})
+    for vm in recording.of_type(MACHINE):
+        cdrom = vm.plain("cdrom", {})
         if cdrom.get("fileId") != "none":
             yield (
-                machine.name,
+                vm.name,
                 "needs cdrom fileId none: the default is the host's physical drive",
             )
-        if not machine.plain("bootOrders"):
-            yield machine.name, "needs bootOrders: the default is the CD-ROM drive"
-        drives = [cdrom.get("interface", "ide3"), machine.plain("initialization", {})["interface"]]
-        if machine.plain("machine") == "q35" and not set(drives) <= {"ide0", "ide2"}:
-            yield machine.name, f"q35 has only ide0 and ide2, not {', '.join(drives)}"
+        if not vm.plain("bootOrders"):
+            yield vm.name, "needs bootOrders: the default is the CD-ROM drive"
+        drives = [cdrom.get("interface", "ide3"), vm.plain("initialization", {})["interface"]]
+        if vm.plain("machine") == "q35" and not set(drives) <= {"ide0", "ide2"}:
+            yield vm.name, f"q35 has only ide0 and ide2, not {', '.join(drives)}"
         if len(set(drives)) < len(drives):
-            yield machine.name, f"two drives on {drives[0]}"
+            yield vm.name, f"two drives on {drives[0]}"
 
 
 @invariant("muhlba91/pulumi-proxmoxve#664")
@@ -84,32 +84,32 @@ def vms_have_no_permanent_diff(recording: Recording) -> Iterator[tuple[str, str]
 
     The first deployment is an exception: a new image replaces a VM that has never been ready.
     """
-    for machine in recording.of_type(MACHINE):
-        disks = machine.plain("disks", [])
+    for vm in recording.of_type(MACHINE):
+        disks = vm.plain("disks", [])
         wanted = {f"disks[{index}].speed" for index in range(len(disks))}
         wanted |= {f"disks[{i}].importFrom" for i, disk in enumerate(disks) if "importFrom" in disk}
-        if "disks" in machine.replace_on_changes:
+        if "disks" in vm.replace_on_changes:
             wanted = {path for path in wanted if path.endswith("speed")}
-        if missing := wanted - set(machine.ignore_changes):
-            yield machine.name, f"needs ignore_changes of {', '.join(sorted(missing))}"
+        if missing := wanted - set(vm.ignore_changes):
+            yield vm.name, f"needs ignore_changes of {', '.join(sorted(missing))}"
 
 
 @invariant("bpg docs/guides/vm-lifecycle.md")
 def vms_are_stopped_on_destroy(recording: Recording) -> Iterator[tuple[str, str]]:
     """`destroy` stops VMs. Without stop_on_destroy Proxmox waits 30 minutes for a shutdown."""
-    for machine in recording.of_type(MACHINE):
-        if machine.plain("stopOnDestroy") is not True:
-            yield machine.name, "needs stop_on_destroy"
+    for vm in recording.of_type(MACHINE):
+        if vm.plain("stopOnDestroy") is not True:
+            yield vm.name, "needs stop_on_destroy"
 
 
 @invariant("bpg#2084, siderolabs/talos#11651")
 def vms_do_not_wait_for_the_guest_agent(recording: Recording) -> Iterator[tuple[str, str]]:
     """VMs do not wait for the guest agent: Talos starts it after it gets its machine config."""
-    for machine in recording.of_type(MACHINE):
-        agent = machine.plain("agent", {})
+    for vm in recording.of_type(MACHINE):
+        agent = vm.plain("agent", {})
         if agent.get("enabled") and not agent.get("waitForIp", {}).get("disabled"):
             yield (
-                machine.name,
+                vm.name,
                 "waits for the guest agent, which starts after the configuration",
             )
 
@@ -117,24 +117,22 @@ def vms_do_not_wait_for_the_guest_agent(recording: Recording) -> Iterator[tuple[
 @invariant("bpg: file_id runs `qm disk import` over SSH")
 def disks_need_no_ssh(recording: Recording) -> Iterator[tuple[str, str]]:
     """Disks are imported with import_from, which uses the API, and not with file_id."""
-    for machine in recording.of_type(MACHINE):
-        if any("fileId" in disk for disk in machine.plain("disks", [])):
-            yield machine.name, "imports its disk over SSH: use import_from"
+    for vm in recording.of_type(MACHINE):
+        if any("fileId" in disk for disk in vm.plain("disks", [])):
+            yield vm.name, "imports its disk over SSH: use import_from"
 
 
 @invariant("Proxmox VE API: import-from reads a volume of the VM's own host")
 def vms_import_an_image_of_their_host(recording: Recording) -> Iterator[tuple[str, str]]:
     """Each VM depends on an image on its own host."""
     files = {file.id: file for file in recording.of_type(FILE)}
-    for machine in recording.of_type(MACHINE):
-        for disk in machine.plain("disks", []):
+    for vm in recording.of_type(MACHINE):
+        for disk in vm.plain("disks", []):
             source = disk.get("importFrom")
             hosts = {f.plain("nodeName") for f in recording.of_type(FILE) if f.id == source}
             if source and source not in files:
-                yield machine.name, f"imports {source}, which no resource creates"
-            elif source and machine.plain("nodeName") not in hosts:
-                yield machine.name, f"imports {source}, which is not on its host"
-            elif source and not recording.before(machine) & {
-                f.urn for f in recording.of_type(FILE)
-            }:
-                yield machine.name, "has no dependency on the image that it imports"
+                yield vm.name, f"imports {source}, which no resource creates"
+            elif source and vm.plain("nodeName") not in hosts:
+                yield vm.name, f"imports {source}, which is not on its host"
+            elif source and not recording.before(vm) & {f.urn for f in recording.of_type(FILE)}:
+                yield vm.name, "has no dependency on the image that it imports"

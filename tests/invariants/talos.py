@@ -135,10 +135,10 @@ def install_image_has_the_schematic_of_the_image(recording: Recording) -> Iterat
 @invariant("siderolabs/talos#9225")
 def data_disks_are_found_by_size(recording: Recording) -> Iterator[tuple[str, str]]:
     """The disk selector of Longhorn's user volume matches the data disk and no other disk."""
-    machines = {_address(machine): machine for machine in recording.of_type(MACHINE)}
+    vms = {_address(vm): vm for vm in recording.of_type(MACHINE)}
     for apply, documents in configs(recording):
-        machine = machines.get(apply.plain("node"))
-        sizes = [disk["size"] for disk in machine.plain("disks", [])] if machine else []
+        vm = vms.get(apply.plain("node"))
+        sizes = [disk["size"] for disk in vm.plain("disks", [])] if vm else []
         own = longhorn_volumes(documents)
         if len(sizes) > 1 and not own:
             yield apply.name, "its VM has a data disk that no UserVolumeConfig uses"
@@ -165,7 +165,7 @@ def _selects(match: str, size_gib: int) -> bool:
 @invariant("this program: a node has one name and one address everywhere")
 def nodes_have_one_name_and_address(recording: Recording) -> Iterator[tuple[str, str]]:
     """A VM, its machine config and its Kubernetes node have the same name and the same address."""
-    machines = {_address(machine): machine.plain("name") for machine in recording.of_type(MACHINE)}
+    machines = {_address(vm): vm.plain("name") for vm in recording.of_type(MACHINE)}
     awaited = {
         node["address"]: name
         for readiness in recording.of_type(READY)
@@ -185,8 +185,8 @@ def nodes_have_one_name_and_address(recording: Recording) -> Iterator[tuple[str,
                 yield apply.name, f"{address}: host name {hostname}, {what} {names.get(address)}"
 
 
-def _address(machine: Resource) -> str:
-    configs = machine.plain("initialization", {}).get("ipConfigs", [{}])
+def _address(vm: Resource) -> str:
+    configs = vm.plain("initialization", {}).get("ipConfigs", [{}])
     address: str = configs[0].get("ipv4", {}).get("address", "")
     return address.partition("/")[0]
 
@@ -194,7 +194,7 @@ def _address(machine: Resource) -> str:
 @invariant("pulumi-talos: a replaced VM does not get its machine config again")
 def machine_configs_follow_their_vm(recording: Recording) -> Iterator[tuple[str, str]]:
     """A machine config depends on its VM, is replaced with the VM, and is deleted with the VM."""
-    machines = {_address(machine): machine.urn for machine in recording.of_type(MACHINE)}
+    machines = {_address(vm): vm.urn for vm in recording.of_type(MACHINE)}
     for apply in recording.of_type(APPLY):
         urn = machines.get(apply.plain("node"))
         if urn is None or urn not in recording.before(apply):

@@ -300,15 +300,15 @@ def two_drives_use_the_same_interface(recording: Recording) -> None:
 
 @case("vms_have_no_permanent_diff", VM, "needs ignore_changes of disks[1].speed")
 def changes_of_a_disks_speed_are_not_ignored(recording: Recording) -> None:
-    machine = one(recording, VM)
-    machine.ignore_changes = tuple(set(machine.ignore_changes) - {"disks[1].speed"})
+    vm = one(recording, VM)
+    vm.ignore_changes = tuple(set(vm.ignore_changes) - {"disks[1].speed"})
 
 
 @case("vms_have_no_permanent_diff", VM, "needs ignore_changes of disks[0].importFrom")
 def a_new_image_updates_a_vm(recording: Recording) -> None:
-    machine = one(recording, VM)
+    vm = one(recording, VM)
     # A new image does not replace a VM that has been ready once.
-    machine.replace_on_changes = ()
+    vm.replace_on_changes = ()
 
 
 @case("vms_are_stopped_on_destroy", VM, "needs stop_on_destroy")

@@ -193,18 +193,15 @@ def test_warnings_of_the_program_are_notes(vary: Vary) -> None:
 
 def test_vms_have_the_host_and_the_size_of_the_settings() -> None:
     found = rehearsed_variant("several hosts with overrides")
-    machines = {
-        machine.plain("name"): machine
-        for machine in found.recording.of_type(resource_types.MACHINE)
-    }
-    assert machines.keys() == {node.name for node in found.settings.machines}
+    vms = {vm.plain("name"): vm for vm in found.recording.of_type(resource_types.MACHINE)}
+    assert vms.keys() == {node.name for node in found.settings.machines}
     for node in found.settings.machines:
-        machine = machines[node.name]
-        assert machine.plain("nodeName") == node.host
-        assert machine.plain("vmId") == node.vm_id
-        assert machine.plain("cpu")["cores"] == node.cores
-        assert machine.plain("memory")["dedicated"] == node.memory_mib
-        sizes = [disk["size"] for disk in machine.plain("disks")]
+        vm = vms[node.name]
+        assert vm.plain("nodeName") == node.host
+        assert vm.plain("vmId") == node.vm_id
+        assert vm.plain("cpu")["cores"] == node.cores
+        assert vm.plain("memory")["dedicated"] == node.memory_mib
+        sizes = [disk["size"] for disk in vm.plain("disks")]
         assert sizes == [size for size in (node.os_disk_gib, node.data_disk_gib) if size]
     hosts = {node.host for node in found.settings.machines if node.role is Role.CONTROL_PLANE}
     assert hosts == {"pve1", "pve2", "pve3"}

@@ -1,5 +1,4 @@
-"""Runs the real ``__main__.py`` with no engine, no hardware and no connection.
+"""Runs the real ``__main__.py`` with a mock monitor, and records the resource graph.
 
-It answers as the providers would, refuses what they are known to refuse, keeps the graph that it
-saw, and tells. It never pretends to be the engine: there is no state and no diff.
+A rehearsal has no Pulumi engine, no state and no network access.
 """

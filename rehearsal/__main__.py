@@ -1,6 +1,6 @@
-"""``python -m rehearsal --stack NAME [--from FILE] [--json]``: rehearse a stack, or a change of it.
+"""Rehearse a stack, or with ``--from`` compare it with an older stack file.
 
-Exit codes: 0 nothing wrong, 1 the rehearsal found problems, 2 the settings are wrong.
+Exit codes: 0 no problem, 1 the rehearsal found problems, 2 the settings are wrong.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from settings.problems import SettingsError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Rehearse, tell, and return the exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
+    parser.add_argument("--stack", default="homelab", help="stack name, as in Pulumi.NAME.yaml")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="old stack file")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="older stack file")
     options = parser.parse_args(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     try:
         if options.source:
-            return _tell_change(options.stack, options.source, console, as_text=not options.json)
-        found = rehearse(options.stack)
+            return _print_change(options.stack, options.source, console, as_text=not options.json)
+        rehearsal = rehearse(options.stack)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps(as_json(found), indent=2))
+        print(json.dumps(as_json(rehearsal), indent=2))
     else:
-        show(found, console)
-    return 1 if found.problems else 0
+        show(rehearsal, console)
+    return 1 if rehearsal.problems else 0
 
 
-def _tell_change(stack: str, source: Path, console: Console, *, as_text: bool) -> int:
+def _print_change(stack: str, source: Path, console: Console, *, as_text: bool) -> int:
     change = rehearse_change(stack, source)
     if as_text:
         show_change.show(change, str(source), console)

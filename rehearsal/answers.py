@@ -1,7 +1,7 @@
-"""What the providers answer: ids and computed outputs, in the wire's camelCase.
+"""The answers of the mock providers: ids and computed outputs, with camelCase keys.
 
-The forms are those of ``facts/providers.md``; every value is made up, and the same in every run.
-A type or function that is not here is a problem, not a guess.
+They have the form of answers of pulumi-proxmoxve 8.3.0 and pulumi-talos 0.8.1. All values are
+invented and the same in every run. A rehearsal reports each request without an answer here.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ Answer = tuple[str, dict[str, Any]]
 
 
 class Unanswered(Exception):
-    """Nobody knows what the real thing would answer."""
+    """There is no mock answer for a request."""
 
 
-def _made_up(what: str) -> str:
-    return base64.b64encode(f"rehearsal {what}".encode()).decode()
+def _invented(name: str) -> str:
+    return base64.b64encode(f"rehearsal {name}".encode()).decode()
 
 
-def _pair(what: str) -> dict[str, Any]:
-    certificate, key = authorities.pair(what)
+def _authority(name: str) -> dict[str, Any]:
+    certificate, key = authorities.pair(name)
     return {"cert": certificate, "key": Secret(key)}
 
 
-def _client(what: str) -> dict[str, Any]:
+def _client(name: str) -> dict[str, Any]:
     return {
-        "caCertificate": _made_up(f"{what} authority"),
-        "clientCertificate": _made_up(f"{what} certificate"),
-        "clientKey": Secret(_made_up(f"{what} key")),
+        "caCertificate": _invented(f"{name} authority"),
+        "clientCertificate": _invented(f"{name} certificate"),
+        "clientKey": Secret(_invented(f"{name} key")),
     }
 
 
@@ -49,7 +49,7 @@ def _file(name: str, inputs: Mapping[str, Any]) -> Answer:
     return volume, {"size": 1_200_000_000}
 
 
-def _machine(name: str, inputs: Mapping[str, Any]) -> Answer:
+def _vm(name: str, inputs: Mapping[str, Any]) -> Answer:
     devices = inputs.get("networkDevices", [])
     return str(inputs.get("vmId", 100)), {"macAddresses": [d.get("macAddress") for d in devices]}
 
@@ -60,18 +60,18 @@ def _secrets(name: str, inputs: Mapping[str, Any]) -> Answer:
         "machineSecrets": Secret(
             {
                 "certs": {
-                    "etcd": _pair("etcd"),
-                    "k8s": _pair("kubernetes"),
-                    "k8sAggregator": _pair("aggregator"),
-                    "k8sServiceaccount": {"key": _made_up("service account key")},
-                    "os": _pair("talos"),
+                    "etcd": _authority("etcd"),
+                    "k8s": _authority("kubernetes"),
+                    "k8sAggregator": _authority("aggregator"),
+                    "k8sServiceaccount": {"key": _invented("service account key")},
+                    "os": _authority("talos"),
                 },
-                "cluster": {"id": _made_up("cluster id"), "secret": _made_up("cluster secret")},
+                "cluster": {"id": _invented("cluster id"), "secret": _invented("cluster secret")},
                 "secrets": {
-                    "bootstrapToken": _made_up("bootstrap token"),
-                    "secretboxEncryptionSecret": _made_up("secretbox secret"),
+                    "bootstrapToken": _invented("bootstrap token"),
+                    "secretboxEncryptionSecret": _invented("secretbox secret"),
                 },
-                "trustdinfo": {"token": _made_up("trustd token")},
+                "trustdinfo": {"token": _invented("trustd token")},
             }
         ),
     }
@@ -80,29 +80,29 @@ def _secrets(name: str, inputs: Mapping[str, Any]) -> Answer:
 def _kubernetes(name: str, inputs: Mapping[str, Any]) -> Answer:
     metadata = inputs.get("metadata", {})
     namespace = inputs.get("namespace") or metadata.get("namespace")
-    own = metadata.get("name") or inputs.get("name") or name
-    return f"{namespace}/{own}" if namespace else own, {"status": {}}
+    object_name = metadata.get("name") or inputs.get("name") or name
+    return f"{namespace}/{object_name}" if namespace else object_name, {"status": {}}
 
 
-def _named(key: str) -> Callable[[str, Mapping[str, Any]], Answer]:
+def _id_from(key: str) -> Callable[[str, Mapping[str, Any]], Answer]:
     return lambda name, inputs: (str(inputs.get(key, name)), {})
 
 
 _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "talos:imageFactory/schematic:Schematic": _schematic,
     "proxmoxve:download/file:File": _file,
-    "proxmoxve:index/poolLegacy:PoolLegacy": _named("poolId"),
-    "proxmoxve:index/vmLegacy:VmLegacy": _machine,
+    "proxmoxve:index/poolLegacy:PoolLegacy": _id_from("poolId"),
+    "proxmoxve:index/vmLegacy:VmLegacy": _vm,
     "pulumi-python:dynamic/ephemeral-castle:RetainedDisk": lambda name, inputs: (
         str(inputs["node"]),
         {"path": f"vm-{int(inputs['vm_id']) + 100_000}-disk-0"},
     ),
     "talos:machine/secrets:Secrets": _secrets,
-    "talos:machine/configurationApply:ConfigurationApply": _named("node"),
-    "pulumi-python:dynamic/ephemeral-castle:Bootstrap": _named("node"),
-    "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot": _named("cluster"),
-    "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion": _named("cluster"),
-    "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness": _named("endpoint"),
+    "talos:machine/configurationApply:ConfigurationApply": _id_from("node"),
+    "pulumi-python:dynamic/ephemeral-castle:Bootstrap": _id_from("node"),
+    "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot": _id_from("cluster"),
+    "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion": _id_from("cluster"),
+    "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness": _id_from("endpoint"),
     "pulumi-python:dynamic/ephemeral-castle:NodeLifecycle": lambda _, inputs: (
         str(inputs["node"]["name"]),
         {"generation": 1},
@@ -112,27 +112,27 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
         {},
     ),
     "pulumi-python:dynamic/ephemeral-castle:LonghornStorage": lambda *_: ("longhorn", {}),
-    "pulumi-python:dynamic/ephemeral-castle:FluxReady": _named("part"),
-    "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _named("namespace"),
+    "pulumi-python:dynamic/ephemeral-castle:FluxReady": _id_from("part"),
+    "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _id_from("namespace"),
 }
 
 
 def resource(type_: str, name: str, inputs: Mapping[str, Any]) -> Answer:
-    """Id and computed outputs of a resource that was made; raises ``Unanswered``."""
+    """Return the id and the computed outputs of a new resource. Raises ``Unanswered``."""
     if type_.startswith("pulumi:providers:"):
         return f"{name}-provider", {}
     if type_.startswith("kubernetes:"):
         return _kubernetes(name, inputs)
     if type_ not in _RESOURCES:
-        raise Unanswered(f"the rehearsal does not know how {type_} is answered")
+        raise Unanswered(f"the rehearsal has no mock answer for resource type {type_}")
     return _RESOURCES[type_](name, inputs)
 
 
 def invoke(token: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a provider's function; raises ``Unanswered``."""
+    """Return the result of a provider function. Raises ``Unanswered``."""
     if token == "talos:machine/getConfiguration:getConfiguration":
         documents = machine_config.generate(args)
         return {"machineConfiguration": Secret(yaml.safe_dump_all(documents))}
     if token == "talos:client/getConfiguration:getConfiguration":
         return {"talosConfig": Secret(f"context: {args['clusterName']}\n")}
-    raise Unanswered(f"the rehearsal does not know how {token} is answered")
+    raise Unanswered(f"the rehearsal has no mock answer for function {token}")

@@ -1,4 +1,5 @@
-"""Certificate authorities as Talos makes them, but out of their names: the same in every run."""
+"""Creates certificate authorities like those of Talos. They depend on their name only, so they are
+the same in every run."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-_BEGIN, _END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
-"""A rehearsal knows no time: what it signs with never ends."""
+_NOT_BEFORE, _NOT_AFTER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
+"""Fixed dates: the certificates are valid in every run."""
 
 
 @functools.cache
 def pair(name: str) -> tuple[str, str]:
-    """Certificate and key of the authority ``talos`` (Ed25519) or any other (P-256).
+    """Return certificate and private key of an authority, each as base64 of PEM.
 
-    Both are base64 of PEM.
+    The authority ``talos`` has an Ed25519 key, every other one a P-256 key.
     """
     seed = hashlib.sha256(f"rehearsal {name}".encode()).digest()
     subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
@@ -29,25 +30,25 @@ def pair(name: str) -> tuple[str, str]:
         .subject_name(subject)
         .issuer_name(subject)
         .serial_number(1)
-        .not_valid_before(_BEGIN)
-        .not_valid_after(_END)
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
     )
     if name == "talos":
-        own = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
-        certificate = builder.public_key(own.public_key()).sign(own, None)
-        return _base64(certificate), _private(own)
-    other = ec.derive_private_key(int.from_bytes(seed[:31]) + 1, ec.SECP256R1())
-    certificate = builder.public_key(other.public_key()).sign(
-        other, hashes.SHA256(), ecdsa_deterministic=True
+        ed25519_key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
+        certificate = builder.public_key(ed25519_key.public_key()).sign(ed25519_key, None)
+        return _encode_certificate(certificate), _encode_key(ed25519_key)
+    ec_key = ec.derive_private_key(int.from_bytes(seed[:31]) + 1, ec.SECP256R1())
+    certificate = builder.public_key(ec_key.public_key()).sign(
+        ec_key, hashes.SHA256(), ecdsa_deterministic=True
     )
-    return _base64(certificate), _private(other)
+    return _encode_certificate(certificate), _encode_key(ec_key)
 
 
-def _base64(certificate: x509.Certificate) -> str:
+def _encode_certificate(certificate: x509.Certificate) -> str:
     return base64.b64encode(certificate.public_bytes(serialization.Encoding.PEM)).decode()
 
 
-def _private(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> str:
+def _encode_key(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> str:
     pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -1,7 +1,7 @@
-"""``make bench``: what a rehearsal costs with 3, 30 and 100 workers, beside importing the SDKs.
+"""``make bench``: measures rehearsals of 3, 30 and 100 workers, and the imports of the SDKs.
 
-Whole commands are measured, in turns and in one run, so that a busy machine slows all of them
-alike. The ratios are what counts; ``TARGETS`` says which of them must hold on a quiet machine.
+It measures complete processes, interleaved in one run, so that a busy computer slows all of them
+equally. Compare the ratios with ``TARGETS`` on an idle computer.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from settings.project import PROJECT_FOLDER
 
 SIZES = (3, 30, 100)
 ROUNDS = 5
-IMPORTS = "importing the SDKs"
+IMPORTS = "imports of the SDKs"
 SDKS = (
     "import pulumi, pulumi.dynamic, pulumi_proxmoxve, pulumiverse_talos\n"
     "import pulumi_kubernetes.apps.v1, pulumi_kubernetes.core.v1, pulumi_kubernetes.helm.v3\n"
     "import pulumi_kubernetes.apiextensions\n"
 )
-"""The modules of the SDKs that the program uses."""
+"""Imports of the SDK modules that the program uses."""
 REHEARSE = (
     "import sys\n"
     "from pathlib import Path\n"
     "from rehearsal.run import rehearse\n"
     "rehearse('bench', Path(sys.argv[1]))\n"
 )
-TARGETS = "3 workers: at most 2.5 imports; 100 workers: at most 2.7 times 3 workers"
+TARGETS = "3 workers at most 2.5 times the imports; 100 workers at most 2.7 times 3 workers"
 
 
 def write_stack(workers: int, folder: Path) -> None:
-    """Write the reference homelab with so many workers into ``folder``."""
+    """Write ``Pulumi.homelab.yaml`` with another number of workers to ``folder``."""
     document = yaml.safe_load((PROJECT_FOLDER / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
     config = document["config"]
     config["ephemeral-castle:nodes"]["workers"]["count"] = workers
@@ -46,42 +46,42 @@ def write_stack(workers: int, folder: Path) -> None:
     (folder / "Pulumi.bench.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
-def seconds(code: str, *arguments: str) -> float:
-    """Seconds that a Python process takes for ``code``."""
-    begin = time.perf_counter()
+def run_seconds(code: str, *arguments: str) -> float:
+    """Run ``code`` in a Python process, and return the seconds that it takes."""
+    start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=PROJECT_FOLDER,
         capture_output=True,
         check=True,
     )
-    return time.perf_counter() - begin
+    return time.perf_counter() - start
 
 
 def measure(root: Path, sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of importing the SDKs, and of a rehearsal with so many workers."""
+    """Return the median seconds of the imports, and of a rehearsal of each number of workers."""
     for workers in sizes:
         write_stack(workers, root / str(workers))
     times: dict[str, list[float]] = {}
-    # The first round compiles what has changed, and is not counted.
-    for number in range(rounds + 1):
-        found = {IMPORTS: seconds(SDKS)}
+    # The first round compiles changed modules, so it does not count.
+    for round_number in range(rounds + 1):
+        measured = {IMPORTS: run_seconds(SDKS)}
         for workers in sizes:
-            found[f"{workers} workers"] = seconds(REHEARSE, str(root / str(workers)))
-        for name, spent in found.items() if number else ():
-            times.setdefault(name, []).append(spent)
-    return {name: statistics.median(all_) for name, all_ in times.items()}
+            measured[f"{workers} workers"] = run_seconds(REHEARSE, str(root / str(workers)))
+        for name, seconds in measured.items() if round_number else ():
+            times.setdefault(name, []).append(seconds)
+    return {name: statistics.median(rounds_s) for name, rounds_s in times.items()}
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure and print a table."""
     with tempfile.TemporaryDirectory() as name:
-        found = measure(Path(name))
-    imports, first = found[IMPORTS], found[f"{SIZES[0]} workers"]
+        medians = measure(Path(name))
+    imports, smallest = medians[IMPORTS], medians[f"{SIZES[0]} workers"]
     print("rehearsal            seconds  ratio to imports  ratio to 3 workers")
-    for name, spent in found.items():
-        print(f"{name:19} {spent:8.2f}  {spent / imports:16.2f}  {spent / first:18.2f}")
-    print(f"Targets on a quiet machine: {TARGETS}.")
+    for name, seconds in medians.items():
+        print(f"{name:19} {seconds:8.2f}  {seconds / imports:16.2f}  {seconds / smallest:18.2f}")
+    print(f"Targets on an idle computer: {TARGETS}.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What an ``up`` would change between two stack files: two rehearsals, and how their graphs differ.
+"""Compares two stack files: rehearses both, and lists what an ``up`` changes.
 
-Dynamic resources are asked by their own ``diff``, so that what a preview refuses is refused here
-too; of all others the inputs are compared. Leaves out what only the engine's state knows: what was
-changed by hand, and what an ``up`` that stopped has done already.
+Dynamic resources are compared by their own ``diff``, so the comparison refuses what a preview
+refuses. All other resources are compared by their inputs. The comparison does not know manual
+changes and unfinished runs of ``up``: only the Pulumi state has them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from lifecycle.node import NodeLifecycleProvider
 from lifecycle.provider import Provider
 from lifecycle.readiness import ClusterReadinessProvider
 from lifecycle.retained_disk import RetainedDiskProvider
-from rehearsal import effects, rules
-from rehearsal.record import Resource, needs
+from rehearsal import effects
+from rehearsal.record import Refusal, Resource, needs
 from rehearsal.run import Rehearsal, offline, rehearse
 from rehearsal.values import reveal
 from settings import resource_types
@@ -38,173 +38,164 @@ from settings.encrypted import file_of
 from settings.problems import Problem, SettingsError
 from settings.project import PROJECT_FOLDER
 
-What = Literal["create", "update", "replace", "delete"]
+Operation = Literal["create", "update", "replace", "delete"]
 
 DYNAMIC: dict[str, Provider] = {
     resource_types.BOOTSTRAP: BootstrapProvider(),
     resource_types.SNAPSHOT: EtcdSnapshotProvider(),
     resource_types.FLUX_READY: FluxReadyProvider(),
     resource_types.UNINSTALL: FluxUninstallProvider(),
-    effects.KEPT_DISK: RetainedDiskProvider(),
+    effects.RETAINED_DISK: RetainedDiskProvider(),
     resource_types.KUBERNETES_VERSION: KubernetesVersionProvider(),
     resource_types.NODE: NodeLifecycleProvider(),
     resource_types.READY: ClusterReadinessProvider(),
     resource_types.RECORD: DeploymentRecordProvider(),
     resource_types.STORAGE: LonghornStorageProvider(),
 }
-"""Who tells whether a dynamic resource changes."""
+"""By type of a dynamic resource: the provider whose ``diff`` decides whether it changes."""
 
-FORCED = {
+REPLACING_INPUTS = {
     resource_types.FILE: ("url", "fileName", "nodeName", "datastoreId"),
     resource_types.MACHINE: ("vmId",),
     resource_types.SCHEMATIC: ("schematic",),
     resource_types.CLAIM: ("spec",),
     "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
 }
-"""Inputs that cannot change in place (facts/providers.md B, facts/end-to-end.md 8)."""
+"""By resource type: inputs whose change replaces the resource (bpg/terraform-provider-proxmox
+v0.111.1, siderolabs/terraform-provider-talos v0.11.0)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that an ``up`` would do."""
+    """One operation of an ``up`` on one resource."""
 
-    what: What
+    operation: Operation
     resource: Resource
-    """As it will be; one that goes, as it was."""
+    """The resource in the new stack; for ``delete``, in the old stack."""
     inputs: tuple[str, ...] = ()
-    """The inputs that change."""
+    """Names of the inputs that change."""
     effect: effects.Effect
-    """What it means, and for how long."""
-    start: float = 0.0
-    """Nominal seconds from the beginning of the ``up``."""
-
-    @property
-    def end(self) -> float:
-        """When it is done."""
-        return self.start + self.effect.seconds
+    stage: int
+    """Position in the order, from 1: steps of one stage may run at the same time."""
 
 
 @dataclass(kw_only=True)
 class Change:
-    """All that an ``up`` would do to get from one stack file to another."""
+    """What an ``up`` does to change a stack from one stack file to another."""
 
     old: Rehearsal
     new: Rehearsal
     steps: list[Step] = field(default_factory=list)
-    """In the order in which they begin."""
-    problems: list[rules.Finding] = field(default_factory=list)
-    """What would be refused."""
+    """In the order of their stages."""
+    problems: list[Refusal] = field(default_factory=list)
+    """What a preview refuses."""
     notes: list[str] = field(default_factory=list)
-    """What the preview would print about the changes."""
-
-    @property
-    def seconds(self) -> float:
-        """How long it takes, nominally."""
-        return max((step.end for step in self.steps), default=0.0)
+    """What a preview prints about the changes."""
 
 
 def rehearse_change(stack: str, source: Path, folder: Path = PROJECT_FOLDER) -> Change:
-    """Rehearse a stack as ``source`` describes it and as its file in ``folder`` does, and compare.
+    """Rehearse the old stack file ``source`` and the stack's file in ``folder``, and compare both.
 
-    The program rehearses the new file on the state that the old file leads to. Raises
-    ``SettingsError`` if one of them is wrong, or if the old stack cannot become the new one.
+    The second rehearsal runs with the Pulumi state that the old file leads to. Raises
+    ``SettingsError`` if a file is wrong, or if a stack with the old file cannot change to the new
+    file.
     """
     if not source.is_file():
-        problem = Problem("FROM", str(source), "is not a file", "name the stack file of before")
+        problem = Problem("FROM", str(source), "is not a file", "name an older stack file")
         raise SettingsError([problem], stack)
     with tempfile.TemporaryDirectory() as name:
         shutil.copyfile(source, Path(name) / f"Pulumi.{stack}.yaml")
-        hidden = file_of(stack, folder)
-        if hidden.exists():
-            shutil.copyfile(hidden, file_of(stack, Path(name)))
+        encrypted = file_of(stack, folder)
+        if encrypted.exists():
+            shutil.copyfile(encrypted, file_of(stack, Path(name)))
         try:
             old = rehearse(stack, Path(name))
         except SettingsError as error:
-            # The message is headed by the stack's own file: each line says which one it means.
+            # The heading of the message names the new file, so each line names the old file.
             problems = [replace(it, path=f"{source}: {it.path}") for it in error.problems]
             raise SettingsError(problems, stack) from None
     return compare(old, rehearse(stack, folder, state=old.recording.state()))
 
 
 def compare(old: Rehearsal, new: Rehearsal) -> Change:
-    """What lies between two rehearsals of one stack."""
+    """Return what an ``up`` changes between two rehearsals of one stack."""
     change = Change(old=old, new=new, problems=list(new.problems))
     before, after = old.recording.by_urn(), new.recording.by_urn()
-    found: dict[str, tuple[What, tuple[str, ...]]] = {}
+    found: dict[str, tuple[Operation, tuple[str, ...]]] = {}
     for urn, resource in after.items():
         if not resource.custom or resource.type.startswith("pulumi:providers:"):
             continue
         if urn not in before:
             found[urn] = "create", ()
-        elif told := _told(before[urn], resource, found, change):
-            found[urn] = told
-    change.problems += _taking_over(before, after)
-    change.steps = _forward(change, found)
-    change.steps += _backward(change)
+        elif operation := _compare_resources(before[urn], resource, found, change):
+            found[urn] = operation
+    change.problems += _vm_id_conflicts(before, after)
+    change.steps = _forward_steps(change, found)
+    change.steps += _deletions(change)
     return change
 
 
-def _told(
+def _compare_resources(
     old: Resource,
     new: Resource,
-    found: Mapping[str, tuple[What, tuple[str, ...]]],
+    found: Mapping[str, tuple[Operation, tuple[str, ...]]],
     change: Change,
-) -> tuple[What, tuple[str, ...]] | None:
-    """How a resource of both castles changes, if it does."""
-    inputs = _differing(old, new)
+) -> tuple[Operation, tuple[str, ...]] | None:
+    """Return the operation and the changed inputs of a resource that is in both stacks, if any."""
+    inputs = _changed_inputs(old, new)
     if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
         return "replace", inputs
     if new.type in DYNAMIC:
-        return _asked(old, new, inputs, change)
+        return _diff_dynamic(old, new, inputs, change)
     if not inputs:
         return None
-    forced = {*FORCED.get(new.type, ()), *new.replace_on_changes}
-    return ("replace" if forced & set(inputs) or _renamed(old, new) else "update"), inputs
+    replacing = {*REPLACING_INPUTS.get(new.type, ()), *new.replace_on_changes}
+    return ("replace" if replacing & set(inputs) or _is_renamed(old, new) else "update"), inputs
 
 
-def _asked(
+def _diff_dynamic(
     old: Resource, new: Resource, inputs: tuple[str, ...], change: Change
-) -> tuple[What, tuple[str, ...]] | None:
-    """What a dynamic resource's own diff says; what it refuses is a problem, once.
+) -> tuple[Operation, tuple[str, ...]] | None:
+    """Call the ``diff`` of a dynamic resource.
 
-    What it prints is a note: a preview shows it among its diagnostics.
+    Adds a refusal to the problems of the change, and printed lines to its notes.
     """
-    problems, printed = change.problems, io.StringIO()
-    # No tool is needed here: whether talosctl is on PATH is the preview's to say.
+    printed = io.StringIO()
+    # The comparison does not need talosctl: only a preview checks that it is on PATH.
     with offline(), contextlib.redirect_stdout(printed):
         try:
             olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
-            said = DYNAMIC[new.type].compare(olds, news, needs_tools=False)
+            diff = DYNAMIC[new.type].compare(olds, news, needs_tools=False)
         except OperationError as refusal:
             text = str(refusal).removesuffix(" Nothing has been touched.")
-            # A node says again what the snapshot before it has said for all.
-            if not any(text in it.message for it in problems):
-                problems.append(rules.Finding("steps there are", new.name, text, ""))
+            # The snapshot and each node refuse the same change: report it once.
+            if not any(text in it.message for it in change.problems):
+                change.problems.append(Refusal(new.name, text))
             return None
     change.notes += printed.getvalue().splitlines()
-    if not said.changes:
+    if not diff.changes:
         return None
-    return ("replace" if said.replaces else "update"), inputs
+    return ("replace" if diff.replaces else "update"), inputs
 
 
 def _with_generations(
     olds: dict[str, Any], news: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The inputs of a node with the generation that its ``check`` would count.
+    """Return the inputs of a node with the generation counter that its ``check`` would set.
 
-    It asks Proxmox what is there, and a rehearsal asks nobody: only another VM counts here.
+    ``check`` asks Proxmox whether the VM was replaced. Here only a new VM id counts as a new VM.
     """
     if "machine_state" not in news:
         return olds, news
-    replaced = effects.is_another_vm(olds, news)
-    state = "created" if replaced else ""
-    return olds | {"generation": 1}, news | {"generation": 1 + replaced, "machine_state": state}
+    is_new = effects.is_another_vm(olds, news)
+    state = "created" if is_new else ""
+    return olds | {"generation": 1}, news | {"generation": 1 + is_new, "machine_state": state}
 
 
-def _differing(old: Resource, new: Resource) -> tuple[str, ...]:
-    """Names of the inputs that differ, without those that the engine is told to ignore."""
+def _changed_inputs(old: Resource, new: Resource) -> tuple[str, ...]:
+    """Return the names of the inputs that differ, without those in ``ignore_changes``."""
     left, right = (_without(reveal(dict(it.inputs)), new.ignore_changes) for it in (old, new))
-    # ``has_come_up`` is not a wish: it differs between every first deployment and the next.
+    # ``has_come_up`` always differs between the first deployment and the next one.
     names = sorted((left.keys() | right.keys()) - {"__provider", "has_come_up"})
     return tuple(name for name in names if left.get(name) != right.get(name))
 
@@ -223,56 +214,69 @@ def _without(inputs: dict[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
     return inputs
 
 
-def _renamed(old: Resource, new: Resource) -> bool:
-    """Whether a Kubernetes object or a release is another one."""
+def _is_renamed(old: Resource, new: Resource) -> bool:
+    """Return whether a Kubernetes object or a Helm release has another name or namespace."""
     return new.in_kubernetes and old.id != new.id
 
 
-def _taking_over(
+def _vm_id_conflicts(
     before: Mapping[str, Resource], after: Mapping[str, Resource]
-) -> Iterator[rules.Finding]:
-    """A machine that gets the VM id of another one is refused (``survey.py``)."""
-    had = {it.plain("vmId"): it for it in before.values() if it.type == resource_types.MACHINE}
-    for machine in after.values():
-        other = had.get(machine.plain("vmId")) if machine.type == resource_types.MACHINE else None
-        if other is not None and other.plain("name") != machine.plain("name"):
-            said = f"VM id {machine.plain('vmId')} is still this castle's {other.plain('name')}"
-            yield rules.Finding("ids stay", machine.name, said, "facts/end-to-end.md 9")
+) -> Iterator[Refusal]:
+    """Refuse a VM that gets the VM id of another VM of the stack.
+
+    bpg/terraform-provider-proxmox adopts an existing VM that has the VM id.
+    """
+    owners = {it.plain("vmId"): it for it in before.values() if it.type == resource_types.MACHINE}
+    for vm in after.values():
+        other = owners.get(vm.plain("vmId")) if vm.type == resource_types.MACHINE else None
+        if other is not None and other.plain("name") != vm.plain("name"):
+            text = f"VM id {vm.plain('vmId')} belongs to {other.plain('name')} of this stack"
+            yield Refusal(vm.name, text)
 
 
-def _forward(change: Change, found: Mapping[str, tuple[What, tuple[str, ...]]]) -> list[Step]:
-    """What is made and changed, each after what it needs, as the engine would take it."""
-    ends: dict[str, float] = {}
+def _forward_steps(
+    change: Change, found: Mapping[str, tuple[Operation, tuple[str, ...]]]
+) -> list[Step]:
+    """Return creations, updates and replacements: each one a stage after all its dependencies."""
+    stages: dict[str, int] = {}
     before, steps = change.old.recording.by_urn(), []
     for resource in change.new.recording.resources:
-        start = max((ends[urn] for urn in needs(resource) if urn in ends), default=0.0)
-        ends[resource.urn] = start
-        if told := found.get(resource.urn):
-            what, inputs = told
-            effect = effects.of(what, before.get(resource.urn), resource, change.new.recording)
-            step = Step(what=what, resource=resource, inputs=inputs, effect=effect, start=start)
-            ends[resource.urn] = step.end
-            steps.append(step)
-    return sorted(steps, key=lambda step: step.start)
+        stage = max((stages[urn] for urn in needs(resource) if urn in stages), default=0)
+        if resource.urn in found:
+            operation, inputs = found[resource.urn]
+            stage += 1
+            steps.append(
+                Step(
+                    operation=operation,
+                    resource=resource,
+                    inputs=inputs,
+                    effect=effects.of(operation, before.get(resource.urn), resource),
+                    stage=stage,
+                )
+            )
+        stages[resource.urn] = stage
+    return sorted(steps, key=lambda step: step.stage)
 
 
-def _backward(change: Change) -> list[Step]:
-    """What goes: after all else, and each after what needed it."""
+def _deletions(change: Change) -> list[Step]:
+    """Return the deletions: after all other steps, and each one after its dependents."""
     after = change.new.recording.by_urn()
     gone = [
         it
         for it in change.old.recording.resources
         if it.custom and it.urn not in after and not it.type.startswith("pulumi:providers:")
     ]
-    going = {it.urn for it in gone}
-    ends: dict[str, float] = {}
-    begin, steps = change.seconds, []
+    names = {it.urn: it.name for it in gone}
+    stages: dict[str, int] = {}
+    last = max((step.stage for step in change.steps), default=0)
+    steps = []
     for resource in reversed(gone):
-        waits = [ends[it.urn] for it in gone if resource.urn in needs(it) and it.urn in ends]
-        effect = effects.of("delete", resource, resource, change.old.recording)
-        if resource.deleted_with in going:
-            effect = effects.Effect(says="goes along with what carries it")
-        step = Step(what="delete", resource=resource, effect=effect, start=max([begin, *waits]))
-        ends[resource.urn] = step.end
-        steps.append(step)
-    return sorted(steps, key=lambda step: step.start)
+        dependents = [stages[it.urn] for it in gone if resource.urn in needs(it)]
+        stage = max([last, *dependents]) + 1
+        effect = effects.of("delete", resource, resource)
+        if resource.deleted_with in names:
+            message = f"is deleted together with {names[resource.deleted_with]}"
+            effect = effects.Effect(message=message)
+        steps.append(Step(operation="delete", resource=resource, effect=effect, stage=stage))
+        stages[resource.urn] = stage
+    return sorted(steps, key=lambda step: step.stage)

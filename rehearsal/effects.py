@@ -1,4 +1,4 @@
-"""What a change of one resource means to a living castle, and how long it takes, nominally."""
+"""Describes what one step of an ``up`` does to a running cluster."""
 
 from __future__ import annotations
 
@@ -8,19 +8,11 @@ from typing import Any
 
 from lifecycle.node import HARDWARE, UPGRADE
 from lifecycle.operations import config_diff
-from rehearsal import timeline
-from rehearsal.record import Recording, Resource
+from rehearsal.record import Resource
 from rehearsal.values import reveal
 from settings import resource_types
 
-KEPT_DISK = "pulumi-python:dynamic/ephemeral-castle:RetainedDisk"
-DRAIN, INSTALL, BOOT = 30, 60, 90
-"""Seconds for which pods leave a node, an installer is written, a machine boots and gets ready."""
-MOVE = 60
-"""Seconds for which a volume moves to another node, and its pod starts there."""
-RESTART = 20
-"""Seconds for which a program of a control plane begins anew."""
-_SNAPSHOT, _LEAVE, _KUBERNETES, _WRITE, _REMOVE = 10, 120, 40, 3, 10
+RETAINED_DISK = "pulumi-python:dynamic/ephemeral-castle:RetainedDisk"
 
 _UNITS = {
     "memory_mib": "MiB memory",
@@ -29,170 +21,183 @@ _UNITS = {
     "data_disk_gib": "GiB disk",
 }
 
+_INTERRUPTED_BY_RELEASE = {
+    "metallb": "MetalLB's speakers, which announce the ingress address",
+    "traefik": "Traefik",
+}
+"""By name of a Helm release: the pods that an update restarts and that carry traffic."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """A step in words, with what it costs."""
+    """What a step does to the running cluster."""
 
-    says: str
-    seconds: int = 0
+    message: str
+    """What the step does; the resource is the subject of the sentence."""
     node: str = ""
-    """The node that is concerned, by its name."""
+    """Name of the node that the step is for; empty if it is not for one node."""
+    interrupts: str = ""
+    """What is down during the step: a node, or a program; empty if nothing is."""
     drains: bool = False
-    """Whether its pods have to go elsewhere."""
-    away_s: int = 0
-    """Seconds for which the node, or the API on it, does not answer."""
+    """Whether the node is drained first."""
 
 
-def of(what: str, old: Resource | None, new: Resource, recording: Recording) -> Effect:
-    """What a step is; ``recording`` is the one that ``new`` belongs to."""
-    if what == "update" and old is not None and new.type in _UPDATES:
-        return _UPDATES[new.type](old, new, recording)
-    if what == "delete" and new.type == KEPT_DISK:
-        return Effect(says="is forgotten, and stays where it is")
-    if what == "delete":
-        return (
-            _leave(new)
-            if new.type == resource_types.NODE
-            else Effect(says="is taken away", seconds=_REMOVE)
-        )
-    words = {"create": "is made", "replace": "is made anew", "update": "is changed in place"}
-    return Effect(says=words[what], seconds=timeline.seconds(new), node=_node(new))
+def of(operation: str, old: Resource | None, new: Resource) -> Effect:
+    """Return the effect of a step. For ``delete``, ``new`` is the resource that is deleted."""
+    if operation == "update" and old is not None and new.type in _UPDATES:
+        return _UPDATES[new.type](old, new)
+    if operation == "delete" and new.type == resource_types.NODE:
+        return _remove_node(new)
+    if operation == "delete" and new.type == RETAINED_DISK:
+        return Effect(message="is removed from the state; the disk stays on its storage")
+    messages = {
+        "create": "is created",
+        "replace": "is replaced",
+        "update": "is updated in place",
+        "delete": "is deleted",
+    }
+    node = _node_name(new)
+    is_replaced_vm = operation == "replace" and new.type == resource_types.MACHINE
+    return Effect(message=messages[operation], node=node, interrupts=node if is_replaced_vm else "")
 
 
 def is_another_vm(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
-    """Whether a node gets another VM: nothing else replaces one between two stack files."""
+    """Return whether a node gets another VM. Between two stack files only a new VM id does that."""
     return bool(olds["node"]["vm_id"] != news["node"]["vm_id"])
 
 
-def _node(resource: Resource) -> str:
+def _node_name(resource: Resource) -> str:
     if resource.type == resource_types.NODE:
         return str(resource.plain("node")["name"])
     return str(resource.plain("name") or "") if resource.type == resource_types.MACHINE else ""
 
 
-def _update_node(old: Resource, new: Resource, recording: Recording) -> Effect:
-    node, (olds, news) = _node(new), (reveal(dict(it.inputs)) for it in (old, new))
+def _update_node(old: Resource, new: Resource) -> Effect:
+    node, (olds, news) = _node_name(new), (reveal(dict(it.inputs)) for it in (old, new))
     if is_another_vm(olds, news):
-        return Effect(says="the cluster forgets the machine that it was", node=node)
-    upgraded = any(_entry(olds, key) != _entry(news, key) for key in UPGRADE)
-    grown = [key for key in HARDWARE if _entry(olds, key) != _entry(news, key)]
-    sides = olds["patches"], news["patches"]
-    reconfigured = config_diff.needs_reboot(*sides)
-    programs = config_diff.restarted(*sides, control_plane=news["node"]["control_plane"])
-    if not upgraded and not grown and not reconfigured:
+        return Effect(message="the cluster removes the member on the old VM", node=node)
+    is_upgraded = any(_entry(olds, key) != _entry(news, key) for key in UPGRADE)
+    resized = [key for key in HARDWARE if _entry(olds, key) != _entry(news, key)]
+    patches = olds["patches"], news["patches"]
+    needs_reboot = config_diff.needs_reboot(*patches)
+    programs = config_diff.restarted(*patches, control_plane=news["node"]["control_plane"])
+    if not is_upgraded and not resized and not needs_reboot:
         return _restart(node, programs)
-    turn = ["drained"]
-    if upgraded:
+    actions = ["drained"]
+    if is_upgraded:
         was, to = olds["cluster"]["talos"], news["cluster"]["talos"]
-        turn.append(f"upgraded from Talos {was} to {to}" if was != to else "given the new image")
-    if reconfigured or programs:
-        turn.append("given its new machine config")
-    if grown:
+        actions.append(
+            f"upgraded from Talos {was} to {to}" if was != to else "upgraded to the new image"
+        )
+    if needs_reboot or programs:
+        actions.append("given its new machine config")
+    if resized:
         sizes = (
             f"{_entry(olds, key)} → {_entry(news, key)} {_UNITS[key.partition('.')[2]]}"
-            for key in grown
+            for key in resized
         )
-        turn.append(f"power-cycled ({', '.join(sizes)})")
+        actions.append(f"power-cycled ({', '.join(sizes)})")
     else:
-        turn.append("rebooted")
+        actions.append("rebooted")
     return Effect(
-        says=f"is {', '.join(turn)}, awaited",
-        seconds=DRAIN + INSTALL * upgraded + BOOT,
+        message=f"is {', '.join(actions)}; `up` waits until it is ready",
         node=node,
+        interrupts=node,
         drains=True,
-        away_s=BOOT,
     )
 
 
 def _restart(node: str, programs: Sequence[str]) -> Effect:
     if not programs:
-        return Effect(says="is written down", node=node)
-    says = f"restarts {', '.join(programs)}, awaited"
-    api = RESTART if "kube-apiserver" in programs else 0
-    return Effect(says=says, seconds=RESTART, node=node, away_s=api)
-
-
-def _entry(props: Mapping[str, Any], key: str) -> Any:
-    """An input by its name; ``group.key`` names one entry of a group."""
-    group, _, name = key.partition(".")
-    return props[group].get(name) if name else props.get(group)
-
-
-def _readiness(old: Resource, new: Resource, recording: Recording) -> Effect:
-    return Effect(says="new nodes are awaited", seconds=timeline.seconds(new))
-
-
-def _snapshot(old: Resource, new: Resource, recording: Recording) -> Effect:
-    return Effect(says="etcd has to be healthy, and a snapshot of it is kept", seconds=_SNAPSHOT)
-
-
-def _kubernetes(old: Resource, new: Resource, recording: Recording) -> Effect:
-    was, to = old.plain("kubernetes"), new.plain("kubernetes")
-    says = f"Kubernetes goes from {was} to {to}, node by node"
+        return Effect(message="is updated in the state only", node=node)
+    names = ", ".join(programs)
     return Effect(
-        says=says, seconds=_KUBERNETES * len(list(recording.of_type(resource_types.NODE)))
+        message=f"restarts {names}; `up` waits until they are ready",
+        node=node,
+        interrupts=f"{names} on {node}",
     )
 
 
-def _config(old: Resource, new: Resource, recording: Recording) -> Effect:
-    return Effect(says="is sent, and taken up without a reboot", seconds=_WRITE)
+def _entry(inputs: Mapping[str, Any], key: str) -> Any:
+    """Return the input ``name``, or with ``group.name`` one entry of the input ``group``."""
+    group, _, name = key.partition(".")
+    return inputs[group].get(name) if name else inputs.get(group)
 
 
-def _machine(old: Resource, new: Resource, recording: Recording) -> Effect:
+def _update_readiness(old: Resource, new: Resource) -> Effect:
+    return Effect(message="waits until new nodes are ready")
+
+
+def _update_snapshot(old: Resource, new: Resource) -> Effect:
+    return Effect(message="checks that etcd is healthy, and saves a snapshot")
+
+
+def _update_kubernetes(old: Resource, new: Resource) -> Effect:
+    return Effect(
+        message=f"upgrades Kubernetes from {old.plain('kubernetes')} to "
+        f"{new.plain('kubernetes')}, one node at a time",
+        interrupts="kube-apiserver on one control plane at a time",
+    )
+
+
+def _update_machine_config(old: Resource, new: Resource) -> Effect:
+    return Effect(message="is applied without a reboot")
+
+
+def _update_vm(old: Resource, new: Resource) -> Effect:
     if old.plain("nodeName") != new.plain("nodeName"):
-        says = f"is migrated from {old.plain('nodeName')} to {new.plain('nodeName')}"
-        return Effect(says=says, seconds=INSTALL)
-    return Effect(says="is written down, for its node's turn", seconds=_WRITE)
+        message = f"is migrated from {old.plain('nodeName')} to {new.plain('nodeName')}"
+        return Effect(message=message)
+    return Effect(message="is updated in Proxmox; the change takes effect when its node restarts")
 
 
-def _storage(old: Resource, new: Resource, recording: Recording) -> Effect:
-    turn, seconds = [], 0
-    nodes = [set(reveal(it.inputs)["data_disks"].items()) for it in (old, new)]
-    if nodes[1] - nodes[0]:
-        turn.append("Longhorn's new disks are checked")
-        seconds += timeline.seconds(new)
+def _update_storage(old: Resource, new: Resource) -> Effect:
+    actions = []
+    old_disks, new_disks = (set(reveal(it.inputs)["data_disks"].items()) for it in (old, new))
+    if new_disks - old_disks:
+        actions.append("waits until Longhorn uses the new disks")
     was, to = old.plain("replicas"), new.plain("replicas")
     if was != to:
-        turn.append(f"{', '.join(new.plain('claims'))}: {was} → {to} copies")
-        seconds += MOVE
+        actions.append(f"{', '.join(new.plain('claims'))}: {was} → {to} copies")
     if old.plain("chart_version") != new.plain("chart_version"):
-        turn.append("Longhorn upgrades the engines of all volumes")
-        seconds += MOVE
-    return Effect(says="; ".join(turn) or "is written down", seconds=seconds)
+        actions.append("Longhorn upgrades the engines of all volumes")
+    return Effect(message="; ".join(actions) or "is updated in the state only")
 
 
-def _release(old: Resource, new: Resource, recording: Recording) -> Effect:
-    says = "is changed in place"
+def _update_release(old: Resource, new: Resource) -> Effect:
+    message = "is updated in place"
     was, to = (_reclaim_policy(it) for it in (old, new))
     if was != to:
-        says += f"; new volumes get reclaim policy {to}, existing volumes keep {was}"
-    return Effect(says=says, seconds=timeline.seconds(new))
+        message += f"; new volumes get reclaim policy {to}, existing volumes keep {was}"
+    interrupted = _INTERRUPTED_BY_RELEASE.get(str(new.plain("name")), "")
+    return Effect(message=message, interrupts=interrupted)
 
 
 def _reclaim_policy(release: Resource) -> str:
     return str(release.plain("values", {}).get("persistence", {}).get("reclaimPolicy", ""))
 
 
-def _leave(life: Resource) -> Effect:
-    turn = ["pods leave it", "Longhorn moves its replicas away"]
-    if life.plain("node")["control_plane"]:
-        turn.append("it leaves etcd")
+def _remove_node(node: Resource) -> Effect:
+    actions = ["is drained", "Longhorn moves its replicas to other nodes"]
+    if node.plain("node")["control_plane"]:
+        actions.append("it leaves etcd")
+    name = _node_name(node)
     return Effect(
-        says=f"{', '.join(turn)}, it leaves Kubernetes",
-        seconds=DRAIN + _LEAVE,
-        node=_node(life),
+        message=f"{', '.join(actions)}, it is removed from Kubernetes",
+        node=name,
+        interrupts=name,
         drains=True,
     )
 
 
-_UPDATES: dict[str, Callable[[Resource, Resource, Recording], Effect]] = {
+_UPDATES: dict[str, Callable[[Resource, Resource], Effect]] = {
     resource_types.NODE: _update_node,
-    resource_types.READY: _readiness,
-    resource_types.SNAPSHOT: _snapshot,
-    resource_types.KUBERNETES_VERSION: _kubernetes,
-    resource_types.APPLY: _config,
-    resource_types.MACHINE: _machine,
-    resource_types.RELEASE: _release,
-    resource_types.STORAGE: _storage,
+    resource_types.READY: _update_readiness,
+    resource_types.SNAPSHOT: _update_snapshot,
+    resource_types.KUBERNETES_VERSION: _update_kubernetes,
+    resource_types.APPLY: _update_machine_config,
+    resource_types.MACHINE: _update_vm,
+    resource_types.RELEASE: _update_release,
+    resource_types.STORAGE: _update_storage,
 }
+"""By resource type: the function that describes an update."""

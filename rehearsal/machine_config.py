@@ -1,12 +1,11 @@
-"""Talos machine configs, as far as the rules look at them: generated, and patched.
+"""Generates the Talos machine configs that the mock provider returns, and merges patches into them.
 
-Not Talos' generator: secrets and defaults that no rule reads are left out. `talosctl validate`
-judges the real ones (``docs/verification.md``).
+This is not Talos' generator: the configs have no secrets and few defaults. ``talosctl validate``
+checks the real configs (``docs/verification.md``).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,12 +13,9 @@ import yaml
 
 Document = dict[str, Any]
 
-LONGHORN_VOLUME = "longhorn"
-"""Name of the user volume on the data disk."""
-
 
 def generate(args: Mapping[str, Any]) -> list[Document]:
-    """The documents that the talos provider's ``getConfiguration`` would make of its arguments."""
+    """Return the documents of the provider's ``getConfiguration`` for its arguments."""
     control_plane = args["machineType"] == "controlplane"
     main: Document = {
         "version": "v1alpha1",
@@ -37,42 +33,19 @@ def generate(args: Mapping[str, Any]) -> list[Document]:
     if control_plane:
         label = "node.kubernetes.io/exclude-from-external-load-balancers"
         main["machine"]["nodeLabels"] = {label: ""}
-    # Talos 1.12 and later generate this document themselves (facts/end-to-end.md 1-4).
+    # Talos 1.12 and later generate this document.
     hostname: Document = {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "stable"}
     return patch([main, hostname], args.get("configPatches") or ())
 
 
 def patch(documents: Iterable[Document], patches: Iterable[str]) -> list[Document]:
-    """The documents with strategic merge patches applied: merged by kind and name."""
+    """Apply strategic merge patches. Documents of the same kind and name are merged."""
     result = {_key(document): document for document in documents}
     for text in patches:
         for change in yaml.safe_load_all(text):
             key = _key(change)
             result[key] = _merge(result[key], change) if key in result else change
     return list(result.values())
-
-
-@functools.lru_cache(maxsize=16)  # one for each role, however many nodes
-def load(text: str) -> tuple[Document, ...]:
-    """The documents of a machine config. Not to be changed: they are shared."""
-    return tuple(document for document in yaml.safe_load_all(text) if document)
-
-
-def main(documents: Iterable[Document]) -> Document:
-    """The v1alpha1 document: ``machine`` and ``cluster``."""
-    return next((document for document in documents if "kind" not in document), {})
-
-
-def of_kind(documents: Iterable[Document], kind: str) -> list[Document]:
-    """The documents of a kind."""
-    return [document for document in documents if document.get("kind") == kind]
-
-
-def user_volumes(documents: Iterable[Document]) -> tuple[list[Document], list[Document]]:
-    """Longhorn's user volume, if there is one, and those that patches add."""
-    volumes = of_kind(documents, "UserVolumeConfig")
-    own = [volume for volume in volumes if volume.get("name") == LONGHORN_VOLUME]
-    return own, [volume for volume in volumes if volume not in own]
 
 
 def _key(document: Document) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Pulumi's mock monitor, which keeps everything that it is asked and answers as providers would."""
+"""A mock Pulumi monitor that records all requests and answers like the providers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
 
 
 class RecordingMonitor(mocks.MockMonitor):
-    """Keeps each request whole: inputs, dependencies, provider and options."""
+    """Records each request with its inputs, dependencies, provider and options."""
 
     def __init__(
         self,
@@ -30,14 +30,15 @@ class RecordingMonitor(mocks.MockMonitor):
         preview: bool = False,
         state: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """``preview``: answer as in the first preview, where nothing computed is known yet.
+        """If ``preview`` is true, computed outputs are unknown, as in the first preview.
 
-        ``state`` is what the engine returns when the program reads its own state: by URN the type
-        and the outputs of each resource. By default the stack was never deployed.
+        ``state`` is the Pulumi state that the program reads: by URN the type and the outputs of
+        each resource. By default the stack was never deployed.
         """
         super().__init__(mocks=_NoMocks())
         self.recording = Recording()
         self.unanswered: list[str] = []
+        """A message for each request without a mock answer."""
         self.project = project
         self.stack = stack
         self.preview = preview
@@ -46,13 +47,13 @@ class RecordingMonitor(mocks.MockMonitor):
         self._lock = threading.Lock()  # the SDK calls from several threads
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """A URN as the engine makes it: with the types of all parents but the stack."""
+        """Return a URN like the engine's, with the types of all parents except the stack."""
         above = parent.split("::")[2] if parent else STACK
         qualified = type_ if above == STACK else f"{above}${type_}"
         return f"urn:pulumi:{self.stack}::{self.project}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:
-        """Answer a registration."""
+        """Record and answer a resource registration."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK:
             return resource_pb2.RegisterResourceResponse(urn=urn)
@@ -70,7 +71,7 @@ class RecordingMonitor(mocks.MockMonitor):
                 for name, sources in sorted(request.propertyDependencies.items())
                 if sources.urns
             },
-            # The engine hands a component's wish on to its children (facts/end-to-end.md 11-12).
+            # In the real engine children inherit deletedWith from their component.
             deleted_with=request.deletedWith or self._deleted_with.get(request.parent),
             replace_with=tuple(request.replace_with),
             ignore_changes=tuple(request.ignoreChanges),
@@ -99,10 +100,10 @@ class RecordingMonitor(mocks.MockMonitor):
         return id_, outputs
 
     def Invoke(self, request: Any) -> Any:
-        """Answer a call of a provider's function."""
+        """Record and answer a call of a provider function."""
         args = decode_struct(request.args)
         if request.tok == READ_STATE:
-            return self._answer_of({"name": args["stackName"], "outputs": dict(self.state)})
+            return _invoke_response({"name": args["stackName"], "outputs": dict(self.state)})
         with self._lock:
             self.recording.invokes.append(Invoke(token=request.tok, args=args))
         try:
@@ -110,15 +111,10 @@ class RecordingMonitor(mocks.MockMonitor):
         except answers.Unanswered as error:
             self.unanswered.append(str(error))
             result = {}
-        return self._answer_of(result)
-
-    def _answer_of(self, result: dict[str, Any]) -> Any:
-        # `return` is a word of Python's own, so it cannot be named as an argument.
-        answer: dict[str, Any] = {"return": encode(result)}
-        return resource_pb2.ResourceInvokeResponse(**answer)
+        return _invoke_response(result)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
-        """Keep the outputs of the stack and of its components."""
+        """Record the outputs of the stack or of a component."""
         outputs = decode_struct(request.outputs)
         if request.urn.split("::")[2] == STACK:
             self.recording.outputs = outputs
@@ -129,7 +125,7 @@ class RecordingMonitor(mocks.MockMonitor):
 
 
 class _NoMocks(mocks.Mocks):
-    """The base class asks for mocks; everything is answered before they are reached."""
+    """The base class needs mocks, but ``RecordingMonitor`` answers every request itself."""
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         raise AssertionError(args.token)
@@ -138,7 +134,13 @@ class _NoMocks(mocks.Mocks):
         raise AssertionError(args.typ)
 
 
+def _invoke_response(result: dict[str, Any]) -> Any:
+    # `return` is a keyword of Python, so it is passed in a dict.
+    fields: dict[str, Any] = {"return": encode(result)}
+    return resource_pb2.ResourceInvokeResponse(**fields)
+
+
 def _timeouts(request: Any) -> dict[str, str]:
-    limits = request.customTimeouts
-    found = {name: getattr(limits, name) for name in ("create", "update", "delete")}
-    return {name: limit for name, limit in found.items() if limit}
+    timeouts = request.customTimeouts
+    found = {name: getattr(timeouts, name) for name in ("create", "update", "delete")}
+    return {name: timeout for name, timeout in found.items() if timeout}

@@ -1,4 +1,4 @@
-"""What a rehearsal tells: one JSON object for programs, a picture for people."""
+"""The JSON output of a rehearsal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rehearsal.run import Rehearsal
 from rehearsal.values import mask
 
 
-def as_json(found: Rehearsal) -> dict[str, Any]:
-    """The whole rehearsal, with secrets masked; the keys are documented in docs/rehearsal.md."""
-    recording = found.recording
+def as_json(rehearsal: Rehearsal) -> dict[str, Any]:
+    """Return the rehearsal for ``--json``, secrets masked; docs/rehearsal.md documents the keys."""
+    recording = rehearsal.recording
     return {
-        "stack": found.stack,
+        "stack": rehearsal.stack,
         "resources": [_resource(resource) for resource in recording.resources],
         "up": [resource.urn for resource in timeline.order_up(recording)],
         "down": [resource.urn for resource in timeline.order_down(recording)],
         "criticalPath": [resource.urn for resource in timeline.critical_path(recording)],
-        "addresses": addresses(found),
+        "addresses": addresses(rehearsal),
         "outputs": mask(recording.outputs),
-        "notes": found.notes,
-        "problems": [asdict(problem) for problem in found.problems],
+        "notes": rehearsal.notes,
+        "problems": [asdict(problem) for problem in rehearsal.problems],
     }
 
 
@@ -46,9 +46,9 @@ def _resource(resource: Resource) -> dict[str, Any]:
     }
 
 
-def addresses(found: Rehearsal) -> list[dict[str, str]]:
-    """The address plan: who has which address, by address."""
-    settings = found.settings
+def addresses(rehearsal: Rehearsal) -> list[dict[str, str]]:
+    """Return the address plan: addresses and their owners, sorted by address."""
+    settings = rehearsal.settings
     plan = [(settings.network.gateway, str(settings.network.gateway), "gateway")]
     if settings.network.dhcp:
         dhcp = settings.network.dhcp

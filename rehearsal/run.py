@@ -1,4 +1,4 @@
-"""One rehearsal: the program run from its first line to its last, and what came of it."""
+"""Runs the real ``__main__.py`` once with a mock monitor, and records the resource graph."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from pulumi.runtime import stack as runtime_stack
 from clients.proxmox.guests import Guest
 from lifecycle.node import MachineState
 from preflight.sources import CURRENT, Sources
-from rehearsal import rules, timeline
+from rehearsal import timeline
 from rehearsal.monitor import RecordingMonitor
-from rehearsal.record import Recording
+from rehearsal.record import Recording, Refusal
 from settings import resource_types, stack_file
 from settings.groups import PROJECT
 from settings.models import Settings
@@ -39,18 +39,19 @@ from settings.project import PROJECT_FOLDER
 
 @dataclass(kw_only=True)
 class Rehearsal:
-    """What a rehearsal found."""
+    """The result of one run of the program."""
 
     stack: str
     settings: Settings
     recording: Recording
-    problems: list[rules.Finding]
+    problems: list[Refusal]
+    """Requests that the mock providers cannot answer."""
     notes: list[str]
-    """What the program itself warned of."""
+    """Warnings that the program logged."""
 
 
 class ConnectionRefused(AssertionError):
-    """Something tried to reach the network."""
+    """The program tried to open a network connection during a rehearsal."""
 
 
 def rehearse(
@@ -60,87 +61,85 @@ def rehearse(
     preview: bool = False,
     state: Mapping[str, Any] = MappingProxyType({}),
 ) -> Rehearsal:
-    """Run the program for a stack whose file lies in ``folder``.
+    """Run the program for the file ``Pulumi.STACK.yaml`` in ``folder``.
 
-    ``preview`` answers as in a first preview, where nothing computed is known. ``state`` is what
-    the program finds in its state (``Recording.state``); by default the stack was never deployed.
-    Raises ``SettingsError`` if the settings are wrong, or if what runs cannot become what they say.
+    If ``preview`` is true, computed outputs are unknown, as in the first preview. ``state`` is the
+    Pulumi state that the program reads (``Recording.state``); by default it is empty. Raises
+    ``SettingsError`` if the settings are wrong, or if the running cluster cannot change to them.
     """
     file = stack_file.read(stack, folder)
     program: dict[str, Any] = {}
 
     def body() -> None:
-        CURRENT.set(_sources(state))
+        CURRENT.set(_offline_sources(state))
         program.update(runpy.run_path(str(PROJECT_FOLDER / "__main__.py"), run_name="__main__"))
 
     monitor = RecordingMonitor(PROJECT, stack, preview, state)
     try:
         notes = perform(body, monitor, file)
     except AttributeError:
-        # What nobody could answer has no attributes; that it was asked is the problem to tell.
+        # The program fails on an unanswered request. Report the request instead of the traceback.
         if not monitor.unanswered or "settings" not in program:
             raise
         notes = []
     finally:
-        gc.enable()  # the program, which is a process of its own otherwise, does without
+        # The program disables garbage collection, because it is usually a process of its own.
+        gc.enable()
     timeline.lay_out(monitor.recording)
-    problems = [rules.Finding("known answers", PROJECT, text, "") for text in monitor.unanswered]
-    if not preview:
-        problems += rules.findings(monitor.recording)
     return Rehearsal(
         stack=stack,
         settings=program["settings"],
         recording=monitor.recording,
-        problems=problems,
+        problems=[Refusal(PROJECT, text) for text in monitor.unanswered],
         notes=notes,
     )
 
 
-def _sources(state: Mapping[str, Any]) -> Sources:
-    """What a rehearsal has in the place of Proxmox, the cluster and what is encrypted."""
+def _offline_sources(state: Mapping[str, Any]) -> Sources:
+    """Return sources that need no Proxmox, no cluster and no key."""
     return Sources(
-        # Proxmox as on the first day: no guest has any VM id.
+        # No guest on Proxmox has any VM id.
         list_guests=lambda *_: [],
-        look_at_machines=_seen_as_in(state),
-        # A placeholder for its key opens no snapshot, and a living castle's may be gone.
+        look_at_machines=_machine_states(state),
+        # A placeholder key cannot decrypt a snapshot, and the file may be missing.
         plan_restore=lambda _: None,
-        # Placeholders stand for it already.
+        # The stack file already has placeholders for these settings.
         decrypt_settings=lambda *_: {},
-        # Nor can what is kept be opened with one.
-        read_certificates=_nothing_kept,
-        # There is no cluster to ask how Flux is.
+        # A placeholder key cannot decrypt certificates.
+        read_certificates=_no_certificates,
         flux_health=lambda _: {},
     )
 
 
-def _seen_as_in(state: Mapping[str, Any]) -> Callable[..., dict[str, MachineState]]:
-    """What is seen of machines without asking any: those of the state are as they should be."""
+def _machine_states(state: Mapping[str, Any]) -> Callable[..., dict[str, MachineState]]:
+    """Return a function that reports VMs in the state as unchanged, and all others as gone."""
     known = {
         it["outputs"].get("name") for it in state.values() if it["type"] == resource_types.MACHINE
     }
 
-    def seen(_: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
+    def states(_: Iterable[Guest], nodes: Sequence[Node]) -> dict[str, MachineState]:
         return {node.name: "" if node.name in known else "gone" for node in nodes}
 
-    return seen
+    return states
 
 
-def _nothing_kept(settings: Settings) -> dict[str, str] | None:
-    """The first castle of a stack: it keeps its certificates if it has a key, and has none yet."""
+def _no_certificates(settings: Settings) -> dict[str, str] | None:
+    """Return an empty backup of certificates, or None if the stack has no age key."""
     return None if settings.sops.age_key is None else {}
 
 
 def perform(
     body: Callable[[], None], monitor: RecordingMonitor, file: stack_file.StackFile
 ) -> list[str]:
-    """Run ``body`` as the engine runs a program, and wait for everything that it began.
+    """Run ``body`` as a Pulumi program, and wait for everything that it starts.
 
-    ``monitor`` keeps all that is asked. Returns what was logged for the user.
+    ``monitor`` records all requests. Returns the warnings that the program logs. Raises
+    ``ConnectionRefused`` if the program opens a network connection.
     """
     notes = _Notes()
 
     def run() -> None:
-        with _engine(file, notes, monitor), offline():
+        with _pulumi_runtime(file, notes, monitor), offline():
             loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)
             try:
@@ -149,29 +148,30 @@ def perform(
                 asyncio.set_event_loop(None)
                 loop.close()
 
-    # The SDK keeps its engine and configuration in context variables: a context of our own takes
-    # them along when it goes.
+    # The SDK stores its settings in context variables. The copied context discards them afterwards.
     contextvars.copy_context().run(run)
     return notes.lines
 
 
 class _Hooks:
-    """Accepts hooks in the engine's place. The engine runs them, and there is none."""
+    """Accepts resource hooks. Only the real engine runs them."""
 
     def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
-        """Accept a hook that is never run."""
+        """Accept a hook and do nothing."""
 
 
 @contextlib.contextmanager
-def _engine(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor) -> Iterator[None]:
-    """The engine's place in this process: its configuration, and the monitor that answers."""
+def _pulumi_runtime(
+    file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor
+) -> Iterator[None]:
+    """Configure the Pulumi SDK of this process with the stack's settings and the mock monitor."""
     logger = logging.Logger("rehearsal")
     logger.addHandler(notes)
     with _environment("PULUMI_CONFIG", json.dumps(file.config)):
         pulumi.runtime.set_all_config(file.config, file.secret_keys)
-        runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the run before
-        # As `set_mocks` does, less the root stack that it makes: `run_in_stack` makes the real one,
-        # whose outputs we want.
+        runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the previous run
+        # Like `set_mocks`, but without its root stack: `run_in_stack` creates the real one, whose
+        # outputs are recorded.
         features = monitor.GetDeploymentInfo(None)  # type: ignore[no-untyped-call]
         runtime.configure(
             mocks.MockSettings(  # type: ignore[no-untyped-call]
@@ -190,7 +190,7 @@ def _engine(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor
 
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """A variable of the environment, for as long as the context lasts."""
+    """Set an environment variable, and restore it afterwards."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -203,35 +203,35 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 class _Notes(logging.Handler):
-    """Keeps what the program logs for its user."""
+    """Collects the warnings that the program logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line."""
+        """Collect one warning."""
         self.lines.append(record.getMessage())
 
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """No connection leaves this process, whatever the program tries."""
-    global _closed
-    _install_guard()
+    """Refuse every network connection of this process. Raises ``ConnectionRefused``."""
+    global _open_contexts
+    _install_audit_hook()
     with _lock:
-        _closed += 1
+        _open_contexts += 1
     try:
         yield
     finally:
         with _lock:
-            _closed -= 1
+            _open_contexts -= 1
 
 
 _lock = threading.Lock()
-_closed = 0
-"""How many contexts of ``offline`` are open."""
-_CONNECTS = frozenset(
+_open_contexts = 0
+"""Number of ``offline`` contexts that are open."""
+_NETWORK_EVENTS = frozenset(
     {
         "socket.connect",
         "socket.getaddrinfo",
@@ -241,15 +241,15 @@ _CONNECTS = frozenset(
         "socket.sendto",
     }
 )
-"""Python's events (docs.python.org, "Audit events table") for what leaves this process."""
+"""Python's audit events for network access (docs.python.org, "Audit events table")."""
 
 
 @functools.cache
-def _install_guard() -> None:
-    """Install the guard, once: Python calls it before these events, and never removes it."""
+def _install_audit_hook() -> None:
+    """Install the audit hook once per process: Python cannot remove audit hooks."""
 
     def refuse(event: str, args: tuple[Any, ...]) -> None:
-        if _closed and event in _CONNECTS:
-            raise ConnectionRefused(f"the rehearsal opens no connection, but was asked for {args}")
+        if _open_contexts and event in _NETWORK_EVENTS:
+            raise ConnectionRefused(f"the rehearsal opens no connection: {event} with {args}")
 
     sys.addaudithook(refuse)

@@ -1,4 +1,4 @@
-"""Tells what an ``up`` would change between two stack files: for a person, or as JSON."""
+"""Prints what an ``up`` changes between two stack files, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rehearsal import downtime
 from rehearsal.change import Change, Step
 
 _MARKS = {"create": "+", "update": "~", "replace": "+-", "delete": "-"}
@@ -20,12 +19,18 @@ _COLOURS = {"create": "green", "update": "yellow", "replace": "magenta", "delete
 
 
 def as_json(change: Change) -> dict[str, Any]:
-    """The whole comparison; the keys are documented in docs/rehearsal.md."""
+    """Return the comparison for ``--json``; docs/rehearsal.md documents the keys."""
     return {
         "stack": change.new.stack,
         "steps": [_step(step) for step in change.steps],
-        "seconds": change.seconds,
-        "downtime": [asdict(it) for it in downtime.expected(change)],
+        "interruptions": [
+            {
+                "name": step.effect.interrupts,
+                "drained": step.effect.drains,
+                "stage": step.stage,
+            }
+            for step in _interruptions(change)
+        ],
         "notes": change.new.notes + change.notes,
         "problems": [asdict(problem) for problem in change.problems],
     }
@@ -33,74 +38,82 @@ def as_json(change: Change) -> dict[str, Any]:
 
 def _step(step: Step) -> dict[str, Any]:
     return {
-        "what": step.what,
+        "what": step.operation,
         "urn": step.resource.urn,
         "name": step.resource.name,
         "inputs": list(step.inputs),
-        "says": step.effect.says,
+        "says": step.effect.message,
         "node": step.effect.node,
-        "start": step.start,
-        "end": step.end,
+        "stage": step.stage,
     }
 
 
 def show(change: Change, source: str, console: Console) -> None:
-    """Everything, for a person; ``source`` is the old file."""
+    """Print the comparison; ``source`` is the name of the old stack file."""
     if change.problems:
-        console.print(f"[bold red]{len(change.problems)} would be refused:[/]")
+        console.print(f"[bold red]Problems: {len(change.problems)}[/]")
         for problem in change.problems:
             console.print(Text("  ") + Text(str(problem)))
         return
     if not change.steps:
-        console.print(f"[bold green]Nothing would change[/] from {escape(source)}.")
+        console.print(f"[bold green]No changes[/] compared with {escape(source)}.")
         return
-    console.print(_table(change, source))
-    console.print(_downtime(change))
+    console.print(_steps_table(change, source))
+    console.print(_interruptions_table(change))
     for note in change.new.notes + change.notes:
         console.print(Text("note  ", style="yellow") + Text(note))
     console.print(
-        "All times are nominal. What was changed by hand, or is half done, only "
-        f"`make preview STACK={change.new.stack}` knows.",
+        "Steps of one stage may run at the same time. Run "
+        f"`make preview STACK={change.new.stack}` to include manual changes and unfinished runs.",
         style="dim",
         markup=False,
     )
 
 
-def _table(change: Change, source: str) -> Table:
+def _steps_table(change: Change, source: str) -> Table:
     table = Table(
-        title=f"up of stack {change.new.stack}, coming from {escape(source)}: "
-        f"{', '.join(_counts(change))}, about {max(1, round(change.seconds / 60))} min",
+        title=f"up of stack {change.new.stack}, compared with {escape(source)}: "
+        f"{', '.join(_counts(change))}",
         box=box.SIMPLE,
     )
-    table.add_column("at", justify="right", no_wrap=True)
+    table.add_column("stage", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("resource", no_wrap=True, overflow="ellipsis")
-    table.add_column("what is done")
+    table.add_column("effect")
     for step in change.steps:
-        at = f"{step.start:.0f} s"
-        words = step.effect.says + (f" [{', '.join(step.inputs)}]" if _needs_inputs(step) else "")
-        mark = Text(_MARKS[step.what], style=_COLOURS[step.what])
-        table.add_row(at, mark, Text(step.resource.name), Text(words))
+        message = step.effect.message
+        if step.inputs and not step.effect.node:
+            message += f" [{', '.join(step.inputs)}]"
+        mark = Text(_MARKS[step.operation], style=_COLOURS[step.operation])
+        table.add_row(str(step.stage), mark, Text(step.resource.name), Text(message))
     return table
 
 
-def _needs_inputs(step: Step) -> bool:
-    """Whether the words alone do not say what changes."""
-    return bool(step.inputs) and not step.effect.node
-
-
 def _counts(change: Change) -> Iterator[str]:
-    words = {"create": "made", "update": "changed", "replace": "made anew", "delete": "removed"}
-    for what, word in words.items():
-        if count := sum(step.what == what for step in change.steps):
+    words = {
+        "create": "created",
+        "update": "updated",
+        "replace": "replaced",
+        "delete": "deleted",
+    }
+    for operation, word in words.items():
+        if count := sum(step.operation == operation for step in change.steps):
             yield f"{count} {word}"
 
 
-def _downtime(change: Change) -> Table:
-    table = Table(title="Downtime to expect", box=box.SIMPLE)
-    table.add_column("service", no_wrap=True)
-    table.add_column("at most", justify="right", no_wrap=True)
-    table.add_column("because")
-    for it in downtime.expected(change):
-        table.add_row(it.service, f"{it.seconds} s" if it.seconds else "none", it.says)
+def _interruptions(change: Change) -> list[Step]:
+    return [step for step in change.steps if step.effect.interrupts]
+
+
+def _interruptions_table(change: Change) -> Table | Text:
+    steps = _interruptions(change)
+    if not steps:
+        return Text("No node and no service goes down.")
+    table = Table(title="Goes down, in this order", box=box.SIMPLE)
+    table.add_column("stage", justify="right", no_wrap=True)
+    table.add_column("node or service")
+    table.add_column("drained first", no_wrap=True)
+    for step in steps:
+        drained = "yes" if step.effect.drains else "no"
+        table.add_row(str(step.stage), Text(step.effect.interrupts), drained)
     return table

@@ -1,10 +1,10 @@
-"""When each resource would begin and end, by nominal durations, and the path that decides."""
+"""Estimated start and end of each resource in an ``up``, and the critical path."""
 
 from __future__ import annotations
 
 from rehearsal.record import Recording, Resource, needs
 
-_SECONDS = {
+_DURATIONS_S = {
     "talos:imageFactory/schematic:Schematic": 2,
     "proxmoxve:download/file:File": 60,
     "proxmoxve:index/poolLegacy:PoolLegacy": 1,
@@ -23,23 +23,26 @@ _SECONDS = {
     "pulumi-python:dynamic/ephemeral-castle:LonghornStorage": 20,
     "pulumi-python:dynamic/ephemeral-castle:FluxReady": 20,
 }
-_RELEASE_SECONDS = {"longhorn": 180, "metallb": 60, "traefik": 45}
+"""By resource type: estimated seconds to create one resource. Types that are missing take 0 s."""
+
+_RELEASE_DURATIONS_S = {"longhorn": 180, "metallb": 60, "traefik": 45}
+"""By Helm release: estimated seconds to install it."""
 
 
 def seconds(resource: Resource) -> int:
-    """How long a resource takes on ordinary hardware: a rule of thumb, not a promise."""
+    """Return the estimated seconds that Pulumi needs to create a resource on ordinary hardware."""
     if resource.type == "kubernetes:helm.sh/v3:Release":
-        return _RELEASE_SECONDS.get(str(resource.plain("name")), 60)
-    return _SECONDS.get(resource.type, 0)
+        return _RELEASE_DURATIONS_S.get(str(resource.plain("name")), 60)
+    return _DURATIONS_S.get(resource.type, 0)
 
 
 def lay_out(recording: Recording) -> None:
-    """Give every resource its nominal start and end. Components span their children."""
+    """Set the estimated start and end of each resource. A component spans its children."""
     known = recording.by_urn()
     for resource in recording.resources:
-        # Registration order is a topological one: a resource registers once its inputs resolve.
-        waits = [known[urn].end for urn in needs(resource) if urn in known]
-        resource.start = float(max(waits, default=0))
+        # Registration order is topological: a resource registers after its inputs are resolved.
+        ends = [known[urn].end for urn in needs(resource) if urn in known]
+        resource.start = float(max(ends, default=0))
         resource.end = resource.start + seconds(resource)
     for component in reversed(recording.resources):
         if not component.custom:
@@ -49,17 +52,17 @@ def lay_out(recording: Recording) -> None:
 
 
 def order_up(recording: Recording) -> list[Resource]:
-    """Every resource in the order in which an ``up`` begins it."""
+    """Return all resources in the order in which an ``up`` starts to create them."""
     return sorted(recording.resources, key=lambda resource: resource.start)
 
 
 def order_down(recording: Recording) -> list[Resource]:
-    """Every resource in the order in which a ``destroy`` takes it away."""
+    """Return all resources in the order in which a ``destroy`` deletes them."""
     return order_up(recording)[::-1]
 
 
 def critical_path(recording: Recording) -> list[Resource]:
-    """The resources that decide how long an ``up`` takes, first to last."""
+    """Return the chain of resources that determines the duration of an ``up``, first to last."""
     known = recording.by_urn()
     last = max((r for r in recording.resources if r.custom), key=lambda r: r.end, default=None)
     path: list[Resource] = []

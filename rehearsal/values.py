@@ -1,7 +1,4 @@
-"""Property values as they go over the engine's wire, and as we keep them.
-
-A secret is kept as ``Secret``, so that rules can look inside and nothing that is printed can.
-"""
+"""Converts property values between protobuf and Python. Secrets become ``Secret`` objects."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"
-"""Key that marks a special value (pulumi/pulumi sdk: resource.SigKey)."""
+"""Key of the signature of a special value (pulumi/pulumi: resource.SigKey)."""
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
-"""Mark of a secret (resource.SecretSig)."""
+"""Signature of a secret (pulumi/pulumi: resource.SecretSig)."""
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""What stands in a preview for a value that is not known yet (plugin.UnknownStringValue)."""
+"""Value of an unknown string in a preview (pulumi/pulumi: plugin.UnknownStringValue)."""
 MASK = "[secret]"
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A value that must not be shown."""
+    """A secret value. Its ``repr`` is masked."""
 
     value: Any
 
@@ -31,7 +28,7 @@ class Secret:
 
 
 def decode(value: struct_pb2.Value) -> Any:
-    """A protobuf value as Python data; whole numbers as ``int``."""
+    """Convert a protobuf value to Python data. Whole numbers become ``int``."""
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
         return decode_struct(value.struct_value)
@@ -44,7 +41,7 @@ def decode(value: struct_pb2.Value) -> Any:
 
 
 def decode_struct(struct: struct_pb2.Struct) -> Any:
-    """A protobuf struct as a ``dict``, or as ``Secret`` where it is marked as one."""
+    """Convert a protobuf struct to a ``dict``, or to a ``Secret`` if it has that signature."""
     if SIGNATURE in struct.fields:
         if struct.fields[SIGNATURE].string_value == SECRET:
             return Secret(decode(struct.fields["value"]))
@@ -53,34 +50,39 @@ def decode_struct(struct: struct_pb2.Struct) -> Any:
 
 
 def encode(data: dict[str, Any]) -> struct_pb2.Struct:
-    """Python data as a protobuf struct."""
+    """Convert Python data to a protobuf struct."""
     struct = struct_pb2.Struct()
-    struct.update(_marked(data))
+    struct.update(_with_signatures(data))
     return struct
 
 
-def _walk(
-    value: Any, secret: Callable[[Any], Any], plain: Callable[[Any], Any] = lambda it: it
+def _convert(
+    value: Any,
+    convert_secret: Callable[[Any], Any],
+    convert_other: Callable[[Any], Any] = lambda it: it,
 ) -> Any:
-    """A copy of ``value``: ``secret`` turns what each ``Secret`` holds, ``plain`` all else."""
+    """Return a copy of ``value`` with each secret and each other scalar converted.
+
+    ``convert_secret`` gets the plain value of a ``Secret``.
+    """
     if isinstance(value, Secret):
-        return secret(value.value)
+        return convert_secret(value.value)
     if isinstance(value, dict):
-        return {key: _walk(item, secret, plain) for key, item in value.items()}
+        return {key: _convert(item, convert_secret, convert_other) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_walk(item, secret, plain) for item in value]
-    return plain(value)
+        return [_convert(item, convert_secret, convert_other) for item in value]
+    return convert_other(value)
 
 
-def _marked(value: Any) -> Any:
-    return _walk(value, lambda inner: {SIGNATURE: SECRET, "value": _marked(inner)})
+def _with_signatures(value: Any) -> Any:
+    return _convert(value, lambda inner: {SIGNATURE: SECRET, "value": _with_signatures(inner)})
 
 
 def reveal(value: Any) -> Any:
-    """The value with its secrets open, for rules alone."""
-    return _walk(value, reveal)
+    """Return the value with its secrets in plain text. Do not print it."""
+    return _convert(value, reveal)
 
 
 def mask(value: Any) -> Any:
-    """The value as it may be shown."""
-    return _walk(value, lambda _: MASK, lambda it: "[unknown]" if it == UNKNOWN else it)
+    """Return the value with its secrets masked, for output."""
+    return _convert(value, lambda _: MASK, lambda it: "[unknown]" if it == UNKNOWN else it)

@@ -57,6 +57,9 @@ KINDS_SINCE_1_13 = _words(
 )
 """Kinds of documents that Talos 1.13 added (the same folder, v1.13.0 to v1.13.9)."""
 
+_DISK_SELECTOR = ("provisioning", "diskSelector")
+_NO_GROUP = "is not a group of keys", "write keys and values below this key"
+
 _MOUNTED = _words("ExistingVolumeConfig ExternalVolumeConfig UserVolumeConfig")
 """Kinds of volume documents whose volume Talos mounts at /var/mnt/NAME."""
 
@@ -128,6 +131,9 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
 }
 """Keys of the main document that this program sets: reason and fix for a patch of them."""
 
+_GROUPS = sorted({owned[:2] for owned in OWNED if len(owned) > 2})
+"""Paths of two keys whose value is a group of keys."""
+
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
     """Each patch is a Talos document of a known kind, or a part of the main document."""
@@ -146,6 +152,8 @@ def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
                 f"is not supported by Talos {cluster.talos}",
                 "upgrade to Talos v1.13 first",
             )
+        elif kind == "UserVolumeConfig" and (inner := _scalar(patch, *_DISK_SELECTOR)):
+            yield Problem(f"{path}.{inner}", "set", *_NO_GROUP)
         elif patch.get("apiVersion") != "v1alpha1":
             yield Problem(
                 f"{path}.apiVersion",
@@ -206,11 +214,35 @@ def _unknown_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
             fix = did_you_mean(key, [*MAIN, "kind"])
             yield key, "is not a key of a machine config", fix
         elif MAIN[key] and not isinstance(value, dict):
-            yield key, "is not a group of keys", "write keys and values below this key"
+            yield key, *_NO_GROUP
         elif MAIN[key]:
             for inner in value.keys() - {*MAIN[key], "$patch"}:
                 fix = did_you_mean(inner, MAIN[key])
                 yield f"{key}.{inner}", "is not a key of a machine config", fix
+    for group in _GROUPS:
+        if isinstance(patch.get(group[0]), dict) and (scalar := _scalar(patch, *group)):
+            yield scalar, *_NO_GROUP
+    kubelet = _nested_group(patch, "machine", "kubelet")
+    mounts = kubelet.get("extraMounts", [])
+    if not isinstance(mounts, list):
+        yield "machine.kubelet.extraMounts", "is not a list", "write a list of mounts"
+        return
+    for number, mount in enumerate(mounts):
+        if not isinstance(mount, dict) or "destination" not in mount:
+            inner = f"machine.kubelet.extraMounts[{number}]"
+            yield inner, "has no destination", "write destination: the path in the kubelet"
+
+
+def _scalar(patch: Mapping[str, Any], *path: str) -> str:
+    """Return the part of a path whose value should be a group of keys and is not one, if any."""
+    value: Any = patch
+    for depth, key in enumerate(path, 1):
+        value = value.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, dict):
+            return ".".join(path[:depth])
+    return ""
 
 
 def _conflicting_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:

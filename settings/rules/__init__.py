@@ -55,6 +55,7 @@ from settings.rules.services import (
     host_network_needs_one_control_plane,
     not_public,
 )
+from settings.rules.volumes import user_volumes_leave_the_data_disk
 
 __all__ = ["RULES", "advice", "broken", "not_public"]
 
@@ -95,6 +96,7 @@ RULES: tuple[Rule, ...] = (
     gitops.git_host_is_known,
     patches.patches_are_known,
     patches.patches_change_no_managed_values,
+    user_volumes_leave_the_data_disk,
     versions_can_be_reached,
     longhorn_can_be_upgraded,
     running_vms_can_change,

@@ -18,7 +18,7 @@ from rehearsal.run import rehearse
 from settings.project import PROJECT_FOLDER
 from tests.commands.conftest import Cli, opened_state
 from tests.longhorn_objects import LonghornObjects, healthy_cluster
-from tests.rehearsal.conftest import write_stack
+from tests.rehearsals import write_stack
 
 KUBECONFIG = "kind: Config, with the admin's key"
 EXPORT = ["stack", "export"]

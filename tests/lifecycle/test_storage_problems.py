@@ -19,7 +19,7 @@ from rehearsal.run import rehearse
 from settings.backups import VolumeBackup
 from settings.models import Settings
 from tests.longhorn_objects import GIB, LonghornObjects, healthy_cluster
-from tests.rehearsal.conftest import write_stack
+from tests.rehearsals import write_stack
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 BACKUP = VolumeBackup(target="nfs://192.168.1.5:/backups")

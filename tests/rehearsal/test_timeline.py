@@ -1,4 +1,4 @@
-"""The order and the times of a rehearsal: nothing begins before what it needs is there."""
+"""The order and the estimated times of a rehearsal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rehearsal.run import Rehearsal
 from settings import resource_types
 
 
-def test_up_begins_nothing_before_what_it_needs(homelab: Rehearsal) -> None:
+def test_up_starts_a_resource_after_its_dependencies(homelab: Rehearsal) -> None:
     order = [resource.urn for resource in timeline.order_up(homelab.recording)]
     known = homelab.recording.by_urn()
     seen: set[str] = set()
@@ -21,19 +21,19 @@ def test_up_begins_nothing_before_what_it_needs(homelab: Rehearsal) -> None:
     assert len(order) == len(homelab.recording.resources)
 
 
-def test_up_begins_a_component_before_its_parts(homelab: Rehearsal) -> None:
+def test_up_starts_a_component_before_its_children(homelab: Rehearsal) -> None:
     order = [resource.urn for resource in timeline.order_up(homelab.recording)]
     for resource in homelab.recording.resources:
         if resource.parent in order:
             assert order.index(resource.parent) < order.index(resource.urn)
 
 
-def test_down_is_up_from_the_end(homelab: Rehearsal) -> None:
+def test_down_is_the_reverse_of_up(homelab: Rehearsal) -> None:
     up = [resource.urn for resource in timeline.order_up(homelab.recording)]
     assert [resource.urn for resource in timeline.order_down(homelab.recording)] == up[::-1]
 
 
-def test_a_resource_begins_when_the_last_that_it_needs_is_there(homelab: Rehearsal) -> None:
+def test_a_resource_starts_when_its_last_dependency_ends(homelab: Rehearsal) -> None:
     known = homelab.recording.by_urn()
     for resource in homelab.recording.resources:
         if resource.custom:
@@ -42,7 +42,7 @@ def test_a_resource_begins_when_the_last_that_it_needs_is_there(homelab: Rehears
             assert resource.end == resource.start + timeline.seconds(resource)
 
 
-def test_a_component_spans_its_parts(homelab: Rehearsal) -> None:
+def test_a_component_spans_its_children(homelab: Rehearsal) -> None:
     components = [r for r in homelab.recording.resources if not r.custom]
     assert components
     for component in components:
@@ -59,8 +59,8 @@ def test_the_critical_path_has_no_gaps_and_ends_last(homelab: Rehearsal) -> None
     assert path[-1].end == max(resource.end for resource in homelab.recording.resources)
 
 
-def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> None:
-    stations = [
+def test_the_critical_path_leads_from_the_image_to_traefik(homelab: Rehearsal) -> None:
+    chain = [
         resource_types.FILE,
         resource_types.MACHINE,
         resource_types.APPLY,
@@ -72,22 +72,22 @@ def test_the_critical_path_is_the_chain_of_the_castle(homelab: Rehearsal) -> Non
     found = [
         resource.plain("name") if resource.plain("name") in charts else resource.type
         for resource in path
-        if resource.type in stations or resource.plain("name") in charts
+        if resource.type in chain or resource.plain("name") in charts
     ]
-    assert found == [*stations, "longhorn", "traefik"]
+    assert found == [*chain, "longhorn", "traefik"]
 
 
-def test_all_workers_begin_together(homelab: Rehearsal) -> None:
+def test_all_workers_start_at_the_same_time(homelab: Rehearsal) -> None:
     for type_ in (resource_types.MACHINE, resource_types.APPLY):
         workers = [r for r in homelab.recording.of_type(type_) if "-worker-" in r.name]
         assert len(workers) == 3
         assert len({worker.start for worker in workers}) == 1
 
 
-def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> None:
-    """Providers, secrets and upkeep are made in no time; all else has a rule of thumb."""
+def test_every_resource_has_a_duration(homelab: Rehearsal) -> None:
+    """Providers, machine secrets and the resources below take no time in a first deployment."""
     instant = {"pulumi", resource_types.SECRETS.partition(":")[0]}
-    upkeep = {
+    lifecycle = {
         resource_types.NODE,
         resource_types.SNAPSHOT,
         resource_types.KUBERNETES_VERSION,
@@ -95,17 +95,17 @@ def test_every_resource_that_takes_time_has_a_duration(homelab: Rehearsal) -> No
     }
     for resource in homelab.recording.resources:
         if resource.custom and not {resource.type.partition(":")[0], resource.type} & (
-            instant | upkeep
+            instant | lifecycle
         ):
             assert timeline.seconds(resource) > 0, resource.type
 
 
-def test_a_castle_of_nothing_has_no_path() -> None:
+def test_an_empty_recording_has_no_critical_path() -> None:
     assert timeline.critical_path(Recording()) == []
     assert timeline.order_up(Recording()) == []
 
 
-def test_times_follow_from_needs() -> None:
+def test_times_follow_from_dependencies() -> None:
     file = Resource(urn="file", type=resource_types.FILE, name="file")
     machine = Resource(urn="vm", type=resource_types.MACHINE, name="vm", dependencies=("file",))
     by_property = Resource(

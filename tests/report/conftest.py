@@ -17,7 +17,7 @@ from report import gather
 from report.model import Report
 from settings.project import PROJECT_FOLDER
 from tests.rehearsal.conftest import vary as vary
-from tests.rehearsal.conftest import write_stack
+from tests.rehearsals import write_stack
 from tests.settings.test_fixtures import document
 
 MakeReport = Callable[..., Report]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rehearsal import rules
-from rehearsal.record import Recording
+from rehearsal import answers
 from report import __main__ as command
 from report import gather
+from settings import resource_types
 from tests.report.test_page import Page
 
 pytestmark = pytest.mark.usefixtures("resources")
@@ -57,13 +56,10 @@ def test_output_sets_the_path_of_the_page(project: Path) -> None:
 def test_exit_code_is_1_and_the_page_shows_why_a_resource_would_be_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(recording: Recording) -> Iterator[tuple[str, str]]:
-        yield recording.resources[0].name, "is refused by a test"
-
-    monkeypatch.setitem(rules.RULES, "refuse", (refuse, "this test"))
+    monkeypatch.delitem(answers._RESOURCES, resource_types.SCHEMATIC)
     assert command.main([]) == 1
     text = (project / "report-homelab.html").read_text(encoding="utf-8")
-    assert "is refused by a test" in text and "Providers would refuse 1 resource<" in text
+    assert resource_types.SCHEMATIC in text and "Providers would refuse 1 resource<" in text
 
 
 def test_exit_code_is_2_without_a_page_with_wrong_settings(

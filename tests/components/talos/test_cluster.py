@@ -13,14 +13,14 @@ from components.talos.args import ClusterFindings
 from components.talos.cluster import TalosCluster, TalosClusterArgs
 from components.talos.machine_config import data_disk_selector, role_patch
 from lifecycle.node import MachineState
-from rehearsal import machine_config
+from rehearsal.machine_config import Document
 from rehearsal.record import Recording
-from rehearsal.rules.talos import configs
 from rehearsal.run import rehearse
 from settings import resource_types
 from settings.models import Settings
 from settings.running import RunningMachine, RunningStack
 from tests.backup.archives import KEY, RECIPIENT
+from tests.invariants.documents import configs, main, of_kind
 from tests.recorder import one, record, sent, settings_with
 
 
@@ -30,7 +30,7 @@ def recording() -> Recording:
 
 
 @functools.cache
-def documents(address: str) -> list[machine_config.Document]:
+def documents(address: str) -> list[Document]:
     received = configs(rehearse("homelab").recording)
     (found,) = [docs for apply, docs in received if apply.plain("node") == address]
     return found
@@ -40,7 +40,7 @@ CONTROL_PLANE, WORKER = "192.168.1.253", "192.168.1.155"
 
 
 def machine_section(address: str) -> dict[str, Any]:
-    found: dict[str, Any] = machine_config.main(documents(address))["machine"]
+    found: dict[str, Any] = main(documents(address))["machine"]
     return found
 
 
@@ -70,13 +70,13 @@ def test_the_machine_config_contains_the_static_address() -> None:
 
 
 def test_the_hostname_of_a_node_is_the_name_of_its_vm() -> None:
-    (hostname,) = machine_config.of_kind(documents(WORKER), "HostnameConfig")
+    (hostname,) = of_kind(documents(WORKER), "HostnameConfig")
     assert hostname["hostname"] == "castle-worker-1"
     assert hostname["auto"] == "off"
 
 
 def test_a_worker_has_a_user_volume_and_a_label_for_longhorn() -> None:
-    (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
+    (volume,) = of_kind(documents(WORKER), "UserVolumeConfig")
     assert volume["name"] == "longhorn"
     assert volume["filesystem"] == {"type": "xfs"}
     match = volume["provisioning"]["diskSelector"]["match"]
@@ -87,7 +87,7 @@ def test_a_worker_has_a_user_volume_and_a_label_for_longhorn() -> None:
 def test_longhorn_uses_the_path_where_talos_mounts_the_data_disk(recording: Recording) -> None:
     """Pods see mounts of the host, not of the kubelet, so extraMounts would not help."""
     values = sent(one(recording, "longhorn-release"))["values"]
-    (volume,) = machine_config.of_kind(documents(WORKER), "UserVolumeConfig")
+    (volume,) = of_kind(documents(WORKER), "UserVolumeConfig")
     assert values["defaultSettings"]["defaultDataPath"] == f"/var/mnt/{volume['name']}"
     for name in (WORKER, CONTROL_PLANE):
         assert "extraMounts" not in machine_section(name)["kubelet"]
@@ -100,8 +100,8 @@ def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
     }
     zones = {}
     for apply, documents_ in configs(recording):
-        (hostname,) = machine_config.of_kind(documents_, "HostnameConfig")
-        labels = machine_config.main(documents_)["machine"]["nodeLabels"]
+        (hostname,) = of_kind(documents_, "HostnameConfig")
+        labels = main(documents_)["machine"]["nodeLabels"]
         zones[hostname["hostname"]] = labels["topology.kubernetes.io/zone"]
         assert apply.plain("node")
     assert zones == hosts
@@ -109,7 +109,7 @@ def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
 
 
 def test_longhorn_does_not_use_a_control_plane_without_a_data_disk() -> None:
-    assert not machine_config.of_kind(documents(CONTROL_PLANE), "UserVolumeConfig")
+    assert not of_kind(documents(CONTROL_PLANE), "UserVolumeConfig")
     labels = machine_section(CONTROL_PLANE)["nodeLabels"]
     assert "node.longhorn.io/create-default-disk" not in labels
 

@@ -1,4 +1,4 @@
-"""What Kubernetes refuses: providers, namespaces, charts; and what a dying cluster is asked."""
+"""Invariants of Kubernetes: providers, namespaces, charts, timeouts, and deletion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from rehearsal.record import Recording, Resource
-from rehearsal.rules.book import rule
 from settings.resource_types import (
     APPLY,
     BOOTSTRAP,
@@ -19,49 +18,57 @@ from settings.resource_types import (
     SECRETS,
     UNINSTALL,
 )
+from tests.invariants.registry import invariant
 
 
-@rule("facts/end-to-end.md 5 and its last part")
-def the_api_waits_for_every_node(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Nothing in Kubernetes before the cluster is healthy, by way of its provider."""
-    gates = {gate.urn for gate in recording.of_type(READY)}
+@invariant("pulumi-kubernetes: an unknown kubeconfig in a preview replaces the provider")
+def kubernetes_waits_for_every_node(recording: Recording) -> Iterator[tuple[str, str]]:
+    """The Kubernetes provider, and so every Kubernetes object, waits until all nodes are ready."""
+    readiness = {it.urn for it in recording.of_type(READY)}
     applied = {apply.urn for apply in recording.of_type(APPLY, BOOTSTRAP)}
     for provider in recording.of_type(PROVIDER):
-        if not gates <= set(provider.dependencies):
+        if not readiness <= set(provider.dependencies):
             yield provider.name, "must depend on the readiness of the nodes"
-        if provider.property_dependencies.get("kubeconfig") and gates & set(
+        if provider.property_dependencies.get("kubeconfig") and readiness & set(
             provider.property_dependencies["kubeconfig"]
         ):
-            yield provider.name, "its kubeconfig comes through the readiness: it would go unknown"
+            yield (
+                provider.name,
+                "its kubeconfig is an output of the readiness: unknown in previews",
+            )
         if not provider.plain("upsertExistingObjects"):
             yield (
                 provider.name,
-                "needs upsert_existing_objects: what a killed run made is in its way",
+                "needs upsert_existing_objects: objects of an interrupted run already exist",
             )
         if not provider.plain("clusterIdentifier"):
-            yield provider.name, "needs cluster_identifier, or a renewed kubeconfig replaces it"
-        known = {name for gate in recording.of_type(READY) for name in gate.plain("nodes")}
-        if known != {machine.plain("name") for machine in recording.of_type(MACHINE)}:
-            yield provider.name, "is not kept waiting for every node"
+            yield (
+                provider.name,
+                "needs cluster_identifier, or a renewed kubeconfig replaces it",
+            )
+        known = {name for it in recording.of_type(READY) for name in it.plain("nodes")}
+        if known != {vm.plain("name") for vm in recording.of_type(MACHINE)}:
+            yield provider.name, "does not wait for every node"
         if not applied <= recording.before(provider):
-            yield provider.name, "does not wait for every config and the bootstrap"
+            yield provider.name, "does not wait for every machine config and the bootstrap"
 
 
-@rule("facts/end-to-end.md 11-12, facts/providers.md E")
-def the_dying_cluster_is_not_asked(recording: Recording) -> Iterator[tuple[str, str]]:
-    """What lives in the cluster goes with the cluster's identity, and with no machine."""
+@invariant("pulumi-kubernetes: deletes fail if the API server does not answer")
+def destroy_needs_no_running_cluster(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Everything in the cluster is deleted_with the machine secrets, so that `destroy` does not
+    call the Kubernetes API."""
     identities = {secrets.urn for secrets in recording.of_type(SECRETS)}
-    # These go with the cluster themselves, which this very rule sees to.
+    # A FluxUninstall is deleted_with the machine secrets itself: the loop checks that too.
     removals = {removal.urn for removal in recording.of_type(UNINSTALL)}
     for resource in recording.resources:
-        asked = resource.in_kubernetes or resource.type in (PROVIDER, UNINSTALL, FLUX_READY)
-        if asked and resource.deleted_with not in identities | removals:
+        uses_api = resource.in_kubernetes or resource.type in (PROVIDER, UNINSTALL, FLUX_READY)
+        if uses_api and resource.deleted_with not in identities | removals:
             yield resource.name, "must be deleted_with the cluster's machine secrets"
 
 
-@rule("facts/end-to-end.md 1-4: an unready Deployment is awaited for ten minutes by the next up")
-def waits_have_limits(recording: Recording) -> Iterator[tuple[str, str]]:
-    """Every wait has a time limit of its own."""
+@invariant("pulumi-kubernetes: the next up waits 10 minutes for a Deployment that is not ready")
+def kubernetes_objects_have_timeouts(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Every Kubernetes object has timeouts for create, update and delete."""
     for resource in recording.resources:
         if resource.in_kubernetes and not {"create", "update", "delete"} <= set(
             resource.custom_timeouts
@@ -70,12 +77,13 @@ def waits_have_limits(recording: Recording) -> Iterator[tuple[str, str]]:
 
 
 PRIVILEGED_CHARTS = {"longhorn", "metallb"}
-"""Charts whose pods a baseline namespace refuses (facts/charts.md 3 and 4)."""
+"""Charts with pods that the Pod Security level baseline rejects."""
 
 
-@rule("facts/charts.md 0.2 and 5: Talos enforces baseline outside kube-system")
+@invariant("Talos enforces the Pod Security level baseline outside kube-system")
 def namespaces_admit_their_pods(recording: Recording) -> Iterator[tuple[str, str]]:
-    """A chart that needs more than its namespace admits is `deployed` and never starts."""
+    """Each namespace admits the pods of its chart. Otherwise Helm reports `deployed`, but no pod
+    starts."""
     levels = {
         space.plain("metadata")["name"]: space.plain("metadata")
         .get("labels", {})
@@ -84,20 +92,20 @@ def namespaces_admit_their_pods(recording: Recording) -> Iterator[tuple[str, str
     }
     for name, level in levels.items():
         if level is None:
-            yield name, "this namespace has no Pod Security label"
+            yield name, "the namespace has no Pod Security label"
     for release in recording.of_type(RELEASE):
         space = release.plain("namespace")
         values = release.plain("values", {})
         needs_more = release.plain("chart", "").rpartition("/")[2] in PRIVILEGED_CHARTS
         if space not in levels or release.plain("createNamespace"):
-            yield release.name, f"its namespace {space} is not one of ours"
+            yield release.name, f"namespace {space} is not created by this program"
         elif (needs_more or values.get("hostNetwork")) and levels[space] != "privileged":
             yield release.name, f"violates PodSecurity: {space} enforces {levels[space]}"
 
 
-@rule("kubernetes: namespaces not found")
+@invariant("kubernetes: namespaces not found")
 def namespaces_come_first(recording: Recording) -> Iterator[tuple[str, str]]:
-    """What stands in a namespace of ours waits for it."""
+    """Each object depends on its namespace."""
     spaces = {space.plain("metadata")["name"]: space.urn for space in recording.of_type(NAMESPACE)}
     for resource in recording.resources:
         if not resource.in_kubernetes or resource.type == NAMESPACE:
@@ -105,24 +113,26 @@ def namespaces_come_first(recording: Recording) -> Iterator[tuple[str, str]]:
         metadata = resource.plain("metadata", {}) or {}
         space = resource.plain("namespace") or metadata.get("namespace")
         if space not in spaces:
-            yield resource.name, f"namespace {space} is made by nobody"
+            yield resource.name, f"namespace {space} is not created by this program"
         elif spaces[space] not in recording.before(resource):
-            yield resource.name, f"nothing orders it after its namespace {space}"
+            yield resource.name, f"has no dependency on its namespace {space}"
 
 
-@rule("facts/charts.md 2: values are valid for a range of versions")
+@invariant("chart values are written for a range of chart versions")
 def charts_are_pinned(recording: Recording) -> Iterator[tuple[str, str]]:
-    """A chart's version is written down."""
+    """Each chart has a full version."""
     for release in recording.of_type(RELEASE):
         if not re.fullmatch(r"\d+\.\d+\.\d+", str(release.plain("version"))):
             yield release.name, "its chart's version is not pinned"
 
 
 def releases_of(recording: Recording, chart: str) -> Iterator[Resource]:
+    """Yield the Helm releases of a chart."""
     for release in recording.of_type(RELEASE):
         if str(release.plain("chart")).rpartition("/")[2] == chart:
             yield release
 
 
-def comes_after_release(recording: Recording, resource: Resource, chart: str) -> bool:
+def depends_on_release(recording: Recording, resource: Resource, chart: str) -> bool:
+    """Return whether a resource depends on a Helm release of the chart."""
     return bool({r.urn for r in releases_of(recording, chart)} & recording.before(resource))

@@ -18,7 +18,7 @@ from pulumi import dynamic
 from clients.talos import talosctl
 from clients.tls import inputs_of
 from lifecycle.operations.cluster_health import Cluster
-from lifecycle.operations.lock import one_at_a_time
+from lifecycle.operations.lock import cluster_lock
 from lifecycle.provider import MODULE, Provider
 
 
@@ -80,7 +80,7 @@ class EtcdSnapshotProvider(Provider):
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Take a snapshot if etcd is healthy; raises ``OperationError`` if it is not."""
         if news["has_come_up"]:
-            with one_at_a_time(news["cluster"], news["return_s"]):
+            with cluster_lock(news["cluster"], news["return_s"]):
                 cluster = Cluster(news)
                 cluster.etcd.require_health()
-                cluster.snapshot()
+                cluster.take_snapshot()

@@ -246,7 +246,7 @@ class NodeLifecycleProvider(Provider):
     def on_delete(self, props: dict[str, Any]) -> None:
         """Remove the node from the cluster. The engine does not call this if the whole stack is
         destroyed."""
-        operations.leave(flat(props))
+        operations.remove_node(flat(props))
 
 
 def _replace(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -256,7 +256,7 @@ def _replace(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, A
     A machine that was reset keeps the Talos on its disk and the hardware that it was started with:
     the next run upgrades and power-cycles it.
     """
-    node_replacement.forget_former(flat(news), with_disks=_has_lost_data_disk(news))
+    node_replacement.remove_stale_node(flat(news), with_disks=_has_lost_data_disk(news))
     if _is_another_vm(news):
         return None
     kept = {key: olds["node"][key] for key in _HARDWARE_KEYS if key in olds["node"]}

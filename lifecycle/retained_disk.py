@@ -16,7 +16,7 @@ import pulumi
 from pulumi import dynamic
 
 from clients.errors import OperationError
-from lifecycle.operations.disk_holder import Keeper, name_of, tag
+from lifecycle.operations.disk_holder import DiskHolder, name_of, tag
 from lifecycle.provider import MODULE, Provider
 from settings.node import Node
 
@@ -79,7 +79,7 @@ class RetainedDiskProvider(Provider):
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
         """Find the disk, or create it; raises ``OperationError``."""
-        return {"path": _keeper(props).disk()}
+        return {"path": _disk_holder(props).find_or_create_disk()}
 
     def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Raise ``OperationError`` if a property of the disk is to change."""
@@ -88,15 +88,16 @@ class RetainedDiskProvider(Provider):
             if has != wanted:
                 raise OperationError(
                     f"{what}: the kept data disk of {news['node']} has {has}, and cannot become "
-                    f"{wanted} while it is kept. Nothing has been touched. Set it back to {has}."
+                    f"{wanted} while it is retained. Nothing has been touched. Set it back to "
+                    f"{has}."
                 )
 
 
-def _keeper(props: Mapping[str, Any]) -> Keeper:
+def _disk_holder(props: Mapping[str, Any]) -> DiskHolder:
     # Imported here: no other part of a dynamic provider needs the models of the settings.
     from settings.groups import Endpoint
 
-    return Keeper(
+    return DiskHolder(
         proxmox=Endpoint(
             endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]
         ),

@@ -120,7 +120,7 @@ def test_a_machine_that_was_reset_is_power_cycled_by_the_next_run(
 ) -> None:
     """It keeps the Talos on its disk and the hardware that it was started with."""
     monkeypatch.setattr(
-        "lifecycle.operations.node_replacement.forget_former", lambda props, with_disks: None
+        "lifecycle.operations.node_replacement.remove_stale_node", lambda props, with_disks: None
     )
     news = changed("cluster.talos", "v1.13.9", with_node({"memory_mib": 9216, "cores": 8}))
     news |= {"generation": 2, "machine_state": "blank"}
@@ -149,7 +149,7 @@ def test_a_new_node_needs_nothing_and_keeps_no_configuration(done: list[dict[str
 
 def test_a_node_is_removed_with_what_the_state_has(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[dict[str, Any]] = []
-    monkeypatch.setattr("lifecycle.operations.node.leave", gone.append)
+    monkeypatch.setattr("lifecycle.operations.node.remove_node", gone.append)
     NodeLifecycleProvider().delete("", {**RUNS, "__provider": "x"})
     assert gone[0]["node"] == "castle-worker-1"
     assert gone[0]["client_key"] == "old"

@@ -122,7 +122,9 @@ def test_the_former_machine_is_removed_and_the_new_one_is_not_awaited(
     """Its config comes only after the whole chain: waiting for it here would wait in vain."""
     forgotten: list[bool] = []
     monkeypatch.setattr(
-        node_replacement, "forget_former", lambda props, with_disks: forgotten.append(with_disks)
+        node_replacement,
+        "remove_stale_node",
+        lambda props, with_disks: forgotten.append(with_disks),
     )
 
     def never(*_: Any, **__: Any) -> None:

@@ -210,7 +210,7 @@ def test_a_wait_ends_with_what_flux_said_last(monkeypatch: pytest.MonkeyPatch) -
     assert str(raised.value) == (
         "Flux cannot read branch main of X after 300 s: not ready: authentication required. Check "
         "flux.url, flux.branch and the key or token that goes with them, then run `up` again: it "
-        "goes on from here."
+        "continues from here."
     )
 
 
@@ -359,7 +359,7 @@ def test_a_removal_that_gets_nowhere_says_what_is_left(monkeypatch: pytest.Monke
         def delete(self, path: str, **options: Any) -> None:
             """Nothing goes."""
 
-    with pytest.raises(TimeoutError, match="pods of Flux are still there after 120 s: pod"):
+    with pytest.raises(TimeoutError, match="pods of Flux still exist after 120 s: pod"):
         flux_uninstall.uninstall(Undying(), NAMESPACE)
 
 

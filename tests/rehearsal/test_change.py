@@ -367,7 +367,7 @@ def test_another_place_for_flux_deletes_what_is_not_there(
     assert (
         f"flux.{key}: {FLUX['flux'].get(key, './' if key == 'path' else 'main')} → {value}" in told
     )
-    assert "Flux deletes everything that it applied and that is not in the new place" in told
+    assert "Flux deletes everything that it applied and that is not in the new source" in told
     assert "their volumes and data stay in Longhorn, released" in told
 
 
@@ -375,8 +375,8 @@ def test_another_place_for_flux_deletes_what_is_not_there(
     ("old", "new", "words"),
     [
         ("delete", "delete", "Longhorn deletes their data (longhorn.reclaim_policy: delete)"),
-        ("delete", "retain", "goes from delete to retain, but each volume keeps the policy"),
-        ("retain", "delete", "goes from retain to delete, but each volume keeps the policy"),
+        ("delete", "retain", "changes from delete to retain, but each volume has the policy"),
+        ("retain", "delete", "changes from retain to delete, but each volume has the policy"),
     ],
 )
 def test_the_data_of_deleted_claims_follows_both_policies(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clients.errors import OperationError
-from clients.kubernetes.patient_api import PatientApi, delete_in_time
+from clients.kubernetes.patient_api import PatientApi, delete_with_retries
 from clients.talos import machine_api, maintenance, talosctl
 from clients.tls import context_of
 from clients.wait import NotYet, wait_until
@@ -66,7 +66,7 @@ def remove_stale_node(props: Mapping[str, Any], *, with_disks: bool) -> None:
             _remove_etcd_member(peers, props)
         api = PatientApi.of(props["access"])
         failure = f"Kubernetes did not delete the old node {name}"
-        delete_in_time(api, f"/api/v1/nodes/{name}", props["return_s"], failure)
+        delete_with_retries(api, f"/api/v1/nodes/{name}", props["return_s"], failure)
         if with_disks:
             volumes.delete_replicas(api, name)
             volumes.remove_longhorn_node(api, name, props["drain_s"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clients.kubernetes.api import ClusterApi, Object
-from clients.kubernetes.patient_api import delete_in_time
+from clients.kubernetes.patient_api import delete_with_retries
 from clients.wait import NotYet, wait_for
 
 _LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
@@ -82,7 +82,7 @@ def remove_longhorn_node(api: ClusterApi, node: str, timeout_s: float) -> None:
     Longhorn's webhook refuses that at first, so this tries for at most ``timeout_s`` seconds.
     """
     failure = f"Longhorn did not delete its node {node}"
-    delete_in_time(api, f"{_LONGHORN}/nodes/{node}", timeout_s, failure)
+    delete_with_retries(api, f"{_LONGHORN}/nodes/{node}", timeout_s, failure)
 
 
 def delete_replicas(api: ClusterApi, node: str) -> None:

@@ -138,7 +138,7 @@ def test_a_state_that_stays_closed_is_one_line_without_the_words_of_the_cli(
     fake.answers("stack export", "https://user:password@backend", code=1)
     cluster_storage.after_up(session, project)
     out = capfd.readouterr().out
-    assert "`pulumi stack export --stack homelab --show-secrets` says why" in out
+    assert "`pulumi stack export --stack homelab --show-secrets` shows the reason" in out
     assert "password@" not in out
 
 

@@ -176,7 +176,7 @@ def condition(status: str, message: str, generation: int = 1) -> dict[str, Any]:
         (condition("Unknown", "fetching"), "in progress: fetching", False),
         # Of the address before this one.
         (condition("True", "stored artifact", generation=0), "ready: stored artifact", False),
-        ({"metadata": {}}, "not looked at by Flux yet", False),
+        ({"metadata": {}}, "not processed by Flux yet", False),
         (None, "missing", False),
     ],
 )

@@ -238,7 +238,7 @@ async def test_what_sops_keeps_is_opened_for_the_token_alone(
 @pytest.mark.parametrize(
     ("then", "reason"),
     [
-        ("sys.exit('error: incorrect passphrase')", "cannot be opened: incorrect passphrase"),
+        ("sys.exit('error: incorrect passphrase')", "cannot be decrypted: incorrect passphrase"),
         (f"print({token_in_config('nonsense')!r})", "is not an API token of Proxmox"),
     ],
 )

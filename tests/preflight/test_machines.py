@@ -152,7 +152,7 @@ def test_another_machine_of_ours_is_in_the_way_too() -> None:
     ((node, guest),) = strangers([former], settings_with().machines, OWNER)
     text = refusal(node, guest, OWNER)
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
-    assert "still this castle's keep-worker-1" in text
+    assert "belongs to keep-worker-1 of this stack" in text
     assert "Set cluster.name" in text and "`make down` first" in text
     assert text.endswith("Nothing has been touched.")
 
@@ -169,7 +169,7 @@ def test_a_castle_that_is_renamed_is_refused_when_a_machine_is_made() -> None:
     guard = look([Guest(8010, "keep-worker-1", "pve", "qemu", OURS)])
     assert guard.new_cluster is None
     assert [name for name, it in guard.hooks.items() if it.before_create] == ["castle-worker-1"]
-    assert "still this castle's keep-worker-1" in refused(guard.hooks["castle-worker-1"])
+    assert "belongs to keep-worker-1 of this stack" in refused(guard.hooks["castle-worker-1"])
 
 
 @pytest.mark.parametrize("preview", [True, False])
@@ -211,7 +211,9 @@ def test_a_guest_without_a_name_is_refused_in_words(proxmox: Proxmox) -> None:
     assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}))]
     ((node, guest),) = strangers(guests, settings_with().machines, OWNER)
     text = refusal(node, guest, OWNER)
-    assert "on pve it is the virtual machine without a known name, which is not ours" in text
+    assert (
+        "on pve it belongs to the virtual machine without a known name, which is not part" in text
+    )
 
 
 def test_a_refusal_to_talk_of_one_id_is_no_guest(proxmox: Proxmox) -> None:
@@ -295,7 +297,7 @@ def test_an_up_ends_where_proxmox_cannot_be_asked() -> None:
 def test_a_taken_id_is_refused_with_id_name_and_cure() -> None:
     text = refused(look([NAS]).hooks["castle-worker-1"])
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
-    assert "on pve it is the virtual machine 'precious-nas'" in text
+    assert "on pve it belongs to the virtual machine 'precious-nas'" in text
     assert "nodes.overrides" in text and OWNER in text
 
 

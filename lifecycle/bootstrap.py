@@ -75,7 +75,7 @@ class BootstrapProvider(Provider):
     name = "Bootstrap"
     id_input = "node"
     compared = ()
-    kept = ("node",)
+    stored = ("node",)
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
         """Bootstrap etcd. Raises ``TimeoutError`` or ``RestoreRefusedError``."""

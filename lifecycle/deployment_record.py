@@ -37,7 +37,7 @@ class DeploymentRecordProvider(Provider):
     """Only stores the record in the state."""
 
     name = "DeploymentRecord"
-    kept = ("record",)
+    stored = ("record",)
 
     def id_of(self, props: Mapping[str, Any]) -> str:
         """A constant: a stack has one record."""

@@ -79,7 +79,7 @@ class FluxReadyProvider(Provider):
     id_input = "part"
     compared = ("part", "wanted", "source")
     ignored = ("source.reclaim_policy",)
-    kept = ("part", "wanted", "source")
+    stored = ("part", "wanted", "source")
 
     def on_create(self, props: dict[str, Any]) -> None:
         """Wait until the part is ready. Raises ``TimeoutError`` with its last message."""

@@ -94,7 +94,7 @@ class LonghornStorageProvider(Provider):
 
     name = "LonghornStorage"
     compared = ("data_disks", "replicas", "claims", "chart_version")
-    kept = compared
+    stored = compared
 
     def id_of(self, props: Mapping[str, Any]) -> str:
         """A constant: a cluster has one of these resources."""

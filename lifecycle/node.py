@@ -189,7 +189,7 @@ class NodeLifecycleProvider(Provider):
         "has_come_up",
         "machine_state",
     )
-    kept = ("node", "cluster", "installer", "patches", "credentials", "generation")
+    stored = ("node", "cluster", "installer", "patches", "credentials", "generation")
 
     def id_of(self, props: Mapping[str, Any]) -> str:
         """The name of the node."""

@@ -59,7 +59,7 @@ class Provider(dynamic.ResourceProvider):
     """The inputs whose change is an update of the resource; ``None`` means all inputs."""
     ignored: ClassVar[Sequence[str]] = ()
     """Inputs whose change is no update. ``group.key`` names one key of a mapping."""
-    kept: ClassVar[Sequence[str] | None] = None
+    stored: ClassVar[Sequence[str] | None] = None
     """The inputs that are stored as outputs, and so are the old values in ``diff``, ``update`` and
     ``delete``; ``None`` means all inputs."""
 
@@ -74,10 +74,10 @@ class Provider(dynamic.ResourceProvider):
         return str(props[self.id_input])
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Create the resource. Returns outputs in addition to the kept inputs."""
+        """Create the resource. Returns outputs in addition to the ``stored`` inputs."""
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Apply the change. Returns outputs that replace or extend the kept inputs."""
+        """Apply the change. Returns outputs that replace or extend the ``stored`` inputs."""
 
     def on_delete(self, props: dict[str, Any]) -> None:
         """Delete the resource."""
@@ -135,7 +135,9 @@ class Provider(dynamic.ResourceProvider):
         self.on_delete(plain(props))
 
     def _outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in props.items() if self.kept is None or key in self.kept}
+        return {
+            key: value for key, value in props.items() if self.stored is None or key in self.stored
+        }
 
     def _comparable(self, props: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}

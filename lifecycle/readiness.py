@@ -83,7 +83,7 @@ class ClusterReadinessProvider(Provider):
     name = "ClusterReadiness"
     id_input = "endpoint"
     compared = ("nodes",)
-    kept = ("nodes",)
+    stored = ("nodes",)
 
     def on_create(self, props: dict[str, Any]) -> None:
         """Wait for all nodes. Raises ``TimeoutError`` with the nodes that are not ready."""

@@ -75,7 +75,7 @@ class RetainedDiskProvider(Provider):
     name = "RetainedDisk"
     id_input = "node"
     compared = ()
-    kept = ("node", *_FIXED)
+    stored = ("node", *_FIXED)
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
         """Find or create the disk. Raises ``OperationError``."""

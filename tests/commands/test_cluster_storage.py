@@ -105,7 +105,7 @@ def test_warnings_are_printed_with_their_fix_and_notes_are_not(
     assert line == (
         "Storage: backup target nfs://192.168.1.5:/backups is not available: access denied"
     )
-    assert fix.startswith("  -> see that the server is up")
+    assert fix.startswith("  -> check that the server is up")
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,13 @@ def test_a_disk_that_is_never_ready_is_an_error_after_the_timeout(longhorn: Fake
     with pytest.raises(OperationError) as raised:
         create()
     assert longhorn.now == 600
-    told = str(raised.value)
-    assert told.startswith(
+    output = str(raised.value)
+    assert output.startswith(
         "Longhorn's disks are not ready after 600 s:\n"
-        "  - worker-2 has a disk that Longhorn cannot use: no disk. Fix: see `kubectl -n "
+        "  - worker-2 has a disk that Longhorn cannot use: no disk. Fix: check `kubectl -n "
         "longhorn-system describe nodes.longhorn.io worker-2`. If Longhorn used this path before"
     )
-    assert told.endswith(
+    assert output.endswith(
         "\nThis stack has stored nothing in Longhorn yet: it creates its first claim after this "
         "check. Then run `up` again: it continues from here."
     )
@@ -129,9 +129,9 @@ def test_missing_disks_of_a_restored_cluster_are_only_printed(
     created = PROVIDER.create(from_engine(inputs()) | {"restored": True})
     assert created.id == "longhorn"
     assert longhorn.now == 60
-    told = " ".join(capsys.readouterr().out.split())
-    assert "worker-2 has a disk that Longhorn cannot use" in told
-    assert "The cluster is restored: see docs/day-two.md" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "worker-2 has a disk that Longhorn cannot use" in output
+    assert "The cluster is restored: see docs/day-two.md" in output
 
 
 def test_data_on_the_os_disk_is_an_error_before_the_timeout(longhorn: FakeLonghorn) -> None:
@@ -142,7 +142,9 @@ def test_data_on_the_os_disk_is_an_error_before_the_timeout(longhorn: FakeLongho
         create()
     assert 45 <= longhorn.now < 60
     message = str(raised.value)
-    assert message.startswith("Longhorn's disks are wrong:\n  - worker-1 stores")
+    assert message.startswith(
+        "Longhorn does not store its data on the right disks:\n  - worker-1 stores"
+    )
     assert "filesystem of 32.0 GiB, but its data disk has 43 GiB" in message
     assert "worker-2 stores Longhorn's data at /var/lib/longhorn" in message
     assert "control-plane-1 has no data disk, but Longhorn stores data at" in message
@@ -223,7 +225,8 @@ def test_missing_copies_are_an_error_after_the_timeout(longhorn: FakeLonghorn) -
         update(replicas=3, rebuild_s=60)
     assert longhorn.now == 60
     assert (
-        "do not have 3 healthy copies each after 60 s (timeouts.rebuild_s): 0 of 1 have; "
+        "do not have 3 healthy copies each after 60 s (timeouts.rebuild_s): 0 of 1 volumes have "
+        "them; "
         "traefik/traefik-certificates has 2 (worker-1, worker-2)" in str(raised.value)
     )
 
@@ -246,9 +249,9 @@ def test_surplus_copies_that_stay_are_only_printed(
     longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
 ) -> None:
     update(replicas=1)
-    told = capsys.readouterr().out
-    assert "traefik/traefik-certificates has 2 (worker-1, worker-2)" in told
-    assert "replica-auto-balance" in told
+    output = capsys.readouterr().out
+    assert "traefik/traefik-certificates has 2 (worker-1, worker-2)" in output
+    assert "replica-auto-balance" in output
 
 
 def test_a_detached_volume_is_changed_without_a_wait(longhorn: FakeLonghorn) -> None:
@@ -271,7 +274,7 @@ def test_the_error_quotes_longhorns_refusal(
 
     monkeypatch.setattr(longhorn, "merge", refuse)
     with pytest.raises(
-        OperationError, match="does not set traefik/traefik-certificates to 3: .*denied"
+        OperationError, match="refuses to set traefik/traefik-certificates to 3 copies: .*denied"
     ):
         update(replicas=3)
 
@@ -298,10 +301,10 @@ def test_an_old_engine_after_the_timeout_is_only_printed(
     longhorn.add_volume(OTHER, 2, "worker-1", engine=OLD_ENGINE)
     update(chart_version="1.12.2")
     assert longhorn.now == 300
-    told = capsys.readouterr().out
-    assert f"media/library ({OLD_ENGINE})" in told
-    assert TRAEFIK not in told
-    assert "`up` refuses Longhorn's next minor version" in told
+    output = capsys.readouterr().out
+    assert f"media/library ({OLD_ENGINE})" in output
+    assert TRAEFIK not in output
+    assert "`up` refuses Longhorn's next minor version" in output
 
 
 # Previews -----------------------------------------------------------------------------------------
@@ -344,9 +347,9 @@ def test_a_preview_describes_the_effect_of_more_copies(capsys: pytest.CaptureFix
 def test_a_preview_describes_the_deletion_of_surplus_copies(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = diff(capsys, replicas=1)[1]
-    assert "gives traefik/traefik-certificates 1 copy instead of 2" in told
-    assert "Longhorn deletes the surplus copies" in told
+    output = diff(capsys, replicas=1)[1]
+    assert "gives traefik/traefik-certificates 1 copy instead of 2" in output
+    assert "Longhorn deletes the surplus copies" in output
 
 
 def test_a_preview_prints_nothing_for_other_changes(capsys: pytest.CaptureFixture[str]) -> None:

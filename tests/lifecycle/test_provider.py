@@ -131,7 +131,7 @@ class Example(Provider):
     name = "Example"
     id_input = "node"
     ignored = ("cluster.endpoints", "note")
-    kept = ("node", "cluster", "size")
+    stored = ("node", "cluster", "size")
 
     def __init__(self) -> None:
         self.done: list[tuple[str, Any]] = []

@@ -87,7 +87,7 @@ class Api:
         self.body: Any = READY
         self.length = 0
         """``Content-Length`` of the answer if larger than the real length; 0 sends no header."""
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -97,7 +97,7 @@ class Api:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                api.asked.append(self.path)
+                api.paths.append(self.path)
                 self.send_response(api.status)
                 if api.length:
                     self.send_header("Content-Length", str(api.length))
@@ -139,7 +139,7 @@ def api() -> Iterator[Api]:
 
 def test_the_request_uses_the_client_certificate(api: Api) -> None:
     wait_until_ready(api.props, NODES, limit=0)
-    assert api.asked == ["/api/v1/nodes/castle-worker-1"]
+    assert api.paths == ["/api/v1/nodes/castle-worker-1"]
 
 
 def test_the_error_names_the_node_and_the_last_unmet_condition(api: Api) -> None:
@@ -162,7 +162,7 @@ def test_the_wait_repeats_until_the_node_is_ready(
 
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait_until_ready(api.props, NODES, limit=60)
-    assert len(api.asked) == 2
+    assert len(api.paths) == 2
 
 
 def test_the_error_names_an_api_that_does_not_answer() -> None:
@@ -178,7 +178,7 @@ def test_create_waits_and_stores_no_secret(api: Api) -> None:
     result = ClusterReadinessProvider().create({**api.props, "__provider": "x"})
     assert result.id == api.props["endpoint"]
     assert result.outs == {"nodes": NODES}
-    assert api.asked == ["/api/v1/nodes/castle-worker-1"]
+    assert api.paths == ["/api/v1/nodes/castle-worker-1"]
 
 
 WORKER_2 = {
@@ -187,7 +187,7 @@ WORKER_2 = {
 
 
 @pytest.mark.parametrize(
-    ("nodes", "asked"),
+    ("nodes", "awaited"),
     [
         (NODES, None),
         (NODES | WORKER_2, ["castle-worker-2"]),
@@ -198,16 +198,16 @@ WORKER_2 = {
     ids=["none", "a new node", "a new generation", "another node", "one less"],
 )
 def test_only_new_nodes_and_new_generations_are_awaited(
-    api: Api, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], asked: list[str] | None
+    api: Api, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], awaited: list[str] | None
 ) -> None:
     monkeypatch.setattr("lifecycle.readiness.check_node", lambda node, expected: None)
     readiness, news = ClusterReadinessProvider(), api.props | {"nodes": nodes}
     olds = {"nodes": {"castle-worker-1": NODES["castle-worker-1"] | {"generation": 1.0}}}
     found = readiness.diff("", olds, news)
-    assert (found.changes, found.replaces) == (asked is not None, [])
-    if asked is not None:
+    assert (found.changes, found.replaces) == (awaited is not None, [])
+    if awaited is not None:
         assert readiness.update("", olds, news).outs == {"nodes": nodes}
-        assert api.asked == [f"/api/v1/nodes/{name}" for name in asked]
+        assert api.paths == [f"/api/v1/nodes/{name}" for name in awaited]
 
 
 def test_renewed_credentials_are_no_update(api: Api) -> None:
@@ -235,4 +235,4 @@ def test_a_request_with_a_truncated_answer_is_repeated(
 
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait_until_ready(api.props, NODES, limit=60)
-    assert len(api.asked) == 2
+    assert len(api.paths) == 2

@@ -18,7 +18,7 @@ from settings.running import RunningStack
 from tests.backup.archives import KEY, RECIPIENT, SNAPSHOT, archive
 from tests.recorder import settings_with
 
-FILE = "kept.db.age"
+FILE = "snapshot.db.age"
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_data_on_the_os_disk_is_a_problem(os_disk_gib: int, data_disk_gib: int) 
     (problem,) = disk_problems(storage.disks[:1], {"castle-worker-1": data_disk_gib})
     assert problem.text.startswith(
         f"stores Longhorn's data on a filesystem of {os_disk_gib - 1.2:.1f} GiB, but its data disk "
-        f"has {data_disk_gib} GiB: either /var/mnt/longhorn is not the data disk, so the data lies "
+        f"has {data_disk_gib} GiB: either /var/mnt/longhorn is not the data disk, so the data is "
         "on the OS disk, or"
     )
 

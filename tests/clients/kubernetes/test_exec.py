@@ -104,14 +104,14 @@ def test_the_request_has_command_container_and_streams(pods: FakeExecApi) -> Non
     assert protocol == "v4.channel.k8s.io"
     address, _, query = path.partition("?")
     assert address == "/api/v1/namespaces/traefik/pods/traefik-0/exec"
-    asked = urllib.parse.parse_qs(query)
-    assert asked["command"] == COMMAND
-    assert (asked["container"], asked["stdout"], asked["stderr"]) == (
+    parameters = urllib.parse.parse_qs(query)
+    assert parameters["command"] == COMMAND
+    assert (parameters["container"], parameters["stdout"], parameters["stderr"]) == (
         ["traefik"],
         ["true"],
         ["true"],
     )
-    assert "stdin" not in asked and "tty" not in asked
+    assert "stdin" not in parameters and "tty" not in parameters
 
 
 def test_a_large_output_in_several_messages_is_joined(pods: FakeExecApi) -> None:

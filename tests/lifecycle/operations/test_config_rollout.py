@@ -145,7 +145,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
     def live(credentials: Any, address: str) -> str:
         if found.in_maintenance:
-            raise TalosCallError("it has not taken up its machine config yet")
+            raise TalosCallError("it has not applied its machine config yet")
         return LIVE
 
     def cycle(_: Power) -> None:

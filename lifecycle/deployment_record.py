@@ -2,7 +2,8 @@
 
 It depends on everything that the program deploys, so a failed ``up`` does not change the record.
 (Stack outputs do change: Pulumi also stores the outputs of a failed ``up``.) Pulumi deletes
-resources after that, so a node whose removal failed is in the state but not in the record. The
+resources after it has stored the record, so a node whose removal failed is in the state but not in
+the record. The
 record contains no secret. ``preflight/state.py`` reads it at the start of the next run.
 """
 

@@ -55,9 +55,9 @@ class FluxReady(dynamic.Resource, module=MODULE, name="FluxReady"):
     ) -> None:
         """Wait for ``part``, a key of ``READY_TIMEOUT_S``.
 
-        ``wanted`` is the awaited condition, as the begin of the error message. If it changes, the
-        resource waits again. ``source`` is set for the part ``source``, whose preview describes a
-        change. ``kubeconfig`` becomes a secret.
+        ``wanted`` is the awaited condition, as the beginning of the error message. If it changes,
+        the resource waits again. ``source`` is set for the part ``source``, whose preview describes
+        a change. ``kubeconfig`` becomes a secret.
         """
         super().__init__(
             FluxReadyProvider(),

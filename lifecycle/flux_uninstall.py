@@ -21,7 +21,7 @@ from clients.kubernetes.api import ClusterApi
 from lifecycle.provider import MODULE, Provider
 
 GRACE_S = 30
-"""Seconds that pods have to terminate: a controller may be in a Helm upgrade."""
+"""Seconds that pods have to terminate: a controller may be running a Helm upgrade."""
 STEP_TIMEOUT_S = 120
 """Timeout of each step in seconds."""
 INTERVAL_S = 1

@@ -60,7 +60,8 @@ class LonghornStorageArgs:
     rebuild_s: int
     """Seconds that Longhorn has to rebuild copies."""
     restored: bool
-    """Whether the cluster is restored from a snapshot: Longhorn may have disks that are gone."""
+    """Whether the cluster is restored from a snapshot: Longhorn may list disks that
+    no longer exist."""
     kubeconfig: pulumi.Input[str]
     """Kubeconfig; becomes a secret. Its renewal is no update."""
 

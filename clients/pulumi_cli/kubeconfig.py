@@ -38,7 +38,8 @@ def kubeconfig_of(session: Session) -> str | None:
 def read_kubeconfig(
     stack: str, project: Path, cli_folder: Path, environment: Mapping[str, str]
 ) -> str | None:
-    """Read the output ``kubeconfig`` without a session; ``None`` without it or without a CLI.
+    """Read the output ``kubeconfig`` without a session; ``None`` if the output or the CLI is
+    missing.
 
     ``environment`` is the environment of the CLI, with the passphrase. Raises ``ApiError``.
     """

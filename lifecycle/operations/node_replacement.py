@@ -1,9 +1,9 @@
 """Removes the old node from a cluster after its VM was recreated or lost its machine config.
 
-The etcd member must go, because Talos does not let a node join with the address of an existing
-member (siderolabs/talos v1.13.9 internal/app/machined/pkg/system/services/etcd.go addMember). The
-Kubernetes node must go, because it would still be reported ready for a while. If the data disk is
-gone too, its Longhorn replicas are deleted.
+The etcd member must be removed, because Talos does not let a node join with the address of an
+existing member (siderolabs/talos v1.13.9 internal/app/machined/pkg/system/services/etcd.go
+addMember). The Kubernetes node must be removed, because it would still be reported ready for a
+while. If the data disk is gone too, its Longhorn replicas are deleted.
 """
 
 from __future__ import annotations

@@ -127,6 +127,6 @@ class FakeLonghorn(ClusterApi):
         del self.objects[f"{PATH}/replicas/pvc-{claim.partition('/')[2]}-{node}"]
 
     def copies_of(self, claim: str) -> int:
-        """The number of copies that a volume wants."""
+        """The wanted number of copies of a volume."""
         volume = self.objects[f"{PATH}/volumes/pvc-{claim.partition('/')[2]}"]
         return int(volume["spec"]["numberOfReplicas"])

@@ -214,7 +214,7 @@ def test_a_new_version_updates_only_the_resources_that_use_it(done: list[dict[st
 def test_a_preview_requires_talosctl_even_if_the_snapshot_is_up_to_date(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After an upgrade that was stopped behind its snapshot, only the upgrade requires it."""
+    """If a run stopped after the snapshot, only the resource of the upgrade requires talosctl."""
 
     def missing(talos: str) -> None:
         raise OperationError(f"This change needs talosctl {talos}")

@@ -1,4 +1,4 @@
-"""Cordon and drain: which pods are evicted, which block a drain, and who may uncordon."""
+"""Cordon and drain: which pods are evicted, which block a drain, and which nodes are uncordoned."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class DiskHolder:
     stack_tag: str
     """The tag of all VMs of the stack."""
     node: str
-    """The node's name."""
+    """Name of the node."""
     vm_id: int
     """The VM id of the node."""
     host: str
@@ -50,7 +50,7 @@ class DiskHolder:
     datastore: str
     """The Proxmox storage of the disk."""
     size_gib: int
-    """Size of the disk."""
+    """Size of the disk in GiB."""
 
     def find_or_create_disk(self) -> str:
         """Return the path of the disk in its storage. Raises ``OperationError``."""
@@ -138,7 +138,10 @@ class DiskHolder:
                 f"Proxmox did not create VM {self._name} within {CREATE_TIMEOUT_S} s."
             ) from None
         if failure:
-            raise OperationError(f"Proxmox could not create VM {self._name}: {failure}.")
+            raise OperationError(
+                f"Proxmox could not create VM {self._name}: {failure}. It owns the retained data "
+                f"disk of {self.node}. Correct this in Proxmox, then run `up` again."
+            )
 
     def _request(
         self, path: str, method: str = "GET", form: Mapping[str, str] | None = None

@@ -49,7 +49,10 @@ class Etcd:
                 return [_member(row) for row in _rows(self._run(address, "etcd", "members"))]
             except TalosctlError as error:
                 refusals.append(str(error))
-        raise OperationError(f"No control plane lists the members of etcd: {'; '.join(refusals)}.")
+        raise OperationError(
+            f"No control plane lists the members of etcd: {'; '.join(refusals)}. Start or repair a "
+            "control plane."
+        )
 
     def find_faults(self, members: Iterable[Member]) -> dict[str, str]:
         """The fault of each unhealthy member, by label; empty if all members are healthy."""

@@ -88,11 +88,15 @@ class Power:
             return proxmox_api.wait_for(self._call, task, timeout_s)
         except TimeoutError:
             raise OperationError(
-                f"Proxmox did not {action} VM {self.vm_id} within {timeout_s} s."
+                f"Proxmox did not {action} VM {self.vm_id} within {timeout_s} s. Check the task in "
+                "Proxmox, then run `up` again."
             ) from None
 
     def _failed(self, action: str, failure: str) -> OperationError:
-        return OperationError(f"Proxmox could not {action} VM {self.vm_id}: {failure}.")
+        return OperationError(
+            f"Proxmox could not {action} VM {self.vm_id}: {failure}. Check the VM in Proxmox, then "
+            "run `up` again."
+        )
 
     def running_vms(self, stack_tag: str) -> frozenset[str]:
         """The names of the running VMs with this tag. Raises ``OperationError``."""

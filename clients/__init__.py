@@ -1,1 +1,1 @@
-"""One client for each API that the program talks to, and what their answers mean."""
+"""Clients of all APIs and command line tools that the program uses."""

@@ -1,7 +1,7 @@
-"""What stands in the way of a step, as a sentence for a person."""
+"""The error of an operation, with a message for the user."""
 
 from __future__ import annotations
 
 
 class OperationError(Exception):
-    """A step was refused or did not succeed: what, why, and how to go on."""
+    """An operation was refused or failed. The message has the problem, the reason and the fix."""

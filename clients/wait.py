@@ -9,37 +9,40 @@ from typing import TypeVar
 from clients.errors import OperationError
 
 INTERVAL = 2
-"""Seconds between two looks."""
+"""Seconds between two attempts."""
 
 T = TypeVar("T")
 
 
 class NotYet(Exception):
-    """The condition that is not met yet, as half a sentence."""
+    """The condition is not met yet. The text is the end of an error message, without a period."""
 
 
-def wait_until(look: Callable[[], T], limit: float, told: Callable[[str], Exception]) -> T:
-    """Call ``look`` until it no longer raises ``NotYet``, and return its result.
+def wait_until(
+    check: Callable[[], T], timeout_s: float, make_error: Callable[[str], Exception]
+) -> T:
+    """Call ``check`` until it does not raise ``NotYet``, and return its result.
 
-    After ``limit`` seconds, raises what ``told`` makes of the last ``NotYet``.
+    After ``timeout_s`` seconds, calls ``make_error`` with the text of the last ``NotYet`` and
+    raises the result.
     """
-    until = time.monotonic() + limit
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return look()
+            return check()
         except NotYet as missing:
-            if time.monotonic() >= until:
-                raise told(str(missing)) from None
+            if time.monotonic() >= deadline:
+                raise make_error(str(missing)) from None
         time.sleep(INTERVAL)
 
 
-def wait_for(look: Callable[[], T], limit: float, what: str) -> T:
-    """Call ``look`` until it no longer raises ``NotYet``, and return its result.
+def wait_for(check: Callable[[], T], timeout_s: float, failure: str) -> T:
+    """Call ``check`` until it does not raise ``NotYet``, and return its result.
 
-    After ``limit`` seconds, raises ``OperationError`` with ``what`` and the last ``NotYet``.
+    After ``timeout_s`` seconds, raises ``OperationError``: ``{failure} within 60 s: {NotYet}.``
     """
 
-    def told(missing: str) -> OperationError:
-        return OperationError(f"{what} within {limit:.0f} s: {missing}.")
+    def make_error(missing: str) -> OperationError:
+        return OperationError(f"{failure} within {timeout_s:.0f} s: {missing}.")
 
-    return wait_until(look, limit, told)
+    return wait_until(check, timeout_s, make_error)

@@ -1,1 +1,1 @@
-"""Our own resources: what is looked after, changed or removed with care on a running cluster."""
+"""The dynamic resources of this program: steps that no provider offers, such as node upgrades."""

@@ -1,11 +1,9 @@
-"""The bootstrap of etcd: once in a cluster's life, and safe to ask for again.
+"""Bootstraps etcd on the first control plane: empty, or from a snapshot (``restore.py``).
 
-The talos provider's own resource takes "already exists" for a failure and asks until its time is
-up. A run that was cut off between the call and its record, or an answer that was lost, then leaves
-a castle that no ``up`` can go on with, and nothing can import the resource (facts/end-to-end.md 9).
-Here it is what was wanted: only the machines of this cluster accept the certificate that asks.
-
-etcd begins empty, or with the snapshot that the castle is restored from (``restore.py``).
+The Talos provider's Bootstrap resource fails if the cluster is already bootstrapped, and it cannot
+be imported (tried with pulumiverse-talos 0.8.1). So no ``up`` could continue a run that was stopped
+between the call and the write of the state. This resource accepts "already exists": only nodes of
+this cluster accept the client certificate, so that answer means success.
 """
 
 from __future__ import annotations
@@ -25,22 +23,23 @@ from clients.wait import NotYet, wait_until
 from lifecycle.provider import MODULE, Provider
 from lifecycle.restore import SETTING, Restore, bootstrap_inputs
 
-LIMIT = 600
-"""Seconds that a machine has to take up its config and listen."""
-UPLOAD_SILENCE = 120
-"""Seconds for which a machine may be silent while it takes a snapshot."""
+BOOTSTRAP_TIMEOUT_S = 600
+"""Seconds that a node has to apply its machine config and accept the bootstrap."""
+UPLOAD_SILENCE_TIMEOUT_S = 120
+"""Seconds that a node may send nothing while it receives a snapshot."""
 PROCEDURE = "/machine.MachineService/Bootstrap"
-RECOVER = "/machine.MachineService/EtcdRecover"
+_RECOVER_PROCEDURE = "/machine.MachineService/EtcdRecover"
 _RECOVER_ETCD = b"\x08\x01"
-"""A BootstrapRequest with recover_etcd (siderolabs/talos api/machine/machine.proto)."""
-_PART = 32 * 1024
-"""Bytes of a snapshot in one message, as many as talosctl sends."""
+"""A serialized ``BootstrapRequest`` with ``recover_etcd: true`` (siderolabs/talos
+api/machine/machine.proto)."""
+_CHUNK_SIZE = 32 * 1024
+"""Bytes of a snapshot in one message, the same as talosctl sends."""
 _BYTES = 2
-"""Where a message of a stream has its bytes: common.Data."""
+"""Number of the field with the bytes in a message of the stream (Talos' ``common.Data``)."""
 
 
 class Bootstrap(dynamic.Resource, module=MODULE, name="Bootstrap"):
-    """The etcd of a cluster, begun on its first control plane."""
+    """The bootstrapped etcd of a cluster. It is never bootstrapped again."""
 
     def __init__(
         self,
@@ -51,9 +50,8 @@ class Bootstrap(dynamic.Resource, module=MODULE, name="Bootstrap"):
         restore: Restore | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Bootstrap the machine at the address ``node``.
-
-        ``credentials`` are a ``credentials.Client`` of the cluster: they become a secret.
+        """``node`` is the address of the first control plane. ``credentials`` are a
+        ``credentials.Client`` for Talos and become a secret. ``restore`` is the snapshot to use.
         """
         super().__init__(
             BootstrapProvider(),
@@ -68,79 +66,88 @@ class Bootstrap(dynamic.Resource, module=MODULE, name="Bootstrap"):
 
 
 class RestoreRefusedError(Exception):
-    """A castle is not restored: the setting, why, and the fix."""
+    """The cluster cannot be restored from its snapshot: the setting, the reason and the fix."""
 
 
 class BootstrapProvider(Provider):
-    """Bootstraps on create, and never again, whatever changes: a cluster is bootstrapped once."""
+    """create: bootstrap etcd; update and delete: nothing."""
 
     name = "Bootstrap"
     id_input = "node"
     compared = ()
-    kept = ("node",)
+    stored = ("node",)
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
-        """Bootstrap etcd; raises the last error if it does not succeed in time."""
-        origin = props.get("restore_from")
-        bootstrap(props, snapshot=_snapshot(props) if origin else None)
-        return {"restored_from": origin} if origin else {}
+        """Bootstrap etcd. Raises ``TimeoutError`` or ``RestoreRefusedError``."""
+        snapshot_file = props.get("restore_from")
+        bootstrap(props, snapshot=_read_snapshot(props) if snapshot_file else None)
+        return {"restored_from": snapshot_file} if snapshot_file else {}
 
 
 def bootstrap(
-    props: Mapping[str, Any], limit: float = LIMIT, snapshot: bytes | None = None
+    props: Mapping[str, Any], limit: float = BOOTSTRAP_TIMEOUT_S, snapshot: bytes | None = None
 ) -> None:
-    """Ask again and again, for at most ``limit`` seconds.
+    """Bootstrap etcd, from ``snapshot`` if given; retry for at most ``limit`` seconds.
 
-    With a ``snapshot`` etcd begins with what is in it. Raises ``TimeoutError`` with the last thing
-    that stood in the way.
+    ``props`` are the inputs of ``Bootstrap``. Raises ``TimeoutError`` with the last error.
     """
     context, node = context_of(props), props["node"]
 
-    def look() -> None:
+    def attempt() -> None:
         try:
-            _once(node, context, snapshot)
-        except machine_api.TalosCallError as refusal:
-            if refusal.status != machine_api.ALREADY_EXISTS:
-                raise NotYet(str(refusal)) from None
+            _call_bootstrap(node, context, snapshot)
+        except machine_api.TalosCallError as error:
+            if error.status != machine_api.ALREADY_EXISTS:
+                raise NotYet(str(error)) from None
 
-    def told(missing: str) -> TimeoutError:
+    def timeout_error(last_error: str) -> TimeoutError:
         return TimeoutError(
-            f"{node} was not bootstrapped in {limit:.0f} s: {missing}. Look at it with `talosctl "
-            f"--nodes {node} dmesg` or on its console in Proxmox, then run `up` again: it goes on "
-            "from here."
+            f"etcd was not bootstrapped on {node} in {limit:.0f} s: {last_error}. Check the node "
+            f"with `talosctl --nodes {node} dmesg` or on the VM's console in Proxmox, then run "
+            "`up` again: it continues from here."
         )
 
-    wait_until(look, limit, told)
+    wait_until(attempt, limit, timeout_error)
 
 
-def _once(node: str, context: ssl.SSLContext, snapshot: bytes | None) -> None:
+def _call_bootstrap(node: str, context: ssl.SSLContext, snapshot: bytes | None) -> None:
     if snapshot is None:
         machine_api.call(node, context, PROCEDURE)
         return
-    # Each time anew: before its disks are ready a machine takes it, and forgets it.
-    machine_api.stream(node, context, RECOVER, _parts(snapshot), limit=UPLOAD_SILENCE)
+    # Uploaded in each attempt: a node accepts a snapshot before its disks are ready and loses it.
+    machine_api.stream(
+        node,
+        context,
+        _RECOVER_PROCEDURE,
+        _messages(snapshot),
+        limit=UPLOAD_SILENCE_TIMEOUT_S,
+    )
     machine_api.call(node, context, PROCEDURE, _RECOVER_ETCD)
 
 
-def _parts(snapshot: bytes) -> Iterator[bytes]:
-    for place in range(0, len(snapshot), _PART):
-        yield protobuf.field(_BYTES, snapshot[place : place + _PART])
+def _messages(snapshot: bytes) -> Iterator[bytes]:
+    for start in range(0, len(snapshot), _CHUNK_SIZE):
+        yield protobuf.field(_BYTES, snapshot[start : start + _CHUNK_SIZE])
 
 
-def _snapshot(props: Mapping[str, Any]) -> bytes:
-    """The snapshot that the castle begins with, if its machine secrets are those of the castle."""
-    shown = f"{SETTING} = {props['restore_from']}"
+def _read_snapshot(props: Mapping[str, Any]) -> bytes:
+    """The etcd snapshot in the archive.
+
+    Raises ``RestoreRefusedError`` if the archive cannot be read, or if its machine secrets are not
+    those of the cluster.
+    """
+    setting = f"{SETTING} = {props['restore_from']}"
     try:
         archive = Archive.opened(Path(props["archive"]).read_bytes(), props["age_key"])
     except (OSError, ArchiveError) as error:
-        reason = f"it {error}" if isinstance(error, ArchiveError) else "it cannot be read"
+        reason = f"it {error}" if isinstance(error, ArchiveError) else "the file cannot be read"
         raise RestoreRefusedError(
-            f"{shown}: {reason}. etcd has not begun yet: put the file back and run `up` again, or "
-            "take the setting out, and it begins empty."
+            f"{setting}: {reason}. etcd is not bootstrapped yet. Restore the file and run `up` "
+            "again, or remove the setting: then etcd starts empty."
         ) from None
     if archive.authority != props["ca_certificate"]:
         raise RestoreRefusedError(
-            f"{shown}: the machines were begun with other machine secrets than those in it, and "
-            "could not read it. `make down`, then `make up`."
+            f"{setting}: the nodes were created with other machine secrets than those in this "
+            "file, so they cannot read the snapshot. Run `make down`, then `make up`."
         )
     return archive.etcd

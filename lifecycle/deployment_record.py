@@ -1,12 +1,10 @@
-"""The record of success: what the last ``up`` that succeeded brought the stack to, and by which
-version of this program.
+"""The deployment record: settings and program version of the last ``up`` that succeeded.
 
-The program registers it last, and it depends on everything that the program deploys. If an ``up``
-fails half-way, the record keeps what it said before. (An output of the stack would not: the engine
-stores the outputs of an ``up`` that failed, too.) What the engine deletes, it deletes after this: a
-node whose removal fails is missing in the record, and is still in the state.
-
-It holds no secret. ``preflight/state.py`` reads it at the start of the next run.
+It depends on everything that the program deploys, so a failed ``up`` does not change the record.
+(Stack outputs do change: Pulumi also stores the outputs of a failed ``up``.) Pulumi deletes
+resources after it has stored the record, so a node whose removal failed is in the state but not in
+the record. The
+record contains no secret. ``preflight/state.py`` reads it at the start of the next run.
 """
 
 from __future__ import annotations
@@ -25,29 +23,30 @@ if TYPE_CHECKING:
 
 
 class DeploymentRecord(dynamic.Resource, module=MODULE, name="DeploymentRecord"):
-    """What the stack was last brought to."""
+    """The settings of the last successful ``up``."""
 
     def __init__(
         self, resource_name: str, settings: Settings, opts: pulumi.ResourceOptions
     ) -> None:
-        """Record ``settings``; ``opts`` let it depend on everything that is deployed."""
+        """Record ``settings``. ``opts`` must contain ``depends_on`` with everything that is
+        deployed."""
         inputs = {"record": build_record(settings)}
         super().__init__(DeploymentRecordProvider(), resource_name, inputs, opts)
 
 
 class DeploymentRecordProvider(Provider):
-    """Stores the record, and does nothing else."""
+    """Only stores the record in the state."""
 
     name = "DeploymentRecord"
-    kept = ("record",)
+    stored = ("record",)
 
     def id_of(self, props: Mapping[str, Any]) -> str:
-        """There is one in a stack."""
+        """A constant: a stack has one record."""
         return "deployment-record"
 
 
 def build_record(settings: Settings) -> dict[str, Any]:
-    """Build the record of settings that are deployed. Values that are not set are left out."""
+    """Build the record of these settings. It omits values that are not set."""
     cluster, network, proxmox = settings.cluster, settings.network, settings.proxmox
     charts = {
         name: group.chart_version
@@ -98,7 +97,7 @@ def build_record(settings: Settings) -> dict[str, Any]:
 
 
 def _without_nulls(record: dict[str, Any]) -> dict[str, Any]:
-    """The same without keys that are null, which the engine drops from the state."""
+    """Remove keys whose value is null, because Pulumi drops them from the state."""
     return {
         key: _without_nulls(value) if isinstance(value, dict) else value
         for key, value in record.items()

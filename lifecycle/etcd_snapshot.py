@@ -1,10 +1,8 @@
-"""A snapshot of etcd before a living cluster is upgraded, once in a run.
+"""Takes a snapshot of etcd before an upgrade of Talos or Kubernetes.
 
-Its inputs are the versions. A change of them is an update: etcd must be healthy, and a snapshot is
-kept, or nothing is touched. A new cluster, and one that has never come up, has nothing to keep yet.
-
-Leaves out restoring (``restore.py``), and the snapshot before one control plane is power-cycled or
-removed (``upkeep/node.py``).
+If the versions in its inputs change, ``up`` requires a healthy etcd and stores a snapshot before it
+changes a node. A cluster without a node that was ever ready is skipped: its etcd has no data. The
+snapshot before a single control plane is changed or removed is in ``operations/node.py``.
 """
 
 from __future__ import annotations
@@ -18,12 +16,12 @@ from pulumi import dynamic
 from clients.talos import talosctl
 from clients.tls import inputs_of
 from lifecycle.operations.cluster_health import Cluster
-from lifecycle.operations.lock import one_at_a_time
+from lifecycle.operations.lock import cluster_lock
 from lifecycle.provider import MODULE, Provider
 
 
 class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
-    """The newest snapshot before an upgrade; it lies in ``.state/etcd``."""
+    """A snapshot of etcd in ``.state/etcd``, taken before each upgrade."""
 
     def __init__(
         self,
@@ -42,10 +40,14 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
         identity: pulumi.Resource,
         parent: pulumi.Resource,
     ) -> None:
-        """Stand before every upgrade, once ``after`` are done; versions have their leading v.
+        """Create the resource; all upgrades must depend on it.
 
-        ``age_recipient`` is whom snapshots are encrypted for; none keeps them in plain.
-        ``has_come_up`` says whether any node of the cluster was ready once.
+        ``cluster`` is the stack tag; ``talos`` and ``kubernetes`` are versions with a leading v;
+        ``installer`` is the install image; ``control_planes`` is ``NAME=ADDRESS,...``;
+        ``age_recipient`` encrypts the snapshot (``None``: plain text); ``return_s`` is the timeout
+        for the lock in seconds; ``has_come_up``: a node of the cluster was ready in an earlier run;
+        ``credentials`` are a Talos client (secret); ``after`` are resources that come first;
+        ``identity`` is the machine secrets resource, with which this one is deleted.
         """
         super().__init__(
             EtcdSnapshotProvider(),
@@ -66,21 +68,21 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
 
 
 class EtcdSnapshotProvider(Provider):
-    """Takes a snapshot on update."""
+    """create and delete: nothing; update: take a snapshot."""
 
     name = "EtcdSnapshot"
     id_input = "cluster"
     compared = ("talos", "kubernetes", "installer")
 
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
+        """Raise ``TalosctlError`` if talosctl is missing or too old. A new cluster needs none."""
         if news["has_come_up"]:
             talosctl.require(news["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Take a snapshot if etcd is healthy; raises ``OperationError`` if it is not."""
+        """Take a snapshot. Raises ``OperationError`` if etcd is not healthy."""
         if news["has_come_up"]:
-            with one_at_a_time(news["cluster"], news["return_s"]):
+            with cluster_lock(news["cluster"], news["return_s"]):
                 cluster = Cluster(news)
                 cluster.etcd.require_health()
-                cluster.snapshot()
+                cluster.take_snapshot()

@@ -1,8 +1,7 @@
-"""Waits for Flux: a resource that is there once a part of Flux says that it is ready.
+"""Waits until a part of Flux is ready. The error after a timeout quotes Flux's last message.
 
-The engine's own wait for a condition ends with "timed out" and no reason; this one ends with what
-Flux said last, which is where a wrong key or branch shows. It waits when it is made and when what
-it waits for changes, and never stands in the way of a preview or a removal.
+The wait of the Kubernetes provider reports only "timed out", without the message that names a wrong
+key or branch. This resource waits on create and update, and never in a preview or on delete.
 """
 
 from __future__ import annotations
@@ -19,30 +18,30 @@ from clients.kubernetes.api import ApiError, ClusterApi
 from clients.wait import NotYet, wait_until
 from lifecycle.provider import MODULE, Provider
 
-LIMITS = {"controllers": 600, "source": 300}
-"""Seconds that each part has: controllers pull their images, a repository is fetched."""
-CURES = {
-    "controllers": "Look at the pods of the namespace flux-system",
+READY_TIMEOUT_S = {"controllers": 600, "source": 300}
+"""Timeout in seconds by part: the controllers pull images, the source is fetched from Git."""
+FIXES = {
+    "controllers": "Check the pods in the namespace flux-system",
     "source": "Check flux.url, flux.branch and the key or token that goes with them",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class FluxSource:
-    """What Flux follows. Its change deletes what is not in the new place: a preview says so."""
+    """The Git source that Flux applies. If it changes, Flux deletes what the new source lacks."""
 
     url: str
-    """Address of the repository."""
+    """URL of the repository."""
     branch: str
-    """Branch that is followed."""
+    """Git branch."""
     path: str
     """Folder in the repository."""
     reclaim_policy: str
-    """``longhorn.reclaim_policy``. Its change alone is no update."""
+    """``longhorn.reclaim_policy``, for the message. Its change alone is no update."""
 
 
 class FluxReady(dynamic.Resource, module=MODULE, name="FluxReady"):
-    """A part of Flux that is ready."""
+    """A part of Flux that is ready: the controllers or the source."""
 
     def __init__(
         self,
@@ -54,10 +53,11 @@ class FluxReady(dynamic.Resource, module=MODULE, name="FluxReady"):
         source: FluxSource | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Wait for ``part``, a word of ``flux_health.PARTS``.
+        """Wait for ``part``, a key of ``READY_TIMEOUT_S``.
 
-        ``wanted`` says what is waited for, as text: where it changes, it is waited for again.
-        ``source`` is what Flux follows, if its change matters to this part.
+        ``wanted`` is the awaited condition, as the beginning of the error message. If it changes,
+        the resource waits again. ``source`` is set for the part ``source``, whose preview describes
+        a change. ``kubeconfig`` becomes a secret.
         """
         super().__init__(
             FluxReadyProvider(),
@@ -73,16 +73,16 @@ class FluxReady(dynamic.Resource, module=MODULE, name="FluxReady"):
 
 
 class FluxReadyProvider(Provider):
-    """Waits on create and on update. A renewed kubeconfig is not a change."""
+    """create and update: wait; delete: nothing. A renewed kubeconfig is no update."""
 
     name = "FluxReady"
     id_input = "part"
     compared = ("part", "wanted", "source")
     ignored = ("source.reclaim_policy",)
-    kept = ("part", "wanted", "source")
+    stored = ("part", "wanted", "source")
 
     def on_create(self, props: dict[str, Any]) -> None:
-        """Wait until the part is ready; raises the last thing that it said."""
+        """Wait until the part is ready. Raises ``TimeoutError`` with its last message."""
         wait(props)
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
@@ -90,46 +90,52 @@ class FluxReadyProvider(Provider):
         wait(news)
 
     def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-        """The inputs that differ. A stack of an older version of this program knows no source."""
+        """The inputs that differ. Ignores ``source`` if an older program wrote the state without
+        it."""
         found = super().changed(olds, news)
         return found if olds.get("source") else [it for it in found if not it.startswith("source")]
 
     def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
-        """What another source means for what runs on the cluster."""
+        """The message of a preview if the source changes."""
         old, new = olds.get("source"), news.get("source")
         return source_note(old, new) if old and new else ""
 
 
-_FOLLOWED = ("url", "branch", "path")
+_SOURCE_KEYS = ("url", "branch", "path")
 
 
 def source_note(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """What Flux deletes if it follows something else; empty if it follows the same."""
-    changes = [f"flux.{it}: {old[it]} → {new[it]}" for it in _FOLLOWED if old[it] != new[it]]
+    """A message about what Flux deletes if the source changes; empty if it does not change."""
+    changes = [f"flux.{it}: {old[it]} → {new[it]}" for it in _SOURCE_KEYS if old[it] != new[it]]
     if not changes:
         return ""
     policies = {old["reclaim_policy"], new["reclaim_policy"]}
     if policies == {"retain"}:
-        fate = "their volumes and data stay in Longhorn, released (longhorn.reclaim_policy: retain)"
+        effect = (
+            "their volumes and data stay in Longhorn, released (longhorn.reclaim_policy: retain)"
+        )
     elif policies == {"delete"}:
-        fate = "Longhorn deletes their data (longhorn.reclaim_policy: delete)"
+        effect = "Longhorn deletes their data (longhorn.reclaim_policy: delete)"
     else:
-        fate = (
-            f"longhorn.reclaim_policy goes from {old['reclaim_policy']} to "
-            f"{new['reclaim_policy']}, but each volume keeps the policy that it was made with. "
+        effect = (
+            f"longhorn.reclaim_policy changes from {old['reclaim_policy']} to "
+            f"{new['reclaim_policy']}, but each volume has the policy with which it was created. "
             "`delete`: Longhorn deletes its data. `retain`: it stays in Longhorn, released"
         )
     return (
         f"{', '.join(changes)}. Flux deletes everything that it applied and that is not in the new "
-        f"place, claims included. What becomes of the data of deleted claims: {fate}."
+        f"source, including persistent volume claims. Data of deleted claims: {effect}."
     )
 
 
 def wait(props: dict[str, Any]) -> None:
-    """Look again and again; raises ``TimeoutError`` when the part's time is over."""
+    """Wait until the part is ready. ``props`` are the inputs of ``FluxReady``.
+
+    Raises ``TimeoutError`` with Flux's last message after ``READY_TIMEOUT_S``.
+    """
     api, part = ClusterApi.of(props["kubeconfig"]), props["part"]
 
-    def look() -> None:
+    def check() -> None:
         try:
             found = api.get(flux_health.PARTS[part])
         except ApiError as error:
@@ -137,10 +143,10 @@ def wait(props: dict[str, Any]) -> None:
         if not flux_health.is_ready(found):
             raise NotYet(flux_health.sentence(found))
 
-    def told(missing: str) -> TimeoutError:
+    def timeout_error(last_message: str) -> TimeoutError:
         return TimeoutError(
-            f"{props['wanted']} after {LIMITS[part]} s: {missing}. {CURES[part]}, then run `up` "
-            "again: it goes on from here."
+            f"{props['wanted']} after {READY_TIMEOUT_S[part]} s: {last_message}. {FIXES[part]}, "
+            "then run `up` again: it continues from here."
         )
 
-    wait_until(look, LIMITS[part], told)
+    wait_until(check, READY_TIMEOUT_S[part], timeout_error)

@@ -1,13 +1,11 @@
-"""The removal of Flux, as a resource: made before all objects of Flux, which go with it.
+"""Uninstalls Flux when the group ``flux`` is removed from the settings.
 
-Objects of Flux carry finalizers that only living controllers take off. Were the engine to delete
-them one by one, a controller that is dead would hold it up until its time is over, and the
-namespace for ever (fluxcd/terraform-provider-flux#67, fluxcd/flux2#632). So this does, before all
-else, what `flux uninstall` and the operator's own uninstaller do: stop the controllers, take the
-finalizers off, delete the kinds. It is the same whether the controllers live, are dead, or hang.
-What Flux applied stays as it is.
-
-Making it does nothing, and a destroy of the whole castle does not ask it: it goes with the cluster.
+Flux's objects have finalizers that only running controllers remove. If the controllers do not run,
+the deletion of the objects times out and their namespace is never deleted
+(fluxcd/terraform-provider-flux#67, fluxcd/flux2#632). So this resource is deleted first and does
+the same as ``flux uninstall``: stop the controllers, remove the finalizers, delete the custom
+resource definitions. Resources that Flux applied are not deleted. A destroy of the whole stack
+skips this.
 """
 
 from __future__ import annotations
@@ -22,25 +20,25 @@ from pulumi import dynamic
 from clients.kubernetes.api import ClusterApi
 from lifecycle.provider import MODULE, Provider
 
-GRACE = 30
-"""Seconds that pods have to end by themselves; a Helm upgrade may be under way."""
-LIMIT = 120
-"""Seconds for each step, after which it fails with what is left."""
-INTERVAL = 1
-"""Seconds between two looks."""
+GRACE_S = 30
+"""Seconds that pods have to terminate: a controller may be running a Helm upgrade."""
+STEP_TIMEOUT_S = 120
+"""Timeout of each step in seconds."""
+INTERVAL_S = 1
+"""Seconds between two requests of a wait."""
 GROUPS = (".toolkit.fluxcd.io", ".extensions.fluxcd.io", "fluxcd.controlplane.io")
-"""How the API groups of Flux and its operator end."""
+"""Suffixes of the API groups of Flux and its operator."""
 KINDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ROLES = (
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "/apis/rbac.authorization.k8s.io/v1/clusterroles",
 )
-OWNED = "labelSelector=fluxcd.controlplane.io%2Fname%3Dflux"
-"""What the operator made: its label, and the name of the FluxInstance."""
+OPERATOR_SELECTOR = "labelSelector=fluxcd.controlplane.io%2Fname%3Dflux"
+"""Selects what the operator created for the FluxInstance ``flux``."""
 
 
 class FluxUninstall(dynamic.Resource, module=MODULE, name="FluxUninstall"):
-    """Nothing while it is there; when it goes, Flux lets go of everything."""
+    """A resource whose deletion uninstalls Flux; its creation does nothing."""
 
     def __init__(
         self,
@@ -50,7 +48,7 @@ class FluxUninstall(dynamic.Resource, module=MODULE, name="FluxUninstall"):
         namespace: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``kubeconfig`` becomes a secret of the state; ``namespace`` is Flux's own."""
+        """``kubeconfig`` becomes a secret; ``namespace`` is that of the controllers."""
         super().__init__(
             FluxUninstallProvider(),
             resource_name,
@@ -60,31 +58,31 @@ class FluxUninstall(dynamic.Resource, module=MODULE, name="FluxUninstall"):
 
 
 class FluxUninstallProvider(Provider):
-    """Keeps the kubeconfig that a removal needs, also a renewed one, and removes Flux on delete."""
+    """create: nothing; update: store the renewed kubeconfig; delete: uninstall Flux."""
 
     name = "FluxUninstall"
     id_input = "namespace"
 
     def on_delete(self, props: dict[str, Any]) -> None:
-        """Remove Flux from a running cluster; raises an error that names what is left."""
+        """Uninstall Flux. Raises ``TimeoutError`` or ``ApiError``."""
         uninstall(ClusterApi.of(props["kubeconfig"]), props["namespace"])
 
 
 def uninstall(api: ClusterApi, namespace: str) -> None:
-    """Stop Flux in ``namespace``, and take away all that only Flux could.
+    """Stop the controllers in ``namespace``, then delete all objects and kinds of Flux.
 
-    Raises ``TimeoutError`` with what is left after ``LIMIT`` seconds, and ``ApiError`` where the
-    API does not answer. Can be run again.
+    Raises ``TimeoutError`` with the objects that are left after ``STEP_TIMEOUT_S`` seconds, and
+    ``ApiError`` if the API does not answer. It can be repeated.
     """
     stop(api, namespace)
     delete_kinds(api)
     for path in ROLES:
-        for role in api.items(f"{path}?{OWNED}"):
+        for role in api.items(f"{path}?{OPERATOR_SELECTOR}"):
             api.delete(f"{path}/{role['metadata']['name']}")
 
 
 def stop(api: ClusterApi, namespace: str) -> None:
-    """End every controller: one that lives would put its finalizers on again."""
+    """Stop every controller: a running one would add its finalizers again."""
     apps = f"/apis/apps/v1/namespaces/{namespace}"
     pods = f"/api/v1/namespaces/{namespace}/pods"
 
@@ -95,21 +93,21 @@ def stop(api: ClusterApi, namespace: str) -> None:
                 api.delete(path, propagationPolicy="Background")
 
     delete_workloads()
-    for waited in _looks("pods of Flux are still there", lambda: api.items(pods)):
-        # Kubernetes' Deployment controller makes a ReplicaSet again if it has not heard of the end
-        # of its Deployment yet, and the operator a Deployment.
+    for waited_s in _poll_until_none("pods of Flux still exist", lambda: api.items(pods)):
+        # Until they see the deletion, the Deployment controller recreates a ReplicaSet and the
+        # operator recreates a Deployment.
         delete_workloads()
-        if waited >= GRACE:
-            # A node that is gone never reports the end of its pods.
+        if waited_s >= GRACE_S:
+            # A node that is down never reports that its pods ended.
             for pod in api.items(pods):
                 api.delete(f"{pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
 
 
 def delete_kinds(api: ClusterApi) -> None:
-    """Delete the kinds of Flux, and with them every object of theirs, wherever it is."""
+    """Delete the custom resource definitions of Flux, and so all their objects."""
     for kind in _kinds(api):
         api.delete(f"{KINDS}/{kind['metadata']['name']}")
-    for _ in _looks("objects of Flux are still there", lambda: _kinds(api)):
+    for _ in _poll_until_none("objects of Flux still exist", lambda: _kinds(api)):
         for kind in _kinds(api):
             for path, it in _objects(api, kind):
                 if it["metadata"].get("finalizers"):
@@ -127,20 +125,20 @@ def _objects(api: ClusterApi, kind: dict[str, Any]) -> Iterator[tuple[str, dict[
     base, plural = f"/apis/{spec['group']}/{version}", spec["names"]["plural"]
     for it in api.items(f"{base}/{plural}"):
         metadata = it["metadata"]
-        place = f"namespaces/{metadata['namespace']}/" if "namespace" in metadata else ""
-        yield f"{base}/{place}{plural}/{metadata['name']}", it
+        scope = f"namespaces/{metadata['namespace']}/" if "namespace" in metadata else ""
+        yield f"{base}/{scope}{plural}/{metadata['name']}", it
 
 
-def _looks(left: str, look: Any) -> Iterator[float]:
-    """Yield the seconds gone by, as long as a look finds something; end with an error at last."""
+def _poll_until_none(failure: str, list_objects: Any) -> Iterator[float]:
+    """Yield the elapsed seconds while objects exist. Raises ``TimeoutError`` with their names."""
     begin = time.monotonic()
-    while found := look():
-        waited = time.monotonic() - begin
-        if waited >= LIMIT:
+    while found := list_objects():
+        waited_s = time.monotonic() - begin
+        if waited_s >= STEP_TIMEOUT_S:
             names = ", ".join(sorted(it["metadata"]["name"] for it in found))
             raise TimeoutError(
-                f"{left} after {LIMIT} s: {names}. Look at them with kubectl, then run `up` again: "
-                "it goes on from here."
+                f"{failure} after {STEP_TIMEOUT_S} s: {names}. Check them with kubectl, then run "
+                "`up` again: it continues from here."
             )
-        yield waited
-        time.sleep(INTERVAL)
+        yield waited_s
+        time.sleep(INTERVAL_S)

@@ -1,8 +1,9 @@
-"""Kubernetes' version: an upgrade after all nodes have their Talos, before any machine config.
+"""Upgrades Kubernetes after all nodes have the wanted Talos, and before the machine configs are
+sent.
 
-``talosctl upgrade-k8s`` goes from node to node and changes the machine configs as it goes. The
-configs that are sent afterwards name the same version, so that they change nothing on a node; sent
-first they would reach all nodes at once.
+``talosctl upgrade-k8s`` changes the machine config of one node after the other. The machine configs
+that the Talos provider sends afterwards name the same version, so they restart nothing. If they
+came first, they would upgrade all nodes at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lifecycle.provider import MODULE, Provider
 
 
 class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion"):
-    """The version of Kubernetes that a cluster runs."""
+    """The Kubernetes version of a cluster."""
 
     def __init__(
         self,
@@ -37,9 +38,13 @@ class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion
         identity: pulumi.Resource,
         parent: pulumi.Resource,
     ) -> None:
-        """Bring the cluster to ``kubernetes``, with its leading v, once ``after`` are done.
+        """Create the resource; the machine configs must depend on it.
 
-        ``has_come_up`` says whether any node of the cluster was ready once.
+        ``cluster`` is the stack tag; ``talos`` and ``kubernetes`` are versions with a leading v;
+        ``control_planes`` is ``NAME=ADDRESS,...``; ``return_s`` is the timeout for the lock in
+        seconds; ``has_come_up``: a node of the cluster was ready in an earlier run; ``credentials``
+        are a Talos client (secret); ``after`` are resources that come first; ``identity`` is the
+        machine secrets resource, with which this one is deleted.
         """
         super().__init__(
             KubernetesVersionProvider(),
@@ -58,18 +63,19 @@ class KubernetesVersion(dynamic.Resource, module=MODULE, name="KubernetesVersion
 
 
 class KubernetesVersionProvider(Provider):
-    """Does nothing on create; upgrades Kubernetes if its version changes."""
+    """create and delete: nothing; update: upgrade Kubernetes."""
 
     name = "KubernetesVersion"
     id_input = "cluster"
     compared = ("kubernetes",)
 
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
+        """Raise ``TalosctlError`` if talosctl is missing or too old. A new cluster needs none."""
         if news["has_come_up"]:
             talosctl.require(news["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Upgrade; a cluster that has never come up is created with the new version."""
+        """Upgrade Kubernetes. A cluster without a node that was ever ready is created with the new
+        version, so it needs no upgrade."""
         if news["has_come_up"]:
             kubernetes_upgrade.upgrade(news)

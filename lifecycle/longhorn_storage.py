@@ -1,14 +1,14 @@
-"""Longhorn's disks, checked before anything stores data, and the copies of the stack's own volumes.
+"""Checks Longhorn's disks before the first claim; sets the number of copies of the stack's volumes.
 
 One resource for the cluster. It is created after Longhorn's release and before the first claim, so
 that no data of this stack is ever written to an OS disk. It is updated if
 
-- a storage node is new, or its data disk larger: the disk is checked;
-- ``longhorn.replicas`` changes: the volumes of the stack's own claims get that many copies. Volumes
-  of other claims belong to whoever made them, and ``make replicas`` changes those;
-- Longhorn's version changes: the engines of all volumes must follow.
+- a storage node is new, or its data disk is larger: the disk is checked;
+- ``longhorn.replicas`` changes: the volumes of the stack's own claims get that many copies.
+  ``make replicas`` changes all other volumes;
+- Longhorn's version changes: the engines of all volumes must be upgraded.
 
-A run that was killed leaves the old inputs in the state: the next run repeats the step.
+If a run is killed, the state has the old inputs, and the next run repeats the step.
 """
 
 from __future__ import annotations
@@ -30,38 +30,40 @@ from lifecycle.provider import MODULE, Provider
 from settings.wording import count
 
 RESTORED_TIMEOUT_S = 60
-"""Seconds that a restored cluster is given: its disks either match what Longhorn knows, or not."""
-GO_ON = "Then run `up` again: it continues from here."
+"""Timeout in seconds for the disks of a restored cluster: more time does not help, because a new
+disk never matches the one that Longhorn has in its restored objects."""
+CONTINUE = "Then run `up` again: it continues from here."
 NOTHING_STORED = (
-    "This stack has stored nothing in Longhorn yet: it makes its first claim after this check. "
-    f"{GO_ON}"
+    "This stack has stored nothing in Longhorn yet: it creates its first claim after this check. "
+    f"{CONTINUE}"
 )
 RESTORED = (
     "The cluster is restored: see docs/day-two.md. This `up` continues. `make doctor` shows "
-    "what is left of this."
+    "which of these problems remain."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LonghornStorageArgs:
-    """The disks that Longhorn must store on, and the copies that it must keep."""
+    """The disks that Longhorn must use, and the number of copies of each volume."""
 
     data_disks: Mapping[str, int]
-    """Size of the data disk in GiB, by the name of the Kubernetes node. Only storage nodes."""
+    """Size of the data disk in GiB, by name of the storage node."""
     other_nodes: Sequence[str]
-    """Nodes without a data disk: Longhorn must have no disk there. Their change is no update."""
+    """Nodes without a data disk: Longhorn must have no disk there. A change is no update."""
     replicas: int
     """Copies of each volume."""
     claims: Sequence[str]
-    """Claims that the stack makes itself, ``NAMESPACE/NAME``."""
+    """Claims that the program creates, ``NAMESPACE/NAME``."""
     chart_version: str
     """Version of Longhorn."""
     rebuild_s: int
     """Seconds that Longhorn has to rebuild copies."""
     restored: bool
-    """Whether the cluster is restored from a snapshot: Longhorn may know disks that are gone."""
+    """Whether the cluster is restored from a snapshot: Longhorn may list disks that
+    no longer exist."""
     kubeconfig: pulumi.Input[str]
-    """Access to the cluster; becomes a secret. Its renewal is no update."""
+    """Kubeconfig; becomes a secret. Its renewal is no update."""
 
 
 class LonghornStorage(dynamic.Resource, module=MODULE, name="LonghornStorage"):
@@ -89,21 +91,21 @@ class LonghornStorage(dynamic.Resource, module=MODULE, name="LonghornStorage"):
 
 
 class LonghornStorageProvider(Provider):
-    """Waits on create, follows the settings on update, and does nothing on delete."""
+    """create: wait for the disks; update: apply the changed settings; delete: nothing."""
 
     name = "LonghornStorage"
     compared = ("data_disks", "replicas", "claims", "chart_version")
-    kept = compared
+    stored = compared
 
     def id_of(self, props: Mapping[str, Any]) -> str:
-        """There is one for each cluster."""
+        """A constant: a cluster has one of these resources."""
         return "longhorn"
 
     def on_create(self, props: dict[str, Any]) -> None:
-        """Wait until all disks are right. Raises ``OperationError``.
+        """Wait until all disks are correct. Raises ``OperationError``.
 
-        In a restored cluster what is left is only printed: Longhorn refuses a blank disk in the
-        place of one that it knows, and a person decides about the volumes that were on it.
+        In a restored cluster, problems are only printed: Longhorn rejects an empty disk in place of
+        an old one, and a person must decide about the volumes that were on the old disk.
         """
         restored = bool(props.get("restored"))
         try:
@@ -120,22 +122,22 @@ class LonghornStorageProvider(Provider):
             report(str(error))
 
     def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
-        """What another number of copies does."""
+        """The message of a preview if the number of copies changes."""
         if olds["replicas"] == news["replicas"]:
             return ""
         return replicas_note(olds["replicas"], news["replicas"], news["claims"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Do what the changes ask for. Raises ``OperationError``."""
+        """Check new or larger disks, set copies and wait for engines. Raises ``OperationError``."""
         api = PatientApi.of(news["kubeconfig"])
-        # Only new and changed disks: an old node that is down must not hold up its replacement.
+        # Only new and changed disks, so that a node that is down does not block a new node.
         changed = dict(news["data_disks"].items() - olds["data_disks"].items())
         if changed:
             longhorn.wait_for_disks(
                 api,
                 changed,
                 news["other_nodes"],
-                f"Longhorn may have stored copies on these disks already. {GO_ON}",
+                f"Longhorn may have stored copies on these disks already. {CONTINUE}",
                 old_sizes=olds["data_disks"],
             )
         if olds["replicas"] != news["replicas"]:
@@ -148,7 +150,7 @@ class LonghornStorageProvider(Provider):
 
 
 def replicas_note(old: int, new: int, claims: Sequence[str]) -> str:
-    """What a change of the number of copies does, in sentences."""
+    """A message about the effect of another number of copies."""
     note = (
         f"longhorn.replicas: {old} → {new}. This `up` gives {', '.join(claims)} "
         f"{count(new, 'copy', 'copies')} instead of {old}. New volumes get {new}. All other "
@@ -161,10 +163,10 @@ def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> Non
     try:
         others = longhorn.volumes_with_other_copies(api, replicas, without=claims)
     except ApiError:
-        return  # it is only a hint
+        return  # the message is only a hint
     if others:
         shown = ", ".join(f"{volume.title} ({volume.copies})" for volume in others)
         report(
-            f"Volumes of storage class {STORAGE_CLASS} that keep another number of copies than "
+            f"Volumes of storage class {STORAGE_CLASS} with another number of copies than "
             f"{replicas}: {shown}. `make replicas` sets them to {replicas}."
         )

@@ -1,7 +1,4 @@
-"""A check before Longhorn's release is changed to another version.
-
-A hook of the release: the engine runs it in the preview, and again before it changes the release.
-"""
+"""A Pulumi hook that refuses an impossible upgrade of Longhorn, in previews and in ``up``."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from lifecycle.operations.longhorn import upgrade_refusal
 
 
 def upgrade_check(kubeconfig: pulumi.Input[str]) -> pulumi.ResourceHookBinding:
-    """The hook that refuses a version that Longhorn cannot become."""
-    access = pulumi.Output.secret(kubeconfig)
+    """Create the hook for the Helm release; ``kubeconfig`` becomes a secret."""
+    secret_kubeconfig = pulumi.Output.secret(kubeconfig)
 
     async def check(args: pulumi.ResourceHookArgs) -> None:
         versions = _version(args.old_inputs), _version(args.new_inputs)
-        text = await access.future()
+        text = await secret_kubeconfig.future()
         if all(versions) and versions[0] != versions[1] and text is not None:
             await asyncio.to_thread(_check, text, *versions)
 
@@ -34,14 +31,14 @@ def _version(inputs: Any) -> str:
 
 
 def _check(kubeconfig: str, old: str, new: str) -> None:
-    """Raise ``RuntimeError`` if Longhorn cannot be upgraded.
+    """Raise ``RuntimeError`` if Longhorn cannot be upgraded, or if that is unknown in an ``up``.
 
-    A preview warns and continues if the cluster does not answer.
+    If the cluster does not answer in a preview, this only warns.
     """
     try:
         refusal = upgrade_refusal(ClusterApi.of(kubeconfig), old, new)
     except ApiError as error:
-        text = f"Whether Longhorn can become {new} is not known: {error}."
+        text = f"It is unknown whether Longhorn can be upgraded to {new}: {error}."
         if not pulumi.runtime.is_dry_run():
             raise RuntimeError(f"{text} Longhorn has not been changed.") from None
         pulumi.log.warn(text)

@@ -1,18 +1,18 @@
-"""A node: its generation, what is done to it when its settings change, and its removal.
+"""The lifecycle of a node: generation counter, update of a running node, removal.
 
-There is one resource for each node. Its methods do this:
+There is one resource per node:
 
-create: nothing. A new machine already has the declared Talos, hardware and machine config.
-update: if the machine was replaced or has lost its config, remove what the cluster still has of the
-former machine. Otherwise drain the node once and bring it to its Talos version, its hardware and
-those parts of its machine config that need a reboot or restart programs of Kubernetes.
+create: no-op. A new VM already has the wanted Talos, hardware and machine config.
+update: if the VM was recreated, reset or reinstalled, remove the old node from the cluster.
+Otherwise drain the node once and apply the new Talos version, hardware, and those parts of the
+machine config that need a reboot or restart Kubernetes components.
 delete: remove the node from the cluster.
 
-The resources of all nodes depend on each other in a chain, control planes first: the engine takes
-one node at a time, and stops at the first that does not come back. The chain comes before the
-upgrade of Kubernetes and before every ``ConfigurationApply``, as a machine config may need the new
-Talos. The operations reach the cluster through the Talos API, so that they do not wait for the
-cluster's readiness. The operations themselves are in ``upkeep``.
+The resources of all nodes form a dependency chain, control planes first, so Pulumi updates one node
+at a time and stops at the first failure. The chain comes before the Kubernetes upgrade and before
+every ``ConfigurationApply``, because a machine config may need the new Talos. The operations are in
+``lifecycle/operations``. They get a kubeconfig through the Talos API, so they do not depend on
+``ClusterReadiness``.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from settings.models import Settings
 
 MachineState: TypeAlias = Literal["gone", "off", "blank", "created", ""]
-"""The state of a node's machine: it is not on Proxmox; it has no power; it has no machine config;
-it was created in this run; or it is as it should be."""
+"""The state of a node's VM. ``gone``: not on Proxmox. ``off``: not running. ``blank``: without
+machine config. ``created``: created in this run. Empty: none of these."""
 LOST: tuple[MachineState, ...] = ("gone", "blank")
-"""States of a machine that the engine must create or configure again before its node answers."""
+"""States of a VM that must be created or configured again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperationContext:
-    """What operations need to know of the cluster; the same for all nodes, and not secret."""
+    """Inputs of operations that are the same for all nodes; not secret."""
 
     cluster: str
-    """The stack tag: names the lock of the cluster and its snapshots."""
+    """The stack tag; part of the file names of the lock and the snapshots."""
     vip: str
     """Virtual IP of the Kubernetes API."""
     talos: str
@@ -56,21 +56,21 @@ class OperationContext:
     control_planes: str
     """``NAME=ADDRESS,...`` of all control planes."""
     age_recipient: str | None
-    """The recipient that snapshots of etcd are encrypted for; ``None`` keeps them in plain text."""
+    """The age recipient of etcd snapshots; ``None`` writes them in plain text."""
     proxmox_endpoint: str
-    """The Proxmox API, which power-cycles machines."""
+    """URL of the Proxmox API, for power-cycles."""
     proxmox_insecure: bool
-    """Whether the certificate of Proxmox is not verified."""
+    """Whether to accept any certificate of Proxmox."""
     drain_s: int
-    """Seconds that pods have to leave a node."""
+    """Timeout of a drain in seconds (``timeouts.drain_s``)."""
     return_s: int
-    """Seconds that a node has to come back."""
+    """Timeout in seconds until a node is ready again (``timeouts.return_s``)."""
     rebuild_s: int
-    """Seconds that Longhorn has to rebuild or move replicas."""
+    """Timeout in seconds for Longhorn to rebuild or move replicas (``timeouts.rebuild_s``)."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> OperationContext:
-        """The context of a stack."""
+        """Create the context from the settings of a stack."""
         return cls(
             cluster=settings.stack_tag,
             vip=str(settings.cluster.vip),
@@ -91,40 +91,41 @@ class OperationContext:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeLifecycleArgs:
-    """One node, and what its operations need."""
+    """Arguments of ``NodeLifecycle``."""
 
     node: Node
     """The node."""
     datastore: str
-    """The storage of its disks."""
+    """The Proxmox storage of its disks."""
     context: OperationContext
-    """What operations need to know of the cluster."""
+    """Inputs that are the same for all nodes."""
     installer: pulumi.Input[str]
-    """The install image of Talos."""
+    """The Talos install image."""
     configuration: pulumi.Input[str]
-    """The machine config of the node's role (secret)."""
+    """The base machine config of the node's role (YAML, secret)."""
     patches: Sequence[pulumi.Input[str]]
-    """What the node's machine config has beside that of its role."""
+    """Config patches (YAML) for this node on top of ``configuration``."""
     has_come_up: bool
-    """Whether the node was ready once. One that never was is created with the new values."""
+    """Whether the node was ready in an earlier run. Otherwise its VM is created with the new
+    values, and an update does nothing."""
     machine_state: pulumi.Input[MachineState]
-    """The state of its machine; unknown as long as the machine is about to be created."""
+    """The state of its VM; unknown in a preview that will create the VM."""
     credentials: pulumi.Output[Mapping[str, str]]
-    """Secret: a client of Talos (``ca_certificate``, ``client_certificate``, ``client_key``), a
-    kubeconfig (``access``) and Proxmox' API token (``proxmox_token``)."""
+    """Secret mapping: Talos client (``ca_certificate``, ``client_certificate``, ``client_key``),
+    kubeconfig (``access``) and Proxmox API token (``proxmox_token``)."""
 
 
 class NodeLifecycle(dynamic.Resource, module=MODULE, name="NodeLifecycle"):
     """A node of the cluster.
 
-    Inputs are grouped: the SDK makes an output of every input, and waits for each of them.
+    Inputs are grouped, because each input costs time in every preview: Pulumi's SDK creates an
+    output for each one and waits for it.
     """
 
     generation: pulumi.Output[int]
     """Generation counter: increments when a VM was deleted, reset or reinstalled."""
 
     def __init__(self, name: str, args: NodeLifecycleArgs, opts: pulumi.ResourceOptions) -> None:
-        """Look after one node."""
         node = args.node
         super().__init__(
             NodeLifecycleProvider(),
@@ -159,25 +160,26 @@ class NodeLifecycle(dynamic.Resource, module=MODULE, name="NodeLifecycle"):
 UPGRADE = ("cluster.talos", "installer")
 """Inputs whose change upgrades Talos."""
 DISKS = ("node.os_disk_gib", "node.data_disk_gib")
-"""Inputs whose change needs a boot: Talos grows a partition only then (siderolabs/talos v1.13.9
-internal/app/machined/pkg/controllers/block/volume_manager.go)."""
+"""Inputs whose change needs a reboot: Talos grows a partition only while it boots (siderolabs/talos
+v1.13.9 internal/app/machined/pkg/controllers/block/volume_manager.go)."""
 HARDWARE = ("node.cores", "node.memory_mib", *DISKS)
 """Inputs whose change needs a power-cycle."""
 _HARDWARE_KEYS = [name.partition(".")[2] for name in HARDWARE]
 CONFIG = ("patches", "cluster.vip", "cluster.talos")
-"""Inputs whose change may need a reboot or restart programs of Kubernetes. The VIP is among the
-names in the certificate of the Kubernetes API; the version of Talos changes what it generates."""
+"""Inputs whose change may need a reboot or restart Kubernetes components: the API server's
+certificate contains the VIP, and another Talos version may generate another config."""
 
 
 class NodeLifecycleProvider(Provider):
-    """Creates nothing, updates a running node, and removes it from the cluster.
+    """create: no-op; update: update or replace the node; delete: remove it from the cluster.
 
-    ``check`` counts the generations. The engine calls it in each preview and ``up``, and never in a
-    refresh. The count then is an input like any other.
+    ``check`` increments the generation. Pulumi calls it in each preview and ``up``, but not in a
+    refresh. From then on the generation is an input like any other.
     """
 
     name = "NodeLifecycle"
-    # Not a change of a node: one more control plane; and where its disks are, which never changes.
+    # Another control plane does not change this node. The storage of the disks never changes.
+    # ``changed`` adds ``patches`` if the node goes down for them.
     ignored = (
         "cluster.control_planes",
         "node.datastore",
@@ -187,17 +189,17 @@ class NodeLifecycleProvider(Provider):
         "has_come_up",
         "machine_state",
     )
-    kept = ("node", "cluster", "installer", "patches", "credentials", "generation")
+    stored = ("node", "cluster", "installer", "patches", "credentials", "generation")
 
     def id_of(self, props: Mapping[str, Any]) -> str:
         """The name of the node."""
         return str(props["node"]["name"])
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
-        """Count the generation, and keep the state of the machine if it is a new one.
+        """Increment the generation if the VM is new, and clear ``machine_state`` if not.
 
-        Raises ``OperationError`` if the machine is gone but the engine does not know it, and if
-        talosctl is missing and needed.
+        Raises ``OperationError`` if the VM is missing on Proxmox but not in the Pulumi state, and
+        if talosctl is needed but missing.
         """
         olds, inputs = dict(olds), dict(news)
         last = olds.get("generation")
@@ -205,14 +207,14 @@ class NodeLifecycleProvider(Provider):
         if last is None or not is_new_machine(news):
             inputs["machine_state"] = ""
         else:
-            if isinstance(news["credentials"], dict):  # not unknown
+            if isinstance(news["credentials"], dict):  # otherwise unknown in a preview
                 node_replacement.require_tools(flat(news))
             inputs["generation"] += 1
         return dynamic.CheckResult(inputs, [])
 
     def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-        """The inputs that change; ``patches`` only if the node, or a program of Kubernetes on it,
-        goes down for the change."""
+        """The inputs that differ; ``patches`` only if the change reboots the node or restarts a
+        Kubernetes component on it."""
         found = super().changed(olds, news)
         if config_diff.takes_down(
             olds["patches"], news["patches"], control_plane=news["node"]["control_plane"]
@@ -221,7 +223,7 @@ class NodeLifecycleProvider(Provider):
         return found
 
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if talosctl is needed, and is missing or too old."""
+        """Raise ``TalosctlError`` if the update needs talosctl and it is missing or too old."""
         if (
             "generation" not in changed
             and news["has_come_up"]
@@ -230,10 +232,10 @@ class NodeLifecycleProvider(Provider):
             talosctl.require(news["cluster"]["talos"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Bring the node to what is declared; raises ``OperationError``."""
+        """Update the node, or remove the old node of a new VM. Raises ``OperationError``."""
         changed = self.changed(olds, news)
         if "generation" in changed:
-            return _replace(olds, news)
+            return _remove_old_node(olds, news)
         if news["has_come_up"] and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG)):
             operations.update_node(
                 flat(news),
@@ -244,55 +246,62 @@ class NodeLifecycleProvider(Provider):
         return None
 
     def on_delete(self, props: dict[str, Any]) -> None:
-        """Remove the node from the cluster. The engine does not call this if the whole stack is
-        destroyed."""
-        operations.leave(flat(props))
+        """Remove the node from the cluster. Pulumi does not call this if it destroys the whole
+        stack."""
+        operations.remove_node(flat(props))
 
 
-def _replace(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Remove what the cluster has of the former machine. The new one is not awaited here: it gets
-    its machine config after the nodes of the chain.
+def _remove_old_node(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Remove from the cluster the old node of a VM that was recreated or reset.
 
-    A machine that was reset keeps the Talos on its disk and the hardware that it was started with:
-    the next run upgrades and power-cycles it.
+    This does not wait for the new node, which gets its machine config later in the run. A VM that
+    was reset still runs its old Talos and hardware. So the outputs hold these old values, and the
+    next run upgrades and power-cycles the node.
     """
-    node_replacement.forget_former(flat(news), with_disks=_has_lost_data_disk(news))
+    node_replacement.remove_stale_node(flat(news), with_disks=_has_lost_data_disk(news))
     if _is_another_vm(news):
         return None
-    kept = {key: olds["node"][key] for key in _HARDWARE_KEYS if key in olds["node"]}
+    old_hardware = {key: olds["node"][key] for key in _HARDWARE_KEYS if key in olds["node"]}
     return {
-        "node": {**news["node"], **kept},
+        "node": {**news["node"], **old_hardware},
         "cluster": {**news["cluster"], "talos": olds["cluster"]["talos"]},
         "installer": olds["installer"],
     }
 
 
 def is_new_machine(news: Mapping[str, Any]) -> bool:
-    """Whether the node's machine was replaced, or has lost its machine config."""
+    """Whether the VM was recreated, or has lost its machine config.
+
+    Raises ``OperationError`` if the VM is missing on Proxmox but not in the Pulumi state.
+    """
     match news["machine_state"]:
         case "blank" | "created":
             return True
         case "gone":
             props = flat(news)
             if Power.of(props).status():
-                return True  # created a moment ago
+                return True  # this run has created it
             raise OperationError(
-                f"VM {props['vm_id']:g} of {props['node']} is not on Proxmox any more, and the "
-                "engine does not know. Run `make recover`, then `make up` makes it again (or "
-                "`make up ARGS=--refresh`). Nothing has been touched."
+                f"VM {props['vm_id']:g} of {props['node']} is not on Proxmox any more, but it is "
+                "still in the Pulumi state. Run `make recover`, then `make up`, which creates the "
+                "VM again (or `make up ARGS=--refresh`). Nothing has been touched."
             )
         case "off":
-            # If this run has switched it on: a reset may have switched it off.
+            # A reset may have shut the VM down. If this run has started it, check its config now.
             props = flat(news)
             return Power.of(props).status() == "running" and node_replacement.wait_for_answer(
                 props["address"], node_replacement.BOOT_LIMIT
             )
         case state:
-            return isinstance(state, Unknown)  # a preview: the engine is about to create it
+            return isinstance(state, Unknown)  # a preview that will create the VM
 
 
 def flat(props: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs as operations take them, without groups."""
+    """The props of an operation: all inputs of ``NodeLifecycle`` in one mapping, without groups.
+
+    The keys are the fields of ``OperationContext``, the keys of ``credentials``, and those of the
+    group ``node``, except that ``node`` is the name of the node.
+    """
     node = props["node"]
     return {
         **props["cluster"],
@@ -306,7 +315,7 @@ def flat(props: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_another_vm(news: Mapping[str, Any]) -> bool:
-    """Whether a new machine is another VM, and not the same VM without a machine config."""
+    """Whether the VM was recreated; ``False`` if the same VM has lost its machine config."""
     return news["machine_state"] not in ("blank", "off", "")
 
 

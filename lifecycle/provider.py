@@ -1,10 +1,9 @@
-"""The base of our dynamic providers, and the address under which the engine's state names them.
+"""The base class of all dynamic providers, and their permanent address in the Pulumi state.
 
-The engine's state holds each dynamic provider pickled. A pickle names a module and an object in it,
-so a provider that moves to another file could not be loaded again, and nothing of its resource
-could be changed or deleted. All our providers are therefore pickled as the same call: the function
-``load`` of this module, with a short name from ``PROVIDERS``. This module, ``load`` and the short
-names must never change. What a short name refers to may move freely.
+The Pulumi state contains each dynamic provider as a pickle, which names a module and an object. If
+that object moved, Pulumi could no longer update or delete the resource. So every provider is
+pickled as a call of ``load`` with a short name from ``PROVIDERS``. This module's name, ``load`` and
+the short names must never change; the classes may move.
 """
 
 from __future__ import annotations
@@ -29,41 +28,40 @@ PROVIDERS: dict[str, str] = {
     "NodeLifecycle": "lifecycle.node:NodeLifecycleProvider",
     "RetainedDisk": "lifecycle.retained_disk:RetainedDiskProvider",
 }
-"""By short name, which is frozen: the module and class of a provider, imported when needed."""
+"""Module and class of each provider by its frozen short name; imported when needed."""
 
 MODULE = "ephemeral-castle"
-"""The module in the type tokens of our dynamic resources; frozen, too."""
+"""The module in the type tokens of the dynamic resources; frozen, too."""
 
 
 def load(name: str) -> Provider:
-    """Make the provider with a short name. The engine's state calls this function."""
+    """Create the provider with this short name. The pickles in the Pulumi state call this."""
     module, _, class_name = PROVIDERS[name].partition(":")
     provider: Provider = getattr(importlib.import_module(module), class_name)()
     return provider
 
 
 class Provider(dynamic.ResourceProvider):
-    """A dynamic provider that says which inputs it compares, and what it does when they change.
+    """Base class: a subclass declares the inputs that it compares, and overrides ``on_create``,
+    ``on_update`` and ``on_delete``, which do nothing by default.
 
-    A subclass overrides ``on_create``, ``on_update`` and ``on_delete``; by default these do
-    nothing. Numbers reach these methods as the program wrote them: the engine turns every number
-    into a float, and this class turns whole numbers back.
+    Pulumi passes every number as a float. This class converts whole numbers back to integers.
     """
 
     serialize_as_secret_always = False
-    """The pickled provider holds only its short name."""
+    """``False``, because the pickle contains only the short name."""
 
     name: ClassVar[str]
     """Short name in ``PROVIDERS``."""
     id_input: ClassVar[str] = ""
     """The input whose value becomes the id of the resource."""
     compared: ClassVar[Sequence[str] | None] = None
-    """The inputs whose change is a change of the resource; ``None`` compares all inputs."""
+    """The inputs whose change is an update of the resource; ``None`` means all inputs."""
     ignored: ClassVar[Sequence[str]] = ()
-    """Inputs that are not compared. ``group.key`` names one entry of a group."""
-    kept: ClassVar[Sequence[str] | None] = None
-    """The inputs that become outputs, which ``diff``, ``update`` and ``delete`` get as the old
-    values; ``None`` keeps all inputs."""
+    """Inputs whose change is no update. ``group.key`` names one key of a mapping."""
+    stored: ClassVar[Sequence[str] | None] = None
+    """The inputs that are stored as outputs, and so are the old values in ``diff``, ``update`` and
+    ``delete``; ``None`` means all inputs."""
 
     def __reduce__(self) -> tuple[Callable[[str], Provider], tuple[str]]:
         """Pickle as a call of ``load``."""
@@ -76,31 +74,31 @@ class Provider(dynamic.ResourceProvider):
         return str(props[self.id_input])
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Create the resource; returns outputs beside the kept inputs."""
+        """Create the resource. Returns outputs in addition to the ``stored`` inputs."""
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Apply the change; returns outputs that differ from the kept inputs."""
+        """Apply the change. Returns outputs that replace or extend the ``stored`` inputs."""
 
     def on_delete(self, props: dict[str, Any]) -> None:
         """Delete the resource."""
 
     def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise an error if the change is impossible. Previews call this, too."""
+        """Raise an error if the change is impossible. Called in previews, too."""
 
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
         """Raise an error if something that ``on_update`` needs is missing on this computer."""
 
     def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
-        """What the change means, for a person. ``diff`` reports it."""
+        """A message about the effect of the change, which ``diff`` prints; empty for none."""
         return ""
 
     def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-        """The names of the compared inputs that differ; groups are compared entry by entry."""
+        """The names of the compared inputs that differ; mappings are compared key by key."""
         left, right = (self._comparable(props) for props in (olds, news))
-        # The engine drops inputs that are null: a missing input equals one that is None.
+        # Pulumi drops inputs that are null, so a missing input equals one that is None.
         return [key for key in {**left, **right} if left.get(key) != right.get(key)]
 
-    # What the engine calls --------------------------------------------------------------------
+    # What Pulumi calls ------------------------------------------------------------------------
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         """Create the resource."""
@@ -109,13 +107,13 @@ class Provider(dynamic.ResourceProvider):
         return dynamic.CreateResult(self.id_of(props), {**self._outputs(props), **(more or {})})
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Tell whether a compared input changes; never replaces the resource."""
+        """Compare the inputs. The resource is updated or unchanged, but never replaced."""
         return self.compare(olds, news, needs_tools=True)
 
     def compare(
         self, olds: dict[str, Any], news: dict[str, Any], *, needs_tools: bool
     ) -> dynamic.DiffResult:
-        """The same; without ``needs_tools`` nothing is required of this computer."""
+        """The same as ``diff``; without ``needs_tools``, ``require`` is not called."""
         olds, news = plain(olds), plain(news)
         self.refuse(olds, news)
         changed = self.changed(olds, news)
@@ -137,7 +135,9 @@ class Provider(dynamic.ResourceProvider):
         self.on_delete(plain(props))
 
     def _outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in props.items() if self.kept is None or key in self.kept}
+        return {
+            key: value for key, value in props.items() if self.stored is None or key in self.stored
+        }
 
     def _comparable(self, props: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -157,7 +157,7 @@ class Provider(dynamic.ResourceProvider):
 
 
 def plain(props: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs without ``__provider``, and with whole numbers as integers."""
+    """The inputs without Pulumi's ``__provider``, and with whole numbers as integers."""
     return {key: _plain(value) for key, value in props.items() if key != "__provider"}
 
 

@@ -1,11 +1,9 @@
-"""The cluster's readiness: a resource that exists once all nodes are ready in Kubernetes.
+"""Waits until all nodes are ready in Kubernetes.
 
-It waits for all nodes when it is created, and later for nodes that are new or have a new
-generation. It never blocks a preview, a repair or a destroy. What needs the cluster depends on it
-through the Kubernetes provider; the kubeconfig does not pass through it, so that nothing in the
-cluster shows as changed if a node is added.
-
-Leaves out what runs on the nodes: the components wait for that themselves.
+This resource waits for all nodes on create, and for nodes that are new or have a new generation on
+update. It never blocks a preview or a destroy. The Kubernetes provider depends on it. The
+kubeconfig does not pass through it, so a new node changes nothing else in a preview. The components
+wait for their own pods.
 """
 
 from __future__ import annotations
@@ -26,36 +24,35 @@ from lifecycle.provider import MODULE, Provider
 from settings.node import Node, Role
 
 READY_TIMEOUT_S = 900
-"""Seconds that a node has to join: a first boot pulls all images of Kubernetes."""
+"""Seconds that a node has to join: in its first boot it pulls all images of Kubernetes."""
 _THREADS = 32
-"""Nodes that are asked at the same time."""
+"""Maximum number of nodes to wait for at the same time."""
 
 
 class NotReadyError(NotYet):
-    """What a node still lacks, as a sentence."""
+    """The condition that a node does not meet yet, as part of a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterReadinessArgs:
-    """Which nodes to wait for."""
+    """Arguments of ``ClusterReadiness``."""
 
     nodes: Sequence[Node]
     """All nodes of the cluster."""
     generations: Mapping[str, pulumi.Input[int]]
-    """By node name: its generation (``lifecycle/node.py``)."""
+    """Generation of each node (``lifecycle/node.py``), by name."""
     endpoint: str
-    """The Kubernetes API, ``https://VIP:6443``."""
+    """URL of the Kubernetes API, ``https://VIP:6443``."""
     restored: bool
-    """Whether etcd was restored: what it says of a node may then be out of date."""
+    """Whether etcd was restored from a snapshot: the status of a node may then be out of date."""
     credentials: pulumi.Output[Mapping[str, str]]
-    """A client of Kubernetes, with the three ``mutual_tls.CREDENTIALS`` (secret)."""
+    """A Kubernetes client with the three keys of ``clients.tls.CREDENTIALS`` (secret)."""
 
 
 class ClusterReadiness(dynamic.Resource, module=MODULE, name="ClusterReadiness"):
     """All nodes are ready, under their declared names and at their declared addresses."""
 
     def __init__(self, name: str, args: ClusterReadinessArgs, opts: pulumi.ResourceOptions) -> None:
-        """Wait for the nodes."""
         super().__init__(
             ClusterReadinessProvider(),
             name,
@@ -77,23 +74,23 @@ class ClusterReadiness(dynamic.Resource, module=MODULE, name="ClusterReadiness")
 
 
 class ClusterReadinessProvider(Provider):
-    """Waits for all nodes on create, and for new ones and new generations on update.
+    """create: wait for all nodes; update: wait for new nodes and generations; delete: nothing.
 
-    A node that goes is a change, too: if it comes back it must be new here. Renewed credentials are
-    not a change.
+    A removed node is an update, too, so that a later node of the same name counts as new. Renewed
+    credentials are no update.
     """
 
     name = "ClusterReadiness"
     id_input = "endpoint"
     compared = ("nodes",)
-    kept = ("nodes",)
+    stored = ("nodes",)
 
     def on_create(self, props: dict[str, Any]) -> None:
-        """Wait for all nodes; raises ``TimeoutError`` that names those that are not ready."""
+        """Wait for all nodes. Raises ``TimeoutError`` with the nodes that are not ready."""
         wait_until_ready(props, props["nodes"])
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Wait for new nodes and new generations."""
+        """Wait for new nodes and new generations. Raises ``TimeoutError``."""
         before = olds["nodes"]
         wait_until_ready(
             news, {name: it for name, it in news["nodes"].items() if it != before.get(name)}
@@ -103,9 +100,10 @@ class ClusterReadinessProvider(Provider):
 def wait_until_ready(
     props: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]], limit: float = READY_TIMEOUT_S
 ) -> None:
-    """Wait for nodes, for all at the same time and for at most ``limit`` seconds.
+    """Wait for all ``nodes`` in parallel, for at most ``limit`` seconds.
 
-    Raises ``TimeoutError`` with each node that is not ready, and what it lacks.
+    ``props`` are the inputs of ``ClusterReadiness``. Raises ``TimeoutError`` with each node that is
+    not ready and the reason.
     """
 
     def wait(name: str) -> str:
@@ -121,30 +119,32 @@ def wait_until_ready(
         failures = [failure for failure in pool.map(wait, nodes) if failure]
     if failures:
         raise TimeoutError(
-            f"{' '.join(failures)} Look at a node with `talosctl --nodes ADDRESS dmesg` or on its "
-            "console in Proxmox, then run `up` again: it continues from here."
+            f"{' '.join(failures)} Check a node with `talosctl --nodes ADDRESS dmesg` or on the "
+            "VM's console in Proxmox, then run `up` again: it continues from here."
         )
 
 
 def _wait_for_node(props: Mapping[str, Any], expected: Mapping[str, Any], limit: float) -> None:
     api = ClusterApi(props["endpoint"], context_of(props["credentials"]))
-    pulse = Pulse() if props.get("restored") else None
+    lease_check = LeaseCheck() if props.get("restored") else None
 
-    def look() -> None:
-        node = _get(expected, api)
-        check_node(node, expected)
-        if pulse:
-            pulse.require(_renewal(expected, api))
+    def check() -> None:
+        check_node(_get_node(expected, api), expected)
+        if lease_check:
+            lease_check.require_renewal(_get_renew_time(expected, api))
 
-    def told(missing: str) -> TimeoutError:
-        who = f"{expected['node']} ({expected['address']})"
-        return TimeoutError(f"{who} is not ready after {limit:.0f} s: {missing}.")
+    def timeout_error(missing: str) -> TimeoutError:
+        label = f"{expected['node']} ({expected['address']})"
+        return TimeoutError(f"{label} is not ready after {limit:.0f} s: {missing}.")
 
-    wait_until(look, limit, told)
+    wait_until(check, limit, timeout_error)
 
 
 def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
-    """Raise ``NotReadyError`` unless a Kubernetes ``Node`` is the declared one, and ready."""
+    """Raise ``NotReadyError`` unless a ``Node`` object is ready and matches the settings.
+
+    ``props`` have the keys ``address`` and ``control_plane``.
+    """
     status = node.get("status", {})
     addresses = {
         entry["address"]
@@ -153,34 +153,34 @@ def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
     }
     if props["address"] not in addresses:
         found = ", ".join(sorted(addresses)) or "no address"
-        raise NotReadyError(f"Kubernetes knows it at {found}, not at its declared address")
+        raise NotReadyError(f"in Kubernetes it has {found}, not the address in the settings")
     if props["control_plane"] and control_plane.LABEL not in node["metadata"].get("labels", {}):
-        raise NotReadyError("it does not bear the label of a control plane yet")
+        raise NotReadyError("it does not have the label of a control plane yet")
     ready = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
     if ready is None or ready.get("status") != "True":
-        why = ready.get("message") if ready else "its kubelet has not reported yet"
-        raise NotReadyError(f"it is not Ready: {why}")
+        reason = ready.get("message") if ready else "its kubelet has not reported yet"
+        raise NotReadyError(f"it is not Ready: {reason}")
 
 
-class Pulse:
-    """Tells a kubelet that lives from one whose last words came back with etcd.
+class LeaseCheck:
+    """Checks that a kubelet runs after a restore, when etcd may hold an old "Ready" status.
 
-    A kubelet renews its node's lease every ten seconds (kubernetes.io, "Leases").
+    A running kubelet renews its node's lease every ten seconds (kubernetes.io, "Leases").
     """
 
     def __init__(self) -> None:
         self._first: str | None = None
 
-    def require(self, renewal: str) -> None:
-        """Raise ``NotReadyError`` until a lease is seen with another time of renewal."""
+    def require_renewal(self, renew_time: str) -> None:
+        """Raise ``NotReadyError`` while the lease has the renew time of the first call."""
         if self._first is None:
-            self._first = renewal
-        if renewal == self._first:
-            raise NotReadyError("its kubelet has not been heard of since the restore")
+            self._first = renew_time
+        if renew_time == self._first:
+            raise NotReadyError("its kubelet has not renewed its lease since the restore")
 
 
-def _renewal(props: Mapping[str, Any], api: ClusterApi) -> str:
-    """When a node's lease was last renewed; empty where there is none yet."""
+def _get_renew_time(props: Mapping[str, Any], api: ClusterApi) -> str:
+    """The renew time of a node's lease; empty if it has no lease yet."""
     path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{props['node']}"
     try:
         lease = api.get(path)
@@ -189,8 +189,8 @@ def _renewal(props: Mapping[str, Any], api: ClusterApi) -> str:
     return str(lease["spec"].get("renewTime", "")) if lease else ""
 
 
-def _get(props: Mapping[str, Any], api: ClusterApi) -> Mapping[str, Any]:
-    """The ``Node`` object, or ``NotReadyError`` with what stands in the way."""
+def _get_node(props: Mapping[str, Any], api: ClusterApi) -> Mapping[str, Any]:
+    """The ``Node`` object. Raises ``NotReadyError`` if it is missing or the API fails."""
     try:
         node = api.get(f"/api/v1/nodes/{props['node']}")
     except ApiError as error:

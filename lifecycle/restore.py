@@ -1,12 +1,12 @@
-"""A new castle from the snapshot of one that was: ``cluster.restore_from``.
+"""Restores a new cluster from a snapshot of an old one (``cluster.restore_from``).
 
-Its machine secrets are those of the old castle, by the talos provider's own import, for what lies
-in etcd is encrypted, signed and trusted by them; its etcd begins with the snapshot
-(``bootstrap.py``); and Helm's records of the old castle's releases, which came back with it, give
-way when ours are made, so that the engine installs over what is there.
+- The Talos provider imports the machine secrets of the old cluster, because the data in etcd is
+  encrypted and signed with them.
+- etcd starts with the snapshot (``bootstrap.py``).
+- Helm's release records of the old cluster are deleted before Pulumi installs the same releases.
 
-A castle that lives takes nothing from the file, which may be gone by then. Leaves out what lies on
-disks: a volume's data comes back from a backup.
+A cluster that already has machine secrets does not read the file. Data of volumes is not restored
+here, but from Longhorn's backups.
 """
 
 from __future__ import annotations
@@ -38,25 +38,26 @@ HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
 
 @dataclass(frozen=True, kw_only=True)
 class Restore:
-    """What a castle is restored from."""
+    """The snapshot file from which a cluster is restored."""
 
     setting: str
-    """The file as the stack file names it."""
+    """Path of the file as in the stack file."""
     path: Path
-    """The file."""
+    """Absolute path of the file."""
     key: str
-    """The age key that opens it."""
+    """The age key that decrypts it."""
     secrets: str | None
-    """The machine secrets in it; none for a castle that has its own already."""
+    """The machine secrets in it; ``None`` if the cluster already has machine secrets."""
     stack: str
-    """The stack's name."""
+    """Name of the stack."""
 
     def import_id(self) -> str | None:
-        """What the talos provider imports the machine secrets from, once; none if nothing.
+        """Create the file from which the Talos provider imports the machine secrets; returns its
+        path, ``None`` if there is nothing to import.
 
-        It reads a file. This one is a pipe, which gives the secrets to the first who asks and then
-        goes: they never lie on a disk. Its name is always the same, for to the engine another name
-        is another import.
+        The file is a named pipe that gives the secrets to the first reader and is then removed, so
+        the secrets are never on a disk. Its name is constant, because Pulumi treats another import
+        id as another import.
         """
         if self.secrets is None:
             return None
@@ -65,20 +66,23 @@ class Restore:
         pipe.unlink(missing_ok=True)
         os.mkfifo(pipe, 0o600)
         atexit.register(pipe.unlink, missing_ok=True)
-        threading.Thread(target=_hand_over, args=(pipe, self.secrets), daemon=True).start()
+        threading.Thread(target=_write_to_pipe, args=(pipe, self.secrets), daemon=True).start()
         return str(pipe)
 
     def over_old_releases(self, kubeconfig: pulumi.Output[str]) -> pulumi.ResourceTransformation:
-        """Let each Helm release take the place of the old castle's one of its name."""
+        """A transformation that deletes old Helm records before Pulumi creates a release.
 
-        async def forget(args: pulumi.ResourceHookArgs) -> None:
+        Otherwise Helm refuses a release whose name exists in the restored cluster.
+        """
+
+        async def delete_old_records(args: pulumi.ResourceHookArgs) -> None:
             inputs = args.new_inputs or {}
             text = await kubeconfig.future()
             if text is not None:
                 release = helm_release.Release(inputs["name"], inputs["namespace"])
                 helm_release.forget(ClusterApi.of(text), release)
 
-        hook = pulumi.ResourceHook("forget-the-old-release", forget)
+        hook = pulumi.ResourceHook("forget-the-old-release", delete_old_records)
 
         def transform(
             args: pulumi.ResourceTransformationArgs,
@@ -93,10 +97,10 @@ class Restore:
 
 
 def plan(settings: Settings) -> Restore | None:
-    """What the cluster of a stack is restored from, if its settings say so.
+    """The snapshot file of a stack; ``None`` without ``cluster.restore_from``.
 
-    A cluster that has its machine secrets already takes none from the file. Raises
-    ``SettingsError`` if a new cluster cannot be restored from the file.
+    The file is read only if the stack has no machine secrets yet. Raises ``SettingsError`` if the
+    cluster cannot be restored from it.
     """
     setting, key = settings.cluster.restore_from, settings.sops.age_key
     if setting is None or key is None:
@@ -115,7 +119,7 @@ def plan(settings: Settings) -> Restore | None:
 
 
 def bootstrap_inputs(restore: Restore | None) -> Mapping[str, Any]:
-    """What the bootstrap is told of a restore; the key becomes a secret."""
+    """The inputs of ``Bootstrap`` for a restore, empty without one; the key becomes a secret."""
     if restore is None:
         return {}
     return {
@@ -132,16 +136,18 @@ def _read(settings: Settings, path: Path, key: str) -> Archive:
 
     try:
         if not path.stat().st_size:
-            raise refuse("is an empty file", "name another snapshot; `make snapshot` takes them")
+            raise refuse("is an empty file", "choose another file; `make snapshot` creates them")
         archive = Archive.opened(path.read_bytes(), key)
     except OSError as error:
         raise refuse(
             f"cannot be read: {error.strerror or error}",
-            f"write its path, from {PROJECT_FOLDER} or from the root",
+            f"set its absolute path, or its path relative to {PROJECT_FOLDER}",
         ) from None
     except ArchiveError as error:
         raise refuse(
-            str(error), "name a snapshot of `make snapshot`, and the key that it was made with"
+            str(error),
+            "choose a file that `make snapshot` has created, and set sops.age_key to the key with "
+            "which it was encrypted",
         ) from None
     if fault := compatibility.kubernetes_of_a_snapshot(
         archive.kubernetes, settings.cluster.kubernetes
@@ -150,8 +156,9 @@ def _read(settings: Settings, path: Path, key: str) -> Archive:
     return archive
 
 
-def _hand_over(pipe: Path, secrets: str) -> None:
-    """Give the secrets to the first who reads the pipe; for ever waiting where nobody does."""
+def _write_to_pipe(pipe: Path, secrets: str) -> None:
+    """Write the secrets for the first reader of the pipe. Without a reader this blocks until the
+    process ends."""
     with suppress(OSError):
         with pipe.open("w", encoding="utf-8") as writer:
             writer.write(secrets)

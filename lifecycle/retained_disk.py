@@ -1,10 +1,9 @@
-"""A node's data disk that outlives the node: ``keep_data_disk_on_destroy``.
+"""A data disk that is not deleted with its node (``keep_data_disk_on_destroy``).
 
-It is there before the node's machine, which uses it, and stays when the machine goes: the engine
-forgets it, and nothing of ours deletes it. The next castle finds it again.
-
-Leaves out what is on it: Talos finds its partition by its label, and formats nothing that is
-formatted (siderolabs/talos v1.13.9 internal/app/machined/pkg/controllers/block/internal/volumes).
+The disk is created before the VM of the node, which attaches it. On destroy, Pulumi only removes it
+from the state, and this program never deletes it. A later stack with the same tag finds it again.
+Talos finds its partition by label and never formats a disk that is already formatted
+(siderolabs/talos v1.13.9 internal/app/machined/pkg/controllers/block/internal/volumes).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pulumi
 from pulumi import dynamic
 
 from clients.errors import OperationError
-from lifecycle.operations.disk_holder import Keeper, name_of, tag
+from lifecycle.operations.disk_holder import DiskHolder, name_of, tag
 from lifecycle.provider import MODULE, Provider
 from settings.node import Node
 
@@ -30,14 +29,14 @@ _FIXED = {
     "datastore": "proxmox.disk_datastore",
     "size_gib": "data_disk_gib",
 }
-"""What a kept disk has from its birth on, and what that is for a person."""
+"""Properties that cannot change, with the setting (or name) for messages."""
 
 
 class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
-    """A data disk that belongs to a keeper."""
+    """A data disk that belongs to a disk holder (``operations/disk_holder.py``)."""
 
     path: pulumi.Output[str]
-    """The disk's path in its storage."""
+    """The path of the disk in its storage."""
 
     def __init__(
         self,
@@ -49,7 +48,8 @@ class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
         proxmox: Endpoint,
         parent: pulumi.Resource,
     ) -> None:
-        """Find the disk of ``node``, or make it; ``stack_tag`` is the identity of the castle."""
+        """Find or create the disk of ``node``. ``datastore`` is its Proxmox storage; ``stack_tag``
+        is the tag of all VMs of the stack."""
         super().__init__(
             RetainedDiskProvider(),
             resource_name,
@@ -70,33 +70,35 @@ class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
 
 
 class RetainedDiskProvider(Provider):
-    """Finds or creates the disk, and never deletes it."""
+    """create: find or create the disk; update: nothing; delete: nothing."""
 
     name = "RetainedDisk"
     id_input = "node"
     compared = ()
-    kept = ("node", *_FIXED)
+    stored = ("node", *_FIXED)
 
     def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
-        """Find the disk, or create it; raises ``OperationError``."""
-        return {"path": _keeper(props).disk()}
+        """Find or create the disk. Raises ``OperationError``."""
+        return {"path": _disk_holder(props).find_or_create_disk()}
 
     def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
-        """Raise ``OperationError`` if a property of the disk is to change."""
-        for key, what in _FIXED.items():
-            has, wanted = olds[key], news[key]
-            if has != wanted:
+        """Raise ``OperationError`` if a fixed property of the disk changes."""
+        for key, label in _FIXED.items():
+            old, new = olds[key], news[key]
+            if old != new:
                 raise OperationError(
-                    f"{what}: the kept data disk of {news['node']} has {has}, and cannot become "
-                    f"{wanted} while it is kept. Nothing has been touched. Set it back to {has}."
+                    f"{label}: the retained data disk of {news['node']} has {old}, and cannot "
+                    f"become {new} while it is retained. Nothing has been touched. Set it back to "
+                    f"{old}."
                 )
 
 
-def _keeper(props: Mapping[str, Any]) -> Keeper:
-    # Imported here: no other part of a dynamic provider needs the models of the settings.
+def _disk_holder(props: Mapping[str, Any]) -> DiskHolder:
+    # Imported here, because the settings models would slow down the start of every dynamic
+    # provider.
     from settings.groups import Endpoint
 
-    return Keeper(
+    return DiskHolder(
         proxmox=Endpoint(
             endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]
         ),

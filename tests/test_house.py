@@ -1,4 +1,4 @@
-"""The layers of the program: every import points down, and no file imports itself in a circle."""
+"""The layers of the program: a module imports only from lower layers, and never in a cycle."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ LAYERS = [
     "backup",
     "settings",
 ]
-"""From the top to the bottom. A package that is not named belongs to the layer of its parent."""
+"""Packages from the top layer to the bottom. Other packages belong to the layer of their parent."""
 COMPONENTS = ["flux", "image", "longhorn", "machines", "metallb", "talos", "traefik", "whoami"]
-"""Components, which share ``components.shared`` and nothing else."""
+"""The components. They share only ``components.shared``."""
 MODULES = {
     ".".join(path.relative_to(PROJECT_FOLDER).with_suffix("").parts).removesuffix(".__init__"): path
-    for part in {layer.partition(".")[0] for layer in LAYERS}
+    for package in {layer.partition(".")[0] for layer in LAYERS}
     for path in (
         [PROJECT_FOLDER / "__main__.py"]
-        if part == "__main__"
-        else (PROJECT_FOLDER / part).rglob("*.py")
+        if package == "__main__"
+        else (PROJECT_FOLDER / package).rglob("*.py")
     )
 }
 
 
 def imported(module: str) -> set[str]:
-    """Our modules that a module imports, also for its types alone."""
+    """The modules of this program that a module imports, also below ``TYPE_CHECKING``."""
     names = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -51,34 +51,34 @@ def imported(module: str) -> set[str]:
 
 
 def layer(module: str) -> int:
-    """Where a module is in ``LAYERS``: the longest name that its own begins with."""
-    found = [name for name in LAYERS if f"{module}.".startswith(f"{name}.")]
-    return LAYERS.index(max(found, key=len))
+    """The index of a module in ``LAYERS``: the longest package name that contains it."""
+    packages = [name for name in LAYERS if f"{module}.".startswith(f"{name}.")]
+    return LAYERS.index(max(packages, key=len))
 
 
-def test_main_reads_as_one_sentence() -> None:
+def test_main_has_at_most_50_lines() -> None:
     lines = (PROJECT_FOLDER / "__main__.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 50
 
 
-def test_only_tests_replace_parts_of_the_program() -> None:
-    """The program takes what varies as an argument: see ``preflight.sources``."""
+def test_the_program_does_not_use_mocks() -> None:
+    """Values that differ in tests are arguments: see ``preflight.sources``."""
     found = [name for name, path in MODULES.items() if "unittest" in path.read_text("utf-8")]
     assert found == []
 
 
-def test_every_file_of_the_program_is_in_a_layer() -> None:
-    ours = {path.name for path in PROJECT_FOLDER.iterdir() if (path / "__init__.py").exists()}
-    assert ours == {name.partition(".")[0] for name in LAYERS} - {"__main__"} | {"tests"}
+def test_every_package_is_in_a_layer() -> None:
+    packages = {path.name for path in PROJECT_FOLDER.iterdir() if (path / "__init__.py").exists()}
+    assert packages == {name.partition(".")[0] for name in LAYERS} - {"__main__"} | {"tests"}
     assert [path.name for path in PROJECT_FOLDER.glob("*.py")] == ["__main__.py"]
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_an_import_points_down(module: str) -> None:
+def test_a_module_imports_only_from_lower_layers(module: str) -> None:
     assert [name for name in imported(module) if layer(name) < layer(module)] == []
 
 
-def test_no_file_imports_itself_in_a_circle() -> None:
+def test_there_are_no_import_cycles() -> None:
     TopologicalSorter({module: imported(module) for module in MODULES}).prepare()
 
 
@@ -92,7 +92,7 @@ def test_a_component_imports_no_other_component(module: str) -> None:
     assert own in [*COMPONENTS, "shared"]
 
 
-def test_requirements_pin_the_versions_that_the_castle_was_run_with() -> None:
+def test_requirements_pin_the_tested_versions() -> None:
     pinned = dict(
         line.removesuffix(" \\").split("==")
         for line in (PROJECT_FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines()

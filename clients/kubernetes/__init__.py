@@ -1,1 +1,1 @@
-"""The Kubernetes API, and the objects of what runs on it."""
+"""Clients of the Kubernetes API, and readers of Flux, Helm and Longhorn objects."""

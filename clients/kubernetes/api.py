@@ -1,6 +1,6 @@
-"""The Kubernetes API as our own waits and removals ask it: a few verbs, and a certificate.
+"""A small client of the Kubernetes API, for waits, checks and removals.
 
-Leaves out all that the Kubernetes provider does: what is made belongs to it.
+The Kubernetes provider creates all objects of the stack.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from clients.errors import OperationError
 from clients.tls import context_of
 
 ANSWER_LIMIT = 10
-"""Seconds that one answer of the API may take."""
+"""Timeout of one request in seconds."""
 
 Object = dict[str, Any]
 
 
 class ApiError(OperationError):
-    """The API did not answer, or said no: one sentence."""
+    """The Kubernetes API did not answer, or refused a request."""
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
         self.code = code
-        """HTTP status; 0 where nothing answered."""
+        """HTTP status; 0 if there was no answer."""
 
 
 class ClusterApi:
-    """The API of one cluster, asked with a client certificate."""
+    """The Kubernetes API of one cluster, with a client certificate."""
 
     def __init__(self, endpoint: str, tls: ssl.SSLContext) -> None:
         """``endpoint`` is ``https://VIP:6443``."""
         self.endpoint = endpoint
-        """Where it is."""
+        """URL of the API."""
         self.tls = tls
-        """How it is asked."""
+        """TLS context with the client certificate."""
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),  # the cluster is in the house: no proxy leads there
+            urllib.request.ProxyHandler({}),  # the cluster is in the local network: use no proxy
             urllib.request.HTTPSHandler(context=tls),
         )
 
     @classmethod
     def of(cls, kubeconfig: str) -> Self:
-        """The API that a kubeconfig of Talos leads to; raises ``ApiError`` if it cannot be read."""
+        """Create a client from a kubeconfig (YAML) of Talos. Raises ``ApiError``."""
         try:
             document = yaml.safe_load(kubeconfig)
             cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
@@ -63,46 +63,47 @@ class ClusterApi:
             )
             return cls(cluster["server"], tls)
         except (yaml.YAMLError, LookupError, TypeError, ValueError, OSError):
-            # Never the reason itself: it may quote what it could not read.
+            # Without the original error, which may quote the credentials.
             raise ApiError("the kubeconfig cannot be read") from None
 
     def get(self, path: str) -> Object | None:
-        """An object or a list, or ``None`` where there is none."""
-        return self._ask_if_there("GET", path)
+        """Read an object or a list; ``None`` if it does not exist. Raises ``ApiError``."""
+        return self._request_or_none("GET", path)
 
     def items(self, path: str) -> list[Object]:
-        """The objects of a list; none where their kind does not exist."""
+        """Read the objects of a list; empty if the kind does not exist. Raises ``ApiError``."""
         return (self.get(path) or {"items": []})["items"]  # type: ignore[no-any-return]
 
     def merge(self, path: str, change: Mapping[str, Any]) -> None:
-        """Merge a change into an object, if it is there."""
-        self._ask_if_there("PATCH", path, change)
+        """Patch an object (JSON merge patch) if it exists. Raises ``ApiError``."""
+        self._request_or_none("PATCH", path, change)
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
-        """Make an object, or ask for an action."""
-        self._ask("POST", path, body)
+        """Create an object or start an action, such as an eviction. Raises ``ApiError``."""
+        self._request("POST", path, body)
 
     def delete(self, path: str, **options: Any) -> None:
-        """Delete an object, if it is there; ``options`` are those of ``DeleteOptions``."""
+        """Delete an object if it exists; ``options`` are fields of ``DeleteOptions``. Raises
+        ``ApiError``."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions"} | options
-        self._ask_if_there("DELETE", path, body)
+        self._request_or_none("DELETE", path, body)
 
-    def _ask_if_there(
+    def _request_or_none(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Object | None:
         try:
-            return self._ask(method, path, body)
+            return self._request(method, path, body)
         except ApiError as error:
             if error.code == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Object:
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Object:
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = urllib.request.Request(
             self.endpoint + path,
             json.dumps(body).encode() if body is not None else None,
-            {"Content-Type": kind},
+            {"Content-Type": content_type},
             method=method,
         )
         try:
@@ -110,8 +111,8 @@ class ClusterApi:
                 answer: Object = json.load(response)
                 return answer
         except urllib.error.HTTPError as error:
-            told = f"the Kubernetes API answers {error.code} {error.reason}{_message(error)}"
-            raise ApiError(told, error.code) from None
+            text = f"the Kubernetes API answers {error.code} {error.reason}{_message(error)}"
+            raise ApiError(text, error.code) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise ApiError(
                 f"the Kubernetes API at {self.endpoint} does not answer: {error}"
@@ -119,7 +120,7 @@ class ClusterApi:
 
 
 def _message(error: urllib.error.HTTPError) -> str:
-    """What the API says of a refusal, if it does."""
+    """The message in the body of an error, with a colon before it; empty if there is none."""
     with error:
         try:
             return f": {json.load(error)['message']}"

@@ -1,8 +1,8 @@
-"""How Kubernetes marks control planes, for what runs there or must tolerate them."""
+"""Label and toleration for pods that run on control planes."""
 
 from __future__ import annotations
 
 LABEL = "node-role.kubernetes.io/control-plane"
-"""Label of every control plane, and key of its taint."""
+"""Label of control planes, and key of their taint."""
 TOLERATION = {"key": LABEL, "operator": "Exists", "effect": "NoSchedule"}
-"""What a pod needs to run on a control plane."""
+"""Toleration that a pod needs to run on a control plane."""

@@ -1,7 +1,4 @@
-"""A command in a container of the castle, as ``kubectl exec`` runs one: over a WebSocket.
-
-Leaves out a terminal and standard input: what is read here is a file.
-"""
+"""Runs a command in a container like ``kubectl exec``, without terminal and standard input."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import json
 import urllib.parse
 from collections.abc import Sequence
 
-# Not its client with threads: before Python 3.13 one that reads and one that writes harm each other
-# over TLS (python/cpython#124984), and an answer is lost now and then.
+# The asyncio client, because before Python 3.13 the threaded one sometimes loses an answer: a
+# thread that reads and a thread that writes break each other's TLS connection
+# (python/cpython#124984).
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
@@ -19,61 +17,63 @@ from websockets.typing import Subprotocol
 from clients.kubernetes.api import ANSWER_LIMIT, ApiError, ClusterApi
 
 PROTOCOL = Subprotocol("v4.channel.k8s.io")
-"""The first byte of each message says what it is (k8s.io/apimachinery pkg/util/remotecommand)."""
-OUTPUT, COMPLAINT, STATUS = 1, 2, 3
-MOST = 16 * 1024 * 1024
-"""Bytes that a command may print: what is more is no answer to anything that we ask."""
+"""The subprotocol in which the first byte of a message is its channel (k8s.io/apimachinery
+pkg/util/remotecommand)."""
+STDOUT, STDERR, STATUS = 1, 2, 3
+"""Channels of messages."""
+MAX_OUTPUT = 16 * 1024 * 1024
+"""Maximum bytes of standard output; more is an error."""
 
 
 def run(
     api: ClusterApi, namespace: str, pod: str, container: str, command: Sequence[str], limit: float
 ) -> bytes:
-    """What a command prints, once it has ended well; nothing of it is kept anywhere.
+    """Run a command and return its standard output.
 
-    ``limit`` is in seconds. Raises ``ApiError`` where it cannot be run, fails or takes longer; what
-    it complained of is in the error, what it printed is not.
+    Raises ``ApiError`` if the command cannot start, fails or takes longer than ``limit`` seconds.
+    The error contains its standard error, but not its standard output, which may be secret.
     """
     query = [("container", container), ("stdout", "true"), ("stderr", "true")]
     query += [("command", word) for word in command]
     address = "wss" + api.endpoint.removeprefix("https") + f"/api/v1/namespaces/{namespace}"
     address += f"/pods/{pod}/exec?{urllib.parse.urlencode(query)}"
     try:
-        said = asyncio.run(_ask(api, address, limit))
+        messages = asyncio.run(_collect(api, address, limit))
     except InvalidStatus as error:
         raise ApiError(
-            f"the Kubernetes API answers {error.response.status_code} when asked to run a command "
-            f"in {pod}"
+            f"the Kubernetes API answers {error.response.status_code} to the request to run a "
+            f"command in {pod}"
         ) from None
     except (OSError, WebSocketException) as error:
         raise ApiError(f"no command can be run in {pod}: {str(error) or 'no answer'}") from None
-    if len(said[OUTPUT]) > MOST:
-        raise ApiError(f"what {pod} says has no end")
-    if not _is_success(said[STATUS]):
-        complaint = said[COMPLAINT].decode(errors="replace").strip()
-        raise ApiError(f"a command in {pod} failed: {complaint or 'without a word'}")
-    return said[OUTPUT]
+    if len(messages[STDOUT]) > MAX_OUTPUT:
+        raise ApiError(f"a command in {pod} prints more than {MAX_OUTPUT} bytes")
+    if not _is_success(messages[STATUS]):
+        stderr = messages[STDERR].decode(errors="replace").strip()
+        raise ApiError(f"a command in {pod} failed: {stderr or 'it printed no error'}")
+    return messages[STDOUT]
 
 
-async def _ask(api: ClusterApi, address: str, limit: float) -> dict[int, bytes]:
-    """All that is said until the status, by channel; no more of it than a little above ``MOST``."""
-    said: dict[int, bytes] = {OUTPUT: b"", COMPLAINT: b"", STATUS: b""}
+async def _collect(api: ClusterApi, address: str, limit: float) -> dict[int, bytes]:
+    """Receive until the status or more than ``MAX_OUTPUT`` bytes; returns the bytes by channel."""
+    messages: dict[int, bytes] = {STDOUT: b"", STDERR: b"", STATUS: b""}
     async with (
         asyncio.timeout(limit),
         connect(
             address,
             ssl=api.tls,
             subprotocols=[PROTOCOL],
-            proxy=None,  # the cluster is in the house: no proxy leads there
+            proxy=None,  # the cluster is in the local network: use no proxy
             open_timeout=min(limit, ANSWER_LIMIT),
             close_timeout=1,
-            max_size=MOST,
+            max_size=MAX_OUTPUT,
         ) as socket,
     ):
-        while not said[STATUS] and len(said[OUTPUT]) <= MOST:
+        while not messages[STATUS] and len(messages[STDOUT]) <= MAX_OUTPUT:
             message = await socket.recv(decode=False)
-            if message and message[0] in said:
-                said[message[0]] += message[1:]
-    return said
+            if message and message[0] in messages:
+                messages[message[0]] += message[1:]
+    return messages
 
 
 def _is_success(status: bytes) -> bool:

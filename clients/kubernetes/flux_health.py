@@ -1,4 +1,4 @@
-"""How Flux is doing, in one line a part, for the stack's outputs."""
+"""Reads the health of Flux for the stack outputs, one line per part."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ PARTS = {
     "source": f"/apis/source.toolkit.fluxcd.io/v1/{_SYNC.format('gitrepositories')}",
     "applied": f"/apis/kustomize.toolkit.fluxcd.io/v1/{_SYNC.format('kustomizations')}",
 }
-"""What is looked at, by the word that the outputs have for it."""
+"""Path of the object of each part, by its key in the stack outputs."""
 
 
 def look(kubeconfig: str) -> dict[str, str]:
-    """One look, and never an error: what cannot be seen is said so.
+    """Read the health of all parts by key. A failed request gives ``unknown: …`` and no error.
 
-    A cluster that is down costs a preview the ten seconds of one answer.
+    If the cluster is down, this takes one request timeout (10 s), also in a preview.
     """
     try:
         api = ClusterApi.of(kubeconfig)
-        return {word: sentence(api.get(path)) for word, path in PARTS.items()}
+        return {part: sentence(api.get(path)) for part, path in PARTS.items()}
     except ApiError as error:
         return dict.fromkeys(PARTS, f"unknown: {error}")
 
 
 def is_ready(found: dict[str, Any] | None) -> bool:
-    """Whether an object is ready, as it is now and not as it was before its last change."""
+    """Whether an object is ready, and its status is not older than its last change."""
     ready = _ready(found or {})
     generation = (found or {}).get("metadata", {}).get("generation")
     return ready.get("status") == "True" and ready.get("observedGeneration") == generation
 
 
 def sentence(found: dict[str, Any] | None) -> str:
-    """The object's own word on whether it is ready."""
+    """The health of an object as text, with its own message."""
     if found is None:
         return "missing"
     if not (ready := _ready(found)):
-        return "not looked at by Flux yet"
-    word = {"True": "ready", "False": "not ready"}.get(ready.get("status", ""), "in progress")
-    return f"{word}: {ready.get('message', 'no reason given')}"
+        return "not processed by Flux yet"
+    state = {"True": "ready", "False": "not ready"}.get(ready.get("status", ""), "in progress")
+    return f"{state}: {ready.get('message', 'no reason given')}"
 
 
 def _ready(found: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Helm's own records of a release.
+"""Finds and deletes Helm's records of a release (Secrets in its namespace).
 
-With them Helm refuses a second release of that name, for ever (facts/end-to-end.md 9). Without, it
-installs anew over what is there, which it knows by its own labels, and loses nothing.
+If a record exists and the Pulumi state lacks the release, Helm refuses to install it ("cannot
+re-use a name that is still in use"). Without the record Helm installs the release and adopts the
+existing objects by their labels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from clients.kubernetes.api import ClusterApi
 
 @dataclass(frozen=True)
 class Release:
-    """A release, by its name and its namespace."""
+    """Name and namespace of a release."""
 
     name: str
     namespace: str
@@ -25,12 +26,12 @@ class Release:
 
 
 def knows(api: ClusterApi, release: Release) -> bool:
-    """Whether Helm has a record of a release. Raises ``ApiError``."""
+    """Whether Helm has a record of this release. Raises ``ApiError``."""
     return any(_records(api, release))
 
 
 def forget(api: ClusterApi, release: Release) -> None:
-    """Take away every record of a release; what it installed stays. Raises ``ApiError``."""
+    """Delete all records of a release, but no object that it installed. Raises ``ApiError``."""
     for path in list(_records(api, release)):
         api.delete(path)
 

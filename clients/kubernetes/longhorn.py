@@ -1,7 +1,7 @@
-"""What Longhorn says of its disks, volumes and backups, read from its own objects.
+"""Reads disks, volumes and backups from Longhorn's objects, and sets the copies of a volume.
 
-Fields as Longhorn v1.12.1 writes them (longhorn-manager k8s/pkg/apis/longhorn/v1beta2). This module
-reads and changes; ``lifecycle/operations/storage_health.py`` says what is wrong with what it read.
+The fields are those of Longhorn v1.12.1 (longhorn-manager k8s/pkg/apis/longhorn/v1beta2).
+``lifecycle/operations/storage_health.py`` finds problems in what this module reads.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 NAMESPACE = "longhorn-system"
 PATH = f"/apis/longhorn.io/v1beta2/namespaces/{NAMESPACE}"
-"""Where the Kubernetes API has Longhorn's objects."""
+"""Path of Longhorn's objects in the Kubernetes API."""
 STORAGE_CLASS = "longhorn"
-"""Longhorn's manager makes it after the release is deployed, and makes it again on each change."""
+"""Storage class that Longhorn's manager creates after the Helm release, and recreates on changes.
+"""
 DATA_PATH = "/var/mnt/longhorn"
-"""Where Talos mounts the user volume ``longhorn`` on the host, and so Longhorn's data path.
+"""Longhorn's data path: the mount point of the Talos user volume ``longhorn``.
 
-Pods see paths of the host: the kubelet's own binds (``machine.kubelet.extraMounts``) are not among
-them (docs/storage.md)."""
+It is a path of the host. Binds of the kubelet (``machine.kubelet.extraMounts``) do not exist there
+(docs/storage.md)."""
 DRIVER = "driver.longhorn.io"
 """Name of the CSI driver, in persistent volumes."""
 
@@ -28,44 +29,44 @@ Object = dict[str, Any]
 
 
 class KubernetesReader(Protocol):
-    """What is needed of a client of the Kubernetes API."""
+    """A client of the Kubernetes API that can read."""
 
     def get(self, path: str) -> Object | None:
-        """An object, or None if there is none."""
+        """Read an object; ``None`` if it does not exist."""
 
     def items(self, path: str) -> list[Object]:
-        """The objects of a list; none if their kind does not exist."""
+        """Read the objects of a list; empty if the kind does not exist."""
 
 
 class KubernetesWriter(KubernetesReader, Protocol):
-    """What is needed to change a volume."""
+    """A client of the Kubernetes API that can read and patch."""
 
     def merge(self, path: str, change: Mapping[str, Any]) -> None:
-        """Merge a change into an object, if it exists."""
+        """Patch an object (JSON merge patch) if it exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """A disk of Longhorn on one node. Sizes are bytes."""
+    """A disk of Longhorn on one node. Sizes are in bytes."""
 
     node: str
     """Name of the Kubernetes node."""
     zone: str
-    """The Proxmox host; empty if Longhorn knows none."""
+    """The Proxmox host (Longhorn's zone of the node); empty if not set."""
     path: str
     """Path on the host, as in ``/var/mnt/longhorn``."""
     size: int
-    """Capacity of the filesystem that the path really lies on; 0 if not known yet."""
+    """Capacity of the filesystem that contains the path; 0 if not reported yet."""
     available: int
     """Free space on that filesystem."""
     scheduled: int
     """Sum of the nominal sizes of the replicas on it."""
     reserved: int
-    """What Longhorn never allocates."""
+    """Space that Longhorn never allocates."""
     is_ready: bool
     """Whether Longhorn can use it."""
     is_schedulable: bool
-    """Whether it takes new replicas."""
+    """Whether Longhorn places new replicas on it."""
     reason: str
     """Longhorn's own message if it is not ready or not schedulable; empty otherwise."""
 
@@ -77,39 +78,40 @@ class Volume:
     name: str
     """Longhorn's own name: ``pvc-…``."""
     claim: str
-    """Namespace and name of its claim, ``traefik/traefik-certificates``; empty if it had none."""
+    """Namespace and name of its claim, as in ``traefik/traefik-certificates``; empty if it never
+    had a claim."""
     is_released: bool
-    """Whether the claim was deleted, and perhaps the persistent volume: nothing uses the volume,
-    and its data is kept."""
+    """Whether its claim was deleted. Nothing uses the volume then, but Longhorn keeps its data."""
     storage_class: str
     """Storage class of its persistent volume; empty if it has none."""
     size: int
     """Nominal size in bytes."""
     copies: int
-    """How many copies are wanted."""
+    """The wanted number of copies (``numberOfReplicas``)."""
     healthy_nodes: tuple[str, ...]
     """Nodes that hold a healthy copy."""
     zones: tuple[str, ...]
     """Proxmox hosts that hold a healthy copy, each once."""
     is_attached: bool
+    """Whether a node uses the volume."""
     robustness: str
-    """``healthy``, ``degraded``, ``faulted``; ``unknown`` for a detached volume."""
+    """``healthy``, ``degraded``, ``faulted``, or ``unknown`` (a detached volume)."""
     engine_image: str
-    """Image of the engine that it runs with."""
+    """Image of the Longhorn engine that it runs."""
     last_backup: datetime | None
-    """When it was last backed up; None if never."""
+    """Time of the last backup; ``None`` if there is none."""
     created: datetime | None = None
-    """When Longhorn created it; None if not known."""
+    """Time at which Longhorn created it; ``None`` if not known."""
 
     @property
     def title(self) -> str:
-        """The name that a person knows it by: its claim's, or its own."""
+        """The name for messages: the claim, or Longhorn's name without one."""
         return self.claim or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupTarget:
-    """Where Longhorn's backups go."""
+    """The backup target of Longhorn."""
 
     url: str
     """``nfs://…`` or ``s3://…``; empty if there is none."""
@@ -121,41 +123,42 @@ class BackupTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupVolume:
-    """The backups of one volume on the target, of this cluster or of any other."""
+    """The backups of one volume on the target, of this cluster or of another one."""
 
     volume: str
     """Longhorn's name of the volume."""
     last_backup: datetime | None
+    """Time of the last backup; ``None`` if there is none."""
     stored: int
-    """Bytes on the target."""
+    """Size on the target in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """All that Longhorn says at one moment."""
+    """Longhorn's disks, volumes and backups at one moment."""
 
     disks: Sequence[Disk] = ()
     volumes: Sequence[Volume] = ()
     target: BackupTarget | None = None
-    """None if Longhorn has no backup target object yet."""
+    """``None`` if Longhorn has not created its backup target object yet."""
     backups: Sequence[BackupVolume] = ()
     engine_image: str = ""
-    """The engine image of this Longhorn, which all volumes should run with."""
+    """The engine image of the installed Longhorn, which all volumes should run."""
     version: str = ""
-    """The version that runs, ``v1.12.1``; empty if Longhorn has not said it yet."""
+    """The running version, as in ``v1.12.1``; empty if not reported yet."""
     nodes: Mapping[str, str] = field(default_factory=dict)
-    """Zone of each node that Longhorn knows, by name."""
+    """Zone (Proxmox host) of each Longhorn node, by name."""
 
     @property
     def outdated(self) -> list[Volume]:
-        """The volumes that run another engine than the one of this Longhorn."""
+        """The volumes that run another engine than ``engine_image``."""
         if not self.engine_image:
             return []
         return [it for it in self.volumes if it.engine_image not in ("", self.engine_image)]
 
 
 def read_storage(api: KubernetesReader) -> Storage | None:
-    """Read all of it; None if Longhorn is not installed."""
+    """Read everything; ``None`` if Longhorn is not installed. Raises ``ApiError``."""
     setting = api.get(f"{PATH}/settings/default-engine-image")
     nodes = api.items(f"{PATH}/nodes")
     if setting is None and not nodes:
@@ -174,17 +177,17 @@ def read_storage(api: KubernetesReader) -> Storage | None:
 
 
 def read_disks(api: KubernetesReader) -> list[Disk]:
-    """The disks of all nodes; none if Longhorn is not installed."""
+    """Read the disks of all nodes; empty if Longhorn is not installed. Raises ``ApiError``."""
     return [disk for node in api.items(f"{PATH}/nodes") for disk in _disks(node)]
 
 
 def read_volumes(api: KubernetesReader) -> list[Volume]:
-    """All volumes; none if Longhorn is not installed."""
+    """Read all volumes; empty if Longhorn is not installed. Raises ``ApiError``."""
     return _volumes(api, _zones(api.items(f"{PATH}/nodes")))
 
 
 def set_copies(api: KubernetesWriter, volume: Volume, copies: int) -> None:
-    """Set how many copies of a volume Longhorn keeps; it adds or removes them by itself."""
+    """Set the wanted number of copies; Longhorn adds or deletes copies. Raises ``ApiError``."""
     api.merge(f"{PATH}/volumes/{volume.name}", {"spec": {"numberOfReplicas": copies}})
 
 
@@ -242,15 +245,15 @@ def _volume(
     found: Object, nodes: Sequence[str], zones: Mapping[str, str], classes: Mapping[str, str]
 ) -> Volume:
     name, spec, status = str(found["metadata"]["name"]), found["spec"], found.get("status") or {}
-    used = status.get("kubernetesStatus") or {}
-    claim = f"{used.get('namespace')}/{used['pvcName']}" if used.get("pvcName") else ""
+    usage = status.get("kubernetesStatus") or {}
+    claim = f"{usage.get('namespace')}/{usage['pvcName']}" if usage.get("pvcName") else ""
     return Volume(
         name=name,
         claim=claim,
-        # Without a persistent volume Longhorn keeps the name of its last claim, and a moment.
-        is_released=used.get("pvStatus") == "Released"
-        or bool(used.get("lastPVCRefAt") and not used.get("pvName")),
-        storage_class=classes.get(str(used.get("pvName") or name), ""),
+        # If the persistent volume was deleted too, pvName is empty and lastPVCRefAt is set.
+        is_released=usage.get("pvStatus") == "Released"
+        or bool(usage.get("lastPVCRefAt") and not usage.get("pvName")),
+        storage_class=classes.get(str(usage.get("pvName") or name), ""),
         size=int(spec.get("size") or 0),
         copies=int(spec.get("numberOfReplicas") or 1),
         healthy_nodes=tuple(nodes),
@@ -258,8 +261,8 @@ def _volume(
         is_attached=status.get("state") == "attached",
         robustness=str(status.get("robustness") or "unknown"),
         engine_image=str(status.get("currentImage") or spec.get("image") or ""),
-        last_backup=_moment(status.get("lastBackupAt")),
-        created=_moment(found["metadata"].get("creationTimestamp")),
+        last_backup=_parse_time(status.get("lastBackupAt")),
+        created=_parse_time(found["metadata"].get("creationTimestamp")),
     )
 
 
@@ -283,13 +286,13 @@ def _backup_volume(found: Object) -> BackupVolume:
     status = found.get("status") or {}
     return BackupVolume(
         volume=str(found.get("spec", {}).get("volumeName") or found["metadata"]["name"]),
-        last_backup=_moment(status.get("lastBackupAt")),
+        last_backup=_parse_time(status.get("lastBackupAt")),
         stored=int(status.get("dataStored") or 0),
     )
 
 
-def _moment(text: Any) -> datetime | None:
-    """A moment as Longhorn writes it, ``2026-11-28T03:00:00Z``; None if empty or not one."""
+def _parse_time(text: Any) -> datetime | None:
+    """Parse a time of Longhorn, as in ``2026-11-28T03:00:00Z``; ``None`` if empty or invalid."""
     try:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")) if text else None
     except ValueError:

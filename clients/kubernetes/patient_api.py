@@ -1,6 +1,6 @@
-"""The Kubernetes API, for those who change what it runs on.
+"""A Kubernetes client that retries while the API is down.
 
-An answer that does not come is asked for again for a while: the VIP moves when its holder reboots.
+For operations that reboot nodes: the API is down while the VIP moves to another control plane.
 """
 
 from __future__ import annotations
@@ -12,37 +12,38 @@ from typing import Any
 from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.wait import NotYet, wait_for
 
-PATIENCE = 120
-"""Seconds that the API may be away: a lone control plane that reboots is away longer, and is
-waited for by itself."""
-_PAUSE = 1
-_NOT_NOW = (0, 500, 502, 503, 504)
+RETRY_TIMEOUT_S = 120
+"""Seconds for which a request is repeated. A reboot of a single control plane takes longer; its
+operation waits for that itself."""
+_PAUSE_S = 1
+_RETRIED_CODES = (0, 500, 502, 503, 504)
+"""HTTP status codes after which a request is repeated; 0 is no answer."""
 
 
 class PatientApi(ClusterApi):
-    """The API of one cluster, asked again while it is away."""
+    """The Kubernetes API of one cluster; requests are repeated while it is down."""
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Object:
-        until = time.monotonic() + PATIENCE
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Object:
+        deadline = time.monotonic() + RETRY_TIMEOUT_S
         while True:
             try:
-                return super()._ask(method, path, body)
+                return super()._request(method, path, body)
             except ApiError as error:
-                if error.code not in _NOT_NOW or time.monotonic() >= until:
+                if error.code not in _RETRIED_CODES or time.monotonic() >= deadline:
                     raise
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_S)
 
 
-def delete_in_time(api: ClusterApi, path: str, limit: float, what: str) -> None:
-    """Delete an object that the API, or a webhook, does not let go at once.
+def delete_with_retries(api: ClusterApi, path: str, timeout_s: float, failure: str) -> None:
+    """Delete an object whose deletion the API or a webhook may refuse at first.
 
-    Raises ``OperationError`` after ``limit`` seconds: ``what`` is the sentence that says so.
+    Raises ``OperationError`` after ``timeout_s`` seconds; its text begins with ``failure``.
     """
 
-    def look() -> None:
+    def delete() -> None:
         try:
             api.delete(path)
         except ApiError as error:
             raise NotYet(str(error)) from None
 
-    wait_for(look, limit, what)
+    wait_for(delete, timeout_s, failure)

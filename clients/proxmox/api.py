@@ -1,7 +1,4 @@
-"""Calls Proxmox' API with the castle's token.
-
-Who calls knows the paths, and what an answer means.
-"""
+"""Calls the Proxmox API with the token of the stack, and waits for Proxmox tasks."""
 
 from __future__ import annotations
 
@@ -21,29 +18,28 @@ if TYPE_CHECKING:
 
 
 ANSWER_LIMIT = 10
-"""Seconds that Proxmox has to answer."""
+"""Timeout of one request in seconds."""
 FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
-"""What a call may raise, an ``HTTPError`` among them."""
-_POLL = 1
-"""Seconds between two looks at a task."""
-_TRIES = 3
-"""So many looks at a task that fail in a row are no accident."""
+"""Exceptions that a call may raise. ``urllib.error.HTTPError`` is an ``OSError``."""
+_POLL_INTERVAL_S = 1
+"""Seconds between two requests for the status of a task."""
+_MAX_FAILURES = 3
+"""Number of consecutive failed status requests after which a wait ends with the error."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Proxmox' API redirects nobody, and the token must not follow one who says so."""
+    """Disables redirects: the Proxmox API has none, and another server must not get the token."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Follow nothing: the redirect is then an answer like any other that is wrong."""
+        """Follow no redirect; the answer is then an ``HTTPError``."""
 
 
 def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]:
-    """How to call Proxmox' API: a function of a path, and of a method and a form where it has them.
+    """Return a function ``call(path, method="GET", form=None)`` for the Proxmox API.
 
-    It returns the ``data`` of the answer, and gives up after ``limit`` seconds without a word. What
-    goes wrong is raised as ``urllib`` and ``json`` have it: ``urllib.error.HTTPError``,
-    ``OSError``, ``http.client.HTTPException``, ``ValueError`` or ``KeyError``; none of them holds
-    the token.
+    The function returns ``data`` of the answer. It times out after ``limit`` seconds. It raises
+    ``urllib.error.HTTPError``, ``OSError``, ``http.client.HTTPException``, ``ValueError`` or
+    ``KeyError``. No exception contains the token.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     https = urllib.request.HTTPSHandler(context=_tls(proxmox))
@@ -64,30 +60,30 @@ def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]
 
 def _tls(proxmox: Endpoint) -> ssl.SSLContext:
     if proxmox.insecure:
-        # Without this machine's authorities, which take as long to load as ten calls.
+        # Without the CAs of this computer: loading them takes as long as ten requests.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
     context = ssl.create_default_context()
-    # Python 3.13 asks for extensions that a home's own authority need not have.
+    # Python 3.13 requires extensions that a private CA may not have.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 def tags_of(guest: Mapping[str, Any]) -> frozenset[str]:
-    """The tags of a guest, as an entry of Proxmox' lists has them."""
+    """The tags of a guest in a list of the Proxmox API."""
     return frozenset(re.split("[;,]", str(guest.get("tags", ""))))
 
 
 def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:
-    """Wait for a task, named by its UPID; what it failed of, empty where it went well.
+    """Wait for the end of a task (a UPID); returns its error, empty if it succeeded.
 
-    The task goes on where a look at it fails, so that is borne ``_TRIES`` - 1 times in a row.
-    Raises ``TimeoutError`` after ``limit`` seconds, and what ``call`` raises.
+    A failed status request does not stop the task, so this raises the error of ``call`` only after
+    ``_MAX_FAILURES`` consecutive failures. Raises ``TimeoutError`` after ``limit`` seconds.
     """
     path = f"/nodes/{task.split(':')[1]}/tasks/{urllib.parse.quote(task, safe='')}/status"
-    until = time.monotonic() + limit
+    deadline = time.monotonic() + limit
     failures = 0
     while True:
         try:
@@ -97,12 +93,12 @@ def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:
             failures = 0
         except Exception as error:
             failures += 1
-            if failures == _TRIES:
+            if failures == _MAX_FAILURES:
                 raise
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
-        if time.monotonic() >= until:
-            raise TimeoutError(f"Proxmox has not finished after {limit:.0f} s")
-        time.sleep(_POLL)
-    ended = str(status.get("exitstatus") or "OK")
-    return "" if ended.startswith(("OK", "WARNINGS")) else ended
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"the Proxmox task has not finished after {limit:.0f} s")
+        time.sleep(_POLL_INTERVAL_S)
+    exit_status = str(status.get("exitstatus") or "OK")
+    return "" if exit_status.startswith(("OK", "WARNINGS")) else exit_status

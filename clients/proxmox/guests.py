@@ -1,4 +1,4 @@
-"""Who is on Proxmox: every guest, and who of them has a VM id that we want."""
+"""Lists the guests of Proxmox, and finds conflicts of their VM ids with those of the stack."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ from settings.groups import Endpoint
 from settings.node import Node
 
 _THREADS = 8
-"""VM ids that Proxmox is asked about at the same time."""
+"""Number of parallel requests."""
 
 
 @dataclass(frozen=True)
 class Guest:
-    """A virtual machine or container that Proxmox has."""
+    """A VM or container on Proxmox."""
 
     vm_id: int
     name: str
+    """Empty if Proxmox does not report it (a new guest, or a host that does not answer)."""
     host: str
+    """Its Proxmox node."""
     kind: str
-    """``qemu`` or ``lxc``: both draw from the same ids."""
+    """``qemu`` or ``lxc``, which share one range of ids; ``guest`` if unknown."""
     tags: frozenset[str] = frozenset()
     is_running: bool = False
     uptime_s: int = 0
     pool: str = ""
-    """The resource pool that it is in, if any."""
+    """Its resource pool; empty if it has none."""
 
 
 class GuestListError(Exception):
-    """Proxmox could not be asked: what was tried, why it failed, and the fix."""
+    """The list of guests could not be read: the request, the reason and the fix."""
 
 
 def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
-    """Every guest of the Proxmox cluster, those of hosts that are switched off too.
+    """All guests of the Proxmox cluster, also on hosts that are switched off.
 
-    A token sees only the guests that it may audit. So each ``wanted`` id that it sees nowhere is
-    asked for by itself: what has it is a ``Guest`` without a name. Raises ``GuestListError``.
+    The token sees only guests that it may audit. So this also asks whether each ``wanted`` VM id
+    that is not in the list is free. If it is taken, the result has a ``Guest`` with a placeholder
+    as name and host. Raises ``GuestListError``.
     """
     base = proxmox.endpoint.removesuffix("/api2/json")
     get = proxmox_api.caller(proxmox)
     try:
         guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
-        seen = {guest.vm_id for guest in guests}
-        unseen = [vm_id for vm_id in wanted if vm_id not in seen]
+        listed = {guest.vm_id for guest in guests}
+        unlisted = [vm_id for vm_id in wanted if vm_id not in listed]
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            free = list(pool.map(lambda vm_id: _is_free(get, vm_id), unseen))
+            free = list(pool.map(lambda vm_id: _is_free(get, vm_id), unlisted))
         guests += [
             Guest(vm_id, "one that the token may not see", "some host", "guest")
-            for vm_id, is_free in zip(unseen, free, strict=True)
+            for vm_id, is_free in zip(unlisted, free, strict=True)
             if not is_free
         ]
     except urllib.error.HTTPError as error:
@@ -61,7 +64,7 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
         fix = (
             "Check proxmoxve:apiToken and that the token has not expired."
             if error.code in (401, 403)
-            else "Look at the Proxmox host's own log."
+            else "Check the log of the Proxmox host."
         )
         raise GuestListError(
             f"Proxmox at {base} answers {error.code} {error.reason}. {fix}"
@@ -79,51 +82,58 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
 def strangers(
     guests: Iterable[Guest], nodes: Sequence[Node], stack_tag: str
 ) -> list[tuple[Node, Guest]]:
-    """The machines that we want whose id another guest has, with that guest: a foreign one, or
-    another machine of ours."""
+    """The VM id conflicts: nodes whose VM id another guest has, with that guest.
+
+    The other guest has no tag of the stack, or it is another node of the stack.
+    """
     by_id = {guest.vm_id: guest for guest in guests}
     found = [(node, by_id[node.vm_id]) for node in nodes if node.vm_id in by_id]
-    return [(node, it) for node, it in found if stack_tag not in it.tags or _is_another(node, it)]
+    return [
+        (node, guest)
+        for node, guest in found
+        if stack_tag not in guest.tags or _is_another_node(node, guest)
+    ]
 
 
 def refusal(node: Node, guest: Guest, stack_tag: str) -> str:
-    """Why a machine is not made, and what to do."""
+    """The message about a VM id conflict: the guest that has the id, and the fix."""
     if stack_tag in guest.tags:
         return (
-            f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is still "
-            f"this castle's {guest.name}. Set cluster.name, proxmox.first_vm_id or the vm_id in "
-            "nodes.overrides back, or `make down` first. (If somebody renamed it in Proxmox, name "
-            f"it {node.name} again.) Nothing has been touched."
+            f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it belongs to "
+            f"{guest.name} of this stack. Set cluster.name, proxmox.first_vm_id or the vm_id in "
+            "nodes.overrides back to the old value, or run `make down` first. (If somebody renamed "
+            f"the VM in Proxmox, rename it to {node.name}.) Nothing has been touched."
         )
     kind = {"lxc": "container", "qemu": "virtual machine"}.get(guest.kind, "guest")
-    # Proxmox lists a new guest, and one on a silent host, without its name.
+    # Proxmox lists new guests, and guests on hosts that do not answer, without a name.
     name = f"'{guest.name}'" if guest.name else "without a known name"
     return (
-        f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it is the {kind} "
-        f"{name}, which is not ours and has not been touched. Choose another "
-        f"proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides. (If it is a "
-        f"machine of this castle that lost its tag, give it the tag {stack_tag} in Proxmox.)"
+        f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it belongs to the "
+        f"{kind} {name}, which is not part of this stack and has not been touched. Choose another "
+        f"proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides. (If it is a VM "
+        f"of this stack that lost its tag, add the tag {stack_tag} in Proxmox.)"
     )
 
 
-def _is_another(node: Node, guest: Guest) -> bool:
-    """Whether a guest of ours has the name of another machine.
+def _is_another_node(node: Node, guest: Guest) -> bool:
+    """Whether a guest with the tag of the stack has the name of another node.
 
-    Proxmox writes name and tags at the same time (qemu-server, API2/Qemu.pm ``create_vm``), but
-    tells a name up to ten seconds later: none until then, or the one of a VM that has no name yet
+    Proxmox sets name and tags at the same time (qemu-server, API2/Qemu.pm ``create_vm``), but lists
+    the name up to ten seconds later. Until then the list has no name, or ``VM 8010``
     (pve-manager, API2Tools.pm ``extract_vm_stats``; QemuServer.pm ``vmstatus``).
     """
     return guest.name not in ("", f"VM {guest.vm_id}", node.name)
 
 
 def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:
-    """Whether nobody in the whole cluster has an id, whatever the token may see."""
+    """Whether a VM id is free in the whole Proxmox cluster, also of guests that the token cannot
+    see."""
     try:
         get(f"/cluster/nextid?vmid={vm_id}")
     except urllib.error.HTTPError as error:
         error.close()
-        # 400 is "VM 8000 already exists". Any other refusal says nothing of the id, and the list
-        # of guests has said that it is free.
+        # 400 means "VM 8000 already exists". After any other error the id counts as free, because
+        # the list of guests does not have it.
         return error.code != 400
     return True
 
@@ -142,11 +152,11 @@ def _guest(entry: dict[str, Any]) -> Guest:
 
 
 def pool_comment(stack_tag: str) -> str:
-    """What the castle's own pool is known by."""
+    """The comment that identifies the resource pool of a stack."""
     return f"Machines of {stack_tag}"
 
 
 def mac_address(stack_tag: str, vm_id: int) -> str:
-    """A MAC address that stays the same through every rebuild: locally administered, unicast."""
+    """A locally administered unicast MAC address, the same in every rebuild of a VM."""
     digest = hashlib.sha256(f"{stack_tag}/{vm_id}".encode()).digest()
     return ":".join(f"{byte:02X}" for byte in (0x02, *digest[:5]))

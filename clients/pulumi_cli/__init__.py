@@ -1,1 +1,1 @@
-"""The Pulumi CLI: how it is found and run, and how the state that it writes is read."""
+"""Finds and runs the Pulumi CLI, and reads the state and settings of a stack through it."""

@@ -1,4 +1,4 @@
-"""Opens the API token, which lies encrypted in a stack file or beside it; it stays in memory."""
+"""Decrypts the Proxmox API token of a stack. The token is only in memory, never in a file."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from settings import encrypted
 from settings.load import TOKEN
 from settings.problems import Problem, SettingsError
 
-LIMIT = 60
-"""Seconds that the CLI has to open it."""
-FIX = "see what `pulumi config` says"
+DECRYPT_TIMEOUT_S = 60
+"""Seconds that the Pulumi CLI has to decrypt the settings."""
+FIX = "run `pulumi config` to see the error"
 
 
 def of_session(session: Session, folder: Path) -> str:
-    """The token of a session's stack; raises ``SettingsError`` where it cannot be opened."""
+    """Decrypt the token of a session's stack. Raises ``SettingsError``."""
     try:
         printed = session.config()
     except SessionError as error:
-        raise _refused(session.stack, str(error)) from None
+        raise _cli_error(session.stack, str(error)) from None
     return _find(session.stack, folder, printed)
 
 
 def opened(stack: str, folder: Path, pulumi: Path | None, environment: Mapping[str, str]) -> str:
-    """The same for a command that has no session."""
+    """Decrypt the token without a session. ``pulumi`` is the path of the CLI, ``None`` if there is
+    none. Raises ``SettingsError``.
+    """
     if pulumi is None:
-        raise _closed(stack, "cannot be opened without the Pulumi CLI", "`make preview` gets it")
+        raise _error(
+            stack, "cannot be decrypted without the Pulumi CLI", "`make preview` installs it"
+        )
     try:
         done = subprocess.run(
             [str(pulumi), *CONFIG, "--stack", stack, "--non-interactive"],
@@ -38,35 +42,36 @@ def opened(stack: str, folder: Path, pulumi: Path | None, environment: Mapping[s
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=DECRYPT_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        raise _closed(stack, "the Pulumi CLI does not open it", FIX) from None
+        raise _error(stack, "the Pulumi CLI cannot decrypt it", FIX) from None
     if done.returncode != 0:
-        raise _refused(stack, done.stderr)
+        raise _cli_error(stack, done.stderr)
     return _find(stack, folder, done.stdout)
 
 
 def _find(stack: str, folder: Path, printed: str | bytes) -> str:
-    """The token in what the CLI printed, or in the file of SOPS."""
+    """Find the token in the output of the CLI, or in the SOPS file of the stack."""
     try:
         values, _ = stack_settings.values_of(printed)
         if TOKEN in encrypted.names(stack, folder):
             return str(encrypted.opened(stack, values, folder)[TOKEN])
         return values[TOKEN].strip()
     except (ValueError, LookupError):
-        raise _closed(stack, "the Pulumi CLI does not open it", FIX) from None
+        raise _error(stack, "the Pulumi CLI cannot decrypt it", FIX) from None
 
 
-def _refused(stack: str, said: str) -> SettingsError:
-    line = next((line.strip() for line in said.splitlines() if line.strip()), "no word")
-    return _closed(
+def _cli_error(stack: str, output: str) -> SettingsError:
+    """The error with the first line of the CLI's error output."""
+    line = next((it.strip() for it in output.splitlines() if it.strip()), "no error message")
+    return _error(
         stack,
-        f"cannot be opened: {line.removeprefix('error: ')}",
-        "set PULUMI_CONFIG_PASSPHRASE to the passphrase; or put the token in anew: make token",
+        f"cannot be decrypted: {line.removeprefix('error: ')}",
+        "set PULUMI_CONFIG_PASSPHRASE to the passphrase, or enter the token again: make token",
     )
 
 
-def _closed(stack: str, reason: str, fix: str) -> SettingsError:
+def _error(stack: str, reason: str, fix: str) -> SettingsError:
     return SettingsError([Problem(TOKEN, "encrypted", reason, fix)], stack)

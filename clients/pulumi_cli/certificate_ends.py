@@ -1,7 +1,5 @@
-"""When the castle's certificates end: those of its outputs, and those in files beside the program.
-
-Nothing is opened for it: the dates stand in the open in the state, certificates in the files.
-"""
+"""Reads when certificates expire: from the stack outputs, and from the files kubeconfig and
+talosconfig in the project folder. Needs no passphrase."""
 
 from __future__ import annotations
 
@@ -19,10 +17,11 @@ from clients.talos import credentials
 
 
 def of(project: Path, read_state: Callable[[], list[dict[str, Any]]]) -> dict[str, datetime]:
-    """By name: ``kubeconfig``, ``talosconfig``, ``authorities`` as the state has them, and
-    ``./kubeconfig``, ``./talosconfig`` where there is such a file. What is not there is left out.
+    """The expiry times by name.
 
-    ``read_state`` returns the resources of the state, or raises ``NoStateError``.
+    ``kubeconfig``, ``talosconfig`` and ``authorities`` are those in the state, ``./kubeconfig`` and
+    ``./talosconfig`` those of the files. Missing ones are left out. ``read_state`` returns the
+    resources of the state, or raises ``NoStateError``.
     """
     return _outputs(read_state) | dict(_files(project))
 
@@ -36,18 +35,21 @@ def _outputs(read_state: Callable[[], list[dict[str, Any]]]) -> dict[str, dateti
 
 
 def _files(project: Path) -> Iterator[tuple[str, datetime]]:
-    for name, certificate in (("kubeconfig", _of_kubernetes), ("talosconfig", _of_talos)):
+    for name, certificate in (
+        ("kubeconfig", _kubernetes_certificate),
+        ("talosconfig", _talos_certificate),
+    ):
         try:
             document = yaml.safe_load((project / name).read_text(encoding="utf-8"))
             pem = base64.b64decode(certificate(document))
             yield f"./{name}", x509.load_pem_x509_certificate(pem).not_valid_after_utc
         except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
-            continue  # not there, or not what we wrote
+            continue  # missing, or not a file that this program wrote
 
 
-def _of_kubernetes(document: Any) -> str:
+def _kubernetes_certificate(document: Any) -> str:
     return str(document["users"][0]["user"]["client-certificate-data"])
 
 
-def _of_talos(document: Any) -> str:
+def _talos_certificate(document: Any) -> str:
     return str(document["contexts"][document["context"]]["crt"])

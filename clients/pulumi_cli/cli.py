@@ -1,4 +1,4 @@
-"""Finds the Pulumi CLI: the one on PATH, else the pinned release, installed beside the project."""
+"""Finds the Pulumi CLI on PATH, or installs the pinned release."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pulumi.automation import PulumiCommand
 
 
 class NoCliError(Exception):
-    """There is no Pulumi CLI, and it could not be installed; one sentence says what to do."""
+    """The Pulumi CLI is missing and could not be installed. The message has the fix."""
 
 
 def installed(folder: Path) -> Path | None:
-    """The CLI's path, on PATH or in ``folder``; none where there is none yet."""
+    """The path of the CLI on PATH or in ``folder``; ``None`` if it is missing."""
     if found := shutil.which("pulumi"):
         return Path(found)
     command = folder / "bin" / "pulumi"
@@ -23,10 +23,7 @@ def installed(folder: Path) -> Path | None:
 
 
 def find(folder: Path) -> Path:
-    """The CLI's path; ``folder`` is where it is installed if PATH has none.
-
-    Raises ``NoCliError``.
-    """
+    """The path of the CLI. If it is missing, install it into ``folder``. Raises ``NoCliError``."""
     if found := installed(folder):
         return found
     command = folder / "bin" / "pulumi"
@@ -34,12 +31,12 @@ def find(folder: Path) -> Path:
         f"No `pulumi` on PATH: installing v{version('pulumi')} into {folder.name}/ ...", flush=True
     )
     try:
-        # The release that matches the pinned SDK, by Pulumi's own installer.
+        # Installs the release with the version of the pinned SDK.
         PulumiCommand.install(root=str(folder))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         raise NoCliError(
-            f"The Pulumi CLI is not on PATH and could not be installed ({_first_line(error)}): "
-            f"install v{version('pulumi')} from https://www.pulumi.com/docs/install/ and run this "
+            f"The Pulumi CLI is not on PATH and could not be installed ({_first_line(error)}). "
+            f"Install v{version('pulumi')} from https://www.pulumi.com/docs/install/ and run this "
             "again."
         ) from None
     return command

@@ -1,7 +1,7 @@
-"""The engine's event log: one JSON object a line, with all that the engine does and says.
+"""Pulumi's event log: one JSON object per line for each event and message.
 
-It holds what the program serialised, admin keys in plain text among it: so it is written into the
-private folder of the run alone, and nobody keeps it.
+It contains secrets in plain text. So it is written only into the private folder of a run, which is
+deleted with the run.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = {"PULUMI_DEBUG_COMMANDS": "true"}
-"""Without it the CLI knows no ``--event-log`` (pulumi pkg/cmd/pulumi/operations/up.go)."""
+"""Enables the flag ``--event-log`` (pulumi pkg/cmd/pulumi/operations/up.go)."""
 
 
 def flags(folder: Path, name: str = "events") -> list[str]:
-    """Flags that let the CLI write its events into ``folder``, which must be private.
+    """Flags with which the CLI writes its events into ``folder``, which must be private.
 
-    ``name`` keeps the logs of two commands of one run apart.
+    ``name`` distinguishes the logs of two commands of one run.
     """
     return ["--event-log", str(_file(folder, name))]
 
 
 def text(folder: Path, name: str = "events") -> str:
-    """What was written; empty if the command ended before it began."""
+    """The content of the log; empty if the CLI did not create it."""
     log = _file(folder, name)
     return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
 
 def read(log: str) -> Iterator[dict[str, Any]]:
-    """The events; the last line of a run that was killed may be none."""
+    """Parse the events. Skips invalid lines, such as the last line of a run that was killed."""
     for line in log.splitlines():
         try:
             event = json.loads(line)

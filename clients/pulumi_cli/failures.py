@@ -1,8 +1,7 @@
-"""Says what failed in an ``up``, in the last lines that a person sees of it.
+"""Summarizes the errors of an ``up`` as its last output.
 
-The engine tells each error in the middle of its own, and the Python SDK prints the traces of its
-interruption after it: the reason is pages above the prompt. All is taken out of the engine's event
-log, where each error stands beside its resource.
+Pulumi prints errors in the middle of its output, and the Python SDK prints tracebacks after them,
+so the reason is pages above the prompt. The event log has the error of each resource.
 """
 
 from __future__ import annotations
@@ -15,26 +14,29 @@ from typing import Any
 from clients.pulumi_cli import event_log
 
 WIDTH = 100
-"""Columns of what is printed."""
-LONGEST = 600
-"""Characters of an error that are shown; what is longer repeats itself."""
-_COLOUR = re.compile(r"<\{%.*?%\}>")
+"""Maximum columns of a line."""
+MAX_LENGTH = 600
+"""Maximum length of a shown error; longer text is only repetition."""
+_COLOR_MARKS = re.compile(r"<\{%.*?%\}>")
 _STACK = "::pulumi:pulumi:Stack::"
-"""Of a resource that failed the program says nothing but where it was interrupted; what is wrong
-with the program itself, its settings, stands last anyway."""
-_NOISE = re.compile(
+"""Part of the URN of the stack. Its errors are left out: they are tracebacks of an interrupted
+program, and Pulumi prints an error of the program itself, such as wrong settings, last anyway."""
+_PREFIXES = re.compile(
     r"^(?:error: |\[ERROR\] |Exception calling application: |\d+ errors? occurred:\s*\* )+"
 )
 
 
 def told(log: str) -> Iterator[str]:
-    """The lines that say what failed, and how to go on; none where nothing did."""
-    found = dict(_errors(log))
-    if not found:
+    """The lines of the summary: failed resources and the next step; empty if nothing failed.
+
+    ``log`` is the content of the event log.
+    """
+    errors = dict(_errors(log))
+    if not errors:
         return
     yield ""
     yield "What failed:"
-    for urn, message in found.items():
+    for urn, message in errors.items():
         yield from textwrap.wrap(
             f"{_subject(urn)}: {message}",
             WIDTH,
@@ -43,25 +45,28 @@ def told(log: str) -> Iterator[str]:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    yield "What was made before stays. `make up` goes on from here, `make down` takes it away."
+    yield (
+        "Created resources still exist. `make up` continues from here; `make down` removes "
+        "everything."
+    )
 
 
 def _errors(log: str) -> Iterator[tuple[str, str]]:
-    """URN and message of each error of a resource, in order; a resource's last one counts."""
+    """URN and message of each error of a resource; a later error replaces an earlier one."""
     for event in event_log.read(log):
         diagnostic: dict[str, Any] = event.get("diagnosticEvent") or {}
         urn = diagnostic.get("urn", "")
         if diagnostic.get("severity") != "error" or not urn or _STACK in urn:
             continue
-        if message := _NOISE.sub("", _COLOUR.sub("", diagnostic["message"]).strip()):
+        if message := _PREFIXES.sub("", _COLOR_MARKS.sub("", diagnostic["message"]).strip()):
             yield urn, _short(" ".join(message.split()))
 
 
 def _short(message: str) -> str:
-    return message if len(message) <= LONGEST else f"{message[:LONGEST].rstrip()} …"
+    return message if len(message) <= MAX_LENGTH else f"{message[:MAX_LENGTH].rstrip()} …"
 
 
 def _subject(urn: str) -> str:
-    """A resource by its name and type."""
+    """Name and type of a resource."""
     *_, types, name = urn.split("::")
     return f"{name} ({types.rpartition('$')[2]})"

@@ -1,4 +1,4 @@
-"""Reads the kubeconfig of a stack's cluster from its state, for memory alone."""
+"""Reads the kubeconfig of a stack from its outputs. The kubeconfig is never written to a file."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from clients.pulumi_cli import cli, state
 from clients.pulumi_cli.session import Session, SessionError
 
 KUBECONFIG = "kubeconfig"
-"""Name of the stack's output."""
+"""Name of the stack output."""
 OUTPUT_TIMEOUT_S = 30
 """Seconds that the CLI has to print an output."""
 
 
 def kubeconfig_of(session: Session) -> str | None:
-    """The output ``kubeconfig`` of a session's stack, for memory alone; None if it has none.
+    """Read the output ``kubeconfig`` of a session's stack; ``None`` if it is missing.
 
     Raises ``ApiError``.
     """
     try:
         resources = session.deployment(secrets=True).get("resources") or []
     except SessionError:
-        # Not the CLI's own message: the address of a backend may contain a password.
+        # Without the message of the CLI, because a backend URL in it may contain a password.
         raise ApiError(
-            f"the kubeconfig of the cluster cannot be opened: `pulumi stack export --stack "
-            f"{session.stack} --show-secrets` says why"
+            f"the kubeconfig of the cluster cannot be decrypted: `pulumi stack export --stack "
+            f"{session.stack} --show-secrets` shows the reason"
         ) from None
     for resource in resources:
         if resource["type"] == state.STACK and (raw := resource.get("outputs", {}).get(KUBECONFIG)):
@@ -38,10 +38,10 @@ def kubeconfig_of(session: Session) -> str | None:
 def read_kubeconfig(
     stack: str, project: Path, cli_folder: Path, environment: Mapping[str, str]
 ) -> str | None:
-    """The same for a command that has no session.
+    """Read the output ``kubeconfig`` without a session; ``None`` if the output or the CLI is
+    missing.
 
-    The CLI opens the kubeconfig only if the state has one. ``environment`` is that of the CLI, with
-    the passphrase. Raises ``ApiError``.
+    ``environment`` is the environment of the CLI, with the passphrase. Raises ``ApiError``.
     """
     pulumi = cli.installed(cli_folder)
     if pulumi is None:
@@ -49,7 +49,7 @@ def read_kubeconfig(
     try:
         resources = state.resources(project, cli_folder, stack, environment)
     except state.NoStateError as error:
-        raise ApiError(f"the kubeconfig of the cluster cannot be opened: {error}") from None
+        raise ApiError(f"the kubeconfig of the cluster cannot be read: {error}") from None
     if not any(
         it["type"] == state.STACK and KUBECONFIG in it.get("outputs", {}) for it in resources
     ):
@@ -77,6 +77,6 @@ def _read_output(pulumi: Path, stack: str, project: Path, environment: Mapping[s
     else:
         if done.returncode == 0:
             return done.stdout
-        # Not the CLI's own message: the address of a backend may contain a password.
+        # Without the message of the CLI, because a backend URL in it may contain a password.
         reason = "is PULUMI_CONFIG_PASSPHRASE set to the passphrase of the stack?"
-    raise ApiError(f"the kubeconfig of the cluster cannot be opened: {reason}")
+    raise ApiError(f"the kubeconfig of the cluster cannot be decrypted: {reason}")

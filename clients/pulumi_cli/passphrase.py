@@ -1,4 +1,4 @@
-"""Asks for the passphrase once, where several commands of the CLI need it one after the other."""
+"""Asks for the passphrase once if several commands of the Pulumi CLI need it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FILE_VARIABLE = "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 
 def ask_once(environment: MutableMapping[str, str], stack_file: Path) -> None:
-    """Put the passphrase into the environment of the CLI, if it would ask for it.
+    """Ask for the passphrase and set it in ``environment``, if the CLI would ask for it.
 
-    It would where the stack file is encrypted with one, no variable holds it, and a person is at
-    the terminal.
+    The CLI asks if the stack file has an encryption salt, neither variable is set, and standard
+    input is a terminal.
     """
     if VARIABLE in environment or FILE_VARIABLE in environment or not sys.stdin.isatty():
         return

@@ -1,7 +1,7 @@
-"""A temporary folder of our own for each run of the engine, gone afterwards.
+"""A private temporary folder for each run of Pulumi, deleted after the run.
 
-The Kubernetes provider leaves a plain kubeconfig with the admin key in the temporary folder on
-every run and never deletes it (pulumi-kubernetes util.go; facts/end-to-end.md 13).
+In every run the Kubernetes provider writes a plain kubeconfig with the admin key into ``TMPDIR``
+and never deletes it (pulumi-kubernetes 4.32 util.go).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _LOCK = "lock"
 
 @contextmanager
 def private_folder(base: Path | None = None) -> Iterator[Path]:
-    """A folder that only its owner can read, wiped at the end, also after a failure.
+    """Yield a folder that only its owner can read, and delete it at the end or after a failure.
 
-    Wipes what a killed run left behind first: its folder is the one that nobody holds the lock of.
-    ``base`` is where the folders lie: memory rather than disk where the system offers it.
+    First deletes the folders of killed runs: those whose lock no process holds. ``base`` is the
+    parent folder; the default is a folder in memory if the system has one.
     """
     base = base or _base()
-    for left_behind in base.glob(f"{PREFIX}*"):
-        _wipe_if_abandoned(left_behind)
+    for old_folder in base.glob(f"{PREFIX}*"):
+        _delete_if_abandoned(old_folder)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     with (folder / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -38,17 +38,20 @@ def private_folder(base: Path | None = None) -> Iterator[Path]:
 
 
 def _base() -> Path:
-    """The user's folder in memory; it is gone, or another's, after a ``su`` or a logout."""
-    offered = os.environ.get("XDG_RUNTIME_DIR")
-    if offered and os.access(offered, os.W_OK | os.X_OK):
-        return Path(offered)
+    """``XDG_RUNTIME_DIR`` (in memory), or the temporary folder.
+
+    After ``su`` or a logout, the variable may name a folder that is missing or not writable.
+    """
+    runtime_folder = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime_folder and os.access(runtime_folder, os.W_OK | os.X_OK):
+        return Path(runtime_folder)
     return Path(tempfile.gettempdir())
 
 
-def _wipe_if_abandoned(folder: Path) -> None:
+def _delete_if_abandoned(folder: Path) -> None:
     try:
         with (folder / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)
     except OSError:
-        pass  # somebody else's, or in use, or just gone
+        pass  # of another user, in use, or already deleted

@@ -1,4 +1,4 @@
-"""The Pulumi CLI, for one stack of this project, in one private temporary folder."""
+"""Runs the Pulumi CLI for one stack of this project, with one private temporary folder."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from typing import Any
 
 from settings.project import PROJECT_FOLDER
 
-CHANGES_NOTHING = "preview"
-"""The one command that ``run`` is given and that leaves the state as it is."""
+READ_ONLY_COMMAND = "preview"
+"""The only command for ``Session.run`` that does not change the state."""
 CONFIG = ("config", "--json", "--show-secrets")
-"""The CLI's words for all that a stack is configured with."""
+"""Arguments of the CLI that print all settings of a stack, secrets included."""
 
 
 class SessionError(Exception):
-    """The CLI could not tell what it was asked for; the text is its own."""
+    """A command of the CLI failed. The text is that of the CLI."""
 
 
 class Session:
-    """Runs the CLI, and hands on its answers.
+    """Runs the CLI for one stack, and caches its answers.
 
-    It asks for the state and for the configuration once, and for the state again after each command
-    that may have changed it.
+    The settings are read once. The state is read again after each command that may change it.
     """
 
     def __init__(self, pulumi: Path, stack: str, temporary: Path) -> None:
-        """``pulumi`` is the CLI, ``temporary`` a folder that nobody else can read."""
+        """``pulumi`` is the path of the CLI, ``temporary`` a private folder."""
         self.stack = stack
         self.temporary = temporary
         self.pulumi = pulumi
@@ -45,7 +44,7 @@ class Session:
         }
 
     def select(self) -> int:
-        """Select the stack, and make it where the backend has none; returns the exit code."""
+        """Select the stack, and create it if it is missing; returns the exit code."""
         return self._run([str(self.pulumi), "stack", "select", "--create", self.stack])
 
     def run(
@@ -56,43 +55,44 @@ class Session:
     ) -> int:
         """Run a command in the foreground; returns its exit code."""
         code = self._run([*self._command(words), *more], environment)
-        if words[0] != CHANGES_NOTHING:
-            self._forget_state()
+        if words[0] != READ_ONLY_COMMAND:
+            self._clear_state()
         return code
 
     def succeeds(self, words: Sequence[str]) -> bool:
-        """Run a command without a word, and tell whether it succeeds."""
+        """Run a command without output; returns whether it succeeds."""
         return self._capture(words).returncode == 0
 
     def read(self, words: Sequence[str]) -> bytes:
-        """What a command prints; raises ``SessionError`` where it fails."""
+        """Run a command and return its output. Raises ``SessionError``."""
         done = self._capture(words)
         if done.returncode != 0:
             raise SessionError(done.stderr.decode(errors="replace").strip())
         return done.stdout
 
     def deployment(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The state: ``resources`` and ``pending_operations``.
+        """The deployment in the state, with ``resources`` and ``pending_operations``.
 
-        With ``secrets`` they are in plain text, for memory alone. Raises ``SessionError``.
+        With ``secrets``, secrets are in plain text: never write them to a file. Raises
+        ``SessionError``.
         """
         found: dict[str, Any] = self.exported(secrets=secrets).get("deployment") or {}
         return found
 
     def exported(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The state as the CLI exports it, to be read only. Raises ``SessionError``."""
+        """The exported state; do not modify it. Raises ``SessionError``."""
         show = ["--show-secrets"] if secrets else []
         with self._lock:
             if secrets not in self._exported:
                 try:
                     found = json.loads(self.read(["stack", "export", *show]))
                 except ValueError:
-                    raise SessionError("the CLI exports no state that can be read") from None
+                    raise SessionError("the state that the Pulumi CLI exports is invalid") from None
                 self._exported[secrets] = found
             return self._exported[secrets]
 
     def config(self) -> bytes:
-        """What the stack is configured with, as the CLI prints it; for memory alone.
+        """The settings of the stack as JSON, with secrets: never write them to a file.
 
         Raises ``SessionError``.
         """
@@ -102,17 +102,18 @@ class Session:
             return self._config
 
     def replace_state(self, exported: Mapping[str, Any]) -> None:
-        """Put an exported state, its secrets closed, in place of the stack's own.
+        """Import a state, whose secrets must be encrypted. Raises ``SessionError``.
 
-        Raises ``SessionError``; the backend keeps the one before.
+        The Pulumi backend keeps the previous state in its history.
         """
         file = self.temporary / "state.json"
         file.write_text(json.dumps(exported), encoding="utf-8")
         self.read(["stack", "import", "--file", str(file)])
-        self._forget_state()
+        self._clear_state()
 
-    def _forget_state(self) -> None:
-        """Ask for the state again. A check of the doctor that is late may be reading it still."""
+    def _clear_state(self) -> None:
+        """Clear the cached state. Needs the lock, because a check of ``make doctor`` in another
+        thread may read it."""
         with self._lock:
             self._exported = {}
 
@@ -129,23 +130,24 @@ class Session:
         )
 
     def _run(self, command: list[str], environment: Mapping[str, str] | None = None) -> int:
-        """Run a command in the foreground until it has ended, whatever we are told meanwhile.
+        """Run a command in the foreground and wait for its end, in spite of signals.
 
-        Ctrl-C reaches the CLI by itself, and it needs time to stop cleanly; other signals to end
-        are handed on as one. Were we to go first, the folder would be wiped under its feet.
+        The terminal sends Ctrl-C to the CLI too, and the CLI needs time to stop. SIGTERM and SIGHUP
+        are forwarded to it as SIGINT. If this process ended first, it would delete the temporary
+        folder that the CLI still uses.
         """
         child = subprocess.Popen(
             command, cwd=PROJECT_FOLDER, env=self.environment | dict(environment or {})
         )
 
-        def hand_on(number: int, frame: FrameType | None) -> None:
+        def forward(number: int, frame: FrameType | None) -> None:
             if number != signal.SIGINT:
                 child.send_signal(signal.SIGINT)
 
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, hand_on) for number in signals}
+        old_handlers = {number: signal.signal(number, forward) for number in signals}
         try:
             return child.wait()
         finally:
-            for number, handler in before.items():
+            for number, handler in old_handlers.items():
                 signal.signal(number, handler)

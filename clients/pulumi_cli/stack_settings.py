@@ -1,4 +1,4 @@
-"""The settings of a stack as its program would read them, secrets included; for memory alone."""
+"""Reads the settings of a stack through the Pulumi CLI, secrets included."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from settings.models import Settings
 
 @functools.cache
 def settings(session: Session) -> Settings:
-    """Read them by the CLI, once in a session; no word of ours changes them and asks again.
+    """Read the settings once per session: no command that reads them also changes them.
 
-    Raises ``SessionError``, or ``SettingsError`` where they are wrong.
+    Raises ``SessionError``, or ``SettingsError`` if the settings are wrong.
     """
     try:
         values, secret = values_of(session.config())
     except ValueError:
-        raise SessionError("the CLI tells no settings that can be read") from None
+        raise SessionError("the settings that the Pulumi CLI prints are invalid") from None
     pulumi.runtime.set_all_config(values, secret)
     return load(values, session.stack)
 
 
-def values_of(said: str | bytes) -> tuple[dict[str, str], list[str]]:
-    """What ``session.CONFIG`` makes the CLI print, as the program gets it, and the encrypted keys.
+def values_of(output: str | bytes) -> tuple[dict[str, str], list[str]]:
+    """The settings as the program gets them, and the names of the encrypted keys.
 
-    Raises ``ValueError``.
+    ``output`` is what the CLI prints for ``session.CONFIG``. Raises ``ValueError``.
     """
-    config = json.loads(said)
+    config = json.loads(output)
     values = {key: str(entry["value"]) for key, entry in config.items()}
     return values, [key for key, entry in config.items() if entry["secret"]]

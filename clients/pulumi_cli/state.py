@@ -1,4 +1,4 @@
-"""Reads the engine's state of a stack; closed, where no passphrase is to be asked for."""
+"""Reads the Pulumi state of a stack with encrypted secrets, so without a passphrase."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 from clients.pulumi_cli import cli
 
 STACK = "pulumi:pulumi:Stack"
-"""Type of the resource whose outputs are those of the stack."""
+"""Type of the resource that has the stack outputs."""
 _NO_SUCH_STACK = 6
-"""The CLI's exit code (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
-_LIMIT = 60
-"""Seconds that the CLI has to answer."""
+"""Exit code of the CLI (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
+_EXPORT_TIMEOUT_S = 60
+"""Seconds that the CLI has to export the state."""
 
 
 class NoStateError(Exception):
-    """The state cannot be read; one sentence says why."""
+    """The state cannot be read. The message has the reason."""
 
 
 def opened(value: Any) -> Any:
-    """A value of a state whose secrets are open, out of the envelope that says it is one."""
+    """The value of an output in a decrypted state, without Pulumi's wrapper of secrets."""
     if isinstance(value, Mapping) and "plaintext" in value:
         return json.loads(value["plaintext"])
     return value
@@ -33,15 +33,16 @@ def opened(value: Any) -> Any:
 def resources(
     project: Path, cli_folder: Path, stack: str, environment: Mapping[str, str] = os.environ
 ) -> list[dict[str, Any]]:
-    """The resources that the engine has of a stack, with every secret as ciphertext.
+    """The resources in the state of a stack; empty if the stack does not exist.
 
-    ``environment`` is that of the CLI. Empty where the stack has not been made yet. Installs no
-    CLI. Raises ``NoStateError``.
+    Secrets are ciphertext. ``environment`` is the environment of the CLI, which is not installed
+    if it is missing. Raises ``NoStateError``.
     """
     pulumi = cli.installed(cli_folder)
     if pulumi is None:
         raise NoStateError(
-            "not made yet, or not from here: there is no Pulumi CLI to ask for the state"
+            "there is no Pulumi CLI to read the state (the stack may not exist yet, or its state "
+            "is on another computer)"
         )
     command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
     try:
@@ -54,10 +55,10 @@ def resources(
             capture_output=True,
             text=True,
             check=False,
-            timeout=_LIMIT,
+            timeout=_EXPORT_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        raise NoStateError(f"the Pulumi CLI did not answer within {_LIMIT} s") from None
+        raise NoStateError(f"the Pulumi CLI did not answer within {_EXPORT_TIMEOUT_S} s") from None
     if done.returncode == _NO_SUCH_STACK:
         return []
     try:
@@ -66,5 +67,5 @@ def resources(
             return found
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    # Not what it says: the address of a backend may hold a password.
-    raise NoStateError(f"the state cannot be read; `{' '.join(command[:5])}` says why")
+    # Without the message of the CLI, because a backend URL in it may contain a password.
+    raise NoStateError(f"the state cannot be read; `{' '.join(command[:5])}` shows the reason")

@@ -1,1 +1,1 @@
-"""The Talos API, talosctl, and the credentials that both take."""
+"""The Talos API, talosctl, and the credentials for both."""

@@ -1,13 +1,13 @@
-"""An administrator's credentials for Talos and Kubernetes, signed by the cluster's authorities.
+"""Computes admin credentials for Talos and Kubernetes, signed by the cluster's CAs.
 
-They are computed, not kept: the same authority and the same days give the same certificate, byte
-for byte, so that every run has the one that is current, a preview knows it as well as an `up`, and
-it matters to nobody how long ago the last `up` was. The talos provider's resources keep theirs in
-the state and renew them in the last month only; in a preview they are unknown then, and all that
-lives in the cluster shows as changed. Its newer, ephemeral resources compute them just so
-(siderolabs/terraform-provider-talos v0.11.0 talos_cluster_kubeconfig_ephemeral_resource.go).
+The same CA and validity give the same certificate, byte for byte. So no resource stores
+credentials, every run has valid ones, and a preview knows them. The Talos provider's resources
+store credentials in the state and renew them only in the last month; in that preview they are
+unknown, and everything in the cluster shows as changed. The provider's newer ephemeral resources
+compute them in the same way (siderolabs/terraform-provider-talos v0.11.0
+talos_cluster_kubeconfig_ephemeral_resource.go).
 
-Leaves out the authorities themselves: those are Talos' machine secrets, and live for ten years.
+The CAs are part of the Talos machine secrets and valid for ten years.
 """
 
 from __future__ import annotations
@@ -27,30 +27,33 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFE = timedelta(days=365)
-"""How long credentials that people are given are good."""
+"""Validity of the credentials for users."""
 RENEWAL = timedelta(days=180)
-"""How often they are made anew: after any `up` they are good for half a year and more."""
-_ORDER_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of the group of the curve P-256: a private key is a number below it (FIPS 186-5)."""
+"""Interval of renewals. After each ``up`` the credentials are valid for 185 days or more."""
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Order of the group of the curve P-256: a private key is a positive number below it
+(FIPS 186-5)."""
 
 _Key: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 class AuthorityEndedError(Exception):
-    """The authority that would sign is at its end; one sentence says since when."""
+    """The CA has expired. The message has the date and the fix."""
 
 
 @dataclass(frozen=True)
 class Days:
-    """From when to when a certificate is good."""
+    """The validity of a certificate."""
 
     begin: datetime
+    """``notBefore``."""
     end: datetime
+    """``notAfter``."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """A client's side of mutual TLS: base64 of PEM each, as the providers have it."""
+    """Client credentials for mutual TLS. Each value is PEM in base64, as in the Talos provider."""
 
     ca_certificate: str
     client_certificate: str
@@ -58,55 +61,55 @@ class Client:
 
 
 class Authority:
-    """A certificate authority of the cluster: Talos' (Ed25519) or Kubernetes' (P-256)."""
+    """A CA of the cluster: that of Talos (Ed25519) or that of Kubernetes (P-256)."""
 
     def __init__(self, certificate: str, key: str) -> None:
-        """Both are base64 of PEM, as machine secrets hold them."""
+        """Both are PEM in base64, as in the machine secrets."""
         self._text = certificate
         self._certificate = x509.load_pem_x509_certificate(base64.b64decode(certificate))
         self._key_pem = base64.b64decode(key)
-        # Talos writes "ED25519 PRIVATE KEY" over what everybody else calls "PRIVATE KEY".
+        # Talos writes the PEM header "ED25519 PRIVATE KEY" instead of the standard "PRIVATE KEY".
         pem = self._key_pem.replace(b"ED25519 PRIVATE KEY", b"PRIVATE KEY")
-        key_of = serialization.load_pem_private_key(pem, password=None)
-        if not isinstance(key_of, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)):
-            raise TypeError(f"unexpected kind of key: {type(key_of).__name__}")
-        self._key: _Key = key_of
+        private_key = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(private_key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)):
+            raise TypeError(f"unexpected kind of key: {type(private_key).__name__}")
+        self._key: _Key = private_key
 
     @property
     def life(self) -> Days:
-        """From when to when the authority itself is good."""
-        found = self._certificate
-        return Days(found.not_valid_before_utc, found.not_valid_after_utc)
+        """The validity of the CA certificate."""
+        ca = self._certificate
+        return Days(ca.not_valid_before_utc, ca.not_valid_after_utc)
 
     @property
     def current(self) -> Days:
-        """The days of credentials that are made now: each ``RENEWAL``, counted from the cluster's
-        birth, is a new beginning. Raises ``AuthorityEndedError``."""
+        """The validity of credentials that are computed now. It begins at the last multiple of
+        ``RENEWAL`` after the creation of the CA. Raises ``AuthorityEndedError``."""
         now = datetime.fromtimestamp(time.time(), UTC)
         if now >= self.life.end:
             raise AuthorityEndedError(
-                f"The cluster's certificate authorities ended on {self.life.end:%Y-%m-%d}: nothing "
-                "can be signed with them any more. Take the castle down and build it anew."
+                f"A CA of the cluster expired on {self.life.end:%Y-%m-%d}, so no credentials can "
+                "be signed. Run `make down`, then `make up`, which creates a new cluster."
             )
         begin = self.life.begin + (now - self.life.begin) // RENEWAL * RENEWAL
         return Days(begin, min(begin + LIFE, self.life.end))
 
     def admin_of_talos(self, days: Days) -> Client:
-        """Credentials for Talos, as its own ``talosctl gen config`` makes them."""
+        """Admin credentials for Talos, like those of ``talosctl gen config``."""
         key = ed25519.Ed25519PrivateKey.from_private_bytes(self._stream("talos", days)[:32])
         return self._client([(NameOID.ORGANIZATION_NAME, "os:admin")], key, "talos", days)
 
     def admin_of_kubernetes(self, days: Days) -> Client:
-        """Credentials for Kubernetes, as Talos' own kubeconfig has them."""
-        number = int.from_bytes(self._stream("kubernetes", days)[:48]) % (_ORDER_P256 - 1) + 1
+        """Admin credentials for Kubernetes, like those in a kubeconfig of Talos."""
+        number = int.from_bytes(self._stream("kubernetes", days)[:48]) % (_P256_ORDER - 1) + 1
         key = ec.derive_private_key(number, ec.SECP256R1())
         names = [(NameOID.ORGANIZATION_NAME, "system:masters"), (NameOID.COMMON_NAME, "admin")]
         return self._client(names, key, "kubernetes", days)
 
     def _stream(self, purpose: str, days: Days) -> bytes:
-        """Bytes that nobody without the authority's key can know: 48 for a key, 16 for a serial."""
-        told = f"{purpose}:{days.begin.isoformat()}:{days.end.isoformat()}"
-        derive = HKDF(hashes.SHA256(), 64, b"ephemeral-castle-admin-v1", told.encode())
+        """64 bytes derived from the CA key: 48 for a private key, 16 for a serial number."""
+        info = f"{purpose}:{days.begin.isoformat()}:{days.end.isoformat()}"
+        derive = HKDF(hashes.SHA256(), 64, b"ephemeral-castle-admin-v1", info.encode())
         return derive.derive(self._key_pem)
 
     def _client(
@@ -142,7 +145,7 @@ class Authority:
         )
 
     def _identifier(self) -> x509.AuthorityKeyIdentifier:
-        """What a leaf calls the authority's key: the authority's own word for it, if it has one."""
+        """The key identifier of the CA: from its certificate, or computed if it has none."""
         try:
             own = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         except x509.ExtensionNotFound:
@@ -152,63 +155,69 @@ class Authority:
 
 @dataclass(frozen=True)
 class Given:
-    """What the cluster gives to people, and to those parts of the program that ask Kubernetes."""
+    """The credentials of a cluster that are valid now."""
 
     kubernetes: Client
+    """Admin credentials for Kubernetes."""
     talos: Client
+    """Admin credentials for Talos."""
     kubeconfig: str
+    """Kubeconfig for users (YAML)."""
     access: str
-    """A kubeconfig for this program alone, as long as the authority is good: see ``own``."""
+    """Kubeconfig for this program only, valid as long as the CA (see ``own``)."""
     ends: Mapping[str, str]
-    """When they end: ``kubeconfig``, ``talosconfig``, and the ``authorities`` that sign both."""
+    """Expiry times (ISO 8601) of ``kubeconfig``, ``talosconfig`` and the ``authorities`` (CAs)."""
 
 
 def given(certs: Any, cluster: str, endpoint: str) -> Given:
-    """The credentials that are current now.
+    """Compute the credentials that are valid now.
 
-    ``certs`` are those of the machine secrets, ``endpoint`` is ``https://VIP:6443``. Raises
+    ``certs`` are the ``certs`` of the machine secrets; ``endpoint`` is ``https://VIP:6443``. Raises
     ``AuthorityEndedError``.
     """
-    of_talos = Authority(certs.os.cert, certs.os.key)
-    of_kubernetes = Authority(certs.k8s.cert, certs.k8s.key)
-    kubernetes = of_kubernetes.admin_of_kubernetes(of_kubernetes.current)
+    talos_ca = Authority(certs.os.cert, certs.os.key)
+    kubernetes_ca = Authority(certs.k8s.cert, certs.k8s.key)
+    kubernetes = kubernetes_ca.admin_of_kubernetes(kubernetes_ca.current)
     ends = {
-        "kubeconfig": of_kubernetes.current.end,
-        "talosconfig": of_talos.current.end,
-        "authorities": min(of_talos.life.end, of_kubernetes.life.end),
+        "kubeconfig": kubernetes_ca.current.end,
+        "talosconfig": talos_ca.current.end,
+        "authorities": min(talos_ca.life.end, kubernetes_ca.life.end),
     }
     return Given(
         kubernetes=kubernetes,
-        talos=of_talos.admin_of_talos(of_talos.current),
+        talos=talos_ca.admin_of_talos(talos_ca.current),
         kubeconfig=kubeconfig(cluster, endpoint, kubernetes),
-        access=kubeconfig(cluster, endpoint, of_kubernetes.admin_of_kubernetes(of_kubernetes.life)),
+        access=kubeconfig(cluster, endpoint, kubernetes_ca.admin_of_kubernetes(kubernetes_ca.life)),
         ends={name: f"{end:%Y-%m-%dT%H:%M:%SZ}" for name, end in ends.items()},
     )
 
 
 def ends_of(stack: Mapping[str, Any]) -> dict[str, datetime]:
-    """When they end, by the names of ``Given.ends``, as the ``pulumi:pulumi:Stack`` of a state
-    tells; nothing of any other resource."""
+    """The expiry times in the stack outputs, by the names of ``Given.ends``.
+
+    ``stack`` is a resource in the state; the result is empty for any other than the stack itself.
+    """
     if stack.get("type") != "pulumi:pulumi:Stack":
         return {}
-    told = (stack.get("outputs") or {}).get("certificates")
-    if not isinstance(told, Mapping):
+    ends = (stack.get("outputs") or {}).get("certificates")
+    if not isinstance(ends, Mapping):
         return {}
-    return {name: datetime.fromisoformat(str(end)) for name, end in told.items()}
+    return {name: datetime.fromisoformat(str(end)) for name, end in ends.items()}
 
 
 def own(certs: Any) -> Client:
-    """What the program itself asks Talos with: good for as long as the authority.
+    """Talos credentials for this program only, valid as long as the CA.
 
-    Its key stands beside the authority's in the state, encrypted as that is, and goes nowhere else.
-    A removal has its credentials from the state, however old that is: they must not end before.
+    A delete uses the credentials in the state, however old, so they must not expire before the CA.
+    They are stored only in the state, encrypted, like the key of the CA itself.
     """
     authority = Authority(certs.os.cert, certs.os.key)
     return authority.admin_of_talos(authority.life)
 
 
 def kubeconfig(cluster: str, endpoint: str, client: Client) -> str:
-    """A kubeconfig with the names that Talos gives; ``endpoint`` is ``https://VIP:6443``."""
+    """A kubeconfig (YAML) with the same names as one of Talos; ``endpoint`` is
+    ``https://VIP:6443``."""
     user = f"admin@{cluster}"
     document = {
         "apiVersion": "v1",

@@ -1,8 +1,7 @@
-"""One call to the API of a Talos machine: gRPC over HTTP/2 over mutual TLS.
+"""Calls the Talos API of one node: gRPC over HTTP/2 with mutual TLS.
 
-Not by the gRPC library: its TLS does not know Ed25519, with which Talos signs all certificates
-(facts/providers.md D4). A call may send and receive many messages, first all of the one and then
-all of the other. Leaves out calls that are passed on to other machines.
+It does not use the gRPC library, because its TLS (BoringSSL) does not support the Ed25519
+certificates of Talos. A call first sends all its messages and then receives all answers.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import h2.events
 import h2.exceptions
 
 PORT = 50000
-"""Where apid listens (siderolabs/talos pkg/machinery/constants ApidPort)."""
+"""Port of the Talos API (siderolabs/talos pkg/machinery/constants ApidPort)."""
 ANSWER_LIMIT = 10
-"""Seconds that the machine may be silent."""
+"""Seconds that the node may send nothing."""
 OK = 0
 ALREADY_EXISTS = 6
 """Two of gRPC's status codes (grpc/grpc doc/statuscodes.md)."""
@@ -31,9 +30,9 @@ _CHUNK = 65536
 
 
 class TalosCallError(Exception):
-    """The machine could not be asked, or refused; the text says why.
+    """A node did not answer, or returned an error. The text is the end of a sentence.
 
-    ``status`` is gRPC's status code of a refusal, ``None`` where there was no answer.
+    ``status`` is the gRPC status code; ``None`` if there was no answer.
     """
 
     def __init__(self, reason: str, status: int | None = None) -> None:
@@ -42,9 +41,9 @@ class TalosCallError(Exception):
 
 
 def call(address: str, context: ssl.SSLContext, procedure: str, message: bytes = b"") -> bytes:
-    """Call ``procedure`` (``/machine.MachineService/Bootstrap``) of the machine at ``address``.
+    """Call a procedure, as in ``/machine.MachineService/Bootstrap``, of the node at ``address``.
 
-    ``message`` and the answer are protobuf, serialised. Raises ``TalosCallError``.
+    ``message`` and the answer are serialized protobuf. Raises ``TalosCallError``.
     """
     return b"".join(stream(address, context, procedure, [message]))
 
@@ -56,15 +55,15 @@ def stream(
     messages: Iterable[bytes] = (b"",),
     limit: float = ANSWER_LIMIT,
 ) -> list[bytes]:
-    """Call a procedure that takes or gives many messages; returns all that it gives.
+    """Call a procedure that receives or sends several messages; returns all messages of the node.
 
-    ``limit`` is for how many seconds the machine may be silent. Raises ``TalosCallError``.
+    ``limit`` is the maximum number of seconds without data. Raises ``TalosCallError``.
     """
     with _connected(address, context, limit) as connection:
         answer = _exchange(connection, address, procedure, messages)
     if answer.status != OK:
         raise TalosCallError(
-            answer.text or f"it refuses with status {answer.status}", answer.status
+            answer.text or f"it returned gRPC status {answer.status}", answer.status
         )
     return list(answer.messages())
 
@@ -79,8 +78,8 @@ def _connected(address: str, context: ssl.SSLContext, limit: float) -> Iterator[
         ):
             yield connection
     except ssl.SSLCertVerificationError:
-        # In maintenance mode a machine has no certificate of the cluster yet.
-        raise TalosCallError("it has not taken up its machine config yet") from None
+        # In maintenance mode a node has no certificate of the cluster yet.
+        raise TalosCallError("it has not applied its machine config yet") from None
     except (OSError, h2.exceptions.H2Error) as error:
         raise TalosCallError(f"it does not answer: {error}") from None
 
@@ -91,8 +90,8 @@ class _Answer:
     text: str = ""
     body: bytearray = field(default_factory=bytearray)
 
-    def take(self, headers: Iterable[Any]) -> None:
-        """Take the status from trailers, or from the headers of an answer without a body."""
+    def read_status(self, headers: Iterable[Any]) -> None:
+        """Read the status from trailers, or from the headers of an answer without a body."""
         found: dict[str, str] = dict(headers)
         if "grpc-status" in found:
             self.status = int(found["grpc-status"])
@@ -101,16 +100,16 @@ class _Answer:
             self.text = f"it answers {found[':status']}"
 
     def messages(self) -> Iterator[bytes]:
-        """Each message, without gRPC's flag of compression and its length in four bytes."""
-        place = 0
-        while place < len(self.body):
-            end = place + 5 + int.from_bytes(self.body[place + 1 : place + 5], "big")
-            yield bytes(self.body[place + 5 : end])
-            place = end
+        """The messages in the body, without their gRPC header (compression flag, 4-byte length)."""
+        start = 0
+        while start < len(self.body):
+            end = start + 5 + int.from_bytes(self.body[start + 1 : start + 5], "big")
+            yield bytes(self.body[start + 5 : end])
+            start = end
 
 
 class _Exchange:
-    """One stream of HTTP/2 on a connection of its own."""
+    """One call: a single HTTP/2 stream on a connection."""
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self._connection = connection
@@ -118,11 +117,11 @@ class _Exchange:
         self._http.initiate_connection()
         self._stream = self._http.get_next_available_stream_id()
         self.answer = _Answer()
-        self.over = False
-        """Whether the machine has said all that it will."""
+        self.is_complete = False
+        """Whether the node has ended its answer."""
 
-    def ask(self, host: str, procedure: str) -> None:
-        """Send the headers of a call."""
+    def send_headers(self, host: str, procedure: str) -> None:
+        """Start the call."""
         headers = [
             (":method", "POST"),
             (":scheme", "https"),
@@ -134,42 +133,44 @@ class _Exchange:
         self._http.send_headers(self._stream, headers)
 
     def send(self, message: bytes) -> None:
-        """Send a message, as fast as the machine takes it; nothing once it has ended the call."""
-        left = b"\0" + len(message).to_bytes(4, "big") + message
-        while left and not self.over:
-            room = self._http.local_flow_control_window(self._stream)
-            if not room:
+        """Send a message within the flow control of the node, unless its answer has ended."""
+        rest = b"\0" + len(message).to_bytes(4, "big") + message
+        while rest and not self.is_complete:
+            window = self._http.local_flow_control_window(self._stream)
+            if not window:
                 self.receive()
                 continue
-            size = min(room, self._http.max_outbound_frame_size)
-            self._http.send_data(self._stream, left[:size])
+            size = min(window, self._http.max_outbound_frame_size)
+            self._http.send_data(self._stream, rest[:size])
             self._flush()
-            left = left[size:]
+            rest = rest[size:]
 
     def end(self) -> None:
-        """Say that no more messages come."""
-        if not self.over:
+        """End the sending side of the call."""
+        if not self.is_complete:
             self._http.end_stream(self._stream)
             self._flush()
 
     def receive(self) -> None:
-        """Take what the machine says next."""
+        """Receive and process the next data."""
         chunk = self._connection.recv(_CHUNK)
         if not chunk:
             raise ConnectionResetError("it closed the connection")
         for event in self._http.receive_data(chunk):
             match event:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
-                    self.answer.take(event.headers or ())
+                    self.answer.read_status(event.headers or ())
                 case h2.events.DataReceived():
                     self.answer.body += event.data or b""
                     self._http.acknowledge_received_data(
                         event.flow_controlled_length or 0, self._stream
                     )
                 case h2.events.StreamEnded():
-                    self.over = True
-                case h2.events.StreamReset() | h2.events.ConnectionTerminated() if not self.over:
-                    raise ConnectionResetError(f"it cut the connection ({event.error_code})")
+                    self.is_complete = True
+                case h2.events.StreamReset() | h2.events.ConnectionTerminated() if (
+                    not self.is_complete
+                ):
+                    raise ConnectionResetError(f"it reset the connection ({event.error_code})")
         self._flush()
 
     def _flush(self) -> None:
@@ -180,10 +181,10 @@ def _exchange(
     connection: ssl.SSLSocket, host: str, procedure: str, messages: Iterable[bytes]
 ) -> _Answer:
     exchange = _Exchange(connection)
-    exchange.ask(host, procedure)
+    exchange.send_headers(host, procedure)
     for message in messages:
         exchange.send(message)
     exchange.end()
-    while not exchange.over:
+    while not exchange.is_complete:
         exchange.receive()
     return exchange.answer

@@ -1,7 +1,8 @@
-"""Is a machine in Talos' maintenance mode: booted, without a machine config?
+"""Checks whether a node is in Talos' maintenance mode: booted, but without a machine config.
 
-Then it answers whoever asks, without a certificate; one that has its config answers nobody without.
-The talos provider tells them apart by the same call (facts/providers.md C0).
+In this mode the Talos API answers without a client certificate; with a config it requires one. The
+Talos provider makes the same check (siderolabs/terraform-provider-talos pkg/talos/util.go
+talosClientOp).
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ import ssl
 
 from clients.talos import machine_api
 
-LIMIT = 2.0
-"""Seconds that a machine of the same house has to answer."""
+CONNECT_TIMEOUT_S = 2.0
+"""Seconds to connect to a node in the local network."""
 _DISKS = "/storage.StorageService/Disks"
 
 
-def look(address: str, limit: float = LIMIT) -> bool | None:
-    """Whether the machine at ``address`` waits for a config; None where nobody answers."""
+def look(address: str, limit: float = CONNECT_TIMEOUT_S) -> bool | None:
+    """Whether the node at ``address`` is in maintenance mode; ``None`` if nothing answers."""
     try:
         with socket.create_connection((address, machine_api.PORT), timeout=limit):
             pass
     except OSError:
         return None
-    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    anyone.check_hostname = False
-    anyone.verify_mode = ssl.CERT_NONE
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     try:
-        machine_api.call(address, anyone, _DISKS)
+        machine_api.call(address, context, _DISKS)
     except machine_api.TalosCallError:
         return False
     return True

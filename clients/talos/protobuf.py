@@ -1,7 +1,6 @@
-"""The little of protobuf's encoding that our own calls to Talos need: fields of bytes.
+"""Encodes and finds protobuf fields of bytes, text or messages; skips numbers. Needs no schema.
 
-Leaves out numbers, which are only skipped, and everything that a schema knows
-(protobuf.dev/programming-guides/encoding).
+The encoding is that of protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
@@ -12,50 +11,51 @@ _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 
 
 def field(number: int, value: bytes) -> bytes:
-    """A field of bytes, of text or of a message."""
+    """Encode a field of bytes, text or a message."""
     return _varint(number << 3 | _BYTES) + _varint(len(value)) + value
 
 
 def find(message: bytes, *path: int) -> bytes:
-    """The value of a field by its number, in a message in a message ...; empty if not there."""
+    """The value of a nested field; ``path`` are the field numbers from the outside. Empty if it is
+    missing; the values of a repeated field are concatenated."""
     for number in path:
         message = b"".join(value for found, value in _fields(message) if found == number)
     return message
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each field of bytes, with its number."""
-    place = 0
-    while place < len(message):
-        tag, place = _read(message, place)
+    """Number and value of each field of bytes."""
+    position = 0
+    while position < len(message):
+        tag, position = _read_varint(message, position)
         kind = tag & 7
         if kind == _VARINT:
-            _, place = _read(message, place)
+            _, position = _read_varint(message, position)
         elif kind == _BYTES:
-            size, place = _read(message, place)
-            yield tag >> 3, message[place : place + size]
-            place += size
+            size, position = _read_varint(message, position)
+            yield tag >> 3, message[position : position + size]
+            position += size
         elif kind in (_FIXED_64, _FIXED_32):
-            place += 8 if kind == _FIXED_64 else 4
+            position += 8 if kind == _FIXED_64 else 4
         else:
-            raise ValueError("this is no protobuf")
+            raise ValueError(f"unsupported protobuf wire type {kind}")
 
 
 def _varint(number: int) -> bytes:
-    written = bytearray()
+    encoded = bytearray()
     while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    return bytes([*written, number])
+    return bytes([*encoded, number])
 
 
-def _read(message: bytes, place: int) -> tuple[int, int]:
-    """A number, and the place behind it."""
+def _read_varint(message: bytes, position: int) -> tuple[int, int]:
+    """Decode a number; returns it and the position after it."""
     number = shift = 0
     while True:
-        byte = message[place]
-        place += 1
+        byte = message[position]
+        position += 1
         number |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            return number, place
+            return number, position

@@ -1,7 +1,6 @@
-"""Runs ``talosctl``, the one tool that Talos' own steps need.
+"""Runs ``talosctl``.
 
-It gets its credentials as a file that is in memory alone and goes with it: never as an argument,
-and never on a disk.
+Its credentials are in a file in memory (on macOS in a private temporary file), never in arguments.
 """
 
 from __future__ import annotations
@@ -20,31 +19,34 @@ import yaml
 
 from clients.errors import OperationError
 
-LIMIT = 60
-"""Seconds that a command may take which only asks."""
+COMMAND_TIMEOUT_S = 60
+"""Default timeout of a command in seconds."""
 TRIES = 3
-"""How often a command is run whose connection does not come about."""
-PAUSE = 2
-"""Seconds between two tries."""
-OLDEST = (1, 13)
-"""Oldest ``talosctl`` that the castle was run with."""
+"""Number of attempts if a command cannot connect."""
+PAUSE_S = 2
+"""Seconds between two attempts."""
+MINIMUM_VERSION = (1, 13)
+"""The oldest version of ``talosctl`` that was tested with this program."""
 
 _NO_CONNECTION = "connection error"
-"""What gRPC says where it reached nobody."""
+"""Part of gRPC's error if it cannot connect."""
 
 
 class TalosctlError(OperationError):
-    """``talosctl`` is not there, too old, or said no; its own words are at the end."""
+    """``talosctl`` is missing, too old, or failed. The text ends with the error of talosctl."""
 
 
 class UnreachableError(TalosctlError):
-    """No connection came about, so nothing was done."""
+    """``talosctl`` could not connect to the node, so the command did nothing."""
 
 
 def require(talos: str) -> None:
-    """Raise ``TalosctlError`` unless there is a ``talosctl`` for a Talos version like v1.13.9."""
-    wanted = max(OLDEST, _minor(talos))
-    release = talos if wanted == _minor(talos) else f"v{OLDEST[0]}.{OLDEST[1]}"
+    """Raise ``TalosctlError`` unless PATH has a ``talosctl`` for this Talos version (``v1.13.9``).
+
+    Its minor version must be that of Talos or newer, and ``MINIMUM_VERSION`` or newer.
+    """
+    wanted = max(MINIMUM_VERSION, _minor(talos))
+    release = talos if wanted == _minor(talos) else f"v{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]}"
     fix = (
         f"Put talosctl {release} on PATH (https://docs.siderolabs.com/talos/latest/"
         "getting-started/talosctl) and run this again. Nothing has been touched."
@@ -57,19 +59,19 @@ def require(talos: str) -> None:
             [command, "version", "--client", "--short"],
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
     except OSError as error:
         raise TalosctlError(f"{command} does not run: {error.strerror}. {fix}") from None
     except subprocess.TimeoutExpired:
         raise TalosctlError(
-            f"{command} does not tell its version within {LIMIT} s. {fix}"
+            f"{command} did not print its version within {COMMAND_TIMEOUT_S} s. {fix}"
         ) from None
     found = re.search(r"v\d+\.\d+\.\d+\S*", done.stdout)
     if found is None or _minor(found[0]) < wanted:
-        has = found[0] if found else "of an unknown version"
-        raise TalosctlError(f"The talosctl on PATH is {has}, too old for Talos {talos}. {fix}")
+        version = found[0] if found else "an unknown version"
+        raise TalosctlError(f"The talosctl on PATH is {version}, too old for Talos {talos}. {fix}")
 
 
 def _minor(version: str) -> tuple[int, int]:
@@ -81,7 +83,7 @@ class Talosctl:
     """``talosctl`` with the credentials of one cluster."""
 
     def __init__(self, credentials: Mapping[str, str]) -> None:
-        """``credentials`` are a Talos ``client_configuration``."""
+        """``credentials`` have the three keys of ``clients.tls.CREDENTIALS`` for Talos."""
         context = {
             "endpoints": [],
             "ca": credentials["ca_certificate"],
@@ -91,31 +93,35 @@ class Talosctl:
         self._config = yaml.safe_dump({"context": "castle", "contexts": {"castle": context}})
 
     def run(
-        self, address: str, *command: str, files: Sequence[str] = (), limit: float = LIMIT
+        self,
+        address: str,
+        *command: str,
+        files: Sequence[str] = (),
+        limit: float = COMMAND_TIMEOUT_S,
     ) -> str:
-        """Run a command on the node at ``address``, asked directly; return what it printed.
+        """Run a command on the node at ``address`` and return its standard output.
 
-        ``files`` are texts that the command names ``{0}``, ``{1}`` ...: what may be secret is no
-        argument. Where no connection came about nothing was done, and it is tried again a few
-        times. Raises ``TalosctlError``.
+        ``files`` are contents of temporary files for texts that may be secret. In the command,
+        ``{0}``, ``{1}`` … stand for their paths. If talosctl cannot connect, this tries again
+        (``TRIES``). ``limit`` is the timeout in seconds. Raises ``TalosctlError``.
         """
         for _ in range(TRIES - 1):
             with suppress(UnreachableError):
                 return self._run_once(address, command, files, limit).stdout
-            time.sleep(PAUSE)
+            time.sleep(PAUSE_S)
         return self._run_once(address, command, files, limit).stdout
 
     def run_once(self, address: str, *command: str, files: Sequence[str] = ()) -> str:
-        """The same, tried once; return what it said beside what it printed."""
-        return self._run_once(address, command, files, LIMIT).stderr
+        """The same without retries; returns the standard error, where talosctl prints a dry run."""
+        return self._run_once(address, command, files, COMMAND_TIMEOUT_S).stderr
 
     def _run_once(
         self, address: str, command: Sequence[str], files: Sequence[str], limit: float
     ) -> subprocess.CompletedProcess[str]:
         with ExitStack() as stack:
-            opened = [stack.enter_context(_file(text)) for text in (self._config, *files)]
+            opened = [stack.enter_context(_temporary_file(text)) for text in (self._config, *files)]
             paths = [path for path, _ in opened]
-            descriptors = [it for _, held in opened for it in held]
+            descriptors = [it for _, inherited in opened for it in inherited]
             words = [word.format(*paths[1:]) if files else word for word in command]
             arguments = [
                 *("talosctl", *words),
@@ -140,15 +146,19 @@ class Talosctl:
                     f"`talosctl {' '.join(command)}` on {address} did not end within {limit:.0f} s"
                 ) from None
         if done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            told = f"`talosctl {' '.join(command)}` on {address}: {said[-1] if said else 'failed'}"
-            raise UnreachableError(told) if _NO_CONNECTION in told else TalosctlError(told)
+            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            reason = lines[-1] if lines else "failed without an error message"
+            text = f"`talosctl {' '.join(command)}` on {address}: {reason}"
+            raise UnreachableError(text) if _NO_CONNECTION in text else TalosctlError(text)
         return done
 
 
 @contextmanager
-def _file(text: str) -> Iterator[tuple[str, Sequence[int]]]:
-    """A file that can be opened as often as talosctl likes, and that is in memory alone."""
+def _temporary_file(text: str) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield the path of a file with this text, and the file descriptors that talosctl must inherit.
+
+    On Linux the file is in memory. It can be opened several times.
+    """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("talosconfig")
         try:
@@ -157,7 +167,7 @@ def _file(text: str) -> Iterator[tuple[str, Sequence[int]]]:
         finally:
             os.close(descriptor)
         return
-    # macOS has no such thing: there it is in a folder of our own, and wiped at once.
+    # macOS has no files in memory: use a file in a private folder, deleted afterwards.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "talosconfig"
         path.touch(mode=0o600)

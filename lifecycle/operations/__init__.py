@@ -1,1 +1,5 @@
-"""What is done to a running cluster, and what is found wrong with it. Nothing here knows Pulumi."""
+"""Operations on a running cluster, and checks of its state. Nothing here depends on Pulumi.
+
+An operation gets its inputs as ``props``, one mapping with string keys. ``lifecycle.node.flat``
+lists the keys.
+"""

@@ -1,4 +1,4 @@
-"""A living cluster, as upkeep reaches it: by Talos, by the Kubernetes API, and by etcd."""
+"""Access of operations to a running cluster: Talos, the Kubernetes API and etcd."""
 
 from __future__ import annotations
 
@@ -15,34 +15,41 @@ from lifecycle.operations import snapshots
 from lifecycle.operations.etcd import Etcd
 
 _SCHEMATIC = "extensions.talos.dev/schematic"
-"""Annotation that Talos gives a node whose image came from an Image Factory."""
-_ADDRESSES = "/proc/net/fib_trie"
-"""Where a node's kernel writes which addresses are its own, a shared one included."""
+"""Annotation that Talos sets on a node: the schematic id of its Image Factory image."""
+_ADDRESS_TABLE = "/proc/net/fib_trie"
+"""File of the Linux kernel that lists all local addresses of a node, including the VIP."""
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """What Kubernetes tells of a node."""
+    """The status of a node as Kubernetes reports it."""
 
     boot_id: str
+    """Changes with every boot."""
     talos: str
+    """Running Talos version, as in ``v1.13.9``."""
     schematic: str | None
+    """Id of the Image Factory schematic; ``None`` for an image from elsewhere."""
     is_ready: bool
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A node by its name and address."""
+    """Name and address of a node."""
 
     name: str
     address: str
 
 
 class Cluster:
-    """The ways into a living cluster."""
+    """Clients for a running cluster.
+
+    ``props`` need ``cluster``, ``vip``, ``control_planes``, ``return_s`` and Talos credentials
+    (``OperationContext`` and ``NodeLifecycleArgs.credentials`` in ``lifecycle/node.py``).
+    """
 
     def __init__(self, props: Mapping[str, Any]) -> None:
-        """Find a control plane that hands out a kubeconfig; raises ``OperationError``."""
+        """Get a kubeconfig from the first control plane that answers. Raises ``OperationError``."""
         self.props = props
         self.control_planes = [
             Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
@@ -61,56 +68,62 @@ class Cluster:
             except TalosctlError as error:
                 refusals.append(str(error))
         raise OperationError(
-            f"No control plane of {self.props['cluster']} answers: {'; '.join(refusals)}. Nothing "
-            "has been touched. Bring one back and run `up` again."
+            f"No control plane of {self.props['cluster']} gives a kubeconfig through the Talos "
+            f"API: {'; '.join(refusals)}. Nothing has been touched. Start or repair a control "
+            "plane, then run `up` again."
         )
 
-    def seen(self, name: str) -> NodeStatus | None:
-        """What Kubernetes tells of a node; None where it knows no such node."""
+    def node_status(self, name: str) -> NodeStatus | None:
+        """The status of a node, ``None`` if Kubernetes has no such node. Raises ``ApiError``."""
         found = self._api_now.get(f"/api/v1/nodes/{name}")
-        return None if found is None else look_of(found)
+        return None if found is None else parse_node_status(found)
 
-    def snapshot(self) -> None:
-        """Keep a snapshot of etcd."""
-        snapshots.renew(self.props, [member.address for member in self.etcd.members()])
+    def take_snapshot(self) -> None:
+        """Take a snapshot of etcd and store it in ``.state/etcd``."""
+        snapshots.take_and_store(self.props, [member.address for member in self.etcd.members()])
 
-    def snapshot_if_stale(self) -> None:
-        """Keep a snapshot of etcd, unless there is one of the last hour."""
+    def take_snapshot_if_stale(self) -> None:
+        """Take a snapshot of etcd, unless the last one is less than an hour old."""
         if not snapshots.is_fresh(self.props["cluster"]):
-            self.snapshot()
+            self.take_snapshot()
 
-    def others_away(self, name: str) -> list[str]:
-        """The nodes beside one that are not ready."""
+    def other_unready_nodes(self, name: str) -> list[str]:
+        """The names of all nodes except ``name`` that are not ready."""
         nodes = self.api.items("/api/v1/nodes")
-        away = [node["metadata"]["name"] for node in nodes if not look_of(node).is_ready]
-        return [other for other in away if other != name]
+        unready = [
+            node["metadata"]["name"] for node in nodes if not parse_node_status(node).is_ready
+        ]
+        return [other for other in unready if other != name]
 
-    def carries_vip(self, peer: Peer) -> bool:
-        """Whether a control plane has the cluster's shared address."""
-        table = self.talos.run(peer.address, "read", _ADDRESSES)
+    def has_vip(self, peer: Peer) -> bool:
+        """Whether the VIP is on this control plane now."""
+        table = self.talos.run(peer.address, "read", _ADDRESS_TABLE)
         return f"|-- {self.props['vip']}\n" in table
 
-    def wait_ready(self, name: str, what: str, not_boot: str = "") -> NodeStatus:
-        """Wait until a node is ready, in another boot than ``not_boot``."""
+    def wait_ready(self, name: str, failure: str, old_boot_id: str = "") -> NodeStatus:
+        """Wait until a node is ready, in another boot than ``old_boot_id``.
 
-        def look() -> NodeStatus:
+        Raises ``OperationError`` after ``return_s`` seconds; its text begins with ``failure``.
+        """
+
+        def check() -> NodeStatus:
             try:
-                seen = self.seen(name)
+                status = self.node_status(name)
             except ApiError as error:
                 raise NotYet(str(error)) from None
-            if seen is None:
-                raise NotYet("Kubernetes does not know it")
-            if seen.boot_id == not_boot:
-                raise NotYet("it has not booted yet")
-            if not seen.is_ready:
+            if status is None:
+                raise NotYet("Kubernetes has no node of this name")
+            if status.boot_id == old_boot_id:
+                raise NotYet("it has not rebooted yet")
+            if not status.is_ready:
                 raise NotYet("its kubelet is not ready")
-            return seen
+            return status
 
-        return wait_for(look, self.props["return_s"], what)
+        return wait_for(check, self.props["return_s"], failure)
 
 
-def look_of(node: Object) -> NodeStatus:
-    """What a node's object in Kubernetes tells."""
+def parse_node_status(node: Object) -> NodeStatus:
+    """Read the status from a Kubernetes ``Node`` object."""
     info = node["status"].get("nodeInfo", {})
     conditions = node["status"].get("conditions", ())
     return NodeStatus(

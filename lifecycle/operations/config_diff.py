@@ -1,6 +1,7 @@
-"""What a change of a machine config does to its node: nothing, a restart of programs, a reboot.
+"""Predicts what a new machine config does to its node: nothing, a restart of components, a reboot.
 
-It is told from the texts alone, for a preview; what is done in the end, Talos says itself.
+The prediction compares only the config texts, for a preview. During ``up`` a dry run of Talos
+decides (``config_rollout.py``).
 """
 
 from __future__ import annotations
@@ -11,70 +12,71 @@ from typing import Any
 import yaml
 
 
-def _words(text: str) -> frozenset[str]:
+def _split(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-AT_ONCE = _words(
+AT_ONCE = _split(
     "acceptedCAs ca certSANs controlPlane install kernel kubelet logging network nodeAnnotations "
     "nodeLabels nodeTaints pods registries seccompProfiles sysctls sysfs time"
 )
-"""Keys of ``machine`` that Talos takes up as it runs, as it does all of ``cluster`` and every
-document with a kind (siderolabs/talos v1.12.0 and v1.13.9, v1alpha1_runtime.go CanApplyImmediate).
-"""
-FEATURES_AT_ONCE = _words(
+"""Keys of ``machine`` that Talos applies without a reboot. It also applies all of ``cluster``, and
+every document with a ``kind``, without a reboot (siderolabs/talos v1.12.0 and v1.13.9,
+v1alpha1_runtime.go CanApplyImmediate)."""
+FEATURES_AT_ONCE = _split(
     "hostDNS imageCache kubePrism kubernetesTalosAPIAccess nodeAddressSortAlgorithm"
 )
-"""Keys of ``machine.features`` of which the same is true."""
-PROGRAMS = {
+"""Keys of ``machine.features`` that Talos applies without a reboot (same source)."""
+COMPONENTS = {
     "apiServer": "kube-apiserver",
     "controllerManager": "kube-controller-manager",
     "scheduler": "kube-scheduler",
 }
-"""Keys of ``cluster`` by the program of a control plane that they restart."""
+"""The control plane component that restarts if this key of ``cluster`` changes."""
 
 
 def takes_down(olds: Sequence[str], news: Sequence[str], *, control_plane: bool) -> bool:
-    """Whether a node, or a program of Kubernetes on it, goes down for a change of its config.
+    """Whether the change reboots the node or restarts a control plane component on it.
 
-    Both sides are texts: patches, or whole configs.
+    ``olds`` and ``news`` are YAML texts: config patches, or complete configs.
     """
     return needs_reboot(olds, news) or bool(restarted(olds, news, control_plane=control_plane))
 
 
 def needs_reboot(olds: Sequence[str], news: Sequence[str]) -> bool:
-    """Whether Talos takes the change up by a reboot only."""
-    return _parts(olds, news, _of_a_boot)
+    """Whether Talos applies the change only with a reboot."""
+    return _differs(olds, news, _reboot_part)
 
 
 def restarted(olds: Sequence[str], news: Sequence[str], *, control_plane: bool) -> list[str]:
-    """The programs of Kubernetes on a control plane that restart; a worker has none."""
+    """The control plane components that restart; empty for a worker."""
     if not control_plane:
         return []
     return [
-        program
-        for key, program in PROGRAMS.items()
-        if _parts(olds, news, lambda document, key=key: _of_a_program(document, key))
+        component
+        for key, component in COMPONENTS.items()
+        if _differs(olds, news, lambda document, key=key: _component_part(document, key))
     ]
 
 
-def _parts(olds: Sequence[str], news: Sequence[str], part: Any) -> bool:
-    """Whether a part of the config differs."""
+def _differs(olds: Sequence[str], news: Sequence[str], extract: Any) -> bool:
+    """Whether the parts that ``extract`` returns differ between old and new config."""
     sides = [
-        [found for text in texts for it in _documents(text) if (found := part(it))]
+        [part for text in texts for it in _documents(text) if (part := extract(it))]
         for texts in (olds, news)
     ]
     return sides[0] != sides[1]
 
 
 def _documents(text: str) -> Iterator[dict[str, Any]]:
-    """The documents without a kind: only of these there are parts that need a boot."""
+    """The documents without a ``kind``. Only these can need a reboot."""
     for document in yaml.safe_load_all(text):
         if isinstance(document, dict) and "kind" not in document:
             yield document
 
 
-def _of_a_boot(document: Mapping[str, Any]) -> dict[str, Any]:
+def _reboot_part(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config document that Talos applies only with a reboot."""
     machine = _group(document, "machine")
     part = {key: value for key, value in machine.items() if key not in AT_ONCE | {"features"}}
     features = {
@@ -85,10 +87,10 @@ def _of_a_boot(document: Mapping[str, Any]) -> dict[str, Any]:
     return part | ({"features": features} if features else {})
 
 
-def _of_a_program(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Without the image: another one comes by an upgrade of Kubernetes, which is a thing apart."""
-    program = _group(_group(document, "cluster"), key)
-    return {name: value for name, value in program.items() if name != "image"}
+def _component_part(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The config of a component without its image, which only a Kubernetes upgrade changes."""
+    component = _group(_group(document, "cluster"), key)
+    return {name: value for name, value in component.items() if name != "image"}
 
 
 def _group(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -1,9 +1,8 @@
-"""A change of one node's machine config that needs a reboot, or restarts programs of Kubernetes.
+"""Sends a new machine config to one node if it needs a reboot or restarts Kubernetes components.
 
-Whether it needs a reboot Talos itself says beforehand, in a dry run. The config that is sent names
-the images of Kubernetes that run on the node: Kubernetes is upgraded after all nodes, and its
-kubelets must not be newer than its API. If the node does not become ready with the new config, it
-gets back the config that it ran with.
+A dry run of Talos reports whether a reboot is needed. The config that is sent names the Kubernetes
+images that run now, because Kubernetes is upgraded after all nodes, and a kubelet must not be newer
+than the API server. If the node does not become ready, the caller sends the old config again.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff
 from lifecycle.operations.live_config import kubernetes_images, machine_config
 
-_WITH_REBOOT = "Applied configuration with a reboot"
-"""What Talos says in a dry run of a change that it takes up by a reboot (siderolabs/talos v1.13.9
+_NEEDS_REBOOT = "Applied configuration with a reboot"
+"""Output of a dry run if the change needs a reboot (siderolabs/talos v1.13.9
 internal/app/machined/internal/server/v1alpha1/v1alpha1_server.go)."""
 
 
 class Effect(enum.Enum):
-    """What a new machine config does to its node."""
+    """The effect of a new machine config on its node."""
 
     NONE = "none"
-    """Nothing, or what Talos takes up as it runs."""
+    """Talos applies the change without a reboot, and no component restarts."""
     RESTART = "restart"
-    """Programs of Kubernetes restart."""
+    """Control plane components restart."""
     REBOOT = "reboot"
     """The node reboots."""
     REFUSED = "refused"
-    """The Talos that runs does not understand it; the declared version may."""
+    """The running Talos rejects the config; the version in the settings may accept it."""
 
 
 class ConfigRollout:
-    """The machine config that one node is to have."""
+    """The new machine config of one node."""
 
     def __init__(
         self,
@@ -47,29 +46,33 @@ class ConfigRollout:
         *,
         restarts_api: bool,
     ) -> None:
-        """``restarts_api`` says that the Kubernetes API restarts whatever the patches say."""
+        """``props`` are as for ``node.update_node``; ``old_patches`` are the patches before the
+        change.
+
+        ``restarts_api``: kube-apiserver restarts, whatever the patches contain.
+        """
         self._talos, self._props = talos, props
         self._address: str = props["address"]
-        self.programs = config_diff.restarted(
+        self.components = config_diff.restarted(
             old_patches, props["patches"], control_plane=props["control_plane"]
         )
-        if restarts_api and props["control_plane"] and "kube-apiserver" not in self.programs:
-            self.programs.insert(0, "kube-apiserver")
-        self._live = self._images = ""
+        if restarts_api and props["control_plane"] and "kube-apiserver" not in self.components:
+            self.components.insert(0, "kube-apiserver")
+        self._old_config = self._images = ""
 
     def prepare(self, *, may_be_too_new: bool) -> Effect:
-        """Ask the node what the new config would do to it.
+        """Get the effect of the new config from a dry run on the node.
 
-        A node in maintenance mode is left alone: it gets its config later. ``may_be_too_new`` says
-        that the node is about to be upgraded, so that it need not understand the config yet. Raises
-        ``OperationError`` if the node does not answer, or refuses the config.
+        A node in maintenance mode is not changed (``Effect.NONE``): the Talos provider configures
+        it later. ``may_be_too_new``: the node will be upgraded, so it may reject the config now.
+        Raises ``OperationError`` if the node does not answer or rejects the config.
         """
 
-        def ask() -> Effect:
+        def dry_run() -> Effect:
             try:
-                self._live = machine_config(self._props, self._address)
-                self._images = kubernetes_images(self._live)
-                said = self._talos.run_once(
+                self._old_config = machine_config(self._props, self._address)
+                self._images = kubernetes_images(self._old_config)
+                output = self._talos.run_once(
                     self._address, *self._command("auto"), "--dry-run", files=self._files
                 )
             except (TalosCallError, UnreachableError) as error:
@@ -80,24 +83,28 @@ class ConfigRollout:
                 if may_be_too_new:
                     return Effect.REFUSED
                 raise
-            if _WITH_REBOOT in said:
+            if _NEEDS_REBOOT in output:
                 return Effect.REBOOT
-            return Effect.RESTART if self.programs else Effect.NONE
+            return Effect.RESTART if self.components else Effect.NONE
 
-        who = f"{self._props['node']} ({self._address})"
-        return wait_for(ask, self._props["return_s"], f"{who} was not touched: it did not answer")
+        label = f"{self._props['node']} ({self._address})"
+        return wait_for(
+            dry_run,
+            self._props["return_s"],
+            f"{label} was not changed, because its Talos API did not answer",
+        )
 
     def send(self, mode: str) -> None:
-        """Send the new config in a mode of ``talosctl apply-config``."""
+        """Send the new config with this ``--mode`` of ``talosctl apply-config``."""
         self._talos.run(self._address, *self._command(mode), files=self._files)
 
-    def send_back(self, mode: str) -> None:
-        """Send the config that the node ran with."""
+    def restore(self, mode: str) -> None:
+        """Send the config that the node had before."""
         command = ["apply-config", "--mode", mode, "--file", "{0}"]
-        self._talos.run(self._address, *command, files=[self._live])
+        self._talos.run(self._address, *command, files=[self._old_config])
 
     def _is_in_maintenance(self) -> bool:
-        """Whether the machine is in maintenance mode, in which it needs no credentials."""
+        """Whether the node is in maintenance mode, in which it answers without credentials."""
         try:
             self._talos.run_once(self._address, "version", "--insecure")
         except TalosctlError:
@@ -105,7 +112,7 @@ class ConfigRollout:
         return True
 
     def _command(self, mode: str) -> list[str]:
-        """The command that sends ``_files``: the config of the role, and patches in their order."""
+        """Arguments of talosctl to send ``_files``: the config of the role, then the patches."""
         count = len(self._files) - 1
         patches = [word for n in range(count) for word in ("--config-patch", f"@{{{n + 1}}}")]
         return ["apply-config", "--mode", mode, "--file", "{0}", *patches]

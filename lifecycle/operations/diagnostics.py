@@ -1,8 +1,8 @@
-"""How a dynamic resource says something to the person who runs Pulumi."""
+"""Messages of dynamic resources to the user."""
 
 from __future__ import annotations
 
 
 def report(text: str) -> None:
-    """Print a sentence: the engine shows it among its diagnostics (tried with Pulumi 3.259)."""
+    """Print a message, which Pulumi shows under *Diagnostics* (tried with Pulumi 3.259)."""
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""Emptying a node: cordoned, and its pods asked to go, with their disruption budgets in mind."""
+"""Cordons, drains and uncordons a node. The drain respects pod disruption budgets."""
 
 from __future__ import annotations
 
@@ -6,68 +6,74 @@ from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.wait import NotYet, wait_for
 
-MARK = "ephemeral-castle/cordoned"
-"""Annotation of a node that we have cordoned: only such a node is uncordoned again."""
+CORDONED_BY_US = "ephemeral-castle/cordoned"
+"""Annotation of a node that this program cordoned. Only such a node is uncordoned again."""
 _LONGHORN = "longhorn-system"
 
 
 def cordon(api: ClusterApi, node: str) -> None:
-    """Let no new pod onto a node. One that somebody else has cordoned stays theirs."""
+    """Cordon and annotate a node. A node that is already cordoned is not changed."""
     path = f"/api/v1/nodes/{node}"
     found = api.get(path)
     if found and not found["spec"].get("unschedulable"):
-        mark = {"metadata": {"annotations": {MARK: "yes"}}, "spec": {"unschedulable": True}}
-        api.merge(path, mark)
+        change = {
+            "metadata": {"annotations": {CORDONED_BY_US: "yes"}},
+            "spec": {"unschedulable": True},
+        }
+        api.merge(path, change)
 
 
 def uncordon(api: ClusterApi, node: str) -> None:
-    """Let pods onto a node again, if it was us who kept them away."""
+    """Uncordon a node if this program cordoned it."""
     path = f"/api/v1/nodes/{node}"
     found = api.get(path)
-    if found and MARK in found["metadata"].get("annotations", {}):
-        mark = {"metadata": {"annotations": {MARK: None}}, "spec": {"unschedulable": None}}
-        api.merge(path, mark)
+    if found and CORDONED_BY_US in found["metadata"].get("annotations", {}):
+        change = {
+            "metadata": {"annotations": {CORDONED_BY_US: None}},
+            "spec": {"unschedulable": None},
+        }
+        api.merge(path, change)
 
 
-def drain(api: ClusterApi, node: str, limit: float) -> None:
-    """Ask every pod that can be elsewhere to leave a cordoned node, and wait until they have.
+def drain(api: ClusterApi, node: str, timeout_s: float) -> None:
+    """Evict the pods of a cordoned node as ``kubectl drain`` does, and wait until they are gone.
 
-    Raises ``OperationError`` after ``limit`` seconds, with the pods that are left and why; and
-    before the first eviction, if no controller would create one of the pods again.
+    Raises ``OperationError`` after ``timeout_s`` seconds, with the pods that are left and the
+    reasons. Raises it before the first eviction if a pod has no controller that recreates it.
     """
 
     def pods() -> list[Object]:
         found = api.items(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")
-        return [pod for pod in found if _must_go(pod)]
+        return [pod for pod in found if _needs_eviction(pod)]
 
-    def look() -> None:
-        held = [_evict(api, pod) for pod in pods()]
-        if held:
-            raise NotYet("; ".join(held[:3]) + (" ..." if len(held) > 3 else ""))
+    def evict_pods() -> None:
+        reasons = [_evict(api, pod) for pod in pods()]
+        if reasons:
+            raise NotYet("; ".join(reasons[:3]) + (" ..." if len(reasons) > 3 else ""))
 
-    if alone := [_name(pod) for pod in pods() if _is_alone(pod)]:
+    if bare := [_name(pod) for pod in pods() if _has_no_controller(pod)]:
         raise OperationError(
-            f"{node} could not be drained: nothing would make {', '.join(alone)} again. Delete "
-            "what is of no use any more, and let a controller (a Deployment, a Job) make the rest."
+            f"{node} could not be drained: no controller would recreate {', '.join(bare)}. Delete "
+            "pods that nobody needs, and create the others with a controller (a Deployment, a Job)."
         )
-    wait_for(look, limit, f"{node} could not be drained")
+    wait_for(evict_pods, timeout_s, f"{node} could not be drained")
 
 
-def _must_go(pod: Object) -> bool:
-    """Whether a pod keeps its node from being drained, as `kubectl drain` sees it.
+def _needs_eviction(pod: Object) -> bool:
+    """Whether ``kubectl drain`` would evict this pod. Longhorn's own pods are never evicted.
 
-    Longhorn's own pods stay: its volumes are looked after by themselves (``volumes.py``), and the
-    budget of an instance manager would hold the node for ever (longhorn#5910).
+    ``volumes.py`` protects Longhorn's volumes, and the disruption budget of an instance manager can
+    block a drain forever (longhorn/longhorn#5910).
     """
     metadata = pod["metadata"]
-    owners = {stack_tag["kind"] for stack_tag in metadata.get("ownerReferences", ())}
+    owners = {owner["kind"] for owner in metadata.get("ownerReferences", ())}
     mirror = "kubernetes.io/config.mirror" in metadata.get("annotations", {})
     ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return not (ended or mirror or "DaemonSet" in owners or metadata["namespace"] == _LONGHORN)
 
 
-def _is_alone(pod: Object) -> bool:
-    """Whether a pod has no controller, as `kubectl drain` without ``--force`` sees it."""
+def _has_no_controller(pod: Object) -> bool:
+    """Whether ``kubectl drain`` would refuse this pod without ``--force``."""
     metadata = pod["metadata"]
     owners = metadata.get("ownerReferences", ())
     return "deletionTimestamp" not in metadata and not any(it.get("controller") for it in owners)
@@ -78,10 +84,10 @@ def _name(pod: Object) -> str:
 
 
 def _evict(api: ClusterApi, pod: Object) -> str:
-    """Ask one pod to leave; what holds it, as half a sentence."""
+    """Evict one pod; returns why it is still on the node, as the end of a sentence."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
-        return f"{_name(pod)} is still ending"
+        return f"{_name(pod)} is still terminating"
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
@@ -91,7 +97,7 @@ def _evict(api: ClusterApi, pod: Object) -> str:
         api.post(f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", eviction)
     except ApiError as error:
         if error.code == 429:
-            return f"{_name(pod)} may not leave ({error})"
+            return f"{_name(pod)} cannot be evicted ({error})"
         if error.code != 404:
             raise
-    return f"{_name(pod)} is still ending"
+    return f"{_name(pod)} is still terminating"

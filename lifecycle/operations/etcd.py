@@ -1,7 +1,4 @@
-"""etcd, through talosctl: its health, its quorum, and members that leave.
-
-Leaves out its snapshots (``snapshots.py``).
-"""
+"""Checks etcd and removes members, through talosctl. Snapshots are in ``snapshots.py``."""
 
 from __future__ import annotations
 
@@ -12,107 +9,117 @@ from dataclasses import dataclass
 from clients.errors import OperationError
 from clients.talos.talosctl import Talosctl, TalosctlError
 
+COMMAND_TIMEOUT_S = 30
+"""Timeout of one command of talosctl."""
+
 
 @dataclass(frozen=True)
 class Member:
     """A member of etcd."""
 
     id: str
+    """Member id, hexadecimal."""
     name: str
-    """Empty for one that was added and never started."""
+    """Name of its node; empty for a member that was added but never started."""
     address: str
     """Address of its node."""
 
     @property
-    def who(self) -> str:
-        """What a person knows it by."""
+    def label(self) -> str:
+        """The name for messages: the node's name, or the address if the name is unknown."""
         return self.name or self.address
 
-    def is_of(self, name: str, address: str) -> bool:
-        """Whether it is the member of a node."""
+    def belongs_to(self, name: str, address: str) -> bool:
+        """Whether this is the member of the node with this name and address."""
         return self.name == name if self.name else self.address == address
 
 
 class Etcd:
-    """The etcd of a cluster, asked at any of its control planes."""
+    """The etcd of one cluster; ``control_planes`` are the addresses to ask."""
 
     def __init__(self, talos: Talosctl, control_planes: Iterable[str]) -> None:
         self._talos = talos
         self._addresses = list(control_planes)
 
     def members(self) -> list[Member]:
-        """All members, as the first control plane that answers knows them."""
+        """All members, from the first control plane that answers. Raises ``OperationError``."""
         refusals = []
         for address in self._addresses:
             try:
                 return [_member(row) for row in _rows(self._run(address, "etcd", "members"))]
             except TalosctlError as error:
                 refusals.append(str(error))
-        raise OperationError(f"No control plane tells who is in etcd: {'; '.join(refusals)}.")
+        raise OperationError(
+            f"No control plane lists the members of etcd: {'; '.join(refusals)}. Start or repair a "
+            "control plane."
+        )
 
-    def sick(self, members: Iterable[Member]) -> dict[str, str]:
-        """By name: what is wrong with a member, for those that are not well."""
-        return {member.who: why for member in members if (why := self._sickness(member))}
+    def find_faults(self, members: Iterable[Member]) -> dict[str, str]:
+        """The fault of each unhealthy member, by label; empty if all members are healthy."""
+        return {member.label: fault for member in members if (fault := self._find_fault(member))}
 
     def require_health(self) -> list[Member]:
-        """The members; raises ``OperationError`` unless all are well."""
+        """Return the members. Raises ``OperationError`` unless all are healthy."""
         members = self.members()
-        if sick := self.sick(members):
-            told = "; ".join(f"{name}: {why}" for name, why in sick.items())
+        if faults := self.find_faults(members):
+            text = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
             raise OperationError(
-                f"etcd is not healthy ({told}). Nothing has been touched: see to etcd first, with "
-                "`talosctl etcd status` and `talosctl service etcd`, then run `up` again."
+                f"etcd is not healthy ({text}). Nothing has been touched. Repair etcd first (check "
+                "`talosctl etcd status` and `talosctl service etcd`), then run `up` again."
             )
         return members
 
-    def require_quorum_without(self, name: str, address: str, *, leaves: bool) -> Member | None:
-        """The member of a node; raises ``OperationError`` if etcd cannot do without it.
+    def require_quorum_without(self, name: str, address: str, *, is_removed: bool) -> Member | None:
+        """Return the member of a node, ``None`` if it has none. Raises ``OperationError`` if etcd
+        would lose its majority without this member.
 
-        A member that ``leaves`` takes its vote along; one that only reboots does not. A lone
-        member that reboots is let go: there is no other way.
+        A removed member no longer counts for the majority; a member that reboots still does
+        (``is_removed``). The only member may reboot, because no other member can take over.
         """
         members = self.members()
-        own = next((member for member in members if member.is_of(name, address)), None)
+        own = next((member for member in members if member.belongs_to(name, address)), None)
         others = [member for member in members if member != own]
-        if own is None or (not others and not leaves):
+        if own is None or (not others and not is_removed):
             return own
-        sick = self.sick(others)
-        voters = len(others) if leaves else len(members)
-        if len(others) - len(sick) < voters // 2 + 1:
-            told = "; ".join(f"{other}: {why}" for other, why in sick.items()) or "it is the last"
+        faults = self.find_faults(others)
+        voters = len(others) if is_removed else len(members)
+        if len(others) - len(faults) < voters // 2 + 1:
+            text = "; ".join(f"{other}: {fault}" for other, fault in faults.items())
             raise OperationError(
-                f"etcd would lose its majority without {name} ({told}). Nothing has been touched: "
-                "bring the other control planes back first, then run `up` again."
+                f"etcd would lose its majority without {name} ({text or 'too few other members'}). "
+                "Nothing has been touched. Start or repair the other control planes first, then "
+                "run `up` again."
             )
         return own
 
-    def leave(self, member: Member, *, is_alive: bool) -> None:
-        """Take a member out: by itself if it lives and ever started, by another one if not."""
-        if is_alive and member.name:
+    def remove_member(self, member: Member, *, is_ready: bool) -> None:
+        """Remove a member: through its own node if that is ready and the member has ever started,
+        otherwise through another member."""
+        if is_ready and member.name:
             self._run(member.address, "etcd", "leave")
             return
         other = next(m for m in self.members() if m.name and m.id != member.id)
         self._run(other.address, "etcd", "remove-member", member.id)
 
-    def _sickness(self, member: Member) -> str:
+    def _find_fault(self, member: Member) -> str:
         try:
             rows = _rows(self._run(member.address, "etcd", "status"))
             alarms = _rows(self._run(member.address, "etcd", "alarm", "list"))
         except TalosctlError as error:
             return str(error)
-        told = [row["ERRORS"] for row in rows if row.get("ERRORS")]
-        told += [f"alarm {row.get('ALARM')}" for row in alarms]
-        return ", ".join(told)
+        faults = [row["ERRORS"] for row in rows if row.get("ERRORS")]
+        faults += [f"alarm {row.get('ALARM')}" for row in alarms]
+        return ", ".join(faults)
 
-    def _run(self, address: str, *command: str, limit: float = 30) -> str:
-        return self._talos.run(address, *command, limit=limit)
+    def _run(self, address: str, *command: str) -> str:
+        return self._talos.run(address, *command, limit=COMMAND_TIMEOUT_S)
 
 
 def _rows(table: str) -> list[dict[str, str]]:
-    """The rows of one of talosctl's tables, by its headings.
+    """The rows of a table that talosctl prints; each row maps headings to cells.
 
-    Columns begin where their headings do, three spaces or more apart (siderolabs/talos v1.13.9
-    cmd/talosctl/cmd/talos/etcd.go); a cell may be empty.
+    A column begins below the first letter of its heading. Headings are three or more spaces apart,
+    and a cell may be empty (siderolabs/talos v1.13.9 cmd/talosctl/cmd/talos/etcd.go).
     """
     lines = [line for line in table.splitlines() if line.strip()]
     headings = list(re.finditer(r"\S+(?: {1,2}\S+)*", lines[0])) if lines else []

@@ -1,4 +1,4 @@
-"""Upgrades Kubernetes with talosctl, which does it node by node."""
+"""Upgrades Kubernetes with ``talosctl upgrade-k8s``, node by node."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from clients.errors import OperationError
 from clients.talos import talosctl
 from clients.talos.talosctl import TalosctlError
 from lifecycle.operations.cluster_health import Cluster
-from lifecycle.operations.lock import one_at_a_time
+from lifecycle.operations.lock import cluster_lock
 
-LIMIT = 3600
-"""Seconds that an upgrade may take: some minutes a node."""
+UPGRADE_TIMEOUT_S = 3600
+"""Seconds for the whole upgrade, which takes some minutes per node."""
 
 
 def upgrade(props: Mapping[str, Any]) -> None:
-    """Bring the control planes, then every kubelet, to ``props["kubernetes"]``.
+    """Upgrade the control planes, then all kubelets, to ``props["kubernetes"]``.
 
-    Its dry run comes first, and changes nothing. What has that version already is left alone, so
-    that an upgrade that was stopped is taken up by the next one. Raises ``OperationError``.
+    A dry run comes first. Components that have this version are skipped, so the next run continues
+    an upgrade that was stopped. ``props`` are the inputs of ``KubernetesVersion``. Raises
+    ``OperationError``.
     """
     talosctl.require(props["talos"])
-    with one_at_a_time(props["cluster"], props["return_s"]):
+    with cluster_lock(props["cluster"], props["return_s"]):
         cluster = Cluster(props)
         cluster.etcd.require_health()
         address = cluster.etcd.members()[0].address
         command = [
             "upgrade-k8s",
             *("--to", props["kubernetes"].removeprefix("v")),
-            # Comments would be a difference to the machine config that the castle sends.
+            # Otherwise talosctl adds comments, and the machine config differs from the one that the
+            # Talos provider sends.
             *("--with-docs=false", "--with-examples=false"),
         ]
         try:
-            cluster.talos.run(address, *command, "--dry-run", limit=LIMIT)
+            cluster.talos.run(address, *command, "--dry-run", limit=UPGRADE_TIMEOUT_S)
         except TalosctlError as error:
             raise OperationError(
-                f"Kubernetes is not upgraded to {props['kubernetes']}: its dry run says no, and "
-                f"nothing has been touched. {error}"
+                f"Kubernetes was not upgraded to {props['kubernetes']}, because the dry run "
+                f"failed. Nothing has been touched. {error}"
             ) from None
         try:
-            cluster.talos.run(address, *command, limit=LIMIT)
+            cluster.talos.run(address, *command, limit=UPGRADE_TIMEOUT_S)
         except TalosctlError as error:
             raise OperationError(
-                f"Kubernetes' upgrade to {props['kubernetes']} stopped on the way. What is done "
-                f"stays done; run `up` again, and it goes on from here. {error}"
+                f"The upgrade of Kubernetes to {props['kubernetes']} stopped before its end. Run "
+                f"`up` again: it continues from here. {error}"
             ) from None

@@ -1,7 +1,7 @@
-"""One at a time: a run that was killed leaves its last step running, and the next must wait for it.
+"""A lock, so that only one operation at a time changes a cluster.
 
-The engine's helpers outlive it (facts/end-to-end.md 9), and would reboot a node while the next run
-reboots another.
+If Pulumi is killed, its provider processes continue and finish their operation (tried with Pulumi
+3.259). Without the lock, such a process could reboot a node while the next run reboots another one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from clients.wait import NotYet, wait_for
 from settings.project import STATE_FOLDER
 
 FOLDER = STATE_FOLDER
+"""Folder of the lock files."""
 
 
 @contextmanager
-def one_at_a_time(cluster: str, limit: float) -> Iterator[None]:
-    """Hold the cluster's lock. Raises ``OperationError`` after ``limit`` seconds without it."""
+def cluster_lock(cluster: str, timeout_s: float) -> Iterator[None]:
+    """Hold the lock of a cluster, named by its stack tag.
+
+    Raises ``OperationError`` if another process still holds the lock after ``timeout_s`` seconds.
+    """
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / f"{cluster}.lock").open("w") as lock:
 
@@ -26,7 +30,10 @@ def one_at_a_time(cluster: str, limit: float) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise NotYet("a run that was stopped is still at its last node") from None
+                raise NotYet(
+                    "an earlier run that was killed is still finishing its last operation. Wait "
+                    "until it has ended, then run `up` again"
+                ) from None
 
-        wait_for(take, limit, f"Nobody else may touch {cluster}, but it was not let go")
+        wait_for(take, timeout_s, f"The lock on {cluster} was not released")
         yield

@@ -1,7 +1,7 @@
-"""Waits for Longhorn's disks, copies and engines, and changes the number of a volume's copies.
+"""Waits for Longhorn's disks, copies and engines, and changes the number of copies of volumes.
 
-Every function reads first and changes only what differs, so that a run that was killed can be
-repeated. Leaves out how replicas leave a node (``upkeep/volumes.py``).
+A run that was killed can be repeated, because every function changes only what differs. The
+eviction of replicas from a node is in ``volumes.py``.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from clients.wait import NotYet, wait_until
 from lifecycle.operations.diagnostics import report
 from lifecycle.operations.storage_health import StorageProblem, disk_problems
 from settings import compatibility
+from settings.wording import count
 
 READY_TIMEOUT_S = 600
 """Seconds in which Longhorn must report all disks: its managers pull their images first."""
 SETTLE_S = 45
-"""Seconds for which a lasting problem must be seen: a volume may be mounted at this moment, and
-Longhorn looks at its disks every 30 s (longhorn-manager v1.12.1 controller/monitor)."""
+"""Seconds for which a lasting problem must exist before it is an error: Talos may be mounting the
+disk, and Longhorn checks its disks every 30 s (longhorn-manager v1.12.1 controller/monitor)."""
 SURPLUS_TIMEOUT_S = 120
-"""Seconds in which Longhorn must delete surplus copies; after that they are only reported."""
+"""Seconds to wait until Longhorn has deleted surplus copies. Then a message lists the rest."""
 ENGINE_TIMEOUT_S = 300
-"""Seconds in which Longhorn must upgrade the engines of all volumes; after that they are only
-reported."""
+"""Seconds to wait until Longhorn has upgraded the engines of all volumes. Then a message lists the
+rest."""
 
 
 def wait_for_disks(
@@ -49,10 +50,10 @@ def wait_for_disks(
 ) -> None:
     """Wait until every storage node has its data disk in Longhorn, and no other node has a disk.
 
-    ``data_disks`` is the size in GiB by node name. Nodes in neither argument are leaving the
-    cluster: their disks do not matter. ``consequence`` ends the error: what is stored already, and
-    how to go on. ``old_sizes`` are the sizes of disks that grow. Raises ``OperationError`` with
-    every problem that is left.
+    ``data_disks`` is the size in GiB by node name; ``other_nodes`` have no data disk. Other nodes
+    are about to be removed, and their disks are not checked. ``consequence`` is the last line of
+    the error: whether data may be stored already, and what to do. ``old_sizes`` are the old sizes
+    of disks that grow. Raises ``OperationError`` with all remaining problems.
     """
     first_seen: dict[StorageProblem, float] = {}
 
@@ -73,7 +74,9 @@ def wait_for_disks(
             del first_seen[problem]
         text = "\n".join(f"  - {problem}" for problem in problems)
         if lasting:
-            raise _disk_error("Longhorn's disks are wrong", text, consequence)
+            raise _disk_error(
+                "Longhorn does not store its data on the right disks", text, consequence
+            )
         if problems:
             raise NotYet(text)
 
@@ -87,7 +90,7 @@ def wait_for_disks(
 def _growing(
     problem: StorageProblem, disks: Sequence[Disk], old_sizes: Mapping[str, int]
 ) -> StorageProblem | None:
-    """The problem in other words, if it is a disk that has its old size."""
+    """A better description of a size problem, if the disk still has its old size."""
     node = problem.subject
     if node not in old_sizes or any(
         it.subject == node for it in disk_problems(disks, {node: old_sizes[node]})
@@ -107,9 +110,10 @@ def _disk_error(subject: str, problems: str, consequence: str) -> OperationError
 def set_copies_of_claims(
     api: KubernetesWriter, claims: Collection[str], copies: int, rebuild_s: float
 ) -> None:
-    """Give the volumes of these claims so many copies, and wait until the attached ones have them.
+    """Set the number of copies of the volumes of these claims, and wait until attached volumes have
+    them.
 
-    Claims are named ``NAMESPACE/NAME``; one without a volume is skipped. Raises
+    ``claims`` are ``NAMESPACE/NAME``; a claim without a volume is skipped. Raises
     ``OperationError`` if copies are still missing after ``rebuild_s`` seconds.
     """
     for volume in _volumes_of(api, claims):
@@ -118,20 +122,22 @@ def set_copies_of_claims(
                 set_copies(api, volume, copies)
             except ApiError as error:
                 raise OperationError(
-                    f"Longhorn does not set {volume.title} to {copies}: {error}."
+                    f"Longhorn refuses to set {volume.title} to {count(copies, 'copy', 'copies')}: "
+                    f"{error}."
                 ) from None
 
     def check_missing() -> None:
         volumes = _attached(api, claims)
         missing = [it for it in volumes if len(it.healthy_nodes) < copies]
         if missing:
-            raise NotYet(f"{len(volumes) - len(missing)} of {len(volumes)} have; {_shown(missing)}")
+            done = len(volumes) - len(missing)
+            raise NotYet(f"{done} of {len(volumes)} volumes have them; {_describe(missing)}")
 
     def failed(missing: str) -> OperationError:
         return OperationError(
             f"The volumes do not have {copies} healthy copies each after {rebuild_s:.0f} s "
-            f"(timeouts.rebuild_s): {missing}. Longhorn continues by itself. See `kubectl -n "
-            "longhorn-system get volumes.longhorn.io`, then run `up` again."
+            f"(timeouts.rebuild_s): {missing}. Longhorn continues to rebuild copies. Check "
+            "`kubectl -n longhorn-system get volumes.longhorn.io`, then run `up` again."
         )
 
     wait_until(check_missing, rebuild_s, failed)
@@ -139,20 +145,20 @@ def set_copies_of_claims(
 
 
 def _wait_for_deletions(api: KubernetesReader, claims: Collection[str], copies: int) -> None:
-    """Wait a moment for Longhorn to delete surplus copies, and print which are left."""
+    """Wait until Longhorn has deleted surplus copies; after the timeout print the rest."""
 
     def check_surplus() -> None:
         surplus = [it for it in _attached(api, claims) if len(it.healthy_nodes) > copies]
         if surplus:
-            raise NotYet(_shown(surplus))
+            raise NotYet(_describe(surplus))
 
     try:
         wait_until(check_surplus, SURPLUS_TIMEOUT_S, OperationError)
     except OperationError as left:
         report(
-            f"Longhorn has not deleted the surplus copies yet after {SURPLUS_TIMEOUT_S} s: {left}. "
-            "It does so only while its setting replica-auto-balance is not `disabled`. Surplus "
-            "copies take space and do no harm."
+            f"Longhorn has not deleted the surplus copies after {SURPLUS_TIMEOUT_S} s: {left}. It "
+            "deletes them only if its setting replica-auto-balance is not `disabled`. Surplus "
+            "copies need space but do no harm."
         )
 
 
@@ -164,11 +170,11 @@ def _attached(api: KubernetesReader, claims: Collection[str]) -> list[Volume]:
 
 
 def _volumes_of(api: KubernetesReader, claims: Collection[str]) -> list[Volume]:
-    """The volumes of these claims, without those that a deleted claim of that name left."""
+    """The volumes of these claims, without released volumes of deleted claims of the same name."""
     return [it for it in read_volumes(api) if it.claim in claims and not it.is_released]
 
 
-def _shown(volumes: Sequence[Volume]) -> str:
+def _describe(volumes: Sequence[Volume]) -> str:
     return ", ".join(
         f"{it.title} has {len(it.healthy_nodes)} ({', '.join(it.healthy_nodes) or 'on no node'})"
         for it in volumes
@@ -178,9 +184,10 @@ def _shown(volumes: Sequence[Volume]) -> str:
 def volumes_with_other_copies(
     api: KubernetesReader, copies: int, without: Collection[str] = ()
 ) -> list[Volume]:
-    """The volumes of our storage class that want another number of copies than ``copies``.
+    """The volumes of the storage class ``longhorn`` whose wanted number of copies is not
+    ``copies``.
 
-    ``without`` are claims that are left out. Raises ``ApiError``.
+    ``without`` are claims to skip. Raises ``ApiError``.
     """
     return [
         volume
@@ -192,7 +199,7 @@ def volumes_with_other_copies(
 
 
 def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
-    """Wait a while until all volumes run the engine of this Longhorn, and print which do not."""
+    """Wait until all volumes run the engine of this Longhorn; after the timeout print the rest."""
 
     def check() -> None:
         try:
@@ -202,7 +209,7 @@ def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
         if storage is None:
             return
         if storage.version and storage.version.lstrip("v") != chart_version:
-            raise NotYet(f"unknown, because Longhorn still says that it is {storage.version}")
+            raise NotYet(f"unknown, because Longhorn still reports version {storage.version}")
         if storage.outdated:
             raise NotYet(_engines(storage.outdated))
 
@@ -210,21 +217,21 @@ def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
         wait_until(check, ENGINE_TIMEOUT_S, OperationError)
     except OperationError as left:
         report(
-            f"Volumes that still run an old engine {ENGINE_TIMEOUT_S} s after Longhorn became "
-            f"{chart_version}: {left}. They work. `up` refuses Longhorn's next minor version until "
-            "they are upgraded. Longhorn upgrades a volume by itself if it is healthy. A person "
-            "can do it in Longhorn's interface (Volume, Upgrade Engine)."
+            f"Volumes that still run an old engine {ENGINE_TIMEOUT_S} s after the upgrade of "
+            f"Longhorn to {chart_version}: {left}. They work, but `up` refuses Longhorn's next "
+            "minor version until they are upgraded. Longhorn upgrades healthy volumes by itself. "
+            "You can also upgrade them in Longhorn's interface (Volume, Upgrade Engine)."
         )
 
 
 def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
-    """Why Longhorn ``old`` cannot become ``new`` now; None if it can. Raises ``ApiError``.
+    """Why Longhorn cannot be upgraded from ``old`` to ``new`` now; ``None`` if it can.
 
-    Longhorn's own check (longhorn-manager v1.12.1 upgrade/util/util.go) refuses a way back, more
-    than one minor version at a time, and each engine image that a volume uses and whose API
-    versions are outside of the range that the new Longhorn supports. It fails as a job of Helm,
-    which names no volume. That range is not known here, so that across a minor version every
-    volume must run the engine of the Longhorn that runs.
+    Longhorn's own check (longhorn-manager v1.12.1 upgrade/util/util.go) refuses a downgrade, a
+    skipped minor version, and engine images in use whose API version the new Longhorn does not
+    support. It fails in a Helm job, whose error names no volume. This program does not know which
+    API versions a Longhorn supports. So before another minor version every volume must run the
+    engine of the installed Longhorn. Raises ``ApiError``.
     """
     if problem := compatibility.longhorn_step(old, new):
         return f"{problem}\nLonghorn has not been changed."
@@ -234,11 +241,11 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     if storage is None or not storage.outdated:
         return None
     return (
-        f"longhorn.chart_version: Longhorn {old} cannot become {new} while volumes run an old "
-        f"engine: {_engines(storage.outdated)}. Longhorn {new} does not start if it does not "
+        f"longhorn.chart_version: Longhorn {old} cannot be upgraded to {new} while volumes run an "
+        f"old engine: {_engines(storage.outdated)}. Longhorn {new} does not start if it does not "
         "support that engine. Longhorn has not been changed. Upgrade the volumes to "
-        f"{storage.engine_image} in Longhorn's interface (Volume, Upgrade Engine); if one is not "
-        "healthy, repair or detach it first. Then run `up` again."
+        f"{storage.engine_image} in Longhorn's interface (Volume, Upgrade Engine); if a "
+        "volume is not healthy, repair or detach it first. Then run `up` again."
     )
 
 

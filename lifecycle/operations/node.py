@@ -1,8 +1,7 @@
-"""The upgrade, power-cycle and config rollout of one node, and its removal from the cluster.
+"""Upgrades, power-cycles and reconfigures one node, or removes it from the cluster.
 
-Every step looks first at what is there already, so that a run that was stopped in the middle is
-taken up by the next one. The node is drained before it goes down, and the next one's turn comes
-only when this one is back, ready, and no volume's last healthy replica is on the next.
+Each step first checks what is already done, so the next run continues a run that was stopped. A
+node is drained before it goes down. The next node follows when this node is ready again.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from clients.talos import talosctl
 from clients.talos.talosctl import TalosctlError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff, drain, volumes
-from lifecycle.operations.cluster_health import Cluster, NodeStatus, Peer, look_of
+from lifecycle.operations.cluster_health import Cluster, NodeStatus, Peer, parse_node_status
 from lifecycle.operations.config_rollout import ConfigRollout, Effect
 from lifecycle.operations.etcd import Member
-from lifecycle.operations.lock import one_at_a_time
+from lifecycle.operations.lock import cluster_lock
 from lifecycle.operations.power import Power
 from lifecycle.operations.static_pods import StaticPods
 from settings import compatibility
 
-INSTALL_LIMIT = 900
-"""Seconds that Talos has to pull an installer and write it to the disk."""
+INSTALL_TIMEOUT_S = 900
+"""Seconds that Talos has to pull an installer image and write it to the disk."""
 
 
 def update_node(
@@ -36,67 +35,70 @@ def update_node(
     old_patches: Sequence[str] | None,
     restarts_api: bool = False,
 ) -> None:
-    """Bring a node to the Talos, the hardware and the machine config that ``props`` name.
+    """Apply the Talos version, hardware and machine config in ``props`` to a running node.
 
-    ``grows`` says that one of its disks is larger now, which needs a boot. ``old_patches`` are the
-    patches of its machine config before the change; ``None`` says that the config does not change.
-    Raises ``OperationError``.
+    ``props`` are the inputs of ``NodeLifecycle`` without groups (``lifecycle.node.flat``).
+    ``grows``: a disk of the node is larger now, so the node must reboot. ``old_patches``: the
+    config patches before the change, ``None`` if the config does not change. ``restarts_api``: the
+    change restarts the Kubernetes API, whatever the patches contain. Raises ``OperationError``.
     """
     talosctl.require(props["talos"])
-    with one_at_a_time(props["cluster"], props["return_s"]):
+    with cluster_lock(props["cluster"], props["return_s"]):
         cluster = Cluster(props)
-        own = Peer(props["node"], props["address"])
+        node = Peer(props["node"], props["address"])
         config = None
         effect = Effect.NONE
         if old_patches is not None:
             config = ConfigRollout(cluster.talos, props, old_patches, restarts_api=restarts_api)
-            effect = config.prepare(may_be_too_new=_runs_old_talos(cluster, own))
+            effect = config.prepare(may_be_too_new=_runs_old_talos(cluster, node))
         power = Power.of(props)
-        step = Step(cluster, own, is_control_plane=props["control_plane"], config=config)
+        update = NodeUpdate(cluster, node, is_control_plane=props["control_plane"], config=config)
         only_upgrade = effect is Effect.NONE and not grows and not power.has_new_hardware()
         if props["control_plane"] and only_upgrade:
-            for peer in _those_before(cluster, own):
-                Step(cluster, peer, is_control_plane=True).take(None, grows=False)
-        step.take(power, grows=grows, effect=effect)
+            for peer in _control_planes_to_upgrade_first(cluster, node):
+                NodeUpdate(cluster, peer, is_control_plane=True).run(None, grows=False)
+        update.run(power, grows=grows, effect=effect)
 
 
 def _runs_old_talos(cluster: Cluster, node: Peer) -> bool:
     try:
-        found = cluster.seen(node.name)
+        status = cluster.node_status(node.name)
     except ApiError:
         return False
-    return found is not None and _is_old(cluster.props, found)
+    return status is not None and _needs_talos_upgrade(cluster.props, status)
 
 
-def _those_before(cluster: Cluster, own: Peer) -> Iterator[Peer]:
-    """The control planes that are upgraded first: all others, if this one has the VIP.
+def _control_planes_to_upgrade_first(cluster: Cluster, node: Peer) -> Iterator[Peer]:
+    """All other control planes if ``node`` has the VIP, otherwise none.
 
-    The VIP then moves once, and not with each of them. Their own turn then finds nothing to do.
+    If the node with the VIP is upgraded last, the VIP moves only once. The resources of the other
+    control planes then find nothing to do.
     """
-    others = [peer for peer in cluster.control_planes if peer.name != own.name]
-    living = cluster.seen(own.name)
-    if others and living and _is_old(cluster.props, living) and cluster.carries_vip(own):
-        yield from (peer for peer in others if cluster.seen(peer.name))
+    others = [peer for peer in cluster.control_planes if peer.name != node.name]
+    status = cluster.node_status(node.name)
+    if others and status and _needs_talos_upgrade(cluster.props, status) and cluster.has_vip(node):
+        yield from (peer for peer in others if cluster.node_status(peer.name))
 
 
-def _is_old(props: Mapping[str, Any], seen: NodeStatus) -> bool:
-    _, schematic = _wanted(props)
-    return seen.talos != props["talos"] or seen.schematic not in (None, schematic)
+def _needs_talos_upgrade(props: Mapping[str, Any], status: NodeStatus) -> bool:
+    _, schematic = _wanted_talos(props)
+    return status.talos != props["talos"] or status.schematic not in (None, schematic)
 
 
-def _installs_without_reboot(seen: NodeStatus) -> bool:
-    """Whether the Talos on a node can be upgraded without a reboot of its own."""
-    major, minor, *_ = seen.talos.removeprefix("v").split(".")
+def _installs_without_reboot(status: NodeStatus) -> bool:
+    """Whether the running Talos supports ``talosctl upgrade --no-reboot`` (1.13 and newer)."""
+    major, minor, *_ = status.talos.removeprefix("v").split(".")
     return (int(major), int(minor)) >= (1, 13)
 
 
-def _wanted(props: Mapping[str, Any]) -> tuple[str, str]:
+def _wanted_talos(props: Mapping[str, Any]) -> tuple[str, str]:
+    """Version and schematic of the install image."""
     name, _, version = props["installer"].rpartition(":")
     return version, name.rpartition("/")[2]
 
 
-class Step:
-    """One node's turn: what is done before it goes down, and after."""
+class NodeUpdate:
+    """The update of one node: checks, drain, reboot, and the wait until it is ready again."""
 
     def __init__(
         self,
@@ -109,24 +111,25 @@ class Step:
         self.cluster, self.node, self.props = cluster, node, cluster.props
         self.is_control_plane = is_control_plane
         self.config = config
-        self.who = f"{node.name} ({node.address})"
+        self.label = f"{node.name} ({node.address})"
 
-    def take(self, power: Power | None, *, grows: bool, effect: Effect = Effect.NONE) -> None:
-        """Bring the node to what is declared, with one drain and as few reboots as possible.
+    def run(self, power: Power | None, *, grows: bool, effect: Effect = Effect.NONE) -> None:
+        """Update the node with one drain and as few reboots as possible.
 
-        A config that needs a reboot, or restarts programs, is staged: the node takes it up at the
-        reboot of its upgrade or power-cycle. If only the config needs a reboot, this takes one.
+        If the node is upgraded or power-cycled, a config that needs a reboot or restarts components
+        is staged, and the node applies it in that reboot. Otherwise the config gets its own reboot.
+        ``power`` is ``None`` if the hardware does not change.
         """
         if effect is Effect.REBOOT:
-            self._wait_for_others()
-            if self._heal_with_config():
+            self._wait_for_other_nodes()
+            if self._send_config_if_not_ready():
                 effect = Effect.NONE
         before = self.cluster.wait_ready(
-            self.node.name, f"{self.who} is not ready, so it was not touched; it did not come"
+            self.node.name, f"{self.label} was not changed, because it did not become ready"
         )
         if problem := compatibility.talos_step(before.talos, self.props["talos"]):
             raise OperationError(f"{problem.reason}: {problem.fix}.")
-        to_upgrade = _is_old(self.props, before)
+        to_upgrade = _needs_talos_upgrade(self.props, before)
         to_cycle = power is not None and (grows or power.has_new_hardware())
         if to_upgrade or to_cycle or effect is Effect.REBOOT:
             self.require_safety()
@@ -138,34 +141,37 @@ class Step:
                     effect=effect,
                 )
         elif effect is Effect.RESTART:
-            self._restart(self._rollout.programs)
-        self.cluster.wait_ready(self.node.name, f"{self.who} was not ready again")
+            self._restart(self._rollout.components)
+        self.cluster.wait_ready(self.node.name, f"{self.label} did not become ready again")
         if self.is_control_plane:
             self.wait_for_etcd()
         drain.uncordon(self.cluster.api, self.node.name)
 
     @property
     def _rollout(self) -> ConfigRollout:
-        assert self.config is not None  # whoever passes an effect has passed it
+        assert self.config is not None  # callers that pass an effect also pass the config
         return self.config
 
-    def _heal_with_config(self) -> bool:
-        """Send the config at once to a node that is not ready; tell whether it was sent.
+    def _send_config_if_not_ready(self) -> bool:
+        """If the node is not ready, reboot it with the new config without a drain. Returns whether
+        the config was sent.
 
-        Its pods cannot be asked to leave, and the new config may be what it lacks.
+        Pods cannot be evicted from a node that is not ready, and the new config may repair it.
         """
-        before = self.cluster.seen(self.node.name) or NodeStatus("", "", None, is_ready=False)
+        before = self.cluster.node_status(self.node.name) or NodeStatus(
+            "", "", None, is_ready=False
+        )
         if before.is_ready:
             return False
         self.require_safety()
         self._rollout.send("reboot")
-        self._back_with_config(before, "the reboot with its new machine config")
+        self._wait_or_restore_config(before, "the reboot with its new machine config")
         return True
 
     def _reboot(
         self, before: NodeStatus, power: Power | None, *, to_upgrade: bool, effect: Effect
     ) -> None:
-        """Upgrade, power-cycle or reboot a drained node; with ``power`` it is power-cycled."""
+        """Upgrade, power-cycle or reboot the drained node. ``power`` is set for a power-cycle."""
         staged = effect in (Effect.REBOOT, Effect.RESTART)
         if staged and (to_upgrade or power):
             self._rollout.send("staged")
@@ -173,192 +179,215 @@ class Step:
         if to_upgrade:
             self._install(is_staged=staged, reboots=not waits_for_cycle)
             if not waits_for_cycle:
-                before = self._back_upgraded(before, with_config=staged)
+                before = self._wait_until_upgraded(before, with_config=staged)
         if power is not None:
             power.cycle()
             if to_upgrade and waits_for_cycle:
-                before = self._back_upgraded(before, with_config=staged)
+                before = self._wait_until_upgraded(before, with_config=staged)
             else:
-                before = self._back(before, "its power-cycle", with_config=staged)
+                before = self._wait_after_reboot(before, "its power-cycle", with_config=staged)
         if staged and not to_upgrade and power is None:
             self._rollout.send("reboot")
-            self._back_with_config(before, "the reboot with its new machine config")
+            self._wait_or_restore_config(before, "the reboot with its new machine config")
         if effect is Effect.REFUSED:
-            self._after_upgrade(before)
+            self._send_config_after_upgrade(before)
 
-    def _after_upgrade(self, before: NodeStatus) -> None:
-        """Send a config that only the new Talos understands to a node that is still drained."""
+    def _send_config_after_upgrade(self, before: NodeStatus) -> None:
+        """Send a config that only the new Talos accepts. The node is still drained."""
         effect = self._rollout.prepare(may_be_too_new=False)
         if effect is Effect.REBOOT:
             self._rollout.send("reboot")
-            self._back_with_config(before, "the reboot with its new machine config")
+            self._wait_or_restore_config(before, "the reboot with its new machine config")
         elif self.is_control_plane:
-            # Which programs restart is not known: the new Talos may generate other arguments.
-            self._restart(list(config_diff.PROGRAMS.values()))
+            # Any component may restart, because the new Talos may generate other arguments.
+            self._restart(list(config_diff.COMPONENTS.values()))
 
-    def _restart(self, programs: list[str]) -> None:
-        pods = StaticPods(self.cluster.api, self.node.name, programs)
+    def _restart(self, components: list[str]) -> None:
+        pods = StaticPods(self.cluster.api, self.node.name, components)
         self._rollout.send("no-reboot")
-        limit, words = self.props["return_s"], ", ".join(programs)
+        timeout_s, names = self.props["return_s"], ", ".join(components)
         try:
-            pods.wait(limit, f"{self.who}: {words} did not come back with the new config")
+            pods.wait(timeout_s, f"{self.label}: {names} did not come back with the new config")
         except OperationError as error:
-            self._rollout.send_back("no-reboot")
-            pods.wait(limit, f"{self.who}: {words} did not come back with the old config")
-            raise OperationError(self._old_again(error)) from None
+            self._rollout.restore("no-reboot")
+            pods.wait(timeout_s, f"{self.label}: {names} did not come back with the old config")
+            raise OperationError(self._config_restored_message(error)) from None
 
-    def _wait_for_others(self) -> None:
-        def look() -> None:
-            if away := self.cluster.others_away(self.node.name):
-                raise NotYet(f"not ready: {', '.join(away)}")
+    def _wait_for_other_nodes(self) -> None:
+        def check() -> None:
+            if unready := self.cluster.other_unready_nodes(self.node.name):
+                raise NotYet(f"not ready: {', '.join(unready)}")
 
-        what = f"{self.who} was not rebooted: no two nodes go down together, and others were"
-        wait_for(look, self.props["return_s"], f"{what} not there")
+        wait_for(
+            check,
+            self.props["return_s"],
+            f"{self.label} was not rebooted, because two nodes must not be down at the same time "
+            "and other nodes did not become ready",
+        )
 
-    def _back(self, before: NodeStatus, what: str, *, with_config: bool) -> NodeStatus:
-        """Wait until the node is back; one that took up a config gets its old one if it fails."""
-        return self._back_with_config(before, what) if with_config else self.back(before, what)
+    def _wait_after_reboot(
+        self, before: NodeStatus, reboot: str, *, with_config: bool
+    ) -> NodeStatus:
+        """Wait until the node is ready. ``with_config`` restores the old config if it fails."""
+        if with_config:
+            return self._wait_or_restore_config(before, reboot)
+        return self._wait_until_back(before, reboot)
 
-    def _back_with_config(self, before: NodeStatus, what: str) -> NodeStatus:
+    def _wait_or_restore_config(self, before: NodeStatus, reboot: str) -> NodeStatus:
+        """Wait until the node is ready. If it fails, reboot it with its old config, then raise."""
         try:
-            return self.back(before, what)
+            return self._wait_until_back(before, reboot)
         except OperationError as error:
             try:
-                self._rollout.send_back("reboot")
+                self._rollout.restore("reboot")
             except TalosctlError:
                 raise error from None
-            self.back(before, "the reboot with its old machine config, for it failed with the new")
+            self._wait_until_back(
+                before, "the reboot with its old machine config (it failed with the new one)"
+            )
             drain.uncordon(self.cluster.api, self.node.name)
-            raise OperationError(self._old_again(error)) from None
+            raise OperationError(self._config_restored_message(error)) from None
 
-    def _old_again(self, error: OperationError) -> str:
+    def _config_restored_message(self, error: OperationError) -> str:
         return (
-            f"{self.who} did not get well with its new machine config, so it has its old one "
-            "again, and is ready. No node was touched after it. Mend the patch, then run `up` "
-            f"again. What went wrong: {error}"
+            f"{self.label} did not become ready with its new machine config, so `up` restored the "
+            "old config, and the node is ready. No other node was changed after it. Correct the "
+            f"patch, then run `up` again. The error was: {error}"
         )
 
     def require_safety(self) -> None:
-        """Wait until the cluster can do without the node. Raises ``OperationError``."""
+        """Check that etcd and every Longhorn volume survive without this node.
+
+        Takes an etcd snapshot if the last one is older than an hour. Raises ``OperationError``.
+        """
         if self.is_control_plane:
             self.cluster.etcd.require_quorum_without(
-                self.node.name, self.node.address, leaves=False
+                self.node.name, self.node.address, is_removed=False
             )
-            self.cluster.snapshot_if_stale()
-        volumes.wait_until_spare(self.cluster.api, self.node.name, self.props["rebuild_s"])
+            self.cluster.take_snapshot_if_stale()
+        volumes.wait_for_other_replicas(self.cluster.api, self.node.name, self.props["rebuild_s"])
 
     @contextmanager
     def drained(self) -> Iterator[None]:
-        """A drained node; where that fails, or nothing came of it, it is uncordoned."""
+        """Drain the node. If the drain fails, uncordon it and raise ``OperationError``."""
         api, name = self.cluster.api, self.node.name
         drain.cordon(api, name)
         try:
             drain.drain(api, name, self.props["drain_s"])
-            # Again: draining takes a while, and moves what uses the volumes.
-            volumes.wait_until_spare(api, name, self.props["rebuild_s"])
+            # Checked again, because a drain takes time and moves the pods that use the volumes.
+            volumes.wait_for_other_replicas(api, name, self.props["rebuild_s"])
         except OperationError as error:
             drain.uncordon(api, name)
             raise OperationError(
-                f"{error} {self.who} takes pods again and was not rebooted. Give its pods another "
-                "place or loosen what holds them, then run `up` again: it goes on from here."
+                f"{error} {self.label} was uncordoned: it takes pods again and was not rebooted. "
+                "Make room for its pods on other nodes, or change what blocks their eviction, then "
+                "run `up` again: it continues from here."
             ) from None
         yield
 
     def _install(self, *, is_staged: bool, reboots: bool) -> None:
-        """Install the other Talos; the node boots it at once, or at its power-cycle."""
-        version, _ = _wanted(self.props)
+        """Install the wanted Talos. The node boots it now, or in its power-cycle."""
+        version, _ = _wanted_talos(self.props)
         try:
             self.cluster.talos.run(
                 self.node.address,
                 "upgrade",
                 *("--image", self.props["installer"]),
-                # Drained already, and awaited by us: its own way knows nothing of Longhorn. A Talos
-                # before 1.13 wants to be told to keep its data.
+                # No drain or wait by talosctl, which ignores Longhorn: this module does both. Talos
+                # before 1.13 retains the node's data only with --preserve.
                 *("--drain=false", "--wait=false", "--progress=plain", "--preserve"),
                 *(() if reboots else ("--no-reboot",)),
-                limit=INSTALL_LIMIT,
+                limit=INSTALL_TIMEOUT_S,
             )
         except TalosctlError as error:
             if is_staged:
                 with suppress(TalosctlError):
-                    self._rollout.send_back("staged")
+                    self._rollout.restore("staged")
             drain.uncordon(self.cluster.api, self.node.name)
             raise OperationError(
-                f"{self.who} could not be upgraded to {version}: {error}. It runs on as it was."
+                f"{self.label} could not be upgraded to {version}: {error}. It still runs its old "
+                "version."
             ) from None
 
-    def _back_upgraded(self, before: NodeStatus, *, with_config: bool) -> NodeStatus:
-        """Wait until the node is back with the other Talos."""
-        version, _ = _wanted(self.props)
-        after = self._back(before, f"its upgrade to Talos {version}", with_config=with_config)
+    def _wait_until_upgraded(self, before: NodeStatus, *, with_config: bool) -> NodeStatus:
+        """Wait until the node is ready with the wanted Talos."""
+        version, _ = _wanted_talos(self.props)
+        after = self._wait_after_reboot(
+            before, f"its upgrade to Talos {version}", with_config=with_config
+        )
         if after.talos != version:
             drain.uncordon(self.cluster.api, self.node.name)
             raise OperationError(
-                f"{self.who} came back with Talos {after.talos} instead of {version}: the new one "
-                "did not boot, and Talos fell back. Its console in Proxmox says why."
+                f"{self.label} came back with Talos {after.talos} instead of {version}: the new "
+                "version did not boot, so Talos rolled back. Read the reason on the VM's console "
+                "in Proxmox."
             )
         return after
 
-    def back(self, before: NodeStatus, what: str) -> NodeStatus:
-        """Wait until the node is back after ``what``, in another boot than ``before``."""
+    def _wait_until_back(self, before: NodeStatus, reboot: str) -> NodeStatus:
+        """Wait until the node is ready after ``reboot``, in another boot than ``before``."""
         return self.cluster.wait_ready(
             self.node.name,
-            f"{self.who} did not come back after {what}. It is cordoned, no other node was "
-            "touched, and the cluster runs without it. Look at its console in Proxmox; when it is "
-            "back, run `up` again: it goes on from here. It was not ready",
+            f"{self.label} did not come back after {reboot}. It is cordoned, no other node was "
+            "changed, and the cluster runs without it. Check the VM's console in Proxmox. When the "
+            "node is ready, run `up` again: it continues from here. The node was not ready",
             before.boot_id,
         )
 
     def wait_for_etcd(self) -> None:
-        """Wait until the node's member of etcd is well."""
+        """Wait until the node's etcd member is healthy. Raises ``OperationError``."""
 
-        def look() -> None:
+        def check() -> None:
             try:
                 members = self.cluster.etcd.members()
                 own = [member for member in members if member.name == self.node.name]
-                sick = self.cluster.etcd.sick(own)
+                faults = self.cluster.etcd.find_faults(own)
             except OperationError as error:
                 raise NotYet(str(error)) from None
-            if not own or sick:
-                raise NotYet(sick.get(self.node.name, "it is no member of etcd"))
+            if not own or faults:
+                raise NotYet(faults.get(self.node.name, "the node is not a member of etcd"))
 
-        wait_for(look, self.props["return_s"], f"etcd on {self.who} was not healthy again")
+        wait_for(
+            check, self.props["return_s"], f"etcd on {self.label} did not become healthy again"
+        )
 
 
-def leave(props: Mapping[str, Any]) -> None:
-    """Take a node out of its cluster for good: pods, replicas, etcd, Kubernetes, in that order.
+def remove_node(props: Mapping[str, Any]) -> None:
+    """Remove a node from its cluster: drain, replicas, etcd member, Kubernetes node, in this order.
 
-    What is done already is left out. Raises ``OperationError``; the node then stays what it was.
+    ``props`` are as for ``update_node``. Completed steps are skipped. Raises ``OperationError``;
+    the next run continues.
     """
     talosctl.require(props["talos"])
-    with one_at_a_time(props["cluster"], props["return_s"]):
+    with cluster_lock(props["cluster"], props["return_s"]):
         cluster = Cluster(props)
         api, name = cluster.api, str(props["node"])
         node = api.get(f"/api/v1/nodes/{name}")
-        is_alive = node is not None and look_of(node).is_ready
+        is_ready = node is not None and parse_node_status(node).is_ready
         member: Member | None = None
         if props["control_plane"]:
-            member = cluster.etcd.require_quorum_without(name, props["address"], leaves=True)
+            member = cluster.etcd.require_quorum_without(name, props["address"], is_removed=True)
             if member:
-                cluster.snapshot_if_stale()
-        _empty(api, props, is_alive=is_alive)
+                cluster.take_snapshot_if_stale()
+        _evacuate(api, props, is_ready=is_ready)
         if member:
-            cluster.etcd.leave(member, is_alive=is_alive)
+            cluster.etcd.remove_member(member, is_ready=is_ready)
         api.delete(f"/api/v1/nodes/{name}")
-        volumes.forget(api, name, props["drain_s"])
+        volumes.remove_longhorn_node(api, name, props["drain_s"])
 
 
-def _empty(api: ClusterApi, props: Mapping[str, Any], *, is_alive: bool) -> None:
+def _evacuate(api: ClusterApi, props: Mapping[str, Any], *, is_ready: bool) -> None:
+    """Move pods and Longhorn replicas off a node. If that fails, undo it and raise."""
     name = str(props["node"])
     drain.cordon(api, name)
     try:
-        if is_alive:
+        if is_ready:
             drain.drain(api, name, props["drain_s"])
-        volumes.empty(api, name, props["rebuild_s"], is_alive=is_alive)
+        volumes.evict_replicas(api, name, props["rebuild_s"], is_ready=is_ready)
     except OperationError as error:
         volumes.set_scheduling(api, name, allowed=True)
         drain.uncordon(api, name)
         raise OperationError(
-            f"{error} {name} stays in the cluster and takes pods again. See to that, then run `up` "
-            "again."
+            f"{error} {name} was not removed from the cluster and takes pods again. Solve this "
+            "problem, then run `up` again."
         ) from None

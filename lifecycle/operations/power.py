@@ -1,4 +1,4 @@
-"""Power-cycles a machine through Proxmox: new memory and cores are there after that."""
+"""Power-cycles a VM through Proxmox, which makes a new number of cores or memory effective."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from clients.proxmox import api as proxmox_api
 if TYPE_CHECKING:
     from settings.groups import Endpoint
 
-LIMIT = 600
-"""Seconds that a machine has to shut down, before its power is cut."""
-_DEAF = "powerdown failed"
-"""What Proxmox says of a guest that does not shut down: by itself it never cuts the power
-(proxmox/qemu-server src/PVE/QemuServer.pm vm_reboot, _do_vm_stop)."""
-_ANSWER_LIMIT = 30
-_HARDWARE = ("cores", "memory", "sockets")
+SHUTDOWN_TIMEOUT_S = 600
+"""Seconds that a VM has to shut down before it is stopped hard."""
+_SHUTDOWN_FAILED = "powerdown failed"
+"""Part of the error of a reboot task if the guest does not shut down. Proxmox then does not stop
+the VM (proxmox/qemu-server src/PVE/QemuServer.pm vm_reboot, _do_vm_stop)."""
+_ANSWER_TIMEOUT_S = 30
+_HARDWARE_KEYS = ("cores", "memory", "sockets")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """The power button of one machine."""
+    """Power control of one VM."""
 
     proxmox: Endpoint
     host: str
-    """The Proxmox node."""
+    """The Proxmox node that has the VM."""
     vm_id: int
 
     @classmethod
     def of(cls, props: Mapping[str, Any]) -> Power:
-        """The button of the machine that a resource's inputs name."""
-        # Imported here: no other part of a dynamic provider needs the models of the settings.
+        """Create it from the props of an operation (``lifecycle.node.flat``)."""
+        # Imported here, because the settings models would slow down the start of every dynamic
+        # provider.
         from settings.groups import Endpoint
 
         return cls(
@@ -49,65 +50,68 @@ class Power:
         )
 
     def status(self) -> str:
-        """``running`` or ``stopped``; empty where there is no such machine."""
+        """``running`` or ``stopped``; empty if the VM does not exist. Raises ``OperationError``."""
         try:
-            return str(self._ask("GET", "status/current")["status"])
+            return str(self._vm_call("GET", "status/current")["status"])
         except OperationError as error:
             if "does not exist" in str(error):
                 return ""
             raise
 
     def has_new_hardware(self) -> bool:
-        """Whether cores or memory are configured that the running machine does not have yet."""
-        pending = self._ask("GET", "pending")
-        return any("pending" in entry for entry in pending if entry.get("key") in _HARDWARE)
+        """Whether Proxmox has a pending change of cores or memory for the running VM."""
+        pending = self._vm_call("GET", "pending")
+        return any("pending" in entry for entry in pending if entry.get("key") in _HARDWARE_KEYS)
 
     def cycle(self) -> None:
-        """Shut the guest down and start it with what is configured now.
+        """Shut down the VM and start it with its current configuration. Raises ``OperationError``.
 
-        From one that does not shut down in time the power is taken. A machine that is off, because
-        a run was stopped in between, is started.
+        If the guest does not shut down in time, Proxmox stops the VM. If the VM is already off
+        because an earlier run was stopped here, it is only started.
         """
-        if self._ask("GET", "status/current")["status"] == "running":
-            failure = self._do("reboot", {"timeout": str(LIMIT)})
+        if self._vm_call("GET", "status/current")["status"] == "running":
+            failure = self._run_task("reboot", {"timeout": str(SHUTDOWN_TIMEOUT_S)})
             if not failure:
                 return
-            if _DEAF not in failure:
+            if _SHUTDOWN_FAILED not in failure:
                 raise self._failed("reboot", failure)
-            if failure := self._do("stop"):
+            if failure := self._run_task("stop"):
                 raise self._failed("stop", failure)
-        if failure := self._do("start"):
+        if failure := self._run_task("start"):
             raise self._failed("start", failure)
 
-    def _do(self, what: str, form: Mapping[str, str] | None = None) -> str:
-        """Have it done, and wait; what it failed of, empty where it went well."""
-        task = self._ask("POST", f"status/{what}", form or {})
+    def _run_task(self, action: str, form: Mapping[str, str] | None = None) -> str:
+        """Start a task and wait for its end; returns its error, empty if it succeeded."""
+        task = self._vm_call("POST", f"status/{action}", form or {})
+        timeout_s = SHUTDOWN_TIMEOUT_S + 60
         try:
-            return proxmox_api.wait_for(self._get_from, task, LIMIT + 60)
+            return proxmox_api.wait_for(self._call, task, timeout_s)
         except TimeoutError:
             raise OperationError(
-                f"Proxmox did not {what} VM {self.vm_id} within {LIMIT} s."
+                f"Proxmox did not {action} VM {self.vm_id} within {timeout_s} s. Check the task in "
+                "Proxmox, then run `up` again."
             ) from None
 
-    def _failed(self, what: str, failure: str) -> OperationError:
-        return OperationError(f"Proxmox could not {what} VM {self.vm_id}: {failure}.")
+    def _failed(self, action: str, failure: str) -> OperationError:
+        return OperationError(
+            f"Proxmox could not {action} VM {self.vm_id}: {failure}. Check the VM in Proxmox, then "
+            "run `up` again."
+        )
 
-    def running(self, stack_tag: str) -> frozenset[str]:
+    def running_vms(self, stack_tag: str) -> frozenset[str]:
         """The names of the running VMs with this tag. Raises ``OperationError``."""
-        guests = self._get_from("/cluster/resources?type=vm")
+        guests = self._call("/cluster/resources?type=vm")
         return frozenset(
             str(guest.get("name"))
             for guest in guests
             if stack_tag in proxmox_api.tags_of(guest) and guest["status"] == "running"
         )
 
-    def _ask(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
-        return self._get_from(f"/nodes/{self.host}/qemu/{self.vm_id}/{path}", method, form)
+    def _vm_call(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
+        return self._call(f"/nodes/{self.host}/qemu/{self.vm_id}/{path}", method, form)
 
-    def _get_from(
-        self, path: str, method: str = "GET", form: Mapping[str, str] | None = None
-    ) -> Any:
-        call = proxmox_api.caller(self.proxmox, _ANSWER_LIMIT)
+    def _call(self, path: str, method: str = "GET", form: Mapping[str, str] | None = None) -> Any:
+        call = proxmox_api.caller(self.proxmox, _ANSWER_TIMEOUT_S)
         try:
             return call(path, method, form)
         except urllib.error.HTTPError as error:

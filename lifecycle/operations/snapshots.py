@@ -1,7 +1,7 @@
-"""Takes snapshots of etcd, and keeps the newest of them beside the engine's state.
+"""Takes snapshots of etcd and stores the newest in ``.state/etcd``.
 
-They are streamed from a control plane into memory, and written encrypted: in plain text they lie
-on no disk. A castle without an age key keeps the plain snapshot, without its machine secrets.
+A snapshot is streamed into memory and, if the stack has an age key, written to disk only encrypted
+and together with the machine secrets. Without an age key the file is etcd's plain snapshot alone.
 """
 
 from __future__ import annotations
@@ -24,45 +24,48 @@ from lifecycle.operations.live_config import machine_config
 from settings.project import STATE_FOLDER
 
 FOLDER = STATE_FOLDER / "etcd"
-"""Where snapshots lie: git ignores it."""
+"""Folder of the snapshots; git ignores it."""
 SEALED = ".db.age"
-"""How the name of an encrypted one ends, with the machine secrets in it."""
+"""Suffix of an encrypted file with snapshot and machine secrets."""
 PLAIN = ".db"
-"""How the name of one ends that is etcd's own and nothing else."""
+"""Suffix of a plain snapshot of etcd, without machine secrets."""
 KEPT = 5
-"""How many snapshots of a castle are kept, the newest."""
-FRESH = 3600
-"""Seconds for which a snapshot is good enough for one more step of the same work."""
-SILENCE = 120
-"""Seconds for which a machine may be silent while it makes a snapshot."""
+"""Number of snapshots per stack; older files are deleted."""
+FRESH_S = 3600
+"""Seconds for which a snapshot is recent enough for another operation of the same ``up``."""
+SILENCE_TIMEOUT_S = 120
+"""Seconds that a node may send nothing while it takes a snapshot."""
 _SNAPSHOT = "/machine.MachineService/EtcdSnapshot"
 _BYTES = 2
-"""Where a part of a stream has its bytes: common.Data."""
+"""Number of the field with the bytes in a message of the stream (Talos' ``common.Data``)."""
 
 
 def take(credentials: Mapping[str, Any], addresses: Iterable[str]) -> Archive:
-    """Take a snapshot at the first control plane whose etcd gives one.
+    """Take a snapshot from the first control plane that gives one.
 
-    ``credentials`` are a Talos ``client_configuration``. Raises ``OperationError``.
+    ``credentials`` hold the three keys of ``clients.tls.CREDENTIALS`` for Talos. Raises
+    ``OperationError``.
     """
-    refusals = []
+    failures = []
     for address in addresses:
         try:
-            return _taken(credentials, address)
+            return _take_from(credentials, address)
         except (machine_api.TalosCallError, ArchiveError, LookupError, ValueError) as error:
-            # Never the text of what could not be read: it holds secrets.
-            known = isinstance(error, machine_api.TalosCallError | ArchiveError)
-            refusals.append(
-                f"{address}: {error if known else 'its machine config is no control plane'}"
-            )
+            # The text of other errors may quote the machine config, which contains secrets.
+            is_safe = isinstance(error, machine_api.TalosCallError | ArchiveError)
+            reason = error if is_safe else "its machine config is not that of a control plane"
+            failures.append(f"{address}: {reason}")
     raise OperationError(
-        f"No control plane gives a snapshot of etcd ({'; '.join(refusals)}). Nothing has been "
-        "touched: see to etcd first, with `talosctl etcd status` and `talosctl service etcd`."
+        f"No control plane gives a snapshot of etcd ({'; '.join(failures)}). Nothing has been "
+        "touched. Repair etcd first: check `talosctl etcd status` and `talosctl service etcd`."
     )
 
 
 def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
-    """Write a snapshot, encrypted if there is a ``recipient``, and forget all but the newest."""
+    """Store a snapshot in a new file, and delete all but the newest ``KEPT`` files of the stack.
+
+    ``cluster`` is the stack tag. ``recipient`` is the age recipient; ``None`` writes plain text.
+    """
     FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = FOLDER / f"{cluster}-{now}{SEALED if recipient else PLAIN}"
@@ -72,25 +75,28 @@ def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
     return path
 
 
-def renew(props: Mapping[str, Any], addresses: Iterable[str]) -> Path:
-    """Take a snapshot with the inputs of a resource, and keep it. Raises ``OperationError``."""
+def take_and_store(props: Mapping[str, Any], addresses: Iterable[str]) -> Path:
+    """Take a snapshot and store it. Raises ``OperationError``.
+
+    ``props`` need ``cluster``, ``age_recipient`` and Talos credentials.
+    """
     return keep(take(props, addresses), props["cluster"], props.get("age_recipient"))
 
 
 def kept(cluster: str) -> list[Path]:
-    """The snapshots of a castle, oldest first."""
+    """The snapshot files of a stack (``cluster`` is its tag), oldest first."""
     name = re.compile(re.escape(cluster) + r"-\d{8}T\d{6}Z\.db(\.age)?")
     return sorted(path for path in FOLDER.glob("*") if name.fullmatch(path.name))
 
 
 def is_fresh(cluster: str) -> bool:
-    """Whether there is a snapshot of the last hour."""
+    """Whether the newest snapshot of a stack is less than an hour old."""
     newest = max((path.stat().st_mtime for path in kept(cluster)), default=0.0)
-    return time.time() - newest <= FRESH
+    return time.time() - newest <= FRESH_S
 
 
-def _taken(credentials: Mapping[str, Any], address: str) -> Archive:
-    parts = machine_api.stream(address, context_of(credentials), _SNAPSHOT, limit=SILENCE)
+def _take_from(credentials: Mapping[str, Any], address: str) -> Archive:
+    parts = machine_api.stream(address, context_of(credentials), _SNAPSHOT, limit=SILENCE_TIMEOUT_S)
     snapshot = b"".join(protobuf.find(part, _BYTES) for part in parts)
     check(snapshot)
     config = next(yaml.safe_load_all(machine_config(credentials, address)))
@@ -99,7 +105,7 @@ def _taken(credentials: Mapping[str, Any], address: str) -> Archive:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that nobody else can read, whole or not at all."""
+    """Write a file atomically, readable only by its owner."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

@@ -1,4 +1,4 @@
-"""What is wrong with Longhorn's disks, volumes and backups, each as a subject, a text and a fix."""
+"""Finds problems of Longhorn's disks, volumes and backups, each with a text and a fix."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from settings.models import Settings
 
 GIB = 1024**3
-"""Bytes."""
+"""Bytes of one GiB."""
 NEARLY_FULL_PERCENT = MINIMAL_AVAILABLE_PERCENT + 5
-"""A disk with less free space than this share is nearly full."""
+"""A disk with less free space than this percentage is nearly full."""
 MOST_NAMES = 5
 """Maximum number of volumes that one problem names."""
 
@@ -34,18 +34,18 @@ Severity = Literal["warning", "note"]
 
 @dataclass(frozen=True, kw_only=True)
 class StorageProblem:
-    """Something that a person should see to."""
+    """A problem that a person should check."""
 
     subject: str
     """A node, a volume or the backup target."""
     text: str
-    """What is wrong, as the rest of a sentence after the subject."""
+    """The problem, as the rest of a sentence after ``subject``."""
     fix: str
     """What to do."""
     severity: Severity = "warning"
-    """``warning``: data is at risk, or will be. ``note``: worth knowing."""
+    """``warning``: data is at risk now or soon. ``note``: for information."""
     is_lasting: bool = False
-    """Whether it stays until a person acts; Longhorn solves all others by itself in time."""
+    """Whether a person must act. All other problems may disappear by themselves."""
 
     def __str__(self) -> str:
         return f"{self.subject} {self.text}. Fix: {self.fix}."
@@ -56,8 +56,8 @@ def storage_problems(
 ) -> Iterator[StorageProblem]:
     """All problems of a cluster's storage, compared with the settings of its stack.
 
-    ``is_deployed`` says that an ``up`` with these settings has succeeded. Otherwise the next ``up``
-    may add or remove nodes: only those that both the settings and Longhorn know are compared.
+    ``is_deployed``: an ``up`` with these settings has succeeded. Otherwise the next ``up`` may add
+    or remove nodes, so only nodes that are both in the settings and in Longhorn are checked.
     """
     wanted, disks = data_disks(settings), storage.disks
     if not is_deployed:
@@ -79,10 +79,10 @@ def data_disks(settings: Settings) -> dict[str, int]:
 
 
 def disk_problems(disks: Sequence[Disk], wanted: Mapping[str, int]) -> Iterator[StorageProblem]:
-    """What is wrong with the disk of each storage node.
+    """Problems of the disk of each node.
 
-    ``wanted`` is the size of the data disk in GiB, by node name. Nodes that are not in it must
-    store nothing.
+    ``wanted`` is the size of the data disk in GiB by node name. All other nodes must have no disk
+    in Longhorn.
     """
     for node, size_gib in wanted.items():
         own = [disk for disk in disks if disk.node == node]
@@ -105,52 +105,53 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
     if found is None and others:
         return StorageProblem(
             subject=node,
-            text=f"stores Longhorn's data at {others}, which lies on its OS disk: the data disk of "
+            text=f"stores Longhorn's data at {others}, which is on its OS disk: the data disk of "
             f"{size_gib} GiB is at {DATA_PATH}",
             fix=f"in Longhorn's interface (Node) add the disk {DATA_PATH}, request the eviction of "
-            "the replicas on the other disk, and remove that one once it is empty",
+            "the replicas on the other disk, and remove the other disk when it is empty",
             is_lasting=True,
         )
     if found is None:
         return StorageProblem(
             subject=node,
             text=f"has no disk in Longhorn yet, although it has a data disk of {size_gib} GiB",
-            fix=f"see `kubectl -n longhorn-system get nodes.longhorn.io {node} -o yaml`, and "
-            "whether its pod of longhorn-manager runs",
+            fix=f"check `kubectl -n longhorn-system get nodes.longhorn.io {node} -o yaml`, and "
+            "check that the longhorn-manager pod of this node runs",
         )
     if not found.size:
         return StorageProblem(
             subject=node,
             text=f"does not report the size of its disk {DATA_PATH} yet"
             + (f": {found.reason}" if found.reason else ""),
-            fix=f"see `talosctl -n {node} get volumestatus u-longhorn`",
+            fix=f"check `talosctl -n {node} get volumestatus u-longhorn`",
         )
-    # The OS disk's own partitions need 1 GiB or more: an OS disk of the same size differs too.
+    # An OS disk of the same size differs by more, because its partitions need 1 GiB or more.
     tolerance = max(0.5, size_gib / 100)
     if abs(found.size / GIB - capacity_gib(size_gib)) > tolerance:
         return StorageProblem(
             subject=node,
             text=f"stores Longhorn's data on a filesystem of {found.size / GIB:.1f} GiB, but its "
             f"data disk has {size_gib} GiB: either {DATA_PATH} is not the data disk, so the data "
-            "lies on the OS disk, or Talos has not grown the filesystem to the size of the disk",
-            fix=f"see why Talos did not mount the data disk (`talosctl -n {node} get volumestatus "
-            "u-longhorn`), reboot the node, and run `up` again",
+            "is on the OS disk, or Talos has not grown the filesystem to the size of the disk",
+            fix="check why Talos did not mount the data disk "
+            f"(`talosctl -n {node} get volumestatus u-longhorn`), reboot the node, and run `up` "
+            "again",
             is_lasting=found.is_ready,
         )
     if not found.is_ready:
         return StorageProblem(
             subject=node,
             text=f"has a disk that Longhorn cannot use: {found.reason or 'it is not ready'}",
-            fix=f"see `kubectl -n longhorn-system describe nodes.longhorn.io {node}`. If Longhorn "
-            "used this path before the data disk was mounted there (`record diskUUID doesn't "
-            "match`) and holds no copy on it, then disable scheduling on this disk in Longhorn's "
-            "interface (Node) and delete it: Longhorn adds it again",
+            fix=f"check `kubectl -n longhorn-system describe nodes.longhorn.io {node}`. If "
+            "Longhorn used this path before the data disk was mounted there (`record diskUUID "
+            "doesn't match`) and has no copy on it, then disable scheduling on this disk in "
+            "Longhorn's interface (Node) and delete the disk: Longhorn adds it again",
         )
     return None
 
 
 def full_disk_problems(disks: Sequence[Disk]) -> Iterator[StorageProblem]:
-    """Disks that take no new copies, or soon will not."""
+    """Disks on which Longhorn places no new copies, now or soon."""
     fix = (
         "delete data or volumes that nobody needs, or increase data_disk_gib of the node in the "
         "stack file and run `make up`"
@@ -174,8 +175,8 @@ def full_disk_problems(disks: Sequence[Disk]) -> Iterator[StorageProblem]:
 
 
 def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
-    """Volumes with too few healthy copies, with all copies on one host, or another number of
-    copies than ``replicas``, the stack's."""
+    """Volumes with too few healthy copies, with all copies on one Proxmox host, or with another
+    number of copies than ``replicas`` (``longhorn.replicas``)."""
     hosts = {disk.zone for disk in storage.disks if disk.zone}
     for volume in storage.volumes:
         healthy = len(volume.healthy_nodes)
@@ -191,7 +192,7 @@ def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
                 subject=volume.title,
                 text=f"has {count(healthy, 'healthy copy', 'healthy copies')} of {volume.copies}",
                 fix="Longhorn rebuilds copies by itself if enough nodes have space; if this stays, "
-                f"see `kubectl -n longhorn-system describe volumes.longhorn.io {volume.name}`",
+                f"check `kubectl -n longhorn-system describe volumes.longhorn.io {volume.name}`",
             )
         elif volume.copies > 1 and healthy > 1 and len(hosts) > 1 and len(volume.zones) == 1:
             (host,) = volume.zones
@@ -213,14 +214,14 @@ def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
             subject=count(len(others), "volume"),
             text=f"{_have(others)} another number of copies than the stack's {replicas}: "
             f"{numbers}{_more(others)}",
-            fix="`make replicas` changes them; the stack's number itself counts for new volumes "
-            "only",
+            fix="run `make replicas` to change them; the number of the stack applies only to new "
+            "volumes",
             severity="note",
         )
 
 
 def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
-    """Volumes that run with the engine of an older Longhorn."""
+    """Volumes that run the engine of an older Longhorn."""
     wanted, old = storage.engine_image, storage.outdated
     if not old:
         return
@@ -236,7 +237,7 @@ def engine_problems(storage: Storage) -> Iterator[StorageProblem]:
 
 
 def target_problems(storage: Storage, settings: Settings) -> Iterator[StorageProblem]:
-    """The backup target is missing, or Longhorn cannot use it."""
+    """A backup target that is missing or unavailable."""
     target, backup = storage.target, settings.longhorn.backup
     if target is None or not target.url:
         if backup:
@@ -250,8 +251,8 @@ def target_problems(storage: Storage, settings: Settings) -> Iterator[StoragePro
         yield StorageProblem(
             subject="backup target",
             text=f"{target.url} is not available: {target.reason or 'Longhorn gives no reason'}",
-            fix="see that the server is up, exports this path to the nodes (NFS) or accepts the "
-            "account of the group s3; until then no volume is backed up",
+            fix="check that the server is up, and that it exports this path to the nodes (NFS) or "
+            "accepts the account of the group s3; until then no volume is backed up",
         )
 
 
@@ -260,9 +261,9 @@ def backup_problems(
 ) -> Iterator[StorageProblem]:
     """Volumes without a recent backup, and backups that no retention of this cluster deletes."""
     backup = settings.longhorn.backup
-    gap = longest_gap(backup.schedule) if backup else None
-    if gap:
-        yield from _late_backups(storage, 2 * gap, now)
+    interval = longest_gap(backup.schedule) if backup else None
+    if interval:
+        yield from _late_backups(storage, 2 * interval, now)
     if foreign := foreign_backups(storage):
         stored = gib(sum(it.stored for it in foreign))
         yield StorageProblem(
@@ -277,13 +278,13 @@ def backup_problems(
 
 
 def foreign_backups(storage: Storage) -> list[BackupVolume]:
-    """Backups on the target of volumes that this cluster does not have."""
+    """Backups of volumes that this cluster does not have."""
     own = {volume.name for volume in storage.volumes}
     return [it for it in storage.backups if it.volume not in own]
 
 
 def released_problems(storage: Storage) -> Iterator[StorageProblem]:
-    """Volumes whose claim was deleted, and whose data Longhorn keeps."""
+    """Volumes whose claim was deleted but whose data still exists."""
     released = [it for it in storage.volumes if it.is_released]
     if not released:
         return
@@ -294,18 +295,19 @@ def released_problems(storage: Storage) -> Iterator[StorageProblem]:
         f"Longhorn keeps the data: {names}{_more(released)}",
         fix="to delete one: `kubectl delete pv NAME`, then delete the volume in Longhorn's "
         "interface (Volume), because nothing else deletes its data; to use it again: remove "
-        "spec.claimRef from its persistent volume, and name that in volumeName of a new claim",
+        "spec.claimRef from its persistent volume, and set volumeName of a new claim to the name "
+        "of the persistent volume",
         severity="note",
     )
 
 
 def gib(size: int) -> str:
-    """Bytes in GiB: ``0.1 GiB``, ``42.9 GiB``."""
+    """Format bytes, as in ``42.9 GiB``."""
     return f"{size / GIB:.1f} GiB"
 
 
 def age(span: timedelta) -> str:
-    """``40 minutes``, ``5 hours``, ``3 days``: whole units, rounded down."""
+    """Format a time span in whole units, rounded down: ``40 minutes``, ``5 hours``, ``3 days``."""
     minutes = int(span.total_seconds()) // 60
     if minutes < 120:
         return count(minutes, "minute")
@@ -313,17 +315,20 @@ def age(span: timedelta) -> str:
 
 
 def _late_backups(storage: Storage, limit: timedelta, now: datetime) -> Iterator[StorageProblem]:
-    """Longhorn backs up every volume that is not faulted; detached ones too, because the stack sets
+    """Volumes without a backup that is younger than ``limit``.
+
+    Longhorn backs up every volume that is not faulted, also detached ones, because the stack sets
     ``allow-recurring-job-while-volume-detached`` (longhorn-manager v1.12.1
-    app/recurringjob/util.go filterVolumesForJob)."""
+    app/recurringjob/util.go filterVolumesForJob).
+    """
     candidates = [
         it
         for it in _used(storage)
         if it.robustness != "faulted" and (it.created is None or now - it.created > limit)
     ]
     fix = (
-        "see the state of the last backups (`kubectl -n longhorn-system get backups.longhorn.io`) "
-        "and of the job (`kubectl -n longhorn-system get recurringjobs.longhorn.io,cronjobs,pods`)"
+        "check the last backups (`kubectl -n longhorn-system get backups.longhorn.io`) and the "
+        "backup job (`kubectl -n longhorn-system get recurringjobs.longhorn.io,cronjobs,pods`)"
     )
     if never := [it for it in candidates if it.last_backup is None]:
         yield StorageProblem(
@@ -358,6 +363,6 @@ def _names(volumes: Sequence[Volume]) -> str:
 
 
 def _more(volumes: Sequence[object]) -> str:
-    """How many volumes a text leaves out: `` and 3 more``."""
-    left = len(volumes) - MOST_NAMES
-    return f" and {left} more" if left > 0 else ""
+    """The number of volumes that a list omits, as in `` and 3 more``; empty if none."""
+    omitted = len(volumes) - MOST_NAMES
+    return f" and {omitted} more" if omitted > 0 else ""

@@ -105,7 +105,7 @@ def test_warnings_are_printed_with_their_fix_but_notes_are_not(
     assert line == (
         "Storage: backup target nfs://192.168.1.5:/backups is not available: access denied"
     )
-    assert fix.startswith("  -> see that the server is up")
+    assert fix.startswith("  -> check that the server is up")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_unreadable_state_is_reported_without_the_output_of_the_cli(
     fake.answers("stack export", "https://user:password@backend", code=1)
     cluster_storage.after_up(session, project)
     out = capfd.readouterr().out
-    assert "`pulumi stack export --stack homelab --show-secrets` says why" in out
+    assert "`pulumi stack export --stack homelab --show-secrets` shows the reason" in out
     assert "password@" not in out
 
 

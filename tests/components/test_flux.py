@@ -176,7 +176,7 @@ def condition(status: str, message: str, generation: int = 1) -> dict[str, Any]:
         (condition("Unknown", "fetching"), "in progress: fetching", False),
         # The condition belongs to an older generation, so to the previous URL.
         (condition("True", "stored artifact", generation=0), "ready: stored artifact", False),
-        ({"metadata": {}}, "not looked at by Flux yet", False),
+        ({"metadata": {}}, "not processed by Flux yet", False),
         (None, "missing", False),
     ],
 )
@@ -210,7 +210,7 @@ def test_the_timeout_message_ends_with_the_last_condition(monkeypatch: pytest.Mo
     assert str(raised.value) == (
         "Flux cannot read branch main of X after 300 s: not ready: authentication required. Check "
         "flux.url, flux.branch and the key or token that goes with them, then run `up` again: it "
-        "goes on from here."
+        "continues from here."
     )
 
 
@@ -361,7 +361,7 @@ def test_a_removal_without_progress_ends_with_the_remaining_pods(
         def delete(self, path: str, **options: Any) -> None:
             """Deletes nothing."""
 
-    with pytest.raises(TimeoutError, match="pods of Flux are still there after 120 s: pod"):
+    with pytest.raises(TimeoutError, match="pods of Flux still exist after 120 s: pod"):
         flux_uninstall.uninstall(UndeletableCluster(), NAMESPACE)
 
 

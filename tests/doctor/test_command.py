@@ -237,7 +237,7 @@ async def test_sops_decrypts_the_token_and_no_other_secret(
 @pytest.mark.parametrize(
     ("then", "reason"),
     [
-        ("sys.exit('error: incorrect passphrase')", "cannot be opened: incorrect passphrase"),
+        ("sys.exit('error: incorrect passphrase')", "cannot be decrypted: incorrect passphrase"),
         (f"print({token_in_config('nonsense')!r})", "is not an API token of Proxmox"),
     ],
 )

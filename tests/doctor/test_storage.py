@@ -129,7 +129,7 @@ async def test_storage_problems_are_warnings_or_notes_but_no_failures(
         "volume backups": [Result.WARNING, Result.NOTE],
     }
     (disk,) = found["data disks"]
-    assert "stores Longhorn's data at /var/lib/longhorn, which lies on its OS disk" in disk.text
+    assert "stores Longhorn's data at /var/lib/longhorn, which is on its OS disk" in disk.text
     assert "request the eviction" in disk.fix
 
 

@@ -116,7 +116,7 @@ def test_a_node_that_does_not_come_back_with_its_new_config(make_lab: MakeLab) -
     lab.set("nodes.workers.patches", [other])
     refused = lab.up("--skip-preview")
     assert refused.code != 0
-    assert "no two nodes go down together" in refused.output
+    assert "two nodes must not be down at the same time" in refused.output
     assert "not ready: castle-worker-2" in refused.output
     lab.set("nodes.workers.patches", [FILE])
     start(lab, 8011)

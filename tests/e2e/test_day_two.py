@@ -192,7 +192,7 @@ def test_a_volume_that_is_not_rebuilt_keeps_the_next_machine_up(small: Lab) -> N
         stopped = lab.up("--skip-preview")
         assert stopped.code != 0
         said = " ".join(stopped.output.split())
-        assert "Longhorn's volumes were not safe without castle-worker-2" in said
+        assert "Longhorn did not rebuild replicas outside of castle-worker-2" in said
         assert (
             "castle-worker-2 has the only healthy replica of traefik/traefik-certificates" in said
         )

@@ -44,7 +44,7 @@ def test_a_kept_data_disk_outlives_the_castle_and_is_found_again(make_lab: MakeL
     assert_up(lab)
     lab.set("nodes.workers.data_disk_gib", 50)
     grown = lab.preview()
-    assert grown.code != 0 and "has 43, and cannot become 50 while it is kept" in grown.output
+    assert grown.code != 0 and "has 43, and cannot become 50 while it is retained" in grown.output
     lab.set("nodes.workers.data_disk_gib", 43)
 
     gone = lab.make("down")

@@ -53,7 +53,7 @@ def test_what_a_living_machine_cannot_become_is_refused_untouched(make_lab: Make
             "cluster.name",
             "keep",
             "castle",
-            "is taken: on pve1 it is still this castle's castle-",
+            "is taken: on pve1 it belongs to castle-",
         ),
     ):
         lab.set(path, wanted)

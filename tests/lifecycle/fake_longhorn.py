@@ -1,4 +1,4 @@
-"""A Kubernetes API with Longhorn's objects, and a clock that passes while somebody waits."""
+"""A fake Kubernetes API with Longhorn's objects, and a clock that only waits advance."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ OLD_ENGINE = "longhornio/longhorn-engine:v1.11.2"
 
 
 class FakeLonghorn(ClusterApi):
-    """Objects by path. ``on_wait`` is what Longhorn does in each pause of a wait."""
+    """Holds objects by path. ``on_wait`` are changes that happen during the pauses of a wait."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Any] = {}
         self.merged: list[tuple[str, Any]] = []
         self.on_wait: list[Callable[[], None]] = []
-        """One call a pause, in order."""
+        """One function per pause, in order."""
         self.error: ApiError | None = None
-        """What every request is answered with."""
+        """If set, every request raises it."""
         self.now = 0.0
         self._setting("default-engine-image", ENGINE)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
-        """Be the cluster of every kubeconfig, and the clock of every wait."""
+        """Replace the client of every kubeconfig and the clock."""
         monkeypatch.setattr(ClusterApi, "of", lambda _: self)
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         monkeypatch.setattr("time.sleep", self._sleep)
@@ -58,13 +58,13 @@ class FakeLonghorn(ClusterApi):
         self.objects[f"{PATH}/settings/{name}"] = {"value": value}
 
     def set_version(self, version: str) -> None:
-        """The version of the Longhorn that runs."""
+        """Set the version of the running Longhorn."""
         self._setting("current-longhorn-version", version)
 
     def add_disk(
         self, node: str, gib: float = 43, *, path: str = DATA_PATH, is_ready: bool = True
     ) -> None:
-        """A node with one disk of this capacity."""
+        """Add a node with one disk of this capacity."""
         status = "True" if is_ready else "False"
         self.objects[f"{PATH}/nodes/{node}"] = {
             "metadata": {"name": node},
@@ -90,7 +90,7 @@ class FakeLonghorn(ClusterApi):
         pv_status: str = "Bound",
         gib: int = 1,
     ) -> None:
-        """A volume with healthy copies on these nodes."""
+        """Add a volume with healthy copies on these nodes."""
         namespace, _, name = claim.partition("/")
         volume = f"pvc-{name}"
         self.objects[f"{PATH}/volumes/{volume}"] = {
@@ -115,7 +115,7 @@ class FakeLonghorn(ClusterApi):
             self.add_replica(claim, node)
 
     def add_replica(self, claim: str, node: str) -> None:
-        """A healthy copy on a node."""
+        """Add a healthy copy on a node."""
         volume = f"pvc-{claim.partition('/')[2]}"
         self.objects[f"{PATH}/replicas/{volume}-{node}"] = {
             "metadata": {"name": f"{volume}-{node}"},
@@ -127,6 +127,6 @@ class FakeLonghorn(ClusterApi):
         del self.objects[f"{PATH}/replicas/pvc-{claim.partition('/')[2]}-{node}"]
 
     def copies_of(self, claim: str) -> int:
-        """The number of copies that a volume wants."""
+        """The wanted number of copies of a volume."""
         volume = self.objects[f"{PATH}/volumes/pvc-{claim.partition('/')[2]}"]
         return int(volume["spec"]["numberOfReplicas"])

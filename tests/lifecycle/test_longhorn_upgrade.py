@@ -1,4 +1,4 @@
-"""The check before Longhorn's release changes to another version."""
+"""The hook that checks an upgrade of Longhorn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLAIM = "media/library"
 
 
 class Hook:
-    """A hook as it would be registered with an engine."""
+    """A hook that the test calls itself, in place of Pulumi."""
 
     def __init__(self, name: str, func: Any, opts: pulumi.ResourceHookOptions) -> None:
         self.func, self.opts = func, opts
@@ -24,7 +24,7 @@ class Hook:
 
 @pytest.fixture
 def longhorn(monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
-    """A Longhorn with one volume."""
+    """A fake Longhorn with one volume."""
     fake = FakeLonghorn().install(monkeypatch)
     fake.add_volume(CLAIM, 2, "worker-1", "worker-2")
     return fake
@@ -33,7 +33,7 @@ def longhorn(monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
 def upgrade(
     monkeypatch: pytest.MonkeyPatch, old: str, new: str, *, preview: bool = False
 ) -> list[str]:
-    """Run the hook as the engine does; returns what was warned of."""
+    """Run the hook as Pulumi does; returns the warnings."""
     warnings: list[str] = []
     monkeypatch.setattr(pulumi, "ResourceHook", Hook)
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: preview)
@@ -58,13 +58,13 @@ def upgrade(
 
 
 @pytest.mark.parametrize("new", ["1.12.1", "1.12.2", "1.13.0"])
-def test_a_volume_on_the_engine_of_this_longhorn_stops_nothing(
+def test_an_upgrade_is_allowed_if_all_volumes_run_the_current_engine(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch, new: str
 ) -> None:
     assert upgrade(monkeypatch, "1.12.1", new) == []
 
 
-def test_an_old_engine_is_refused_by_name_before_the_next_minor(
+def test_a_minor_upgrade_is_refused_and_names_volumes_with_an_old_engine(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longhorn.add_volume("media/films", 2, "worker-1", engine=OLD_ENGINE)
@@ -78,24 +78,24 @@ def test_an_old_engine_is_refused_by_name_before_the_next_minor(
     assert longhorn.merged == []
 
 
-def test_within_a_minor_version_no_engine_is_asked_for(
+def test_a_patch_upgrade_needs_no_check_of_engines(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longhorn.error = ApiError("nobody may ask")
+    longhorn.error = ApiError("this test allows no request")
     assert upgrade(monkeypatch, "1.12.1", "1.12.2") == []
 
 
 @pytest.mark.parametrize(
     ("new", "words"), [("1.11.9", "cannot be downgraded"), ("1.14.0", "write the newest 1.13.x")]
 )
-def test_a_way_back_and_a_leap_are_refused(
+def test_a_downgrade_and_a_skipped_minor_version_are_refused(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch, new: str, words: str
 ) -> None:
     with pytest.raises(RuntimeError, match=words):
         upgrade(monkeypatch, "1.12.1", new)
 
 
-def test_a_cluster_that_does_not_answer_stops_an_up_and_no_preview(
+def test_a_cluster_that_does_not_answer_stops_an_up_but_not_a_preview(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longhorn.error = ApiError("the Kubernetes API does not answer")
@@ -105,6 +105,6 @@ def test_a_cluster_that_does_not_answer_stops_an_up_and_no_preview(
         upgrade(monkeypatch, "1.12.1", "1.13.0")
 
 
-def test_a_stack_without_volumes_is_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_without_volumes_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeLonghorn().install(monkeypatch)
     assert upgrade(monkeypatch, "1.12.1", "1.13.0") == []

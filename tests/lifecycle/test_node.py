@@ -1,4 +1,4 @@
-"""One node's resource: what counts as a change, and what is done for it."""
+"""``NodeLifecycle``: which inputs are an update, and what the update does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lifecycle.etcd_snapshot import EtcdSnapshotProvider
 from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.node import NodeLifecycleProvider
 
-BORN: dict[str, Any] = {
+CLUSTER: dict[str, Any] = {
     "talos": "v1.13.0",
     "kubernetes": "v1.36.3",
     "installer": "factory.talos.dev/nocloud-installer/abc:v1.13.0",
     "has_come_up": True,
 }
-"""The cluster, for the resources that it has once."""
-RUNS: dict[str, Any] = {
+"""Inputs of the resources of the whole cluster."""
+NODE: dict[str, Any] = {
     "node": {
         "name": "castle-worker-1",
         "address": "192.168.1.155",
@@ -44,18 +44,18 @@ RUNS: dict[str, Any] = {
     "has_come_up": True,
     "machine_state": "",
 }
-"""As the engine passes what it has in its state: every number is a float."""
+"""Inputs as Pulumi passes them: every number is a float."""
 
 
-def changed(path: str, value: Any, props: dict[str, Any] = RUNS) -> dict[str, Any]:
-    """The inputs with one of them changed; ``group.key`` is one entry of a group."""
+def changed(path: str, value: Any, props: dict[str, Any] = NODE) -> dict[str, Any]:
+    """The inputs with one change; ``group.key`` is one key of a group."""
     group, _, key = path.partition(".")
     return props | {group: props[group] | {key: value} if key else value}
 
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was done to a node: the arguments of each update."""
+    """The arguments of each call of ``update_node``."""
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr("clients.talos.talosctl.require", lambda talos: None)
     monkeypatch.setattr(
@@ -65,7 +65,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-NOTHING = {"grows": False, "old_patches": None, "restarts_api": False}
+DEFAULTS = {"grows": False, "old_patches": None, "restarts_api": False}
 
 
 @pytest.mark.parametrize(
@@ -76,55 +76,55 @@ NOTHING = {"grows": False, "old_patches": None, "restarts_api": False}
         ("machine_state", "gone", None),
         ("configuration", "another", None),
         ("patches", ["machine: {sysctls: {a: b, env: c}}\n", "machine: {env: {A: old}}\n"], None),
-        ("credentials.client_key", "renewed", "written down"),
-        ("cluster.drain_s", 60, "written down"),
-        ("cluster.talos", "v1.13.9", NOTHING | {"old_patches": RUNS["patches"]}),
-        ("cluster.vip", "192.168.1.9", {"old_patches": RUNS["patches"], "restarts_api": True}),
-        ("installer", "another", NOTHING),
-        ("node.cores", 8, NOTHING),
-        ("node.memory_mib", 9216, NOTHING),
-        ("node.os_disk_gib", 38, NOTHING | {"grows": True}),
-        ("node.data_disk_gib", 50, NOTHING | {"grows": True}),
-        ("patches", ["machine: {env: {A: new}}\n"], NOTHING | {"old_patches": RUNS["patches"]}),
+        ("credentials.client_key", "renewed", "only stored"),
+        ("cluster.drain_s", 60, "only stored"),
+        ("cluster.talos", "v1.13.9", DEFAULTS | {"old_patches": NODE["patches"]}),
+        ("cluster.vip", "192.168.1.9", {"old_patches": NODE["patches"], "restarts_api": True}),
+        ("installer", "another", DEFAULTS),
+        ("node.cores", 8, DEFAULTS),
+        ("node.memory_mib", 9216, DEFAULTS),
+        ("node.os_disk_gib", 38, DEFAULTS | {"grows": True}),
+        ("node.data_disk_gib", 50, DEFAULTS | {"grows": True}),
+        ("patches", ["machine: {env: {A: new}}\n"], DEFAULTS | {"old_patches": NODE["patches"]}),
     ],
 )
-def test_what_is_done_for_which_change(
+def test_changed_inputs_and_the_operation_that_they_cause(
     done: list[dict[str, Any]], path: str, value: Any, expected: Any
 ) -> None:
     node, news = NodeLifecycleProvider(), changed(path, value)
-    assert node.diff("", RUNS, news).changes is (expected is not None)
+    assert node.diff("", NODE, news).changes is (expected is not None)
     if expected is None:
         return
-    outs = node.update("", RUNS, news).outs or {}
+    outs = node.update("", NODE, news).outs or {}
     assert {key: outs[key] for key in ("node", "cluster", "patches")} == {
         key: news[key] for key in ("node", "cluster", "patches")
     }
     assert "configuration" not in outs
-    if expected == "written down":
+    if expected == "only stored":
         assert done == []
         return
     (call,) = done
     assert call.pop("props")["node"] == "castle-worker-1"
-    assert call == NOTHING | expected
+    assert call == DEFAULTS | expected
 
 
-def test_all_changes_of_a_node_are_one_update(done: list[dict[str, Any]]) -> None:
+def test_several_changes_of_a_node_are_one_operation(done: list[dict[str, Any]]) -> None:
     news = changed("cluster.talos", "v1.13.9", changed("node.memory_mib", 9216))
     news = changed("patches", ["machine: {env: {A: new}}\n"], news)
-    NodeLifecycleProvider().update("", RUNS, news)
+    NodeLifecycleProvider().update("", NODE, news)
     assert len(done) == 1
 
 
-def test_a_machine_that_was_reset_is_power_cycled_by_the_next_run(
+def test_a_vm_that_was_reset_is_upgraded_by_the_next_run(
     monkeypatch: pytest.MonkeyPatch, done: list[dict[str, Any]]
 ) -> None:
-    """It keeps the Talos on its disk and the hardware that it was started with."""
+    """It still runs its old Talos version and hardware."""
     monkeypatch.setattr(
-        "lifecycle.operations.node_replacement.forget_former", lambda props, with_disks: None
+        "lifecycle.operations.node_replacement.remove_stale_node", lambda props, with_disks: None
     )
     news = changed("cluster.talos", "v1.13.9", with_node({"memory_mib": 9216, "cores": 8}))
     news |= {"generation": 2, "machine_state": "blank"}
-    outs = NodeLifecycleProvider().update("", RUNS, news).outs or {}
+    outs = NodeLifecycleProvider().update("", NODE, news).outs or {}
     assert done == [] and outs["generation"] == 2
     old, node = outs["cluster"]["talos"], outs["node"]
     assert (old, node["memory_mib"], node["cores"]) == ("v1.13.0", 8192, 4)
@@ -134,86 +134,92 @@ def test_a_machine_that_was_reset_is_power_cycled_by_the_next_run(
     assert len(done) == 1
 
 
-def test_an_installer_that_is_not_known_yet_is_a_change(done: list[dict[str, Any]]) -> None:
-    """In a preview of another schematic nobody knows its id."""
-    assert NodeLifecycleProvider().diff("", RUNS, changed("installer", "unknown")).changes
+def test_an_installer_that_is_unknown_in_a_preview_is_an_update(done: list[dict[str, Any]]) -> None:
+    """A preview does not know the id of a new schematic."""
+    assert NodeLifecycleProvider().diff("", NODE, changed("installer", "unknown")).changes
 
 
-def test_a_new_node_needs_nothing_and_keeps_no_configuration(done: list[dict[str, Any]]) -> None:
-    made = NodeLifecycleProvider().create({**RUNS, "configuration": "all of it", "__provider": "x"})
+def test_a_new_node_needs_no_operation_and_stores_no_machine_config(
+    done: list[dict[str, Any]],
+) -> None:
+    made = NodeLifecycleProvider().create({**NODE, "configuration": "all of it", "__provider": "x"})
     assert made.id == "castle-worker-1"
     assert made.outs is not None
-    assert made.outs.keys() == RUNS.keys() - {"has_come_up", "machine_state"}
+    assert made.outs.keys() == NODE.keys() - {"has_come_up", "machine_state"}
     assert done == []
 
 
-def test_a_node_is_removed_with_what_the_state_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone: list[dict[str, Any]] = []
-    monkeypatch.setattr("lifecycle.operations.node.leave", gone.append)
-    NodeLifecycleProvider().delete("", {**RUNS, "__provider": "x"})
-    assert gone[0]["node"] == "castle-worker-1"
-    assert gone[0]["client_key"] == "old"
+def test_a_node_is_removed_with_the_credentials_in_the_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[dict[str, Any]] = []
+    monkeypatch.setattr("lifecycle.operations.node.remove_node", removed.append)
+    NodeLifecycleProvider().delete("", {**NODE, "__provider": "x"})
+    assert removed[0]["node"] == "castle-worker-1"
+    assert removed[0]["client_key"] == "old"
 
 
 def with_node(change: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with some of the node's own entries changed."""
-    return RUNS | {"node": RUNS["node"] | change}
+    """The inputs with changes in the group ``node``."""
+    return NODE | {"node": NODE["node"] | change}
 
 
 @pytest.mark.parametrize(
     "change", [{"data_disk_gib": 44}, {"os_disk_gib": 35}], ids=lambda it: next(iter(it))
 )
-def test_disks_grow(done: list[dict[str, Any]], change: dict[str, Any]) -> None:
+def test_a_larger_disk_is_an_update_with_a_reboot(
+    done: list[dict[str, Any]], change: dict[str, Any]
+) -> None:
     node, news = NodeLifecycleProvider(), with_node(change)
-    assert node.diff("", RUNS, news).changes
-    node.update("", RUNS, news)
+    assert node.diff("", NODE, news).changes
+    node.update("", NODE, news)
     assert [call["grows"] for call in done] == [True]
 
 
-def test_nothing_is_upgraded_that_has_never_come_up(
+def test_a_node_that_was_never_ready_needs_no_operation(
     done: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its VM is created with the new values: no tool is needed, and no cluster is asked."""
+    """Its VM is created with the new values, without talosctl and without a request."""
 
     def missing(talos: str) -> None:
-        raise AssertionError("talosctl was asked for")
+        raise AssertionError("talosctl was required")
 
     monkeypatch.setattr("clients.talos.talosctl.require", missing)
     node = changed("cluster.talos", "v1.11.0", with_node({"cores": 2, "os_disk_gib": 20}))
     node["has_come_up"] = False
-    assert NodeLifecycleProvider().diff("", RUNS, node).changes
-    outs = NodeLifecycleProvider().update("", RUNS, node).outs or {}
+    assert NodeLifecycleProvider().diff("", NODE, node).changes
+    outs = NodeLifecycleProvider().update("", NODE, node).outs or {}
     assert (outs["cluster"]["talos"], outs["node"]["cores"]) == ("v1.11.0", 2)
-    cluster = BORN | {"talos": "v1.11.0", "kubernetes": "v1.30.0", "has_come_up": False}
+    cluster = CLUSTER | {"talos": "v1.11.0", "kubernetes": "v1.30.0", "has_come_up": False}
     for provider in (EtcdSnapshotProvider(), KubernetesVersionProvider()):
-        assert provider.diff("", BORN, cluster).changes
-        outs = provider.update("", BORN, cluster).outs or {}
+        assert provider.diff("", CLUSTER, cluster).changes
+        outs = provider.update("", CLUSTER, cluster).outs or {}
         assert outs["kubernetes"] == "v1.30.0"
     assert done == []
 
 
-def test_a_node_that_comes_up_has_not_changed() -> None:
-    assert not NodeLifecycleProvider().diff("", RUNS | {"has_come_up": False}, RUNS).changes
+def test_the_first_readiness_of_a_node_is_no_update() -> None:
+    assert not NodeLifecycleProvider().diff("", NODE | {"has_come_up": False}, NODE).changes
     for provider in (EtcdSnapshotProvider(), KubernetesVersionProvider()):
-        assert not provider.diff("", BORN | {"has_come_up": False}, BORN).changes
+        assert not provider.diff("", CLUSTER | {"has_come_up": False}, CLUSTER).changes
 
 
-def test_versions_are_a_change_of_their_own_resources_alone(done: list[dict[str, Any]]) -> None:
-    newer = BORN | {"kubernetes": "v1.36.9"}
-    assert EtcdSnapshotProvider().diff("", BORN, newer).changes
-    assert KubernetesVersionProvider().diff("", BORN, newer).changes
-    assert not KubernetesVersionProvider().diff("", BORN, BORN | {"talos": "v1.13.9"}).changes
+def test_a_new_version_updates_only_the_resources_that_use_it(done: list[dict[str, Any]]) -> None:
+    newer = CLUSTER | {"kubernetes": "v1.36.9"}
+    assert EtcdSnapshotProvider().diff("", CLUSTER, newer).changes
+    assert KubernetesVersionProvider().diff("", CLUSTER, newer).changes
+    assert not KubernetesVersionProvider().diff("", CLUSTER, CLUSTER | {"talos": "v1.13.9"}).changes
 
 
-def test_an_upgrade_that_was_stopped_after_its_snapshot_asks_for_talosctl_in_a_preview(
+def test_a_preview_requires_talosctl_even_if_the_snapshot_is_up_to_date(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The snapshot, which asks for it else, is up to date then."""
+    """If a run stopped after the snapshot, only the resource of the upgrade requires talosctl."""
 
     def missing(talos: str) -> None:
         raise OperationError(f"This change needs talosctl {talos}")
 
     monkeypatch.setattr("clients.talos.talosctl.require", missing)
     with pytest.raises(OperationError, match="needs talosctl v1.13.0"):
-        KubernetesVersionProvider().diff("", BORN, BORN | {"kubernetes": "v1.36.9"})
-    assert not KubernetesVersionProvider().diff("", BORN, BORN).changes
+        KubernetesVersionProvider().diff("", CLUSTER, CLUSTER | {"kubernetes": "v1.36.9"})
+    assert not KubernetesVersionProvider().diff("", CLUSTER, CLUSTER).changes

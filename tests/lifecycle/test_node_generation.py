@@ -1,4 +1,4 @@
-"""The generation of a node: a machine that was replaced, or lost its config, is a new one."""
+"""The generation counter of a node: it increments if the VM was recreated, reset or reinstalled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM: dict[str, Any] = {
         "address": "192.168.1.155",
         "control_plane": False,
         "host": "pve",
-        "vm_id": 8010.0,  # the engine passes every number as a float
+        "vm_id": 8010.0,  # Pulumi passes every number as a float
         "retains_data_disk": False,
     },
     "cluster": {
@@ -37,9 +37,9 @@ PROGRAM: dict[str, Any] = {
     },
     "generation": None,
 }
-"""What the program passes."""
+"""The inputs that the program passes."""
 STATE = NodeLifecycleProvider().check({}, PROGRAM | {"machine_state": "gone"}).inputs
-"""The inputs that the first `up` left: no machine was there when it looked."""
+"""The inputs in the state after the first `up`, which found no VM."""
 OUTPUTS = NodeLifecycleProvider().create(dict(STATE)).outs or {}
 
 
@@ -51,7 +51,7 @@ def _tools(monkeypatch: pytest.MonkeyPatch) -> None:
 def checked(
     monkeypatch: pytest.MonkeyPatch, status: str = "running", **news: Any
 ) -> dict[str, Any]:
-    """The inputs that a run makes, if Proxmox says ``status`` of the machine."""
+    """The result of ``check`` if Proxmox reports this status of the VM."""
     monkeypatch.setattr(Power, "status", lambda _: status)
     return NodeLifecycleProvider().check(STATE, PROGRAM | news).inputs
 
@@ -62,14 +62,14 @@ def checked(
         ({}, 1),
         ({"credentials": PROGRAM["credentials"] | {"client_key": "renewed"}}, 1),
         ({"machine_state": "blank"}, 2),
-        ({"machine_state": "created"}, 2),  # also if it has the VM id of the one before
-        ({"machine_state": UNKNOWN}, 2),  # a preview: about to be created
+        ({"machine_state": "created"}, 2),  # with the same VM id as before
+        ({"machine_state": UNKNOWN}, 2),  # a preview that will create the VM
         ({"machine_state": UNKNOWN, "credentials": UNKNOWN}, 2),
-        ({"machine_state": "gone"}, 2),  # created a moment ago
+        ({"machine_state": "gone"}, 2),  # this run has created it
         ({"machine_state": "off", "status": "stopped"}, 1),
     ],
 )
-def test_what_is_a_new_generation(
+def test_vm_states_that_increment_the_generation(
     monkeypatch: pytest.MonkeyPatch, news: dict[str, Any], generation: int
 ) -> None:
     found = checked(monkeypatch, **news)
@@ -81,18 +81,18 @@ def test_what_is_a_new_generation(
         assert changes is (generation == 2)
 
 
-def test_a_new_node_is_the_first_generation_whatever_its_machine_is() -> None:
+def test_a_new_node_has_generation_1_in_every_vm_state() -> None:
     for state in ("gone", "blank", "created", UNKNOWN):
         inputs = NodeLifecycleProvider().check({}, PROGRAM | {"machine_state": state}).inputs
         assert (inputs["generation"], inputs["machine_state"]) == (1, "")
 
 
-def test_a_refresh_sees_no_change() -> None:
-    """The engine compares what it has with what it has then: nobody looks at a machine."""
+def test_a_refresh_shows_no_change() -> None:
+    """A refresh compares only values in the state and does not check the VM."""
     assert NodeLifecycleProvider().diff("", OUTPUTS, STATE).changes is False
 
 
-def test_a_machine_that_only_the_engine_believes_in_is_reported(
+def test_a_vm_that_exists_only_in_the_pulumi_state_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(OperationError, match="VM 8010 of castle-worker-1 is not on .*make recover"):
@@ -100,7 +100,7 @@ def test_a_machine_that_only_the_engine_believes_in_is_reported(
 
 
 @pytest.mark.parametrize("blank", [True, False])
-def test_a_machine_that_was_off_is_asked_once_it_runs(
+def test_a_vm_that_was_off_is_checked_after_its_start(
     monkeypatch: pytest.MonkeyPatch, blank: bool
 ) -> None:
     monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: blank)
@@ -116,31 +116,35 @@ def test_a_machine_that_was_off_is_asked_once_it_runs(
         ({"machine_state": "gone", "node": PROGRAM["node"] | {"retains_data_disk": True}}, False),
     ],
 )
-def test_the_former_machine_is_removed_and_the_new_one_is_not_awaited(
+def test_the_old_node_is_removed_without_a_wait_for_the_new_one(
     monkeypatch: pytest.MonkeyPatch, news: dict[str, Any], with_disks: bool
 ) -> None:
-    """Its config comes only after the whole chain: waiting for it here would wait in vain."""
-    forgotten: list[bool] = []
+    """The new VM gets its config later in the run, so a wait here would time out."""
+    removed: list[bool] = []
     monkeypatch.setattr(
-        node_replacement, "forget_former", lambda props, with_disks: forgotten.append(with_disks)
+        node_replacement,
+        "remove_stale_node",
+        lambda props, with_disks: removed.append(with_disks),
     )
 
     def never(*_: Any, **__: Any) -> None:
-        raise AssertionError("a new machine is neither upgraded nor awaited")
+        raise AssertionError("a new VM needs no update")
 
     monkeypatch.setattr("lifecycle.operations.node.update_node", never)
     upgraded = PROGRAM["cluster"] | {"talos": "v1.13.10"}
     inputs = checked(monkeypatch, cluster=upgraded, installer="factory/abc:v1.13.10", **news)
     outs = NodeLifecycleProvider().update("", OUTPUTS, inputs).outs or {}
-    assert forgotten == [with_disks]
+    assert removed == [with_disks]
     assert outs["generation"] == 2
-    # A machine that was created has the new Talos; one that was reset has what is on its disk.
+    # A new VM has the new Talos. A VM that was reset still has the old one.
     is_old = news["machine_state"] == "blank"
     assert outs["cluster"]["talos"] == ("v1.13.9" if is_old else "v1.13.10")
     assert outs["installer"] == f"factory/abc:{'v1.13.9' if is_old else 'v1.13.10'}"
 
 
-def test_talosctl_is_asked_for_before_anything_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_generation_requires_talosctl_before_any_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def missing(props: dict[str, Any]) -> None:
         raise OperationError("talosctl is not on PATH")
 

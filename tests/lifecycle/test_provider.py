@@ -1,4 +1,4 @@
-"""The address of our dynamic providers in the engine's state, and what all of them share."""
+"""The address of the dynamic providers in the Pulumi state, and their base class."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ FROZEN = {
     "NodeLifecycle": "pulumi-python:dynamic/ephemeral-castle:NodeLifecycle",
     "RetainedDisk": "pulumi-python:dynamic/ephemeral-castle:RetainedDisk",
 }
-"""By short name, the type token. The state of every stack holds both: neither may ever change, and
-no entry may ever go."""
+"""The type token by short name. Every stack's state contains both, so no entry may change or be
+removed."""
 PICKLE = (
     b"\x80\x04\x95/\x00\x00\x00\x00\x00\x00\x00\x8c\x12lifecycle.provider\x94\x8c\x04load\x94"
     b"\x93\x94\x8c\tBootstrap\x94\x85\x94R\x94."
 )
-"""The provider of ``Bootstrap`` as the state of every stack holds it."""
+"""The provider of ``Bootstrap`` as it is in the state of every stack."""
 
 
 def classes(base: type[Any]) -> set[type[Any]]:
@@ -58,7 +58,7 @@ def classes(base: type[Any]) -> set[type[Any]]:
 
 
 def test_a_provider_loads_without_the_settings_models_and_the_sdks() -> None:
-    """The engine waits for the first provider to load: the models alone take a quarter second."""
+    """Pulumi waits until a provider is loaded, and the models alone take 0.25 s."""
     program = (
         "import sys; from lifecycle.provider import PROVIDERS, load; "
         "[load(name) for name in PROVIDERS]; print(*sys.modules)"
@@ -80,7 +80,7 @@ def test_a_provider_loads_without_the_settings_models_and_the_sdks() -> None:
     assert slow & set(done.stdout.split()) == set()
 
 
-def test_every_address_is_what_it_was_in_the_first_release() -> None:
+def test_addresses_and_type_tokens_never_change() -> None:
     assert provider.load.__module__ == "lifecycle.provider"
     assert provider.load.__qualname__ == "load"
     assert PROVIDERS.keys() == FROZEN.keys()
@@ -89,7 +89,7 @@ def test_every_address_is_what_it_was_in_the_first_release() -> None:
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_a_provider_is_pickled_as_its_address_and_nothing_else(name: str) -> None:
+def test_a_pickled_provider_contains_only_its_address(name: str) -> None:
     one = provider.load(name)
     assert one.name == name
     pickled = base64.b64decode(serialize_provider(one))
@@ -105,7 +105,7 @@ def test_every_provider_of_the_program_has_an_address() -> None:
     assert classes(dynamic.ResourceProvider) == known | {Provider}
 
 
-def test_a_provider_that_was_pickled_before_a_move_still_loads(
+def test_an_old_pickle_loads_after_its_class_has_moved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert type(dill.loads(PICKLE)).__name__ == "BootstrapProvider"
@@ -120,18 +120,18 @@ def test_a_provider_that_was_pickled_before_a_move_still_loads(
     assert type(dill.loads(PICKLE)) is Renamed
 
 
-def test_nothing_is_imported_before_it_is_loaded() -> None:
+def test_the_module_imports_no_component() -> None:
     text = Path(provider.__file__).read_text(encoding="utf-8")
     assert "from components" not in text
 
 
 class Example(Provider):
-    """A provider that records what it is asked to do."""
+    """A provider that records the calls of its methods."""
 
     name = "Example"
     id_input = "node"
     ignored = ("cluster.endpoints", "note")
-    kept = ("node", "cluster", "size")
+    stored = ("node", "cluster", "size")
 
     def __init__(self) -> None:
         self.done: list[tuple[str, Any]] = []
@@ -160,10 +160,10 @@ class Example(Provider):
 
 
 PROPS = {"node": "n1", "cluster": {"name": "c", "endpoints": ["a"]}, "size": 4.0, "note": "x"}
-"""As the engine passes it: every number is a float."""
+"""Inputs as Pulumi passes them: every number is a float."""
 
 
-def test_create_keeps_some_inputs_and_what_it_made() -> None:
+def test_create_stores_kept_inputs_and_new_outputs() -> None:
     example = Example()
     made = example.create({**PROPS, "__provider": "pickled"})
     assert made.id == "n1"
@@ -176,7 +176,7 @@ def test_create_keeps_some_inputs_and_what_it_made() -> None:
     assert example.done == [("create", {**PROPS, "size": 4})]
 
 
-def test_a_comparison_can_do_without_the_tools_of_this_computer() -> None:
+def test_compare_without_needs_tools_requires_nothing() -> None:
     example, bigger = Example(), PROPS | {"size": 5}
     assert example.compare(PROPS, bigger, needs_tools=False).changes
     assert example.done == []
@@ -197,10 +197,10 @@ def test_a_comparison_can_do_without_the_tools_of_this_computer() -> None:
         ({"cluster": {"endpoints": ["a"]}}, ["cluster.name"]),
         ({"size": 5}, ["size"]),
         ({"new": 1}, ["new"]),
-        ({"new": None}, []),  # the engine drops what is null
+        ({"new": None}, []),  # Pulumi drops null
     ],
 )
-def test_what_is_compared(change: dict[str, Any], changed: list[str]) -> None:
+def test_inputs_that_are_compared(change: dict[str, Any], changed: list[str]) -> None:
     example = Example()
     found = example.diff("n1", {**PROPS, "__provider": "pickled"}, PROPS | change)
     assert found.changes is bool(changed)
@@ -208,7 +208,7 @@ def test_what_is_compared(change: dict[str, Any], changed: list[str]) -> None:
     assert example.done == ([("require", changed)] if changed else [])
 
 
-def test_a_change_is_refused_updated_and_deleted() -> None:
+def test_refuse_update_and_delete_are_called_with_integers() -> None:
     example = Example()
     with pytest.raises(ValueError, match="smaller"):
         example.diff("n1", PROPS, PROPS | {"size": 3.0})
@@ -221,7 +221,7 @@ def test_a_change_is_refused_updated_and_deleted() -> None:
     assert example.done == [("update", ["size"]), ("delete", {**PROPS, "size": 4})]
 
 
-def test_whole_numbers_are_integers_again_and_others_stay() -> None:
+def test_whole_numbers_become_integers() -> None:
     assert plain({"a": 1.0, "b": [2.0, {"c": 2.5}], "__provider": ""}) == {
         "a": 1,
         "b": [2, {"c": 2.5}],

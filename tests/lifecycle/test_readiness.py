@@ -1,4 +1,4 @@
-"""The health gate: what it takes for ready, and what it says when it is not."""
+"""``ClusterReadiness``: when a node is ready, and the messages if it is not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import trustme
 
 from lifecycle.readiness import (
     ClusterReadinessProvider,
+    LeaseCheck,
     NotReadyError,
-    Pulse,
     check_node,
     wait_until_ready,
 )
@@ -46,12 +46,12 @@ def test_a_ready_node_at_its_address_is_ready() -> None:
     check_node(READY, PROPS)
 
 
-def test_another_address_is_named() -> None:
-    with pytest.raises(NotReadyError, match="knows it at 192.168.1.155, not at its declared"):
+def test_a_node_with_another_address_is_not_ready() -> None:
+    with pytest.raises(NotReadyError, match="has 192.168.1.155, not the address in the settings"):
         check_node(READY, PROPS | {"address": "192.168.1.156"})
 
 
-def test_a_kubelet_that_is_not_ready_says_why() -> None:
+def test_the_reason_of_an_unready_kubelet_is_shown() -> None:
     node = copy.deepcopy(READY)
     node["status"]["conditions"] = [
         {"type": "Ready", "status": "False", "message": "cni plugin not initialized"}
@@ -60,7 +60,7 @@ def test_a_kubelet_that_is_not_ready_says_why() -> None:
         check_node(node, PROPS)
 
 
-def test_a_kubelet_that_never_spoke_is_not_ready() -> None:
+def test_a_kubelet_that_never_reported_is_not_ready() -> None:
     with pytest.raises(NotReadyError, match="has not reported yet"):
         check_node({**READY, "status": {**READY["status"], "conditions": []}}, PROPS)
 
@@ -71,23 +71,23 @@ def test_a_control_plane_needs_its_label() -> None:
 
 
 @pytest.mark.parametrize("old", ["", "2026-11-20T10:00:00.000000Z"])
-def test_a_kubelet_of_another_time_is_not_ready_until_it_is_heard(old: str) -> None:
-    pulse = Pulse()
+def test_a_restored_node_is_not_ready_until_its_lease_is_renewed(old: str) -> None:
+    check = LeaseCheck()
     for _ in range(2):
-        with pytest.raises(NotReadyError, match="not been heard of since the restore"):
-            pulse.require(old)
-    pulse.require("2026-11-21T10:00:00.000000Z")
+        with pytest.raises(NotReadyError, match="has not renewed its lease since the restore"):
+            check.require_renewal(old)
+    check.require_renewal("2026-11-21T10:00:00.000000Z")
 
 
 class Api:
-    """A Kubernetes API of one answer, which wants a client certificate."""
+    """A Kubernetes API with one answer to every request; it requires a client certificate."""
 
     def __init__(self) -> None:
         self.status = 200
         self.body: Any = READY
         self.length = 0
-        """What it claims to send, where that is more than it does."""
-        self.asked: list[str] = []
+        """``Content-Length`` of the answer if larger than the real length; 0 sends no header."""
+        self.paths: list[str] = []
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -97,7 +97,7 @@ class Api:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                api.asked.append(self.path)
+                api.paths.append(self.path)
                 self.send_response(api.status)
                 if api.length:
                     self.send_header("Content-Length", str(api.length))
@@ -105,7 +105,7 @@ class Api:
                 self.wfile.write(json.dumps(api.body).encode())
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
@@ -137,12 +137,12 @@ def api() -> Iterator[Api]:
     api.server.server_close()
 
 
-def test_it_asks_the_api_with_the_certificate_of_the_cluster(api: Api) -> None:
+def test_the_request_uses_the_client_certificate(api: Api) -> None:
     wait_until_ready(api.props, NODES, limit=0)
-    assert api.asked == ["/api/v1/nodes/castle-worker-1"]
+    assert api.paths == ["/api/v1/nodes/castle-worker-1"]
 
 
-def test_the_last_thing_missing_is_the_error(api: Api) -> None:
+def test_the_error_names_the_node_and_the_last_unmet_condition(api: Api) -> None:
     api.status = 404
     with pytest.raises(TimeoutError) as error:
         wait_until_ready(api.props, NODES, limit=0)
@@ -152,7 +152,9 @@ def test_the_last_thing_missing_is_the_error(api: Api) -> None:
     assert "run `up` again" in text
 
 
-def test_it_goes_on_until_the_node_is_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_repeats_until_the_node_is_ready(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api.status = 503
 
     def next_time(_: float) -> None:
@@ -160,10 +162,10 @@ def test_it_goes_on_until_the_node_is_ready(api: Api, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait_until_ready(api.props, NODES, limit=60)
-    assert len(api.asked) == 2
+    assert len(api.paths) == 2
 
 
-def test_an_api_that_does_not_answer_is_named() -> None:
+def test_the_error_names_an_api_that_does_not_answer() -> None:
     api = Api()
     api.server.server_close()
     with pytest.raises(
@@ -172,11 +174,11 @@ def test_an_api_that_does_not_answer_is_named() -> None:
         wait_until_ready(api.props, NODES, limit=0)
 
 
-def test_it_waits_on_create_and_keeps_no_secret(api: Api) -> None:
+def test_create_waits_and_stores_no_secret(api: Api) -> None:
     result = ClusterReadinessProvider().create({**api.props, "__provider": "x"})
     assert result.id == api.props["endpoint"]
     assert result.outs == {"nodes": NODES}
-    assert api.asked == ["/api/v1/nodes/castle-worker-1"]
+    assert api.paths == ["/api/v1/nodes/castle-worker-1"]
 
 
 WORKER_2 = {
@@ -185,7 +187,7 @@ WORKER_2 = {
 
 
 @pytest.mark.parametrize(
-    ("nodes", "asked"),
+    ("nodes", "awaited"),
     [
         (NODES, None),
         (NODES | WORKER_2, ["castle-worker-2"]),
@@ -196,24 +198,24 @@ WORKER_2 = {
     ids=["none", "a new node", "a new generation", "another node", "one less"],
 )
 def test_only_new_nodes_and_new_generations_are_awaited(
-    api: Api, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], asked: list[str] | None
+    api: Api, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], awaited: list[str] | None
 ) -> None:
     monkeypatch.setattr("lifecycle.readiness.check_node", lambda node, expected: None)
     readiness, news = ClusterReadinessProvider(), api.props | {"nodes": nodes}
     olds = {"nodes": {"castle-worker-1": NODES["castle-worker-1"] | {"generation": 1.0}}}
     found = readiness.diff("", olds, news)
-    assert (found.changes, found.replaces) == (asked is not None, [])
-    if asked is not None:
+    assert (found.changes, found.replaces) == (awaited is not None, [])
+    if awaited is not None:
         assert readiness.update("", olds, news).outs == {"nodes": nodes}
-        assert api.asked == [f"/api/v1/nodes/{name}" for name in asked]
+        assert api.paths == [f"/api/v1/nodes/{name}" for name in awaited]
 
 
-def test_renewed_credentials_are_no_change(api: Api) -> None:
+def test_renewed_credentials_are_no_update(api: Api) -> None:
     renewed = api.props | {"credentials": {"client_key": "another"}}
     assert ClusterReadinessProvider().diff("", {"nodes": NODES}, renewed).changes is False
 
 
-def test_every_node_that_is_not_ready_is_named(api: Api) -> None:
+def test_the_error_names_all_nodes_that_are_not_ready(api: Api) -> None:
     api.status = 404
     with pytest.raises(TimeoutError) as error:
         wait_until_ready(api.props, NODES | WORKER_2, limit=0)
@@ -222,10 +224,10 @@ def test_every_node_that_is_not_ready_is_named(api: Api) -> None:
     assert "castle-worker-2 (192.168.1.156) is not ready" in text
 
 
-def test_an_answer_that_is_cut_off_is_asked_for_again(
+def test_a_request_with_a_truncated_answer_is_repeated(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The VIP moves while the control plane starts: an answer may end in the middle."""
+    """The VIP moves while a control plane starts, so a connection may break."""
     api.length = 5000
 
     def next_time(_: float) -> None:
@@ -233,4 +235,4 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(
 
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait_until_ready(api.props, NODES, limit=60)
-    assert len(api.asked) == 2
+    assert len(api.paths) == 2

@@ -1,4 +1,4 @@
-"""A castle that begins with a snapshot: what is taken from the file, and what is refused."""
+"""Restore of a cluster from a snapshot: what the program reads from the file, and refusals."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from settings.running import RunningStack
 from tests.backup.archives import KEY, RECIPIENT, SNAPSHOT, archive
 from tests.recorder import settings_with
 
-FILE = "kept.db.age"
+FILE = "snapshot.db.age"
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's folder, with a snapshot in it."""
+    """The project folder with a snapshot."""
     monkeypatch.setattr(restore, "PROJECT_FOLDER", tmp_path)
     monkeypatch.setattr(restore, "STATE_FOLDER", tmp_path / ".state")
     (tmp_path / FILE).write_bytes(archive().sealed(RECIPIENT))
     return tmp_path
 
 
-def asked(kubernetes: str = "v1.36.3") -> Settings:
-    """Settings that ask for the restore."""
+def restore_settings(kubernetes: str = "v1.36.3") -> Settings:
+    """Settings with ``cluster.restore_from``."""
     cluster = {"restore_from": FILE, "kubernetes": kubernetes}
     return settings_with(cluster=cluster, sops={"age_key": str(KEY)})
 
@@ -40,16 +40,16 @@ def test_without_the_setting_there_is_nothing_to_restore(project: Path) -> None:
     assert plan(settings_with()) is None
 
 
-def test_a_new_castle_gets_the_machine_secrets_and_a_living_one_does_not(project: Path) -> None:
-    new = plan(asked())
+def test_only_a_new_cluster_imports_the_machine_secrets(project: Path) -> None:
+    new = plan(restore_settings())
     assert new is not None and new.secrets == archive().secrets
     (project / FILE).unlink()
-    living = plan(asked().with_running(RunningStack(has_machine_secrets=True)))
-    assert living is not None and living.secrets is None and living.import_id() is None
+    existing = plan(restore_settings().with_running(RunningStack(has_machine_secrets=True)))
+    assert existing is not None and existing.secrets is None and existing.import_id() is None
 
 
-def test_the_secrets_are_given_once_and_never_lie_on_a_disk(project: Path) -> None:
-    new = plan(asked())
+def test_the_machine_secrets_are_read_once_from_a_pipe(project: Path) -> None:
+    new = plan(restore_settings())
     assert new is not None
     pipe = new.import_id()
     assert pipe is not None and Path(pipe).is_fifo()
@@ -59,7 +59,7 @@ def test_the_secrets_are_given_once_and_never_lie_on_a_disk(project: Path) -> No
         if thread.daemon:
             thread.join(5)
     assert not Path(pipe).exists()
-    # The engine takes another name for another import, and would make the secrets anew.
+    # Pulumi would replace the machine secrets if the import id changed.
     assert new.import_id() == pipe
     Path(pipe).read_text()
 
@@ -76,13 +76,13 @@ def test_the_secrets_are_given_once_and_never_lie_on_a_disk(project: Path) -> No
         (archive("v1.36.9").sealed(RECIPIENT), "v1.36.3", None),
     ],
 )
-def test_a_file_that_will_not_do_is_refused_beforehand(
+def test_an_unusable_file_is_a_settings_error(
     project: Path, content: bytes | None, version: str, reason: str | None
 ) -> None:
     (project / FILE).unlink()
     if content is not None:
         (project / FILE).write_bytes(content)
-    settings = asked(version)
+    settings = restore_settings(version)
     if reason is None:
         assert plan(settings)
         return
@@ -93,24 +93,24 @@ def test_a_file_that_will_not_do_is_refused_beforehand(
     assert reason in problem.reason
 
 
-BORN = {"node": "192.168.1.253"}
+BOOTSTRAP = {"node": "192.168.1.253"}
 
 
 def test_a_bootstrap_is_never_repeated() -> None:
-    for news in (BORN, BORN | {"restore_from": FILE}):
-        assert BootstrapProvider().diff("", BORN, news).changes is False
+    for news in (BOOTSTRAP, BOOTSTRAP | {"restore_from": FILE}):
+        assert BootstrapProvider().diff("", BOOTSTRAP, news).changes is False
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[bytes | None]:
-    """What etcd was begun with."""
-    snapshots: list[bytes | None] = []
-    monkeypatch.setattr(bootstrap, "bootstrap", lambda props, snapshot: snapshots.append(snapshot))
-    return snapshots
+def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[bytes | None]:
+    """The snapshot of each bootstrap; ``None`` for an empty etcd."""
+    used: list[bytes | None] = []
+    monkeypatch.setattr(bootstrap, "bootstrap", lambda props, snapshot: used.append(snapshot))
+    return used
 
 
 def inputs(project: Path, authority: str) -> dict[str, Any]:
-    return BORN | {
+    return BOOTSTRAP | {
         "ca_certificate": authority,
         "restore_from": FILE,
         "archive": str(project / FILE),
@@ -118,19 +118,19 @@ def inputs(project: Path, authority: str) -> dict[str, Any]:
     }
 
 
-def test_etcd_begins_with_the_snapshot(project: Path, begun: list[bytes | None]) -> None:
+def test_etcd_starts_with_the_snapshot(project: Path, snapshots: list[bytes | None]) -> None:
     result = BootstrapProvider().create(inputs(project, archive().authority))
-    assert begun == [SNAPSHOT]
-    assert result.outs == BORN | {"restored_from": FILE}
+    assert snapshots == [SNAPSHOT]
+    assert result.outs == BOOTSTRAP | {"restored_from": FILE}
 
 
-def test_machines_with_other_secrets_are_left_alone(
-    project: Path, begun: list[bytes | None]
+def test_nodes_with_other_machine_secrets_are_not_restored(
+    project: Path, snapshots: list[bytes | None]
 ) -> None:
     other = base64.b64encode(b"another authority").decode()
     with pytest.raises(RestoreRefusedError, match="other machine secrets"):
         BootstrapProvider().create(inputs(project, other))
     (project / FILE).unlink()
-    with pytest.raises(RestoreRefusedError, match="cannot be read.*put the file back"):
+    with pytest.raises(RestoreRefusedError, match="cannot be read.*Restore the file"):
         BootstrapProvider().create(inputs(project, archive().authority))
-    assert begun == []
+    assert snapshots == []

@@ -154,7 +154,7 @@ def test_another_vm_of_the_stack_is_a_conflict() -> None:
     ((node, guest),) = strangers([former], settings_with().machines, STACK_TAG)
     text = refusal(node, guest, STACK_TAG)
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
-    assert "still this castle's keep-worker-1" in text
+    assert "belongs to keep-worker-1 of this stack" in text
     assert "Set cluster.name" in text and "`make down` first" in text
     assert text.endswith("Nothing has been touched.")
 
@@ -171,7 +171,7 @@ def test_a_vm_of_a_renamed_cluster_is_refused_by_a_hook() -> None:
     checks = check([Guest(8010, "keep-worker-1", "pve", "qemu", STACK_TAGS)])
     assert checks.new_cluster is None
     assert [name for name, it in checks.hooks.items() if it.before_create] == ["castle-worker-1"]
-    assert "still this castle's keep-worker-1" in refused(checks.hooks["castle-worker-1"])
+    assert "belongs to keep-worker-1 of this stack" in refused(checks.hooks["castle-worker-1"])
 
 
 @pytest.mark.parametrize("preview", [True, False])
@@ -215,7 +215,9 @@ def test_a_guest_without_a_name_is_refused_with_a_readable_message(proxmox: Prox
     assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}))]
     ((node, guest),) = strangers(guests, settings_with().machines, STACK_TAG)
     text = refusal(node, guest, STACK_TAG)
-    assert "on pve it is the virtual machine without a known name, which is not ours" in text
+    assert (
+        "on pve it belongs to the virtual machine without a known name, which is not part" in text
+    )
 
 
 def test_an_id_that_the_token_may_not_query_counts_as_free(proxmox: Proxmox) -> None:
@@ -299,7 +301,7 @@ def test_an_up_stops_if_proxmox_does_not_answer() -> None:
 def test_a_taken_id_is_refused_with_id_name_and_fix() -> None:
     text = refused(check([NAS]).hooks["castle-worker-1"])
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
-    assert "on pve it is the virtual machine 'precious-nas'" in text
+    assert "on pve it belongs to the virtual machine 'precious-nas'" in text
     assert "nodes.overrides" in text and STACK_TAG in text
 
 

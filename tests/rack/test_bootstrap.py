@@ -63,9 +63,9 @@ async def test_what_stands_in_the_way_is_said_when_the_time_is_up(
 ) -> None:
     cases = [(WORKER, "only available on control plane nodes"), ("127.77.3.99", "does not answer")]
     await proxmox.boot_machine(102, "127.77.3.12")
-    cases.append(("127.77.3.12", "has not taken up its machine config yet"))
+    cases.append(("127.77.3.12", "has not applied its machine config yet"))
     for node, reason in cases:
-        with pytest.raises(TimeoutError, match=f"{node} was not bootstrapped in 0 s: .*{reason}"):
+        with pytest.raises(TimeoutError, match=f"not bootstrapped on {node} in 0 s: .*{reason}"):
             await asyncio.to_thread(bootstrap, props(secrets, node), 0)
 
 

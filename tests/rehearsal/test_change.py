@@ -347,7 +347,7 @@ def test_another_source_of_flux_notes_what_flux_deletes(
     output = notes(between(FLUX, deepcopy(FLUX) | {f"flux.{key}": value}))
     old = FLUX["flux"].get(key, "./" if key == "path" else "main")
     assert f"flux.{key}: {old} → {value}" in output
-    assert "Flux deletes everything that it applied and that is not in the new place" in output
+    assert "Flux deletes everything that it applied and that is not in the new source" in output
     assert "their volumes and data stay in Longhorn, released" in output
 
 
@@ -355,8 +355,8 @@ def test_another_source_of_flux_notes_what_flux_deletes(
     ("old", "new", "words"),
     [
         ("delete", "delete", "Longhorn deletes their data (longhorn.reclaim_policy: delete)"),
-        ("delete", "retain", "goes from delete to retain, but each volume keeps the policy"),
-        ("retain", "delete", "goes from retain to delete, but each volume keeps the policy"),
+        ("delete", "retain", "changes from delete to retain, but each volume has the policy"),
+        ("retain", "delete", "changes from retain to delete, but each volume has the policy"),
     ],
 )
 def test_the_note_names_both_reclaim_policies(

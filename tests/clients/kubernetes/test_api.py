@@ -1,4 +1,4 @@
-"""The client of the Kubernetes API: what it sends, and what it makes of the answers."""
+"""The client of the Kubernetes API: its requests, and its results for each answer."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import yaml
 from clients.kubernetes.api import ApiError, ClusterApi
 from tests.lifecycle.test_readiness import Api, api
 
-__all__ = ["api"]  # the server, which wants a client certificate
+__all__ = ["api"]  # fixture: a server that requires a client certificate
 
 
 @pytest.fixture
-def asked(api: Api) -> list[tuple[str, str, str | None, Any]]:
-    """What the server was asked: method, path, content type and body."""
-    found: list[tuple[str, str, str | None, Any]] = []
+def requests(api: Api) -> list[tuple[str, str, str | None, Any]]:
+    """The requests to the server: method, path, content type and body."""
+    recorded: list[tuple[str, str, str | None, Any]] = []
     handler = api.server.RequestHandlerClass
     answer = handler.do_GET  # type: ignore[attr-defined]
 
-    def note(self: Any) -> None:
+    def record(self: Any) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        kind = self.headers.get("Content-Type")
-        found.append((self.command, self.path, kind, json.loads(body or "null")))
+        content_type = self.headers.get("Content-Type")
+        recorded.append((self.command, self.path, content_type, json.loads(body or "null")))
         answer(self)
 
     for method in ("GET", "PATCH", "DELETE"):
-        setattr(handler, f"do_{method}", note)
-    return found
+        setattr(handler, f"do_{method}", record)
+    return recorded
 
 
 @pytest.fixture
 def cluster(api: Api) -> Iterator[ClusterApi]:
-    """A client made of a kubeconfig, as Talos writes one."""
+    """A client created from a kubeconfig like that of Talos."""
     props = api.props["credentials"]
     user = {
         "client-certificate-data": props["client_certificate"],
@@ -50,28 +50,28 @@ def cluster(api: Api) -> Iterator[ClusterApi]:
     )
 
 
-def test_each_verb_is_sent_as_the_api_wants_it(
-    api: Api, cluster: ClusterApi, asked: list[Any]
+def test_get_merge_and_delete_send_valid_requests(
+    api: Api, cluster: ClusterApi, requests: list[Any]
 ) -> None:
     api.body = {"items": [{"metadata": {"name": "one"}}]}
     assert cluster.items("/api/v1/pods") == [{"metadata": {"name": "one"}}]
     cluster.merge("/api/v1/pods/one", {"metadata": {"finalizers": None}})
     cluster.delete("/api/v1/pods/one", gracePeriodSeconds=0)
-    (get, merge, delete) = asked
+    (get, merge, delete) = requests
     assert get == ("GET", "/api/v1/pods", "application/json", None)
     assert merge[2:] == ("application/merge-patch+json", {"metadata": {"finalizers": None}})
     assert delete[0] == "DELETE"
     assert delete[3]["kind"] == "DeleteOptions" and delete[3]["gracePeriodSeconds"] == 0
 
 
-def test_what_is_not_there_is_nothing(api: Api, cluster: ClusterApi, asked: list[Any]) -> None:
+def test_a_missing_object_is_no_error(api: Api, cluster: ClusterApi, requests: list[Any]) -> None:
     api.status = 404
     assert cluster.get("/api/v1/pods/one") is None
     assert cluster.items("/apis/fluxcd.controlplane.io/v1/fluxinstances") == []
     cluster.delete("/api/v1/pods/one")
 
 
-def test_any_other_refusal_is_an_error(api: Api, cluster: ClusterApi) -> None:
+def test_an_http_error_raises_an_api_error_with_its_message(api: Api, cluster: ClusterApi) -> None:
     api.status, api.body = 403, {"message": "pods is forbidden"}
     with pytest.raises(ApiError, match="answers 403 Forbidden: pods is forbidden") as raised:
         cluster.get("/api/v1/pods")
@@ -85,7 +85,7 @@ def test_any_other_refusal_is_an_error(api: Api, cluster: ClusterApi) -> None:
     "text",
     ["", "no: kubeconfig", "[1", "clusters: [{cluster: {}}]", "clusters: 1\nusers: open sesame"],
 )
-def test_a_kubeconfig_that_cannot_be_read_is_not_quoted(text: str) -> None:
+def test_the_error_for_an_invalid_kubeconfig_does_not_quote_it(text: str) -> None:
     with pytest.raises(ApiError) as raised:
         ClusterApi.of(text)
     assert str(raised.value) == "the kubeconfig cannot be read"

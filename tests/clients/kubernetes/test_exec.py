@@ -1,4 +1,4 @@
-"""A command in a pod: what is asked, and what becomes of each way in which it can end."""
+"""A command in a pod: the request, and the result for each way in which it can end."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ SUCCESS = b"\x03" + json.dumps({"status": "Success"}).encode()
 FAILURE = b"\x03" + json.dumps({"status": "Failure", "message": "exit code 1"}).encode()
 
 
-class Pods:
-    """An API that wants a client certificate, and lets commands run as a test says."""
+class FakeExecApi:
+    """A Kubernetes API that requires a client certificate; a test sets the answer to ``exec``."""
 
     def __init__(self) -> None:
         self.answer: Callable[[ServerConnection], Awaitable[None]]
-        self.says()
+        self.answer_with()
         self.paths: list[str] = []
         self.protocols: list[str | None] = []
         authority = trustme.CA()
-        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(theirs)
-        authority.configure_trust(theirs)
-        theirs.verify_mode = ssl.CERT_REQUIRED
-        ours = ssl.create_default_context()
-        authority.configure_trust(ours)
-        authority.issue_cert("me@example.org").configure_cert(ours)
+        server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(server_tls)
+        authority.configure_trust(server_tls)
+        server_tls.verify_mode = ssl.CERT_REQUIRED
+        client_tls = ssl.create_default_context()
+        authority.configure_trust(client_tls)
+        authority.issue_cert("me@example.org").configure_cert(client_tls)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._server = self._there(self._serve(theirs))
+        self._server = self._run_in_loop(self._serve(server_tls))
         (socket,) = self._server.sockets
-        self.api = ClusterApi(f"https://127.0.0.1:{socket.getsockname()[1]}", ours)
+        self.api = ClusterApi(f"https://127.0.0.1:{socket.getsockname()[1]}", client_tls)
 
     async def _serve(self, tls: ssl.SSLContext) -> Server:
         protocols = [exec.PROTOCOL]
         return await serve(self._handle, "127.0.0.1", 0, ssl=tls, subprotocols=protocols)
 
-    def _there(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have something done where the server runs."""
+    def _run_in_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the event loop of the server."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
     async def _handle(self, connection: ServerConnection) -> None:
@@ -60,8 +60,8 @@ class Pods:
         self.protocols.append(connection.subprotocol)
         await self.answer(connection)
 
-    def says(self, *messages: bytes) -> None:
-        """Answer with these, and hang up."""
+    def answer_with(self, *messages: bytes) -> None:
+        """Answer with these messages, then close the connection."""
 
         async def answer(connection: ServerConnection) -> None:
             for message in messages:
@@ -70,16 +70,16 @@ class Pods:
         self.answer = answer
 
     def stop(self) -> None:
-        """Answer nobody any more."""
+        """Stop the server."""
 
         async def stop() -> None:
             self._server.close()
             await self._server.wait_closed()
 
-        self._there(stop())
+        self._run_in_loop(stop())
 
     def close(self) -> None:
-        """End all that was begun."""
+        """Stop the server and its thread."""
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -91,50 +91,50 @@ class Pods:
 
 
 @pytest.fixture
-def pods() -> Iterator[Pods]:
-    found = Pods()
+def pods() -> Iterator[FakeExecApi]:
+    found = FakeExecApi()
     yield found
     found.close()
 
 
-def test_a_command_is_asked_for_as_the_api_wants_it(pods: Pods) -> None:
-    pods.says(b"\x01", b"\x01first \xff", b"\x02a warning", b"\x01second\n", SUCCESS)
+def test_the_request_has_command_container_and_streams(pods: FakeExecApi) -> None:
+    pods.answer_with(b"\x01", b"\x01first \xff", b"\x02a warning", b"\x01second\n", SUCCESS)
     assert pods.run() == b"first \xffsecond\n"
     (path,), (protocol,) = pods.paths, pods.protocols
     assert protocol == "v4.channel.k8s.io"
     address, _, query = path.partition("?")
     assert address == "/api/v1/namespaces/traefik/pods/traefik-0/exec"
-    asked = urllib.parse.parse_qs(query)
-    assert asked["command"] == COMMAND
-    assert (asked["container"], asked["stdout"], asked["stderr"]) == (
+    parameters = urllib.parse.parse_qs(query)
+    assert parameters["command"] == COMMAND
+    assert (parameters["container"], parameters["stdout"], parameters["stderr"]) == (
         ["traefik"],
         ["true"],
         ["true"],
     )
-    assert "stdin" not in asked and "tty" not in asked
+    assert "stdin" not in parameters and "tty" not in parameters
 
 
-def test_a_large_file_comes_in_pieces(pods: Pods) -> None:
+def test_a_large_output_in_several_messages_is_joined(pods: FakeExecApi) -> None:
     pieces = [bytes([number]) * 32768 for number in range(100)]
-    pods.says(*(b"\x01" + piece for piece in pieces), SUCCESS)
+    pods.answer_with(*(b"\x01" + piece for piece in pieces), SUCCESS)
     assert pods.run() == b"".join(pieces)
 
 
-def test_a_command_that_fails_says_why_and_not_what_it_printed(pods: Pods) -> None:
-    pods.says(b"\x01a private key", b"\x02cat: no such file", FAILURE)
+def test_the_error_contains_standard_error_and_not_the_output(pods: FakeExecApi) -> None:
+    pods.answer_with(b"\x01a private key", b"\x02cat: no such file", FAILURE)
     with pytest.raises(ApiError, match="in traefik-0 failed: cat: no such file") as failed:
         pods.run()
     assert "private" not in str(failed.value)
 
 
 @pytest.mark.parametrize("messages", [(), (b"\x01half of a ",)])
-def test_an_answer_that_is_cut_off_is_none(pods: Pods, messages: tuple[bytes, ...]) -> None:
-    pods.says(*messages)
+def test_a_truncated_answer_is_an_error(pods: FakeExecApi, messages: tuple[bytes, ...]) -> None:
+    pods.answer_with(*messages)
     with pytest.raises(ApiError, match="no command can be run in traefik-0"):
         pods.run()
 
 
-def test_a_node_that_never_answers_is_given_up(pods: Pods) -> None:
+def test_an_api_that_never_answers_is_an_error_after_the_timeout(pods: FakeExecApi) -> None:
     async def silent(connection: ServerConnection) -> None:
         await connection.wait_closed()
 
@@ -143,14 +143,16 @@ def test_a_node_that_never_answers_is_given_up(pods: Pods) -> None:
         pods.run(limit=0.2)
 
 
-def test_an_api_that_is_not_there_or_refuses_is_named(pods: Pods) -> None:
+def test_a_refused_connection_is_an_error(pods: FakeExecApi) -> None:
     pods.stop()
     with pytest.raises(ApiError, match="no command can be run in traefik-0: .*Connect call failed"):
         pods.run()
 
 
-def test_an_answer_without_an_end_is_none(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exec, "MOST", 1000)
-    pods.says(*(b"\x01" + b"x" * 900 for _ in range(2)), SUCCESS)
-    with pytest.raises(ApiError, match="what traefik-0 says has no end"):
+def test_more_output_than_the_maximum_is_an_error(
+    pods: FakeExecApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec, "MAX_OUTPUT", 1000)
+    pods.answer_with(*(b"\x01" + b"x" * 900 for _ in range(2)), SUCCESS)
+    with pytest.raises(ApiError, match="in traefik-0 prints more than 1000 bytes"):
         pods.run()

@@ -1,4 +1,4 @@
-"""A task of Proxmox is waited for to its end, and its failure is told in Proxmox' words."""
+"""The wait for a Proxmox task: its end, its error, failed requests and the timeout."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ UPID = "UPID:pve2:00001000:0:0:qmreboot:8010:root@pam!castle:"
 RUNNING = {"status": "running"}
 
 
-def told(asked: list[str], *answers: dict[str, Any]) -> Callable[[str], Any]:
-    """A caller that answers in turn."""
-    left = list(answers)
+def call_with(paths: list[str], *answers: dict[str, Any]) -> Callable[[str], Any]:
+    """A fake ``call`` that records the paths and returns the answers in order."""
+    remaining = list(answers)
 
     def call(path: str) -> Any:
-        asked.append(path)
-        return left.pop(0) if len(left) > 1 else left[0]
+        paths.append(path)
+        return remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
     return call
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxmox_api, "_POLL", 0)
+    monkeypatch.setattr(proxmox_api, "_POLL_INTERVAL_S", 0)
 
 
 @pytest.mark.parametrize(
-    ("ended", "failure"),
+    ("end", "failure"),
     [
         ({"exitstatus": "OK"}, ""),
         ({"exitstatus": "WARNINGS: 1"}, ""),
@@ -38,35 +38,37 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"exitstatus": "VM quit/powerdown failed"}, "VM quit/powerdown failed"),
     ],
 )
-def test_a_task_is_waited_for_where_it_runs(ended: dict[str, str], failure: str) -> None:
-    asked: list[str] = []
-    call = told(asked, RUNNING, RUNNING, {"status": "stopped", **ended})
+def test_a_wait_returns_the_error_of_the_task(end: dict[str, str], failure: str) -> None:
+    paths: list[str] = []
+    call = call_with(paths, RUNNING, RUNNING, {"status": "stopped", **end})
     assert proxmox_api.wait_for(call, UPID, 60) == failure
-    assert len(asked) == 3
-    assert set(asked) == {
+    assert len(paths) == 3
+    assert set(paths) == {
         "/nodes/pve2/tasks/UPID%3Apve2%3A00001000%3A0%3A0%3Aqmreboot%3A8010%3Aroot%40pam%21castle%3A/status"
     }
 
 
-@pytest.mark.parametrize(("in_a_row", "borne"), [(2, True), (3, False)])
-def test_single_looks_that_fail_are_borne(in_a_row: int, borne: bool) -> None:
-    asked: list[str] = []
-    answers = told(asked, RUNNING, {"status": "stopped", "exitstatus": "OK"})
+@pytest.mark.parametrize(("failures", "is_tolerated"), [(2, True), (3, False)])
+def test_up_to_two_consecutive_failed_requests_are_tolerated(
+    failures: int, is_tolerated: bool
+) -> None:
+    paths: list[str] = []
+    answers = call_with(paths, RUNNING, {"status": "stopped", "exitstatus": "OK"})
 
     def call(path: str) -> Any:
-        if (len(asked) + 1) % (in_a_row + 1):
-            asked.append(path)
+        if (len(paths) + 1) % (failures + 1):
+            paths.append(path)
             raise TimeoutError("timed out")
         return answers(path)
 
-    if borne:
+    if is_tolerated:
         assert proxmox_api.wait_for(call, UPID, 60) == ""
-        assert len(asked) == 2 * in_a_row + 2
+        assert len(paths) == 2 * failures + 2
     else:
         with pytest.raises(TimeoutError, match="timed out"):
             proxmox_api.wait_for(call, UPID, 60)
 
 
-def test_a_task_without_end_is_given_up() -> None:
+def test_a_task_that_does_not_end_is_an_error_after_the_timeout() -> None:
     with pytest.raises(TimeoutError, match="has not finished after 0 s"):
-        proxmox_api.wait_for(told([], RUNNING), UPID, 0)
+        proxmox_api.wait_for(call_with([], RUNNING), UPID, 0)

@@ -1,4 +1,4 @@
-"""When certificates end: from the outputs of a state, and from files that lie here."""
+"""Expiry times of certificates from the stack outputs and from files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from clients.talos import credentials
 from rehearsal import authorities
 
 
-def given() -> credentials.Given:
-    """What a castle gives now."""
+def current_credentials() -> credentials.Given:
+    """The credentials of a cluster that are valid now."""
     pairs = {"os": authorities.pair("talos"), "k8s": authorities.pair("kubernetes")}
     certs = {n: SimpleNamespace(cert=cert, key=key) for n, (cert, key) in pairs.items()}
     return credentials.given(SimpleNamespace(**certs), "castle", "https://192.168.1.250:6443")
 
 
-def test_outputs_and_files_are_told_apart(tmp_path: Path) -> None:
-    now = given()
+def test_expiry_times_of_outputs_and_files_have_different_names(tmp_path: Path) -> None:
+    now = current_credentials()
     stack: dict[str, Any] = {
         "type": "pulumi:pulumi:Stack",
         "outputs": {"certificates": {"kubeconfig": "2027-01-01T00:00:00Z"}},
@@ -40,9 +40,9 @@ def test_outputs_and_files_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1", "users: []", "users: [{user: {}}]", "no: kubeconfig"])
-def test_what_cannot_be_read_is_left_out(tmp_path: Path, text: str) -> None:
+def test_invalid_files_and_a_missing_state_are_left_out(tmp_path: Path, text: str) -> None:
     def fail() -> NoReturn:
-        raise state.NoStateError("the disk is on fire")
+        raise state.NoStateError("no state")
 
     (tmp_path / "kubeconfig").write_text(text)
     assert certificate_ends.of(tmp_path, fail) == {}

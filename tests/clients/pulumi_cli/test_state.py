@@ -1,4 +1,4 @@
-"""Reading the engine's state: with its secrets closed, and never asking for anything."""
+"""Reading the Pulumi state with encrypted secrets and without questions to the user."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ assert sys.stdin.read() == ""
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a CLI of ours goes; no other is on PATH."""
+    """The path for a fake CLI; PATH has no other one."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "bin").mkdir()
     return tmp_path / "bin" / "pulumi"
 
 
-def answers(cli: Path, then: str) -> None:
+def write_cli(cli: Path, then: str) -> None:
     cli.write_text(CLI.format(python=sys.executable, then=then))
     cli.chmod(0o755)
 
 
-def test_the_resources_are_read(cli: Path, tmp_path: Path) -> None:
-    answers(cli, """print('{"deployment": {"resources": [{"urn": "a"}]}}')""")
+def test_the_resources_of_the_state_are_returned(cli: Path, tmp_path: Path) -> None:
+    write_cli(cli, """print('{"deployment": {"resources": [{"urn": "a"}]}}')""")
     assert state.resources(tmp_path, tmp_path, "homelab") == [{"urn": "a"}]
 
 
-def test_the_cli_beside_the_project_is_found_too(
+def test_a_cli_in_the_project_folder_is_used(
     cli: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers(cli, "print('{\"deployment\": {}}')")
+    write_cli(cli, "print('{\"deployment\": {}}')")
     monkeypatch.setenv("PATH", os.devnull)
     assert state.resources(tmp_path, tmp_path, "homelab") == []
 
 
-def test_a_stack_that_was_never_made_is_empty(cli: Path, tmp_path: Path) -> None:
-    answers(cli, "sys.exit(6)")
+def test_a_stack_that_does_not_exist_has_no_resources(cli: Path, tmp_path: Path) -> None:
+    write_cli(cli, "sys.exit(6)")
     assert state.resources(tmp_path, tmp_path, "homelab") == []
 
 
@@ -58,16 +58,16 @@ def test_a_stack_that_was_never_made_is_empty(cli: Path, tmp_path: Path) -> None
         "print('[]')",
     ],
 )
-def test_what_cannot_be_read_is_one_sentence_that_repeats_nothing(
+def test_the_error_for_an_unreadable_state_does_not_quote_the_cli(
     cli: Path, tmp_path: Path, then: str
 ) -> None:
-    answers(cli, then)
+    write_cli(cli, then)
     with pytest.raises(state.NoStateError) as found:
         state.resources(tmp_path, tmp_path, "homelab")
-    expected = "the state cannot be read; `pulumi stack export --stack homelab` says why"
+    expected = "the state cannot be read; `pulumi stack export --stack homelab` shows the reason"
     assert str(found.value) == expected
 
 
-def test_without_a_cli_none_is_installed(cli: Path, tmp_path: Path) -> None:
+def test_a_missing_cli_is_an_error_and_is_not_installed(cli: Path, tmp_path: Path) -> None:
     with pytest.raises(state.NoStateError, match="there is no Pulumi CLI"):
         state.resources(tmp_path, tmp_path, "homelab")

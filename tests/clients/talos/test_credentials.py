@@ -1,4 +1,4 @@
-"""Credentials that the authorities sign: the same for everybody, and never at their end."""
+"""Credentials signed by the CAs: the same in every run, and never close to their expiry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clients.talos.credentials import LIFE, RENEWAL, Authority, AuthorityEndedEr
 from clients.tls import context_of
 from rehearsal import authorities
 
-BORN = datetime(2026, 1, 1, tzinfo=UTC)
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 ENDPOINT = "https://192.168.1.250:6443"
 
 
@@ -28,9 +28,9 @@ def certs() -> SimpleNamespace:
     return SimpleNamespace(**named)
 
 
-def at(monkeypatch: pytest.MonkeyPatch, after: timedelta) -> credentials.Given:
-    """What is given so long after the castle's birth."""
-    monkeypatch.setattr(time, "time", (BORN + after).timestamp)
+def credentials_after(monkeypatch: pytest.MonkeyPatch, age: timedelta) -> credentials.Given:
+    """The credentials of a cluster of this age."""
+    monkeypatch.setattr(time, "time", (CREATED + age).timestamp)
     return credentials.given(certs(), "castle", ENDPOINT)
 
 
@@ -38,34 +38,34 @@ def certificate(text: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(base64.b64decode(text))
 
 
-def test_they_are_the_same_until_it_is_time_and_then_others(
+def test_credentials_change_only_with_a_renewal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, moment = at(monkeypatch, timedelta(minutes=5)), timedelta(seconds=1)
-    assert at(monkeypatch, RENEWAL - moment) == first
-    second = at(monkeypatch, RENEWAL)
+    first, moment = credentials_after(monkeypatch, timedelta(minutes=5)), timedelta(seconds=1)
+    assert credentials_after(monkeypatch, RENEWAL - moment) == first
+    second = credentials_after(monkeypatch, RENEWAL)
     assert second.kubeconfig != first.kubeconfig
     assert second.talos.client_key != first.talos.client_key
-    # What the state keeps needs no renewal.
+    # The internal kubeconfig is valid as long as the CA.
     assert second.access == first.access
 
 
 @pytest.mark.parametrize("years", [0, 1, 2, 7.3])
-def test_however_long_ago_the_last_up_was_they_are_good_for_months(
+def test_credentials_are_valid_for_months_at_any_age_of_the_cluster(
     monkeypatch: pytest.MonkeyPatch, years: float
 ) -> None:
-    now = BORN + timedelta(days=365 * years)
-    given = at(monkeypatch, now - BORN)
+    now = CREATED + timedelta(days=365 * years)
+    given = credentials_after(monkeypatch, now - CREATED)
     for client in (given.kubernetes, given.talos):
         found = certificate(client.client_certificate)
         assert found.not_valid_before_utc <= now
         assert found.not_valid_after_utc - now >= LIFE - RENEWAL
-    told = datetime.fromisoformat(given.ends["kubeconfig"])
-    assert told == certificate(given.kubernetes.client_certificate).not_valid_after_utc
+    end = datetime.fromisoformat(given.ends["kubeconfig"])
+    assert end == certificate(given.kubernetes.client_certificate).not_valid_after_utc
 
 
-def test_the_authorities_have_signed_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = at(monkeypatch, timedelta(days=1))
+def test_credentials_are_signed_by_the_ca_of_their_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = credentials_after(monkeypatch, timedelta(days=1))
     for client, names in (
         (given.talos, {NameOID.ORGANIZATION_NAME: "os:admin"}),
         (
@@ -77,31 +77,33 @@ def test_the_authorities_have_signed_them(monkeypatch: pytest.MonkeyPatch) -> No
         found.verify_directly_issued_by(certificate(client.ca_certificate))
         assert {name.oid: name.value for name in found.subject} == names
         assert found.serial_number > 0
-        context_of(vars(client))  # fails unless the key is the certificate's
+        context_of(vars(client))  # fails if the key does not belong to the certificate
 
 
-def test_a_kubeconfig_is_as_talos_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = at(monkeypatch, timedelta())
+def test_a_kubeconfig_has_the_names_that_talos_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = credentials_after(monkeypatch, timedelta())
     document = yaml.safe_load(given.kubeconfig)
     assert document["current-context"] == "admin@castle"
     assert document["clusters"][0]["cluster"]["server"] == ENDPOINT
     assert document["users"][0]["user"]["client-key-data"] == given.kubernetes.client_key
 
 
-def test_our_own_are_good_as_long_as_the_authority() -> None:
+def test_internal_credentials_are_valid_as_long_as_the_ca() -> None:
     own = credentials.own(certs())
     end = certificate(own.ca_certificate).not_valid_after_utc
     assert certificate(own.client_certificate).not_valid_after_utc == end
 
 
-def test_an_authority_that_has_ended_signs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_ca_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(*authorities.pair("talos"))
     monkeypatch.setattr(time, "time", authority.life.end.timestamp)
-    with pytest.raises(AuthorityEndedError, match="ended on 2999-01-01: .* build it anew"):
+    with pytest.raises(
+        AuthorityEndedError, match="expired on 2999-01-01, .* creates a new cluster"
+    ):
         _ = authority.current
 
 
-def test_the_state_tells_when_they_end() -> None:
+def test_expiry_times_are_read_from_the_stack_outputs() -> None:
     outputs = {"certificates": {"kubeconfig": "2027-01-01T00:00:00Z"}, "kubeconfig": "a secret"}
     stack = {"type": "pulumi:pulumi:Stack", "outputs": outputs}
     assert credentials.ends_of(stack) == {"kubeconfig": datetime(2027, 1, 1, tzinfo=UTC)}

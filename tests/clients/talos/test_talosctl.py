@@ -1,4 +1,4 @@
-"""talosctl: found and checked beforehand, and its credentials seen by nobody."""
+"""talosctl: the check of its version, its errors, and the handling of credentials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CREDENTIALS = {"ca_certificate": "Q0E=", "client_certificate": "Q1JU", "client_k
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ``talosctl`` on PATH, to be written."""
+    """The path for a fake ``talosctl`` on PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "talosctl"
 
@@ -25,7 +25,7 @@ def write(command: Path, script: str) -> None:
     command.chmod(0o700)
 
 
-def test_a_missing_talosctl_is_named_with_the_cure(command: Path) -> None:
+def test_a_missing_talosctl_is_an_error_with_the_fix(command: Path) -> None:
     with pytest.raises(TalosctlError, match=r"not on PATH\. Put talosctl v1\.13\.9 on PATH"):
         require("v1.13.9")
 
@@ -37,7 +37,7 @@ def test_an_old_talosctl_is_refused(command: Path, found: str, wanted: str) -> N
         require(wanted)
 
 
-def test_a_talosctl_of_another_kind_of_processor_is_told(command: Path) -> None:
+def test_a_talosctl_for_another_architecture_is_an_error(command: Path) -> None:
     command.write_bytes(b"\x7fELF for another")
     command.chmod(0o700)
     with pytest.raises(TalosctlError, match=r"talosctl does not run: Exec format error\. Put "):
@@ -46,7 +46,7 @@ def test_a_talosctl_of_another_kind_of_processor_is_told(command: Path) -> None:
         Talosctl(CREDENTIALS).run("10.0.0.1", "version")
 
 
-def test_a_talosctl_that_does_not_end_is_told(
+def test_a_talosctl_that_times_out_is_an_error(
     command: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(*_: object, **__: object) -> None:
@@ -54,16 +54,16 @@ def test_a_talosctl_that_does_not_end_is_told(
 
     write(command, "")
     monkeypatch.setattr("subprocess.run", run)
-    with pytest.raises(TalosctlError, match="does not tell its version within 60 s"):
+    with pytest.raises(TalosctlError, match="did not print its version within 60 s"):
         require("v1.13.9")
 
 
-def test_a_newer_talosctl_is_taken(command: Path) -> None:
+def test_a_newer_talosctl_is_accepted(command: Path) -> None:
     write(command, "print('Talos v1.14.2')")
     require("v1.13.9")
 
 
-def test_credentials_are_read_as_often_as_wanted_and_never_shown(command: Path) -> None:
+def test_credentials_are_in_a_file_and_not_in_the_arguments(command: Path) -> None:
     write(
         command,
         "path = sys.argv[sys.argv.index('--talosconfig') + 1]\n"
@@ -76,22 +76,22 @@ def test_credentials_are_read_as_often_as_wanted_and_never_shown(command: Path) 
     assert "U0VDUkVU" not in shown
 
 
-def test_a_refusal_ends_with_talosctls_own_words(command: Path) -> None:
+def test_the_error_ends_with_the_error_of_talosctl(command: Path) -> None:
     write(command, "sys.exit('first\\nrpc error: etcd is not running')")
     with pytest.raises(TalosctlError) as raised:
         Talosctl(CREDENTIALS).run("10.0.0.1", "etcd", "status")
     assert str(raised.value) == "`talosctl etcd status` on 10.0.0.1: rpc error: etcd is not running"
 
 
-def test_a_connection_that_did_not_come_about_is_tried_again(
+def test_a_failed_connection_is_tried_again(
     command: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clients.talos.talosctl.PAUSE", 0)
+    monkeypatch.setattr("clients.talos.talosctl.PAUSE_S", 0)
     write(
         command,
         f"tries = open({str(tmp_path / 'tries')!r}, 'a+')\n"
         "tries.seek(0); before = tries.read(); tries.write('x')\n"
         "len(before) < 2 and sys.exit('rpc error: code = Unavailable desc = connection error')\n"
-        "print('well')",
+        "print('success')",
     )
-    assert Talosctl(CREDENTIALS).run("10.0.0.1", "version") == "well\n"
+    assert Talosctl(CREDENTIALS).run("10.0.0.1", "version") == "success\n"

@@ -1,4 +1,4 @@
-"""What upkeep keeps on this machine lies in a folder of each test's own."""
+"""Each test has its own folder for the locks of operations."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from lifecycle.operations import lock
 
 
 @pytest.fixture(autouse=True)
-def _locks_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _temporary_lock_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(lock, "FOLDER", tmp_path / "locks")

@@ -1,4 +1,4 @@
-"""A Kubernetes API and an etcd that are told what to answer, and keep what they were asked."""
+"""A fake Kubernetes API and a fake etcd for tests of operations; both record the requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
 
 class FakeCluster(ClusterApi):
-    """Objects by their path; a list's path begins all of its objects'."""
+    """An API that holds objects by path; the path of an object begins with that of its list."""
 
     def __init__(self, objects: dict[str, Any]) -> None:
         self.objects = objects
         self.refusals: dict[str, ApiError] = {}
-        """By path: what a POST is answered with."""
+        """The error that answers a POST, by path."""
         self.posted: list[str] = []
 
     def get(self, path: str) -> Any:
@@ -53,19 +53,19 @@ def _merge(target: dict[str, Any], change: dict[str, Any]) -> None:
 
 
 def node(name: str) -> dict[str, Any]:
-    """A node, by its path."""
+    """A Kubernetes node, by its path."""
     return {f"/api/v1/nodes/{name}": {"metadata": {"name": name}, "spec": {}}}
 
 
-def pod(name: str, namespace: str = "whoami", stack_tag: str = "ReplicaSet") -> dict[str, Any]:
-    """A pod with a controller, by the path that lists have."""
-    owners = [{"kind": stack_tag, "controller": True}]
+def pod(name: str, namespace: str = "whoami", controller: str = "ReplicaSet") -> dict[str, Any]:
+    """A pod with a controller of this kind, by its path."""
+    owners = [{"kind": controller, "controller": True}]
     metadata = {"name": name, "namespace": namespace, "ownerReferences": owners}
     return {f"/api/v1/pods/{name}": {"metadata": metadata, "status": {"phase": "Running"}}}
 
 
 def volume(name: str, copies: int, *healthy: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A volume and its replicas, healthy and failed, by the nodes that they are on."""
+    """A volume that wants ``copies`` replicas, with its replicas on these nodes, by path."""
     objects: dict[str, Any] = {
         f"{LONGHORN}/volumes/{name}": {
             "metadata": {"name": name},
@@ -73,44 +73,45 @@ def volume(name: str, copies: int, *healthy: str, failed: tuple[str, ...] = ()) 
             "status": {"kubernetesStatus": {"namespace": "traefik", "pvcName": f"{name}-claim"}},
         }
     }
-    for where in (*healthy, *failed):
-        objects[f"{LONGHORN}/replicas/{name}-{where}"] = {
-            "metadata": {"name": f"{name}-{where}"},
+    for node_name in (*healthy, *failed):
+        objects[f"{LONGHORN}/replicas/{name}-{node_name}"] = {
+            "metadata": {"name": f"{name}-{node_name}"},
             "spec": {
                 "volumeName": name,
-                "nodeID": where,
+                "nodeID": node_name,
                 "healthyAt": "2026-11-21T10:00:00Z",
-                "failedAt": "2026-11-21T11:00:00Z" if where in failed else "",
+                "failedAt": "2026-11-21T11:00:00Z" if node_name in failed else "",
             },
         }
     return objects
 
 
-class Members(Talosctl):
-    """A talosctl that knows the members of etcd, and which of them do not answer."""
+class FakeTalosctl(Talosctl):
+    """A talosctl that reports these members of etcd; ``unhealthy`` ones do not answer."""
 
     def __init__(
-        self, *names: str, sick: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()
+        self, *names: str, unhealthy: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()
     ) -> None:
-        """``unstarted`` are the names of members that were added and have never run."""
+        """``unstarted`` are the names of members that were added but never started."""
         self.unstarted = unstarted
         self.addresses = {name: f"10.0.0.{number}" for number, name in enumerate(names, start=1)}
-        self.sick = [self.addresses[name] for name in sick]
-        self.asked: list[tuple[str, ...]] = []
+        self.unhealthy = [self.addresses[name] for name in unhealthy]
+        self.commands: list[tuple[str, ...]] = []
+        """Address and arguments of each command."""
 
     def run(self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0) -> str:
-        self.asked.append((address, *command))
-        if address in self.sick:
+        self.commands.append((address, *command))
+        if address in self.unhealthy:
             raise TalosctlError("etcdserver: no leader")
         if command[1] == "members":
             heading = ["NODE", "ID", "HOSTNAME", "PEER URLS", "CLIENT URLS", "LEARNER"]
             rows = [
                 [
                     *(address, f"{number:016x}", "" if name in self.unstarted else name),
-                    f"https://{where}:2380",
-                    *("" if name in self.unstarted else f"https://{where}:2379", "false"),
+                    f"https://{peer}:2380",
+                    *("" if name in self.unstarted else f"https://{peer}:2379", "false"),
                 ]
-                for number, (name, where) in enumerate(self.addresses.items(), start=1)
+                for number, (name, peer) in enumerate(self.addresses.items(), start=1)
             ]
             return _table(heading, *rows)
         if command[1] == "status":
@@ -128,7 +129,7 @@ def _table(*rows: list[str]) -> str:
     )
 
 
-def etcd(*names: str, sick: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()) -> Etcd:
-    """An etcd of these members."""
-    talos = Members(*names, sick=sick, unstarted=unstarted)
+def etcd(*names: str, unhealthy: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()) -> Etcd:
+    """An etcd with these members."""
+    talos = FakeTalosctl(*names, unhealthy=unhealthy, unstarted=unstarted)
     return Etcd(talos, talos.addresses.values())

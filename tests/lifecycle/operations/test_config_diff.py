@@ -1,4 +1,4 @@
-"""Which change of a machine config takes its node down, or restarts programs of Kubernetes."""
+"""Prediction of reboots and component restarts from old and new machine config."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTNAME = {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "hostname": "cas
 
 
 def texts(*patches: dict[str, Any], role: dict[str, Any] = ROLE) -> list[str]:
-    """A node's config, with these patches beside the program's own."""
+    """The config of a node: role, host name and these patches."""
     return [
         yaml.safe_dump_all([role, HOSTNAME]),
         yaml.safe_dump(HOSTNAME),
@@ -46,31 +46,31 @@ def texts(*patches: dict[str, Any], role: dict[str, Any] = ROLE) -> list[str]:
     ],
     ids=lambda it: str(it)[:60],
 )
-def test_which_patches_need_a_reboot(patch: dict[str, Any], reboots: bool) -> None:
+def test_patches_that_need_a_reboot(patch: dict[str, Any], reboots: bool) -> None:
     assert needs_reboot(texts(), texts(patch)) is reboots
     assert needs_reboot(texts(patch), texts()) is reboots
     assert not needs_reboot(texts(patch), texts(patch))
 
 
-def test_a_secret_file_that_changes_inside_needs_one_too() -> None:
+def test_a_changed_content_of_a_file_needs_a_reboot() -> None:
     old, new = ({"machine": {"files": [{"content": text}]}} for text in "ab")
     assert needs_reboot(texts(old), texts(new))
 
 
-def test_a_new_kubernetes_or_installer_takes_no_node_down_here() -> None:
+def test_a_new_kubernetes_image_or_installer_needs_no_reboot() -> None:
     newer = yaml.safe_load(yaml.safe_dump(ROLE).replace("v1.36.3", "v1.36.4"))
     newer["machine"]["install"] = {"image": "another"}
     for control_plane in (True, False):
         assert not takes_down(texts(), texts(role=newer), control_plane=control_plane)
 
 
-def test_a_role_of_another_kind_of_machine_needs_a_reboot() -> None:
+def test_a_change_from_worker_to_control_plane_needs_a_reboot() -> None:
     other = ROLE | {"machine": ROLE["machine"] | {"type": "controlplane"}}
     assert needs_reboot(texts(), texts(role=other))
 
 
 @pytest.mark.parametrize("control_plane", [True, False])
-def test_programs_of_a_control_plane_restart(control_plane: bool) -> None:
+def test_changed_components_restart_on_control_planes_only(control_plane: bool) -> None:
     patch = {"cluster": {"apiServer": {"extraArgs": {"a": "b"}}, "scheduler": {"config": {}}}}
     found = restarted(texts(), texts(patch), control_plane=control_plane)
     assert found == (["kube-apiserver", "kube-scheduler"] if control_plane else [])

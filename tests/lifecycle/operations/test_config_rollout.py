@@ -1,4 +1,4 @@
-"""One node's turn: whose it is, what it costs, when it is refused, and the way back."""
+"""Updates of one node: number of reboots, refusals, and the return to the old config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
 from lifecycle.operations import config_rollout
 from lifecycle.operations import node as operations
 from lifecycle.operations.cluster_health import Cluster
-from lifecycle.operations.drain import MARK
+from lifecycle.operations.drain import CORDONED_BY_US
 from lifecycle.operations.live_config import kubernetes_images
 from lifecycle.operations.power import Power
 from tests.lifecycle.operations.fake_cluster import FakeCluster, etcd, node, pod
@@ -50,8 +50,8 @@ IMAGES = "machine:\n  kubelet:\n    image: kubelet:v1.36.3\n"
 NEW = "machine: {env: {A: new}}\n---\ndebug: true\n---\n" + IMAGES
 
 
-class Rack:
-    """A cluster of three nodes, and a talosctl that knows what its nodes do with a config."""
+class FakeNodes:
+    """Three nodes in a fake Kubernetes API, and the behaviour of a fake talosctl."""
 
     def __init__(self) -> None:
         self.api = FakeCluster(
@@ -59,38 +59,40 @@ class Rack:
         )
         self.talos = "v1.13.9"
         for name in ("castle-control-plane-1", "castle-worker-1", "castle-worker-2"):
-            self.be(name, boot="first", is_ready=True)
-        self.said = "Applied configuration with a reboot (skipped in dry-run)."
+            self.set_status(name, boot="first", is_ready=True)
+        self.dry_run_output = "Applied configuration with a reboot (skipped in dry-run)."
         self.in_maintenance = False
         self.has_new_hardware = False
-        self.understands = True
-        """Whether the Talos that runs takes the new config."""
+        self.accepts_config = True
+        """Whether the running Talos accepts the new config."""
         self.done: list[tuple[str, ...]] = []
-        """What was done to the node: modes and configs that were sent, upgrades, power-cycles."""
-        self.on_sent: Callable[[str], None] = lambda text: self.be(NAME, "second", is_ready=True)
-        self.on_boot: Callable[[], None] = lambda: self.be(NAME, "second", is_ready=True)
+        """What the program did, in order: mode and text of each config, upgrades, power-cycles."""
+        self.on_config: Callable[[str], None] = lambda text: self.set_status(
+            NAME, "second", is_ready=True
+        )
+        self.on_boot: Callable[[], None] = lambda: self.set_status(NAME, "second", is_ready=True)
 
-    def be(self, name: str, boot: str, *, is_ready: bool) -> None:
-        """Let Kubernetes see a node like this."""
+    def set_status(self, name: str, boot: str, *, is_ready: bool) -> None:
+        """Set boot id and readiness of a node in Kubernetes."""
         self.api.objects[f"/api/v1/nodes/{name}"]["status"] = {
             "nodeInfo": {"bootID": boot, "osImage": f"Talos ({self.talos})"},
             "conditions": [{"type": "Ready", "status": "True" if is_ready else "False"}],
         }
 
     def boot_new_talos(self) -> None:
-        """Boot what an upgrade has installed."""
-        self.talos, self.understands = "v1.13.9", True
-        self.be(NAME, "second", is_ready=True)
+        """Boot the Talos that an upgrade has installed."""
+        self.talos, self.accepts_config = "v1.13.9", True
+        self.set_status(NAME, "second", is_ready=True)
 
     @property
     def node(self) -> dict[str, Any]:
-        """The node in question."""
+        """The Kubernetes node that is updated."""
         found: dict[str, Any] = self.api.objects[f"/api/v1/nodes/{NAME}"]
         return found
 
     @property
     def sent(self) -> list[tuple[str, ...]]:
-        """Modes and configs that were sent."""
+        """Mode and text of each config that was sent."""
         return [(what, text) for what, text in self.done if what not in ("upgrade", "cycle")]
 
     def is_cordoned(self) -> bool:
@@ -98,11 +100,11 @@ class Rack:
 
 
 @pytest.fixture
-def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
-    """The rack that ``update_node`` finds; nobody waits on it."""
-    found = Rack()
+def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
+    """The nodes that ``update_node`` works on; waits end at once."""
+    found = FakeNodes()
 
-    class Tool(Talosctl):
+    class FakeTalosctl(Talosctl):
         def __init__(self, _: Any) -> None:
             pass
 
@@ -112,9 +114,9 @@ def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
                     raise TalosctlError("tls: certificate required")
                 return ""
             assert "--dry-run" in command
-            if not found.understands:
+            if not found.accepts_config:
                 raise TalosctlError("unknown keys found during decoding")
-            return found.said
+            return found.dry_run_output
 
         def run(
             self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0
@@ -126,47 +128,47 @@ def rack(monkeypatch: pytest.MonkeyPatch) -> Rack:
                     found.on_boot()
                 return ""
             text = "---\n".join(files[1:]) or files[0]
-            # One text for several would be refused: two of them may be parts of one document.
+            # Each patch is its own file: Talos refuses one file with two parts of one document.
             words = [word for word in command if "{" in word]
             assert words == ["{0}", *(f"@{{{n}}}" for n in range(1, len(files)))]
             found.done.append((command[2], text))
             if command[2] != "staged":
-                found.on_sent(text)
+                found.on_config(text)
             return ""
 
-    class Living(Cluster):
+    class FakeClients(Cluster):
         def __init__(self, props: Any) -> None:
             self.props, self.control_planes = props, []
-            self.talos, self.api = Tool(props), found.api
+            self.talos, self.api = FakeTalosctl(props), found.api
             self._api_now = found.api
             self.etcd = etcd("castle-control-plane-1")
 
     def live(credentials: Any, address: str) -> str:
         if found.in_maintenance:
-            raise TalosCallError("it has not taken up its machine config yet")
+            raise TalosCallError("it has not applied its machine config yet")
         return LIVE
 
     def cycle(_: Power) -> None:
         found.done.append(("cycle", ""))
         found.on_boot()
 
-    monkeypatch.setattr(operations, "Cluster", Living)
+    monkeypatch.setattr(operations, "Cluster", FakeClients)
     monkeypatch.setattr(config_rollout, "machine_config", live)
     monkeypatch.setattr(Power, "has_new_hardware", lambda _: found.has_new_hardware)
     monkeypatch.setattr(Power, "cycle", cycle)
     monkeypatch.setattr("clients.talos.talosctl.require", lambda talos: None)
-    monkeypatch.setattr("lifecycle.operations.static_pods._CHANGE_LIMIT", 0)
+    monkeypatch.setattr("lifecycle.operations.static_pods._RESTART_TIMEOUT_S", 0)
     return found
 
 
 def roll_out(props: dict[str, Any] = NEWS, old_patches: Sequence[str] = OLD_PATCHES) -> None:
-    """Give the node its turn for a change of its patches."""
+    """Update the node after a change of its patches."""
     operations.update_node(props, grows=False, old_patches=old_patches)
 
 
-def test_the_images_of_kubernetes_are_those_that_run() -> None:
+def test_the_running_kubernetes_images_are_read_from_the_machine_config() -> None:
     assert kubernetes_images(LIVE) == IMAGES
-    plane = {
+    config = {
         "machine": {"type": "controlplane", "kubelet": {"image": "kubelet:v1"}},
         "cluster": {
             "apiServer": {"image": "api:v1", "certSANs": ["a"]},
@@ -176,7 +178,7 @@ def test_the_images_of_kubernetes_are_those_that_run() -> None:
             "etcd": {"image": "etcd:v3"},
         },
     }
-    assert yaml.safe_load(kubernetes_images(yaml.safe_dump(plane))) == {
+    assert yaml.safe_load(kubernetes_images(yaml.safe_dump(config))) == {
         "machine": {"kubelet": {"image": "kubelet:v1"}},
         "cluster": {
             "apiServer": {"image": "api:v1"},
@@ -187,191 +189,197 @@ def test_the_images_of_kubernetes_are_those_that_run() -> None:
     }
 
 
-def test_a_version_a_config_and_memory_cost_one_drain_and_one_reboot(rack: Rack) -> None:
-    rack.talos = "v1.13.0"
-    rack.be(NAME, "first", is_ready=True)
-    rack.has_new_hardware = True
+def test_a_new_version_config_and_memory_need_one_drain_and_one_reboot(nodes: FakeNodes) -> None:
+    nodes.talos = "v1.13.0"
+    nodes.set_status(NAME, "first", is_ready=True)
+    nodes.has_new_hardware = True
     cordoned = []
 
     def boot() -> None:
-        cordoned.append(rack.is_cordoned())
-        rack.boot_new_talos()
+        cordoned.append(nodes.is_cordoned())
+        nodes.boot_new_talos()
 
-    rack.on_boot = boot
+    nodes.on_boot = boot
     roll_out()
-    assert rack.done == [("staged", NEW), ("upgrade", ""), ("cycle", "")]
+    assert nodes.done == [("staged", NEW), ("upgrade", ""), ("cycle", "")]
     assert cordoned == [True]
-    assert not rack.is_cordoned()
+    assert not nodes.is_cordoned()
 
 
-def test_a_version_and_a_config_cost_one_reboot(rack: Rack) -> None:
-    rack.talos = "v1.13.0"
-    rack.be(NAME, "first", is_ready=True)
-    rack.on_boot = rack.boot_new_talos
+def test_a_new_version_and_config_need_one_reboot(nodes: FakeNodes) -> None:
+    nodes.talos = "v1.13.0"
+    nodes.set_status(NAME, "first", is_ready=True)
+    nodes.on_boot = nodes.boot_new_talos
     roll_out()
-    assert rack.done == [("staged", NEW), ("upgrade", "reboot")]
+    assert nodes.done == [("staged", NEW), ("upgrade", "reboot")]
 
 
-def test_a_config_and_memory_cost_one_reboot(rack: Rack) -> None:
-    rack.has_new_hardware = True
+def test_a_new_config_and_memory_need_one_reboot(nodes: FakeNodes) -> None:
+    nodes.has_new_hardware = True
     roll_out()
-    assert rack.done == [("staged", NEW), ("cycle", "")]
+    assert nodes.done == [("staged", NEW), ("cycle", "")]
 
 
-def test_an_old_talos_reboots_for_its_upgrade_before_its_power_cycle(rack: Rack) -> None:
-    """It has no way to install without a reboot."""
-    rack.talos = "v1.12.7"
-    rack.be(NAME, "first", is_ready=True)
-    rack.has_new_hardware = True
+def test_a_talos_before_1_13_reboots_for_the_upgrade_and_for_the_power_cycle(
+    nodes: FakeNodes,
+) -> None:
+    """It cannot install an upgrade without a reboot."""
+    nodes.talos = "v1.12.7"
+    nodes.set_status(NAME, "first", is_ready=True)
+    nodes.has_new_hardware = True
     boots = iter(["second", "third"])
 
     def boot() -> None:
-        rack.talos = "v1.13.9"
-        rack.be(NAME, next(boots), is_ready=True)
+        nodes.talos = "v1.13.9"
+        nodes.set_status(NAME, next(boots), is_ready=True)
 
-    rack.on_boot = boot
+    nodes.on_boot = boot
     roll_out()
-    assert rack.done == [("staged", NEW), ("upgrade", "reboot"), ("cycle", "")]
+    assert nodes.done == [("staged", NEW), ("upgrade", "reboot"), ("cycle", "")]
 
 
-def test_a_config_that_only_the_new_talos_understands_comes_after_the_upgrade(rack: Rack) -> None:
-    rack.talos, rack.understands = "v1.13.0", False
-    rack.be(NAME, "first", is_ready=True)
-    rack.on_boot = rack.boot_new_talos
-    rack.on_sent = lambda text: rack.be(NAME, "third", is_ready=True)
+def test_a_config_that_only_the_new_talos_accepts_is_sent_after_the_upgrade(
+    nodes: FakeNodes,
+) -> None:
+    nodes.talos, nodes.accepts_config = "v1.13.0", False
+    nodes.set_status(NAME, "first", is_ready=True)
+    nodes.on_boot = nodes.boot_new_talos
+    nodes.on_config = lambda text: nodes.set_status(NAME, "third", is_ready=True)
     roll_out()
-    assert rack.done == [("upgrade", "reboot"), ("reboot", NEW)]
-    assert not rack.is_cordoned()
+    assert nodes.done == [("upgrade", "reboot"), ("reboot", NEW)]
+    assert not nodes.is_cordoned()
 
 
-def test_a_config_that_nobody_understands_touches_nothing(rack: Rack) -> None:
-    rack.understands = False
+def test_a_config_that_talos_rejects_changes_nothing(nodes: FakeNodes) -> None:
+    nodes.accepts_config = False
     with pytest.raises(TalosctlError, match="unknown keys"):
         roll_out()
-    assert rack.done == []
+    assert nodes.done == []
 
 
-def test_an_upgrade_that_fails_takes_its_staged_config_back(
-    rack: Rack, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_upgrade_restores_the_staged_config(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rack.talos = "v1.13.0"
-    rack.be(NAME, "first", is_ready=True)
+    nodes.talos = "v1.13.0"
+    nodes.set_status(NAME, "first", is_ready=True)
 
     def fail() -> None:
         raise TalosctlError("the image cannot be pulled")
 
-    rack.on_boot = fail
+    nodes.on_boot = fail
     with pytest.raises(OperationError, match="could not be upgraded to v1.13.9"):
         roll_out()
-    assert rack.done == [("staged", NEW), ("upgrade", "reboot"), ("staged", LIVE)]
-    assert not rack.is_cordoned()
+    assert nodes.done == [("staged", NEW), ("upgrade", "reboot"), ("staged", LIVE)]
+    assert not nodes.is_cordoned()
 
 
-def test_a_node_is_drained_rebooted_and_takes_pods_again(rack: Rack) -> None:
+def test_a_node_is_drained_rebooted_and_uncordoned(nodes: FakeNodes) -> None:
     cordoned = []
 
-    def take_up(text: str) -> None:
-        cordoned.append(rack.is_cordoned())
-        rack.be(NAME, "second", is_ready=True)
+    def apply_config(text: str) -> None:
+        cordoned.append(nodes.is_cordoned())
+        nodes.set_status(NAME, "second", is_ready=True)
 
-    rack.on_sent = take_up
+    nodes.on_config = apply_config
     roll_out()
-    assert rack.sent == [("reboot", NEW)]
+    assert nodes.sent == [("reboot", NEW)]
     assert cordoned == [True]
-    assert not rack.is_cordoned()
+    assert not nodes.is_cordoned()
 
 
-def test_a_turn_that_was_stopped_after_the_reboot_is_only_ended(rack: Rack) -> None:
-    rack.said = WITHOUT_REBOOT
-    rack.node["spec"]["unschedulable"] = True
-    rack.node["metadata"]["annotations"] = {MARK: "yes"}
+def test_an_update_that_was_stopped_after_the_reboot_only_uncordons(nodes: FakeNodes) -> None:
+    nodes.dry_run_output = WITHOUT_REBOOT
+    nodes.node["spec"]["unschedulable"] = True
+    nodes.node["metadata"]["annotations"] = {CORDONED_BY_US: "yes"}
     roll_out()
-    assert rack.sent == []
-    assert not rack.is_cordoned()
+    assert nodes.sent == []
+    assert not nodes.is_cordoned()
 
 
-def test_a_node_in_maintenance_mode_is_born_with_its_config(rack: Rack) -> None:
-    rack.in_maintenance = True
+def test_a_node_in_maintenance_mode_gets_no_config_from_the_rollout(nodes: FakeNodes) -> None:
+    nodes.in_maintenance = True
     roll_out()
-    assert rack.sent == []
+    assert nodes.sent == []
 
 
-def test_no_two_nodes_go_down_together(rack: Rack) -> None:
-    rack.be("castle-worker-2", "first", is_ready=False)
-    with pytest.raises(OperationError, match=r"no two nodes go down together.*castle-worker-2"):
+def test_a_node_is_not_rebooted_while_another_one_is_not_ready(nodes: FakeNodes) -> None:
+    nodes.set_status("castle-worker-2", "first", is_ready=False)
+    with pytest.raises(
+        OperationError, match=r"two nodes must not be down at the same time.*castle-worker-2"
+    ):
         roll_out()
-    assert rack.sent == []
-    assert not rack.is_cordoned()
+    assert nodes.sent == []
+    assert not nodes.is_cordoned()
 
 
-def test_a_drain_that_does_not_end_reboots_nothing(rack: Rack) -> None:
-    rack.api.objects |= pod("whoami-1")
-    rack.api.objects["/api/v1/pods/whoami-1"]["metadata"]["deletionTimestamp"] = "now"
+def test_a_drain_that_times_out_reboots_nothing(nodes: FakeNodes) -> None:
+    nodes.api.objects |= pod("whoami-1")
+    nodes.api.objects["/api/v1/pods/whoami-1"]["metadata"]["deletionTimestamp"] = "now"
     with pytest.raises(OperationError, match="was not rebooted"):
         roll_out()
-    assert rack.sent == []
-    assert not rack.is_cordoned()
+    assert nodes.sent == []
+    assert not nodes.is_cordoned()
 
 
-def test_a_config_that_a_node_does_not_get_well_with_is_taken_back(rack: Rack) -> None:
-    rack.on_sent = lambda text: rack.be(NAME, "later", is_ready="old" in text)
-    with pytest.raises(OperationError, match="it has its old one again") as raised:
+def test_a_config_that_makes_a_node_unready_is_rolled_back(nodes: FakeNodes) -> None:
+    nodes.on_config = lambda text: nodes.set_status(NAME, "later", is_ready="old" in text)
+    with pytest.raises(OperationError, match="`up` restored the old config") as raised:
         roll_out()
-    assert "Mend the patch, then run `up` again" in str(raised.value)
-    assert [text for _, text in rack.sent] == [NEW, LIVE]
-    assert not rack.is_cordoned()
+    assert "Correct the patch, then run `up` again" in str(raised.value)
+    assert [text for _, text in nodes.sent] == [NEW, LIVE]
+    assert not nodes.is_cordoned()
 
 
-def test_a_node_that_answers_no_more_stays_cordoned_and_is_named(rack: Rack) -> None:
-    def go_away(text: str) -> None:
-        rack.be(NAME, "first", is_ready=False)
+def test_a_node_that_does_not_come_back_stays_cordoned_and_is_named(nodes: FakeNodes) -> None:
+    def fail(text: str) -> None:
+        nodes.set_status(NAME, "first", is_ready=False)
         if "old" in text:
             raise UnreachableError("connection error")
 
-    rack.on_sent = go_away
+    nodes.on_config = fail
     with pytest.raises(OperationError, match=rf"{NAME} .* did not come back.*run `up` again"):
         roll_out()
-    assert rack.is_cordoned()
+    assert nodes.is_cordoned()
 
 
-def test_a_sick_node_gets_the_config_that_may_heal_it(rack: Rack) -> None:
-    """Its pods cannot be asked to leave: they would hold it for ever."""
-    rack.be(NAME, "first", is_ready=False)
-    rack.api.objects |= pod("whoami-1")
+def test_a_node_that_is_not_ready_gets_the_config_without_a_drain(nodes: FakeNodes) -> None:
+    """Its pods cannot be evicted, so a drain would never end."""
+    nodes.set_status(NAME, "first", is_ready=False)
+    nodes.api.objects |= pod("whoami-1")
     roll_out()
-    assert [mode for mode, _ in rack.sent] == ["reboot"]
-    assert rack.api.posted == []
+    assert [mode for mode, _ in nodes.sent] == ["reboot"]
+    assert nodes.api.posted == []
 
 
 APISERVER = "/api/v1/namespaces/kube-system/pods/kube-apiserver-castle-worker-1"
 
 
 @pytest.mark.parametrize("is_right", [True, False])
-def test_programs_begin_anew_and_have_their_old_config_again_if_they_fail(
-    rack: Rack, is_right: bool
+def test_components_restart_and_get_their_old_config_back_if_they_fail(
+    nodes: FakeNodes, is_right: bool
 ) -> None:
-    rack.said = WITHOUT_REBOOT
+    nodes.dry_run_output = WITHOUT_REBOOT
     patch = "cluster: {apiServer: {extraArgs: {a: new}}}\n"
     plane = NEWS | {"control_plane": True, "patches": [patch]}
-    program: dict[str, Any] = {"metadata": {"annotations": {}}, "status": {}}
-    rack.api.objects[APISERVER] = program
+    api_server: dict[str, Any] = {"metadata": {"annotations": {}}, "status": {}}
+    nodes.api.objects[APISERVER] = api_server
 
-    def begin_anew(text: str) -> None:
-        program["metadata"]["annotations"]["talos.dev/config-version"] = text
+    def restart(text: str) -> None:
+        api_server["metadata"]["annotations"]["talos.dev/config-version"] = text
         ready = is_right or "new" not in text
-        program["status"]["conditions"] = [{"type": "Ready", "status": str(ready)}]
+        api_server["status"]["conditions"] = [{"type": "Ready", "status": str(ready)}]
 
-    rack.on_sent = begin_anew
+    nodes.on_config = restart
     if is_right:
-        with pytest.raises(OperationError, match="it is no member of etcd"):
+        with pytest.raises(OperationError, match="the node is not a member of etcd"):
             roll_out(
                 NEWS | {"control_plane": True, "patches": [patch]}, []
-            )  # a fake's etcd has no worker
-        assert [mode for mode, _ in rack.sent] == ["no-reboot"]
+            )  # the fake etcd has no member of this name
+        assert [mode for mode, _ in nodes.sent] == ["no-reboot"]
         return
     with pytest.raises(OperationError, match=r"kube-apiserver .*did not come back with the new"):
         roll_out(plane, [])
-    assert [(mode, "new" in text) for mode, text in rack.sent] == [
+    assert [(mode, "new" in text) for mode, text in nodes.sent] == [
         ("no-reboot", True),
         ("no-reboot", False),
     ]

@@ -1,4 +1,4 @@
-"""Keepers of data disks: found again, made once, and refused where they do not fit."""
+"""Disk holders: found again, created once, and refused if the disk does not fit the settings."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from pydantic import SecretStr
 
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
-from lifecycle.operations.disk_holder import Keeper, tag
+from lifecycle.operations.disk_holder import DiskHolder, tag
 from lifecycle.retained_disk import RetainedDiskProvider
 from settings.groups import Endpoint
 
-OWNER = "ephemeral-castle-homelab"
+STACK_TAG = "ephemeral-castle-homelab"
 UPID = "UPID:pve:0:0:0:qmcreate:108010:root@pam:"
 
 
 class Proxmox:
-    """A Proxmox with some guests; it makes what it is asked for."""
+    """A fake Proxmox with some guests; it creates VMs."""
 
     def __init__(self) -> None:
         self.guests: list[dict[str, Any]] = []
         self.configs: dict[str, dict[str, str]] = {}
         self.taken: set[int] = set()
         self.exit = "OK"
-        self.made: list[dict[str, str]] = []
+        """Exit status of every task."""
+        self.created: list[dict[str, str]] = []
 
-    def keeps(self, host: str, disk: str, tags: str = f"talos;{tag(OWNER)}") -> None:
-        """There is a keeper already."""
+    def add_disk_holder(self, host: str, disk: str, tags: str = f"talos;{tag(STACK_TAG)}") -> None:
+        """Let a disk holder exist."""
         guest = {"vmid": 108010, "name": "castle-worker-1-data", "node": host, "tags": tags}
         self.guests.append(guest)
         self.configs[f"/nodes/{host}/qemu/108010/config"] = {"scsi0": disk}
@@ -48,7 +49,7 @@ class Proxmox:
             return path.rpartition("=")[2]
         if method == "POST":
             assert form is not None
-            self.made.append(dict(form))
+            self.created.append(dict(form))
             storage, _, size = form["scsi0"].partition(",")[0].partition(":")
             self.configs[f"{path}/{form['vmid']}/config"] = {
                 "scsi0": f"{storage}:vm-{form['vmid']}-disk-0,discard=on,size={size}G"
@@ -61,89 +62,91 @@ class Proxmox:
 
 @pytest.fixture
 def proxmox(monkeypatch: pytest.MonkeyPatch) -> Proxmox:
-    """The one that is asked."""
+    """The Proxmox that the program calls."""
     found = Proxmox()
     monkeypatch.setattr(proxmox_api, "caller", lambda *_: found)
     return found
 
 
-def keeper(**changes: Any) -> Keeper:
+def disk_holder(**changes: Any) -> DiskHolder:
     endpoint = Endpoint(endpoint="https://pve:8006", apiToken=SecretStr("a@b!c=d"))
     values: dict[str, Any] = {
         "proxmox": endpoint,
-        "stack_tag": OWNER,
+        "stack_tag": STACK_TAG,
         "node": "castle-worker-1",
         "vm_id": 8010,
         "host": "pve",
         "datastore": "local-lvm",
         "size_gib": 43,
     }
-    return Keeper(**values | changes)
+    return DiskHolder(**values | changes)
 
 
-def test_it_is_made_once_and_protected(proxmox: Proxmox) -> None:
+def test_a_disk_holder_is_created_with_protection_and_the_next_free_id(proxmox: Proxmox) -> None:
     proxmox.taken = {108010, 108011}
-    assert keeper().disk() == "vm-108012-disk-0"
-    (made,) = proxmox.made
-    assert (made["name"], made["tags"]) == ("castle-worker-1-data", tag(OWNER))
-    assert (made["protection"], made["onboot"]) == ("1", "0")
-    # The tag of the castle's machines would let `make down` remove it.
-    assert made["tags"] != OWNER
+    assert disk_holder().find_or_create_disk() == "vm-108012-disk-0"
+    (created,) = proxmox.created
+    assert (created["name"], created["tags"]) == ("castle-worker-1-data", tag(STACK_TAG))
+    assert (created["protection"], created["onboot"]) == ("1", "0")
+    # `make down` removes VMs with the tag of the stack.
+    assert created["tags"] != STACK_TAG
 
 
-def test_it_is_found_again_and_its_disk_is_left_as_it_is(proxmox: Proxmox) -> None:
-    proxmox.keeps("pve", "local-lvm:vm-108010-disk-3,size=43G,ssd=1")
-    assert keeper().disk() == "vm-108010-disk-3"
-    assert proxmox.made == []
+def test_an_existing_disk_holder_is_used_and_not_changed(proxmox: Proxmox) -> None:
+    proxmox.add_disk_holder("pve", "local-lvm:vm-108010-disk-3,size=43G,ssd=1")
+    assert disk_holder().find_or_create_disk() == "vm-108010-disk-3"
+    assert proxmox.created == []
 
 
 @pytest.mark.parametrize(
     ("host", "disk", "reason"),
     [
-        ("pve2", "local-lvm:vm-108010-disk-0,size=43G", r"lies on pve2.*worker-1\.host: pve2"),
-        ("pve", "tank:vm-108010-disk-0,size=43G", "lies on the storage tank.*disk_datastore: tank"),
+        ("pve2", "local-lvm:vm-108010-disk-0,size=43G", r"is on host pve2.*worker-1\.host: pve2"),
+        ("pve", "tank:vm-108010-disk-0,size=43G", "is on the storage tank.*disk_datastore: tank"),
         ("pve", "local-lvm:vm-108010-disk-0,size=50G", "has 50 GiB.*data_disk_gib: 50"),
         ("pve", "local-lvm:vm-108010-disk-0,size=512M", "has another size"),
     ],
 )
-def test_one_that_does_not_fit_is_refused_with_the_cure(
+def test_a_disk_that_differs_from_the_settings_is_refused_with_the_fix(
     proxmox: Proxmox, host: str, disk: str, reason: str
 ) -> None:
-    proxmox.keeps(host, disk)
+    proxmox.add_disk_holder(host, disk)
     with pytest.raises(OperationError, match=f"{reason}.*remove castle-worker-1-data there"):
-        keeper().disk()
-    assert proxmox.made == []
+        disk_holder().find_or_create_disk()
+    assert proxmox.created == []
 
 
-def test_one_without_a_disk_is_refused(proxmox: Proxmox) -> None:
-    proxmox.keeps("pve", "")
+def test_a_disk_holder_without_a_disk_is_refused(proxmox: Proxmox) -> None:
+    proxmox.add_disk_holder("pve", "")
     proxmox.configs["/nodes/pve/qemu/108010/config"] = {"name": "castle-worker-1-data"}
-    with pytest.raises(OperationError, match="castle-worker-1-data in Proxmox. is not there"):
-        keeper().disk()
+    with pytest.raises(OperationError, match="castle-worker-1-data in Proxmox. is missing"):
+        disk_holder().find_or_create_disk()
 
 
-def test_a_keeper_of_another_castle_is_not_ours(proxmox: Proxmox) -> None:
-    proxmox.keeps("pve", "local-lvm:vm-108010-disk-0,size=43G", tag("ephemeral-castle-other"))
+def test_a_disk_holder_of_another_stack_is_not_used(proxmox: Proxmox) -> None:
+    proxmox.add_disk_holder(
+        "pve", "local-lvm:vm-108010-disk-0,size=43G", tag("ephemeral-castle-other")
+    )
     proxmox.taken = {108010}
-    assert keeper().disk() == "vm-108011-disk-0"
+    assert disk_holder().find_or_create_disk() == "vm-108011-disk-0"
 
 
-def test_a_failure_of_proxmox_is_told(proxmox: Proxmox) -> None:
+def test_the_error_of_a_proxmox_task_is_shown(proxmox: Proxmox) -> None:
     proxmox.exit = "lvcreate failed"
     with pytest.raises(
-        OperationError, match="could not make castle-worker-1-data: lvcreate failed"
+        OperationError, match="could not create VM castle-worker-1-data: lvcreate failed"
     ):
-        keeper().disk()
+        disk_holder().find_or_create_disk()
 
 
-def test_near_the_end_of_all_ids_it_goes_below(proxmox: Proxmox) -> None:
-    assert keeper(vm_id=999_990_000).disk() == "vm-999890000-disk-0"
+def test_near_the_highest_vm_id_a_lower_id_is_used(proxmox: Proxmox) -> None:
+    assert disk_holder(vm_id=999_990_000).find_or_create_disk() == "vm-999890000-disk-0"
 
 
 PROPS = {
     "node": "castle-worker-1",
     "vm_id": 8010,
-    "owner": OWNER,
+    "owner": STACK_TAG,
     "host": "pve",
     "datastore": "local-lvm",
     "size_gib": 43.0,
@@ -153,24 +156,24 @@ PROPS = {
 }
 
 
-def test_the_state_has_the_path_and_no_token(proxmox: Proxmox) -> None:
+def test_the_state_contains_the_path_and_no_token(proxmox: Proxmox) -> None:
     outs = RetainedDiskProvider().create(PROPS).outs
     assert outs is not None and outs["path"] == "vm-108010-disk-0"
     assert "a@b!c=d" not in str(outs)
     RetainedDiskProvider().delete("", outs)
-    assert len(proxmox.made) == 1
+    assert len(proxmox.created) == 1
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"api_token": "new"}, None),
-        ({"size_gib": 50.0}, "data_disk_gib: .* has 43, and cannot become 50 while it is kept"),
+        ({"size_gib": 50.0}, "data_disk_gib: .* has 43, and cannot become 50 while it is retained"),
         ({"host": "pve2"}, "proxmox host: .* has pve, and cannot become pve2"),
         ({"datastore": "tank"}, "proxmox.disk_datastore: .* has local-lvm, and cannot become tank"),
     ],
 )
-def test_what_it_has_it_has_from_its_birth(
+def test_host_storage_and_size_of_a_retained_disk_cannot_change(
     proxmox: Proxmox, change: dict[str, Any], reason: str | None
 ) -> None:
     provider = RetainedDiskProvider()

@@ -1,4 +1,4 @@
-"""What a cluster forgets of a machine that is born again."""
+"""Removal of the old node after its VM was recreated or reset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from clients.kubernetes.patient_api import PatientApi
 from clients.talos import machine_api, maintenance, talosctl
 from lifecycle.operations import node_replacement, snapshots
 from lifecycle.operations.power import Power
-from tests.lifecycle.operations.fake_cluster import LONGHORN, FakeCluster, Members, node, volume
+from tests.lifecycle.operations.fake_cluster import (
+    LONGHORN,
+    FakeCluster,
+    FakeTalosctl,
+    node,
+    volume,
+)
 
 PROPS: dict[str, Any] = {
     "cluster": "a-test",
@@ -33,16 +39,16 @@ PROPS: dict[str, Any] = {
 
 
 WITH_ETCD = b"\n\x0b\n\x04etcd\x12\x07Running"
-WITHOUT = b"\n\x0d\n\x04etcd\x12\x09Preparing"
+WITHOUT_ETCD = b"\n\x0d\n\x04etcd\x12\x09Preparing"
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A cluster of three control planes, of which all but the former machine answer."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A cluster of three control planes; cp-2 was replaced and does not answer."""
     api = FakeCluster(node("cp-1") | node("cp-2") | volume("certs", 2, "cp-1", "cp-2"))
     api.objects[f"{LONGHORN}/nodes/cp-2"] = {}
     found = SimpleNamespace(
-        api=api, talos=Members("cp-1", "cp-2", "cp-3", sick=("cp-2",)), services=WITH_ETCD
+        api=api, talos=FakeTalosctl("cp-1", "cp-2", "cp-3", unhealthy=("cp-2",)), services=WITH_ETCD
     )
     monkeypatch.setattr(PatientApi, "of", lambda access: api)
     monkeypatch.setattr(node_replacement, "context_of", lambda props: None)
@@ -53,83 +59,84 @@ def told(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return found
 
 
-def test_its_member_and_its_node_go(told: SimpleNamespace) -> None:
-    node_replacement.forget_former(PROPS, with_disks=False)
-    assert ("10.0.0.1", "etcd", "remove-member", "0000000000000002") in told.talos.asked
-    assert "/api/v1/nodes/cp-2" not in told.api.objects
-    assert "/api/v1/nodes/cp-1" in told.api.objects
-    # Its data disk is still there: what is on it is of use.
-    assert f"{LONGHORN}/replicas/certs-cp-2" in told.api.objects
+def test_etcd_member_and_kubernetes_node_are_removed(cluster: SimpleNamespace) -> None:
+    node_replacement.remove_stale_node(PROPS, with_disks=False)
+    assert ("10.0.0.1", "etcd", "remove-member", "0000000000000002") in cluster.talos.commands
+    assert "/api/v1/nodes/cp-2" not in cluster.api.objects
+    assert "/api/v1/nodes/cp-1" in cluster.api.objects
+    # The data disk still exists, so its replicas are usable.
+    assert f"{LONGHORN}/replicas/certs-cp-2" in cluster.api.objects
 
 
-def test_with_its_data_disk_its_replicas_go_and_no_others(told: SimpleNamespace) -> None:
-    node_replacement.forget_former(PROPS, with_disks=True)
-    assert f"{LONGHORN}/replicas/certs-cp-2" not in told.api.objects
-    assert f"{LONGHORN}/nodes/cp-2" not in told.api.objects
-    assert f"{LONGHORN}/replicas/certs-cp-1" in told.api.objects
+def test_replicas_of_a_lost_data_disk_are_removed_and_no_others(cluster: SimpleNamespace) -> None:
+    node_replacement.remove_stale_node(PROPS, with_disks=True)
+    assert f"{LONGHORN}/replicas/certs-cp-2" not in cluster.api.objects
+    assert f"{LONGHORN}/nodes/cp-2" not in cluster.api.objects
+    assert f"{LONGHORN}/replicas/certs-cp-1" in cluster.api.objects
 
 
-def test_a_worker_has_no_member(told: SimpleNamespace) -> None:
-    node_replacement.forget_former(
+def test_a_worker_has_no_etcd_member_to_remove(cluster: SimpleNamespace) -> None:
+    node_replacement.remove_stale_node(
         PROPS | {"node": "worker-1", "control_plane": False}, with_disks=False
     )
-    assert told.talos.asked == []
-    assert "/api/v1/nodes/cp-2" in told.api.objects
+    assert cluster.talos.commands == []
+    assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
 
-def test_etcd_keeps_its_majority(told: SimpleNamespace) -> None:
-    told.talos = Members("cp-1", "cp-2", "cp-3", sick=("cp-2", "cp-3"))
+def test_a_removal_that_costs_etcd_its_majority_is_refused(cluster: SimpleNamespace) -> None:
+    cluster.talos = FakeTalosctl("cp-1", "cp-2", "cp-3", unhealthy=("cp-2", "cp-3"))
     with pytest.raises(OperationError, match="would lose its majority without cp-2"):
-        node_replacement.forget_former(PROPS, with_disks=True)
-    assert "/api/v1/nodes/cp-2" in told.api.objects
+        node_replacement.remove_stale_node(PROPS, with_disks=True)
+    assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
 
 @pytest.mark.parametrize(
     ("services", "control_planes"),
-    [(WITHOUT, PROPS["control_planes"]), (WITH_ETCD, "cp-2=10.0.0.2")],
+    [(WITHOUT_ETCD, PROPS["control_planes"]), (WITH_ETCD, "cp-2=10.0.0.2")],
 )
-def test_where_no_cluster_is_left_nobody_is_asked(
-    told: SimpleNamespace, services: bytes, control_planes: str
+def test_nothing_is_removed_if_no_other_control_plane_runs_etcd(
+    cluster: SimpleNamespace, services: bytes, control_planes: str
 ) -> None:
-    """As after a first `up` that was cut off before the bootstrap: it must go on."""
-    told.services = services
+    """For example after a first `up` that was interrupted before the bootstrap."""
+    cluster.services = services
     props = PROPS | {"control_planes": control_planes}
     node_replacement.require_tools(props)
-    node_replacement.forget_former(props, with_disks=True)
-    assert told.talos.asked == []
-    assert "/api/v1/nodes/cp-2" in told.api.objects
+    node_replacement.remove_stale_node(props, with_disks=True)
+    assert cluster.talos.commands == []
+    assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
 
 @pytest.fixture
-def silent(told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Control planes that do not answer as a configured one does; what they are is told."""
-    told.running, told.waits_for_config = frozenset({"cp-1"}), None
+def silent(cluster: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The other control planes do not answer; the test sets what Proxmox and Talos report."""
+    cluster.running, cluster.in_maintenance = frozenset({"cp-1"}), None
 
     def call(*_: object) -> bytes:
         raise machine_api.TalosCallError("Connection refused")
 
     monkeypatch.setattr(machine_api, "call", call)
-    monkeypatch.setattr(maintenance, "look", lambda address: told.waits_for_config)
-    monkeypatch.setattr(Power, "running", lambda self, stack_tag: told.running)
-    return told
+    monkeypatch.setattr(maintenance, "look", lambda address: cluster.in_maintenance)
+    monkeypatch.setattr(Power, "running_vms", lambda self, stack_tag: cluster.running)
+    return cluster
 
 
-@pytest.mark.parametrize("with_certificate", [None, False])
-def test_a_control_plane_that_is_silent_proves_nothing(
-    silent: SimpleNamespace, with_certificate: bool | None
+@pytest.mark.parametrize("in_maintenance", [None, False])
+def test_a_running_control_plane_that_does_not_answer_is_an_error(
+    silent: SimpleNamespace, in_maintenance: bool | None
 ) -> None:
-    """It may be booting: a birth that was taken for done would never be looked at again."""
-    silent.waits_for_config = with_certificate
+    """It may be booting, and no later run would remove the old node."""
+    silent.in_maintenance = in_maintenance
     with pytest.raises(OperationError) as raised:
-        node_replacement.forget_former(PROPS | {"node": "worker-1"}, with_disks=True)
+        node_replacement.remove_stale_node(PROPS | {"node": "worker-1"}, with_disks=True)
     assert str(raised.value) == (
-        "cp-1 does not answer: whether the former worker-1 must be forgotten is not known. See to "
-        "it, then run `up` again."
+        "The control plane cp-1 runs, but its Talos API does not answer. So it is unknown whether "
+        "the cluster still has the old node worker-1. Check this control plane, then run `up` "
+        "again."
     )
-    node_replacement.require_tools(PROPS)  # a preview waits for nobody
+    node_replacement.require_tools(PROPS)  # a preview does not wait
 
 
-def test_a_control_plane_that_boots_is_waited_for(
+def test_a_control_plane_that_boots_is_awaited(
     silent: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([None])
@@ -141,24 +148,24 @@ def test_a_control_plane_that_boots_is_waited_for(
 
     monkeypatch.setattr(machine_api, "call", call)
     monkeypatch.setattr("clients.wait.INTERVAL", 0)
-    node_replacement.forget_former(
+    node_replacement.remove_stale_node(
         PROPS | {"control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2", "return_s": 60}, with_disks=False
     )
     assert "/api/v1/nodes/cp-2" not in silent.api.objects
 
 
 @pytest.mark.parametrize(("config", "running"), [(True, {"cp-1", "cp-3"}), (None, set())])
-def test_after_a_first_up_that_was_cut_off_nobody_is_waited_for(
+def test_there_is_no_wait_after_an_interrupted_first_up(
     silent: SimpleNamespace, config: bool | None, running: set[str]
 ) -> None:
-    """They wait for their first config, or are off, or not made yet."""
-    silent.waits_for_config, silent.running = config, frozenset(running)
-    node_replacement.forget_former(PROPS, with_disks=True)
-    assert silent.talos.asked == []
+    """The other control planes have no config yet, are off, or do not exist."""
+    silent.in_maintenance, silent.running = config, frozenset(running)
+    node_replacement.remove_stale_node(PROPS, with_disks=True)
+    assert silent.talos.commands == []
 
 
-def test_talosctl_is_asked_for_where_etcd_has_to_forget(
-    told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+def test_talosctl_is_required_if_an_etcd_member_must_be_removed(
+    cluster: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(talos: str) -> None:
         raise talosctl.TalosctlError("talosctl is not on PATH")

@@ -1,4 +1,4 @@
-"""A machine is power-cycled, whether or not its guest listens."""
+"""A VM is power-cycled, whether or not its guest shuts down."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BASE = "/nodes/pve/qemu/8010/status/"
 
 
 class Proxmox:
-    """A Proxmox whose tasks end as is said, at once."""
+    """A fake Proxmox whose tasks end at once with a given status."""
 
     def __init__(self) -> None:
         self.status = "running"
         self.ends: dict[str, str] = {}
-        """By the last word of a request: what its task ends with."""
-        self.asked: list[str] = []
+        """Exit status of a task, by action: reboot, stop or start."""
+        self.actions: list[str] = []
         self.guests: list[dict[str, str]] = []
 
     def __call__(
@@ -37,10 +37,10 @@ class Proxmox:
         if path == "/cluster/resources?type=vm":
             return self.guests
         if "/tasks/" in path:
-            return {"status": "stopped", "exitstatus": self.ends.get(self.asked[-1], "OK")}
+            return {"status": "stopped", "exitstatus": self.ends.get(self.actions[-1], "OK")}
         if method == "GET":
             return {"status": self.status}
-        self.asked.append(path.removeprefix(BASE))
+        self.actions.append(path.removeprefix(BASE))
         return "UPID:pve:0:0:0:qm:8010:root@pam:"
 
 
@@ -51,46 +51,46 @@ def proxmox(monkeypatch: pytest.MonkeyPatch) -> Proxmox:
     return found
 
 
-def test_a_guest_that_listens_is_rebooted(proxmox: Proxmox) -> None:
+def test_a_running_vm_is_rebooted(proxmox: Proxmox) -> None:
     Power.of(PROPS).cycle()
-    assert proxmox.asked == ["reboot"]
+    assert proxmox.actions == ["reboot"]
 
 
-def test_a_machine_that_is_off_is_started(proxmox: Proxmox) -> None:
+def test_a_vm_that_is_off_is_started(proxmox: Proxmox) -> None:
     proxmox.status = "stopped"
     Power.of(PROPS).cycle()
-    assert proxmox.asked == ["start"]
+    assert proxmox.actions == ["start"]
 
 
-def test_from_a_guest_that_does_not_listen_the_power_is_taken(proxmox: Proxmox) -> None:
-    """Proxmox gives a reboot up, and would the next time."""
+def test_a_vm_that_does_not_shut_down_is_stopped_and_started(proxmox: Proxmox) -> None:
+    """Proxmox cancels the reboot in this case, and would cancel the next one too."""
     proxmox.ends["reboot"] = "VM quit/powerdown failed - got timeout"
     Power.of(PROPS).cycle()
-    assert proxmox.asked == ["reboot", "stop", "start"]
+    assert proxmox.actions == ["reboot", "stop", "start"]
 
 
 @pytest.mark.parametrize(
-    ("ends", "asked", "words"),
+    ("ends", "count", "message"),
     [
         ({"reboot": "VM is locked (backup)"}, 1, "reboot VM 8010: VM is locked"),
         ({"reboot": "VM quit/powerdown failed", "stop": "no"}, 2, "stop VM 8010: no."),
         ({"reboot": "VM quit/powerdown failed", "start": "no"}, 3, "start VM 8010: no."),
     ],
 )
-def test_what_proxmox_refuses_is_told(
-    proxmox: Proxmox, ends: dict[str, str], asked: int, words: str
+def test_the_error_names_the_failed_action_and_the_reason(
+    proxmox: Proxmox, ends: dict[str, str], count: int, message: str
 ) -> None:
     proxmox.ends = ends
-    with pytest.raises(OperationError, match=f"could not {words}"):
+    with pytest.raises(OperationError, match=f"could not {message}"):
         Power.of(PROPS).cycle()
-    assert len(proxmox.asked) == asked
+    assert len(proxmox.actions) == count
 
 
-def test_what_runs_of_a_castle_is_known_by_its_tag(proxmox: Proxmox) -> None:
+def test_running_vms_of_a_stack_are_found_by_tag(proxmox: Proxmox) -> None:
     proxmox.guests = [
         {"name": "cp-1", "status": "running", "tags": "a-castle;talos"},
         {"name": "cp-2", "status": "stopped", "tags": "a-castle,talos"},
         {"name": "cp-3", "status": "running", "tags": "a-castle-2"},
         {"name": "nas", "status": "running"},
     ]
-    assert Power.of(PROPS).running("a-castle") == {"cp-1"}
+    assert Power.of(PROPS).running_vms("a-castle") == {"cp-1"}

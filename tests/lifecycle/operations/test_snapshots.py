@@ -1,4 +1,4 @@
-"""What is kept of a castle: encrypted where it can be, readable by nobody else, the newest few."""
+"""Snapshot files: encrypted if there is a key, readable by the owner only, only the newest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.backup.archives import KEY, RECIPIENT, SNAPSHOT, archive
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where they lie."""
+    """The folder of the snapshots."""
     folder = tmp_path / "state" / "etcd"
     monkeypatch.setattr(snapshots, "FOLDER", folder)
     return folder
 
 
-def test_with_a_key_it_is_encrypted_and_without_it_is_the_snapshot_alone(folder: Path) -> None:
+def test_a_snapshot_is_encrypted_with_a_key_and_plain_without(folder: Path) -> None:
     sealed = snapshots.keep(archive(), "castle", RECIPIENT)
     assert sealed.name.endswith(".db.age")
     assert Archive.opened(sealed.read_bytes(), str(KEY)) == archive()
@@ -31,7 +31,7 @@ def test_with_a_key_it_is_encrypted_and_without_it_is_the_snapshot_alone(folder:
     assert sorted(folder.iterdir()) == sorted([sealed, plain])
 
 
-def test_the_newest_few_of_both_kinds_are_kept(folder: Path) -> None:
+def test_only_the_newest_snapshots_of_a_stack_are_retained(folder: Path) -> None:
     folder.mkdir(parents=True)
     for day in range(10, 19):
         (folder / f"castle-202611{day}T100000Z.db{'.age' if day % 2 else ''}").touch()

@@ -173,7 +173,7 @@ def test_certificates_and_volumes_go_to_buckets(make_lab: MakeLab, tmp_path: Pat
         content = {"production": acme_json("production", "tazlab.net")}
         put(lab, content)
         place = "s3://certificates/homes/one/lab-production.age"
-        assert f"the account and 1 certificate in {place}" in down(lab)
+        assert f"the ACME account and 1 certificate in {place}" in down(lab)
         kept = storage.buckets / "certificates" / "homes" / "one"
         assert [it.name for it in kept.iterdir()] == ["lab-production.age"]
         assert (

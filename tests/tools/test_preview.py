@@ -77,4 +77,4 @@ def test_the_engine_plans_everything_that_the_rehearsal_does(stack: str, tmp_pat
         f"urn:pulumi:{stack}::ephemeral-castle::pulumi:pulumi:Stack::ephemeral-castle-{stack}"
     }
     assert rehearsed - planned == set()
-    assert "has not been checked" in done.stdout
+    assert "has not checked the VM ids" in done.stdout

@@ -45,9 +45,7 @@ def _with_token(settings: Settings, token: str) -> Settings:
     try:
         endpoint = Endpoint.model_validate(keys)
     except ValueError:
-        found = (
-            ("(hidden)", "is not an API token of Proxmox") if token else ("missing", "is needed")
-        )
+        found = ("(hidden)", "is not a Proxmox API token") if token else ("missing", "is required")
         fix = "run `make token`, which writes it encrypted into the stack file"
         raise SettingsError([Problem(TOKEN, *found, fix)], settings.stack) from None
     return settings.model_copy(update={"proxmoxve": endpoint})

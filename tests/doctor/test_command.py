@@ -238,7 +238,7 @@ async def test_sops_decrypts_the_token_and_no_other_secret(
     ("then", "reason"),
     [
         ("sys.exit('error: incorrect passphrase')", "cannot be decrypted: incorrect passphrase"),
-        (f"print({token_in_config('nonsense')!r})", "is not an API token of Proxmox"),
+        (f"print({token_in_config('nonsense')!r})", "is not a Proxmox API token"),
     ],
 )
 async def test_exit_code_is_2_if_the_token_cannot_be_decrypted(

@@ -24,7 +24,7 @@ def snapshot(lab: Lab) -> Path:
     """What ``make snapshot`` keeps."""
     kept = lab.make("snapshot")
     assert kept.code == 0, kept.output
-    path = re.search(r"(\.state/etcd/\S+), [\d.]+ MB: a snapshot of etcd", kept.output)
+    path = re.search(r"Saved a snapshot of etcd: (\.state/etcd/\S+), [\d.]+ MB", kept.output)
     assert path, kept.output
     assert PASSWORD not in kept.output
     return lab.program / path[1]

@@ -84,7 +84,7 @@ def test_a_data_disk_that_is_not_mounted_stops_an_up_before_anything_is_stored(
     make_lab: MakeLab,
 ) -> None:
     lab = make_lab("pve1")
-    program = lab.program / "components" / "machine_config.py"
+    program = lab.program / "components" / "talos" / "machine_config.py"
     right = program.read_text(encoding="utf-8")
     # A machine whose configuration lacks the user volume: its data path lies on the OS disk.
     condition = 'if node.name == "castle-worker-2":\n            return documents\n        '

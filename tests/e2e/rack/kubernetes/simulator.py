@@ -50,10 +50,11 @@ class KubernetesSimulator:
 
     async def stop(self) -> None:
         """Stop following, and stop all programs."""
-        if self._task:
+        # Repeated, because Python 3.11's wait_for loses a cancellation at the end of the wait
+        # (python/cpython#86296). Once is not enough: the rack would never stop.
+        while self._task and not self._task.done():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task}, timeout=1)
         for cluster_id in list(self._planes):
             await self._switch_off(cluster_id)
 
@@ -68,11 +69,8 @@ class KubernetesSimulator:
                 await asyncio.sleep(_PAUSE)
             spent = time.monotonic() - begin
             rest = max(_INTERVAL, min(_REST * spent, _LONGEST_REST))
-            # Not wait_for: Python 3.11 loses a cancellation that meets the end of the wait
-            # (python/cpython#86296), and the rack would never stop.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest):
-                    await self._changed.wait()
+                await asyncio.wait_for(self._changed.wait(), rest)
 
     async def _reconcile(self) -> None:
         live = {cluster.id: cluster for cluster in self._talos.live_clusters()}

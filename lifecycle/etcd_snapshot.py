@@ -13,8 +13,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from clients.talos import talosctl
-from clients.tls import inputs_of
+from lifecycle.cluster_versions import ClusterVersionArgs, require_talosctl
 from lifecycle.operations.cluster_health import Cluster
 from lifecycle.operations.lock import cluster_lock
 from lifecycle.provider import MODULE, Provider
@@ -25,46 +24,18 @@ class EtcdSnapshot(dynamic.Resource, module=MODULE, name="EtcdSnapshot"):
 
     def __init__(
         self,
-        resource_name: str,
-        *,
-        cluster: str,
-        talos: str,
-        kubernetes: str,
+        name: str,
+        args: ClusterVersionArgs,
         installer: pulumi.Input[str],
-        control_planes: str,
-        age_recipient: str | None,
-        return_s: int,
-        has_come_up: bool,
-        credentials: pulumi.Output[Any],
-        after: Sequence[pulumi.Resource],
-        identity: pulumi.Resource,
-        parent: pulumi.Resource,
+        opts: pulumi.ResourceOptions,
     ) -> None:
-        """Create the resource; all upgrades must depend on it.
-
-        ``cluster`` is the stack tag; ``talos`` and ``kubernetes`` are versions with a leading v;
-        ``installer`` is the install image; ``control_planes`` is ``NAME=ADDRESS,...``;
-        ``age_recipient`` encrypts the snapshot (``None``: plain text); ``return_s`` is the timeout
-        for the lock in seconds; ``has_come_up``: a node of the cluster was ready in an earlier run;
-        ``credentials`` are a Talos client (secret); ``after`` are resources that come first;
-        ``identity`` is the machine secrets resource, with which this one is deleted.
-        """
-        super().__init__(
-            EtcdSnapshotProvider(),
-            resource_name,
-            {
-                "cluster": cluster,
-                "talos": talos,
-                "kubernetes": kubernetes,
-                "installer": installer,
-                "control_planes": control_planes,
-                "age_recipient": age_recipient,
-                "return_s": return_s,
-                "has_come_up": has_come_up,
-                **inputs_of(credentials),
-            },
-            pulumi.ResourceOptions(parent=parent, depends_on=after, deleted_with=identity),
-        )
+        """Create the resource; all upgrades must depend on it. ``installer`` is the Talos install
+        image."""
+        inputs = args.inputs() | {
+            "installer": installer,
+            "age_recipient": args.context.age_recipient,
+        }
+        super().__init__(EtcdSnapshotProvider(), name, inputs, opts)
 
 
 class EtcdSnapshotProvider(Provider):
@@ -76,8 +47,7 @@ class EtcdSnapshotProvider(Provider):
 
     def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
         """Raise ``TalosctlError`` if talosctl is missing or too old. A new cluster needs none."""
-        if news["has_come_up"]:
-            talosctl.require(news["talos"])
+        require_talosctl(news)
 
     def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
         """Take a snapshot. Raises ``OperationError`` if etcd is not healthy."""

@@ -18,6 +18,7 @@ import yaml
 from components.talos.args import TalosClusterArgs
 from components.talos.machine_config import node_patches, role_patch
 from lifecycle.bootstrap import Bootstrap
+from lifecycle.cluster_versions import ClusterVersionArgs
 from lifecycle.etcd_snapshot import EtcdSnapshot
 from lifecycle.kubernetes_version import KubernetesVersion
 from lifecycle.node import LOST, MachineState, NodeLifecycle, NodeLifecycleArgs
@@ -258,35 +259,23 @@ class TalosCluster(pulumi.ComponentResource):
 
         lost = [node for node in args.nodes if _is_lost(node, args)]
         chain(lost, [])
-        snapshot = EtcdSnapshot(
-            f"{name}-etcd-snapshot",
-            cluster=context.cluster,
-            talos=args.talos_version,
+        versions = ClusterVersionArgs(
+            context=context,
             kubernetes=args.kubernetes_version,
-            installer=args.installer,
-            control_planes=context.control_planes,
-            age_recipient=context.age_recipient,
-            return_s=context.return_s,
             has_come_up=args.running.has_come_up,
             credentials=self._client,
-            after=list(lifecycles.values())[-1:],
-            identity=self.machine_secrets,
-            parent=self,
         )
+
+        def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[*resources, *list(lifecycles.values())[-1:]],
+                deleted_with=self.machine_secrets,
+            )
+
+        snapshot = EtcdSnapshot(f"{name}-etcd-snapshot", versions, args.installer, after())
         chain([node for node in args.nodes if node not in lost], [snapshot])
-        upgraded = KubernetesVersion(
-            f"{name}-kubernetes",
-            cluster=context.cluster,
-            talos=args.talos_version,
-            kubernetes=args.kubernetes_version,
-            control_planes=context.control_planes,
-            return_s=context.return_s,
-            has_come_up=args.running.has_come_up,
-            credentials=self._client,
-            after=[snapshot, *list(lifecycles.values())[-1:]],
-            identity=self.machine_secrets,
-            parent=self,
-        )
+        upgraded = KubernetesVersion(f"{name}-kubernetes", versions, after(snapshot))
         return lifecycles, upgraded
 
     def _role_config(

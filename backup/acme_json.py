@@ -33,10 +33,6 @@ class Certificate:
         """All host names, separated by commas."""
         return ", ".join(self.names)
 
-    def is_good_for(self, host: str) -> bool:
-        """Whether one of the names matches ``host``; a wildcard matches one label."""
-        return bool({host, f"*.{host.partition('.')[2]}"} & set(self.names))
-
 
 @dataclass(frozen=True)
 class Content:

@@ -18,7 +18,7 @@ from clients.pulumi_cli import api_token, certificate_ends, cli, passphrase, sta
 from clients.pulumi_cli.kubeconfig import kubeconfig_of
 from clients.pulumi_cli.private_folder import private_folder
 from clients.pulumi_cli.session import Session, SessionError
-from commands import age_key, backup, staging_first
+from commands import age_key, backup
 from commands.down import down
 from commands.recover import cancel, recover, recover_if_needed
 from commands.replicas import set_replicas
@@ -91,8 +91,6 @@ def _open_session(options: argparse.Namespace, cli_args: Sequence[str]) -> int:
 def _run_command(command: str, session: Session, cli_args: Sequence[str]) -> int:
     match command:
         case "up":
-            if not staging_first.confirm_production(session, cli_args):
-                return 1
             return recover_if_needed(session, cli_args) or up(
                 session, cli_args, PROJECT_FOLDER, _after_up
             )

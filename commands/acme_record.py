@@ -1,7 +1,6 @@
 """Record of the certificates that Let's Encrypt issued for a stack: names and dates, no secrets.
 
-``commands/backup.py`` reads them from Traefik and writes the record. ``make report`` shows it, and
-``make up`` uses it to see whether the staging server has issued a certificate.
+``commands/backup.py`` reads them from Traefik and writes the record. ``make report`` shows it.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def cluster(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeC
 
     for module in (commands, session):
         monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
-    for name in ("recover", "down", "backup", "staging_first"):
+    for name in ("recover", "down", "backup"):
         monkeypatch.setattr(f"commands.{name}.PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")

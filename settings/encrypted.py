@@ -29,12 +29,24 @@ def file_of(stack: str, folder: Path) -> Path:
     return folder / f"Pulumi.{stack}.sops.yaml"
 
 
-def names(stack: str, folder: Path) -> frozenset[str]:
-    """The fully qualified keys of a stack's encrypted settings; SOPS does not encrypt keys."""
+def read(stack: str, folder: Path) -> dict[str, Any]:
+    """The encrypted settings of a stack: fully qualified keys to values.
+
+    SOPS does not encrypt keys. An encrypted value has the form of Pulumi, ``{"secure": TEXT}``.
+    """
     file = file_of(stack, folder)
     if not file.exists():
-        return frozenset()
-    return frozenset(qualified(yaml.safe_load(file.read_text(encoding="utf-8"))))
+        return {}
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {key: _in_pulumi_form(value) for key, value in _settings_in(document).items()}
+
+
+def _in_pulumi_form(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_pulumi_form(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_pulumi_form(inner) for inner in value]
+    return {"secure": value} if str(value).startswith("ENC[") else value
 
 
 def opened(stack: str, config: Mapping[str, str], folder: Path = Path()) -> dict[str, Any]:
@@ -78,62 +90,59 @@ def opened(stack: str, config: Mapping[str, str], folder: Path = Path()) -> dict
             f"was not decrypted within {SOPS_TIMEOUT_S} s",
             f"find the cause with `sops decrypt {file.name}`",
         ) from None
-    return qualified(json.loads(done.stdout))
+    return _settings_in(json.loads(done.stdout))
 
 
-def qualified(document: Any) -> dict[str, Any]:
-    """Add the namespace to the keys of a document, and drop the metadata of SOPS."""
+def qualified(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the namespace to keys without one. As in Pulumi, these belong to the project."""
+    return {key if ":" in key else f"{PROJECT}:{key}": value for key, value in keys.items()}
+
+
+def _settings_in(document: Any) -> dict[str, Any]:
+    """The settings in a SOPS file, without the metadata of SOPS."""
     keys = document if isinstance(document, dict) else {}
-    return {
-        key if ":" in key else f"{PROJECT}:{key}": value
-        for key, value in keys.items()
-        if key != "sops"
-    }
+    return qualified({key: value for key, value in keys.items() if key != "sops"})
 
 
 def merged(
-    config: Mapping[str, str], more: Mapping[str, Any], problems: list[Problem]
-) -> dict[str, str]:
-    """Merge decrypted settings into the configuration of Pulumi (text, nested values as JSON).
+    config: Mapping[str, Any], more: Mapping[str, Any], problems: list[Problem]
+) -> dict[str, Any]:
+    """Merge the settings of both files. Both map fully qualified keys to values.
 
     Appends a problem for each setting that is in both files.
     """
-    result = dict(config)
-    for key, value in more.items():
-        path = key.removeprefix(f"{PROJECT}:")
-        if key == _SOPS_GROUP:
-            problems.append(
-                Problem(
-                    path,
-                    "encrypted",
-                    "is the key that decrypts this file, so it cannot be inside",
-                    "keep it in the stack file (`make age-key`)",
-                )
-            )
-            continue
-        if key in result:
-            value = _merged_value(path, _parsed(result[key]), value, problems)
-        result[key] = value if isinstance(value, str) else json.dumps(value)
-    return result
-
-
-def _merged_value(path: str, plain: Any, encrypted: Any, problems: list[Problem]) -> Any:
-    if not (isinstance(plain, dict) and isinstance(encrypted, dict)):
+    allowed = {key: value for key, value in more.items() if key != _SOPS_GROUP}
+    if _SOPS_GROUP in more:
         problems.append(
             Problem(
-                path,
-                "(hidden)",
-                "is in the stack file and in the encrypted file",
-                "remove it from the stack file",
+                "sops",
+                "encrypted",
+                "is the key that decrypts this file, so it cannot be inside",
+                "keep it in the stack file (`make age-key`)",
             )
         )
-        return plain
+    return _merged("", config, allowed, problems)
+
+
+def _merged(
+    path: str, plain: Mapping[str, Any], secret: Mapping[str, Any], problems: list[Problem]
+) -> dict[str, Any]:
     result = dict(plain)
-    for key, value in encrypted.items():
-        if key in plain:
-            value = _merged_value(f"{path}.{key}", plain[key], value, problems)
-        result[key] = value
+    for key, value in secret.items():
+        inner = f"{path}{key.removeprefix(f'{PROJECT}:')}"
+        before = plain.get(key)
+        if before is None:
+            result[key] = value
+        elif _is_group(before) and _is_group(value):
+            result[key] = _merged(f"{inner}.", before, value, problems)
+        else:
+            reason = "is in the stack file and in the encrypted file"
+            problems.append(Problem(inner, "(hidden)", reason, "remove it from the stack file"))
     return result
+
+
+def _is_group(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) != {"secure"}
 
 
 def _age_key(config: Mapping[str, str]) -> str:

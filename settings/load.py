@@ -84,9 +84,10 @@ def joined(
 ) -> Settings:
     """Like ``load``, with the decrypted content of ``Pulumi.NAME.sops.yaml`` as ``opened``."""
     problems: list[Problem] = []
-    config = encrypted.merged(config, opened, problems)
-    raw = dict(_groups(config, problems))
-    hidden = {key for key in config if key in opened or is_config_secret(key)}
+    plain = {key: text if key == TOKEN else _scalar(text) for key, text in config.items()}
+    values = encrypted.merged(plain, opened, problems)
+    raw = dict(_groups(values, problems))
+    hidden = {key for key in values if key in opened or is_config_secret(key)}
     secret = {name for name in GROUPS if f"{PROJECT}:{name}" in hidden}
     groups: dict[str, Group] = {}
     for name, field in GROUPS.items():
@@ -107,7 +108,7 @@ def joined(
     problems.extend(rules.broken({**groups, "running": running}))
     if problems:
         raise SettingsError(problems, stack)
-    if TOKEN in config and TOKEN not in hidden:
+    if TOKEN in values and TOKEN not in hidden:
         pulumi.log.warn(
             f"{TOKEN} is in Pulumi.{stack}.yaml in plain text. Remove it from the file and set it "
             f"with `pulumi config set --secret {TOKEN}`."
@@ -138,14 +139,14 @@ def _secrets_below(path: str, value: Any) -> Iterator[str]:
             yield from _secrets_below(f"{path}.{key}", inner)
 
 
-def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Any]]:
-    """The settings groups, parsed from text. Unknown groups and provider keys become problems."""
+def _groups(config: Mapping[str, Any], problems: list[Problem]) -> Iterator[tuple[str, Any]]:
+    """The values of the settings groups. Unknown groups and provider keys become problems."""
     endpoint: dict[str, Any] = {}
-    for full_key, text in config.items():
+    for full_key, value in config.items():
         namespace, _, key = full_key.partition(":")
         if namespace == "proxmoxve":
             if key in PROVIDER_KEYS:
-                endpoint[key] = text if key == "apiToken" else _scalar(text)
+                endpoint[key] = value
             else:
                 fix = did_you_mean(key, PROVIDER_KEYS)
                 problems.append(Problem(full_key, "set", "is not a known key", fix))
@@ -162,7 +163,7 @@ def _groups(config: Mapping[str, str], problems: list[Problem]) -> Iterator[tupl
                 shown = key if key.strip() else json.dumps(key)
                 problems.append(Problem(shown, "set", "is not a setting", fix))
                 continue
-            yield key, _scalar(text)
+            yield key, value
     # The Proxmox provider reads this variable too, if the stack has no token.
     if "apiToken" not in endpoint and (token := os.environ.get("PROXMOX_VE_API_TOKEN")):
         endpoint["apiToken"] = token

@@ -1,6 +1,11 @@
-"""Reads a stack file like Pulumi does, without Pulumi.
+"""The only reader of stack files. Reads ``Pulumi.NAME.yaml`` like Pulumi does, without Pulumi.
 
-Does not decrypt secrets; placeholders replace them.
+- ``find`` returns the path of an existing stack file.
+- ``open_file`` returns what is written in it. Encrypted values stay encrypted.
+- ``read`` returns the configuration that the program gets: includes ``Pulumi.NAME.sops.yaml``, with
+  a placeholder for each encrypted value.
+
+Nothing is decrypted here. To write a value, run ``pulumi config set --path``: Pulumi has the key.
 """
 
 from __future__ import annotations
@@ -8,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +22,7 @@ from typing import Any
 import pyrage
 import yaml
 
-from settings.encrypted import file_of, qualified
+from settings import encrypted
 from settings.groups import PROJECT
 from settings.load import TOKEN
 from settings.problems import Problem, SettingsError, did_you_mean
@@ -24,18 +30,42 @@ from settings.problems import Problem, SettingsError, did_you_mean
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
 """Replaces the Proxmox API token, which is encrypted in the stack file or not in it at all."""
 PLACEHOLDER = "rehearsal"
-"""Replaces every secret without its own placeholder."""
-PLACEHOLDERS = {
-    "flux": {
-        "deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
-        "token": PLACEHOLDER,
-    },
-    "s3": {"access_key": PLACEHOLDER, "secret_key": PLACEHOLDER},
-    "sops": {"age_key": str(pyrage.x25519.Identity.generate())},
+"""Replaces every secret that has no format of its own."""
+FORMATS = {
+    "flux.deploy_key": "-----BEGIN PRIVATE KEY-----\nrehearsal\n-----END PRIVATE KEY-----",
+    "sops.age_key": str(pyrage.x25519.Identity.generate()),
 }
-"""Placeholders of secret keys, by group. The models accept them as values."""
-TRAEFIK = f"{PROJECT}:traefik"
-"""Key of the group Traefik, whose secrets are in ``acme.dns.credentials``."""
+"""Placeholders of the secrets whose format the models check, by path."""
+SECRETS = re.compile(
+    r"flux\.(deploy_key|token)|s3\.(access|secret)_key|sops\.age_key"
+    r"|traefik\.acme\.dns\.credentials\.[^.]+|nodes\..*patches\[\d+\]\..*",
+    re.DOTALL,
+)
+"""Paths of the settings that may be encrypted, besides the token."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a stack file. An encrypted value is the mapping ``{"secure": TEXT}``."""
+
+    file: Path
+    keys: Mapping[str, Any]
+    """The keys of the file, such as ``config`` and ``encryptionsalt``."""
+    config: Mapping[str, Any]
+    """Fully qualified keys (``ephemeral-castle:network``) to values."""
+
+    def value(self, setting: str) -> Any:
+        """The value at a path such as ``traefik.acme.server``; None if it is not set.
+
+        If the value is part of an encrypted group, returns that group.
+        """
+        group, *keys = setting.split(".")
+        value = self.config.get(f"{PROJECT}:{group}")
+        for key in keys:
+            if is_encrypted(value):
+                return value
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
 
 
 @dataclass(frozen=True)
@@ -152,18 +182,16 @@ def find(stack: str, folder: Path) -> Path:
     return path
 
 
-def read(stack: str, folder: Path) -> StackFile:
-    """Read ``Pulumi.<stack>.yaml`` in ``folder``.
-
-    Raises ``SettingsError`` if the file does not exist or cannot be read.
-    """
-    path = find(stack, folder)
+def open_file(file: Path) -> Document:
+    """Read the existing file ``Pulumi.NAME.yaml``. Raises ``SettingsError`` if it is invalid."""
+    stack = file.name.removeprefix("Pulumi.").removesuffix(".yaml")
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        problem = Problem(path.name, "unreadable", _reason(error), "correct the file")
+        problem = Problem(file.name, "unreadable", _reason(error), "correct the file")
         raise SettingsError([problem], stack) from None
-    config = document.get("config") if isinstance(document, dict) else document
+    keys = document if isinstance(document, dict) else {"config": document}
+    config = keys.get("config")
     if config is None:
         config = {}
     if not isinstance(config, dict):
@@ -174,135 +202,86 @@ def read(stack: str, folder: Path) -> StackFile:
             "write keys and values below config, as in docs/settings.md",
         )
         raise SettingsError([problem], stack)
-    # As in Pulumi, a key without a namespace belongs to the project.
-    config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
-    for key, value in _read_sops_file(file_of(stack, folder)).items():
-        config[key] = _merge(config.get(key), value)
-    encrypted: list[str] = _replace_credentials(config)
-    for group, secrets in PLACEHOLDERS.items():
-        encrypted += _replace_secrets(config, f"{PROJECT}:{group}", secrets)
-    encrypted += _replace_secrets_in_patches(config)
-    problems = [
-        Problem(
-            key.removeprefix(f"{PROJECT}:"),
-            "encrypted",
-            "is encrypted, but it is not a secret, and a rehearsal decrypts nothing",
-            "write it in plain text",
-        )
-        for key, value in config.items()
-        if key.startswith((f"{PROJECT}:", "proxmoxve:")) and key != TOKEN and _holds_secret(value)
-    ]
-    if problems:
-        raise SettingsError(problems, stack)
+    return Document(file, keys, encrypted.qualified(config))
+
+
+def read(stack: str, folder: Path) -> StackFile:
+    """Read ``Pulumi.<stack>.yaml`` in ``folder``.
+
+    Raises ``SettingsError`` if the file does not exist or cannot be read, or if a value is
+    encrypted that is not a secret.
+    """
+    problems: list[Problem] = []
+    written = open_file(find(stack, folder)).config
+    config = encrypted.merged(written, encrypted.read(stack, folder), problems)
     has_token = TOKEN in config
     config.setdefault(TOKEN, {"secure": ""})
+    replaced = {key: _without_secrets(key, value, problems) for key, value in config.items()}
+    if problems:
+        raise SettingsError(problems, stack)
     return StackFile(
         has_token=has_token,
-        config={key: _text(value) for key, value in config.items()},
-        secret_keys=[key for key, value in config.items() if _is_secret(value) or key in encrypted],
+        config={key: _text(value) for key, value in replaced.items()},
+        secret_keys=[key for key, value in config.items() if replaced[key] != value],
     )
 
 
-def _read_sops_file(file: Path) -> dict[str, Any]:
-    """The SOPS file, with encrypted values in Pulumi's form; SOPS does not encrypt keys."""
-    if not file.exists():
-        return {}
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    converted: dict[str, Any] = _in_pulumi_form(qualified(document))
-    return converted
+def is_encrypted(value: Any) -> bool:
+    """Whether a value of a ``Document`` is encrypted."""
+    return isinstance(value, dict) and set(value) == {"secure"}
 
 
-def _in_pulumi_form(value: Any) -> Any:
+def _without_secrets(key: str, value: Any, problems: list[Problem]) -> Any:
+    """The value of a key with placeholders for secrets.
+
+    The program does not use other namespaces, so a value there that contains a secret is replaced
+    as a whole. Appends a problem for each encrypted setting that is not a secret.
+    """
+    namespace, _, group = key.partition(":")
+    if namespace == PROJECT:
+        return _with_placeholders(group, value, problems)
+    if key == TOKEN or namespace != "proxmoxve":
+        return PLACEHOLDER_TOKEN if _contains_secret(value) else value
+    return _with_placeholders(key, value, problems)
+
+
+def _with_placeholders(path: str, value: Any, problems: list[Problem]) -> Any:
+    if is_encrypted(value):
+        if SECRETS.fullmatch(path):
+            return FORMATS.get(path, PLACEHOLDER)
+        reason = "is encrypted, but it is not a secret, and a rehearsal decrypts nothing"
+        problems.append(Problem(path, "encrypted", reason, "write it in plain text"))
     if isinstance(value, dict):
-        return {key: _in_pulumi_form(inner) for key, inner in value.items()}
+        return {
+            key: _with_placeholders(f"{path}.{key}", inner, problems)
+            for key, inner in value.items()
+        }
     if isinstance(value, list):
-        return [_in_pulumi_form(inner) for inner in value]
-    return {"secure": value} if str(value).startswith("ENC[") else value
-
-
-def _merge(plain: Any, encrypted: Any) -> Any:
-    """Merge a value of the SOPS file into the value of the stack file."""
-    both = isinstance(plain, dict) and isinstance(encrypted, dict) and not _is_secret(encrypted)
-    if not both:
-        return encrypted
-    return plain | {key: _merge(plain.get(key), value) for key, value in encrypted.items()}
-
-
-def _replace_secrets(config: dict[str, Any], key: str, placeholders: dict[str, str]) -> list[str]:
-    """Replace the secrets of a group by placeholders. Returns its key if it had any."""
-    group = config.get(key)
-    if not isinstance(group, dict):
-        return []
-    hidden = {name for name in placeholders if _is_secret(group.get(name))}
-    config[key] = group | {name: placeholders[name] for name in hidden}
-    return [key] if hidden else []
-
-
-def _replace_secrets_in_patches(config: dict[str, Any]) -> list[str]:
-    """Replace secrets in machine config patches. Returns the key of the group if it had any."""
-    key = f"{PROJECT}:nodes"
-    nodes = config.get(key)
-    if not isinstance(nodes, dict):
-        return []
-    replaced = _with_replaced_patches(nodes)
-    config[key] = replaced
-    return [key] if replaced != nodes else []
-
-
-def _with_replaced_patches(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: [_with_placeholders(patch) for patch in inner if not _has_unknown_kind(patch)]
-        if key == "patches" and isinstance(inner, list)
-        else _with_replaced_patches(inner)
-        for key, inner in value.items()
-    }
+        return [
+            _with_placeholders(f"{path}[{number}]", inner, problems)
+            for number, inner in enumerate(value)
+            if not (path.endswith(".patches") and _has_unknown_kind(inner))
+        ]
+    return value
 
 
 def _has_unknown_kind(patch: Any) -> bool:
     """Whether the kind of a patch is encrypted, so that the patch cannot be checked."""
-    return _is_secret(patch) or (
-        isinstance(patch, dict) and any(map(_is_secret, map(patch.get, ("apiVersion", "kind"))))
+    return is_encrypted(patch) or (
+        isinstance(patch, dict) and any(map(is_encrypted, map(patch.get, ("apiVersion", "kind"))))
     )
 
 
-def _with_placeholders(value: Any) -> Any:
-    if _is_secret(value):
-        return PLACEHOLDER
+def _contains_secret(value: Any) -> bool:
     if isinstance(value, dict):
-        return {key: _with_placeholders(inner) for key, inner in value.items()}
-    return [_with_placeholders(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _replace_credentials(config: dict[str, Any]) -> list[str]:
-    """Replace the credentials of the DNS provider. Returns Traefik's key if there were any."""
-    credentials: Any = config
-    for key in (TRAEFIK, "acme", "dns", "credentials"):
-        credentials = credentials.get(key) if isinstance(credentials, dict) else None
-    if not isinstance(credentials, dict):
-        return []
-    encrypted = [name for name, value in credentials.items() if _is_secret(value)]
-    credentials.update(dict.fromkeys(encrypted, PLACEHOLDER))
-    return [TRAEFIK] if encrypted else []
-
-
-def _is_secret(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"secure"}
-
-
-def _holds_secret(value: Any) -> bool:
-    if isinstance(value, dict):
-        return _is_secret(value) or any(map(_holds_secret, value.values()))
-    return isinstance(value, list) and any(map(_holds_secret, value))
+        return is_encrypted(value) or any(map(_contains_secret, value.values()))
+    return isinstance(value, list) and any(map(_contains_secret, value))
 
 
 def _text(value: Any) -> str:
-    """A value in the form of Pulumi: null as empty text, and a placeholder for a secret."""
+    """A value in the form of Pulumi: null as empty text."""
     if value is None:
         return ""
-    if _holds_secret(value):
-        return PLACEHOLDER_TOKEN
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

@@ -56,7 +56,7 @@ def _find(stack: str, folder: Path, printed: str | bytes) -> str:
     """Find the token in the output of the CLI, or in the SOPS file of the stack."""
     try:
         values, _ = stack_settings.values_of(printed)
-        if TOKEN in encrypted.names(stack, folder):
+        if TOKEN in encrypted.read(stack, folder):
             return str(encrypted.opened(stack, values, folder)[TOKEN])
         return values[TOKEN].strip()
     except (ValueError, LookupError):

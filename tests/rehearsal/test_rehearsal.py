@@ -603,5 +603,5 @@ def test_a_patch_without_a_secret_is_plain(vary: Vary) -> None:
 
 
 def test_an_encrypted_number_is_refused(vary: Vary) -> None:
-    with pytest.raises(SettingsError, match="nodes = encrypted"):
+    with pytest.raises(SettingsError, match="nodes.workers.count = encrypted"):
         vary({"nodes.workers.count": {"secure": "v1:abc"}})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from settings import stack_file
 from settings.load import GROUPS, TOKEN, model_of
@@ -276,7 +278,7 @@ def test_a_secret_among_other_keys_gets_a_placeholder(tmp_path: Path) -> None:
 
 def test_an_encrypted_value_that_is_not_a_secret_is_refused(tmp_path: Path) -> None:
     problem = refused(tmp_path, FLUX.replace("https://tazlab.net/m.git", "{secure: v1:ghi}"))
-    assert (problem.path, problem.value) == ("flux", "encrypted")
+    assert (problem.path, problem.value) == ("flux.url", "encrypted")
 
 
 NODES = "config:\n  ephemeral-castle:nodes: {workers: {count: 3}}\n"
@@ -320,8 +322,55 @@ def test_a_sops_file_is_not_suggested_as_a_stack(tmp_path: Path) -> None:
     assert raised.value.problems[0].fix == "use one of: homelab"
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS.keys() - {"proxmoxve", "traefik"}))
-def test_every_secret_setting_has_a_placeholder(group: str) -> None:
-    fields = model_of(GROUPS[group]).model_fields.items()
-    secrets = {name for name, field in fields if "SecretStr" in str(field.annotation)}
-    assert secrets <= stack_file.PLACEHOLDERS.get(group, {}).keys()
+def secrets_below(path: str, model: type[BaseModel]) -> Iterator[str]:
+    """Paths of the secret settings of a model."""
+    for name, field in model.model_fields.items():
+        models = [it for it in (field.annotation, *get_args(field.annotation)) if is_model(it)]
+        if models:
+            yield from secrets_below(f"{path}.{name}", models[0])
+        elif "SecretStr" in str(field.annotation):
+            yield f"{path}.{name}" + (".NAME" if "dict" in str(field.annotation) else "")
+
+
+def is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for group, field in GROUPS.items()
+        if group != "proxmoxve"
+        for path in secrets_below(group, model_of(field))
+    ],
+)
+def test_every_secret_setting_may_be_encrypted(path: str) -> None:
+    assert stack_file.SECRETS.fullmatch(path)
+
+
+def test_a_setting_in_both_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.sops.yaml").write_text(
+        "flux: {token: 'ENC[AES256_GCM,data:x]'}\nsops: {version: 3.13.3}\n"
+    )
+    problem = refused(tmp_path, FLUX)
+    assert problem.path == "flux.token"
+    assert problem.reason == "is in the stack file and in the encrypted file"
+
+
+DOCUMENT = """
+encryptionsalt: v1:abc
+config:
+  traefik: {acme: {server: production, email: null}}
+  ephemeral-castle:sops: {secure: v1:def}
+"""
+
+
+def test_a_document_has_the_values_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.test.yaml").write_text(DOCUMENT)
+    found = stack_file.open_file(tmp_path / "Pulumi.test.yaml")
+    assert "encryptionsalt" in found.keys
+    assert found.value("traefik.acme.server") == "production"
+    for absent in ("traefik.acme.email", "traefik.acme.server.name", "flux.url"):
+        assert found.value(absent) is None
+    assert stack_file.is_encrypted(found.value("sops.age_key"))

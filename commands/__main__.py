@@ -24,8 +24,8 @@ from commands.recover import cancel, recover, recover_if_needed
 from commands.replicas import set_replicas
 from commands.snapshot import snapshot
 from commands.up import up
-from doctor import cluster_storage
-from doctor.visit import run_checks
+from doctor import storage_record
+from doctor.run import run_checks
 from settings import stack_file
 from settings.load import TOKEN
 from settings.problems import SettingsError
@@ -120,7 +120,7 @@ def _run_doctor(session: Session) -> int:
 
     def read_storage() -> Storage | None:
         kubeconfig = kubeconfig_of(session)
-        return cluster_storage.read_and_record(session.stack, PROJECT_FOLDER, kubeconfig)
+        return storage_record.read_and_record(session.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
         try:
@@ -153,7 +153,7 @@ def _run_doctor(session: Session) -> int:
 def _after_up(session: Session) -> None:
     """Back up the certificates and print warnings about Longhorn's storage."""
     backup.after_up(session)
-    cluster_storage.after_up(session, PROJECT_FOLDER)
+    storage_record.after_up(session, PROJECT_FOLDER)
 
 
 def _write_output(file: Path, session: Session) -> int:

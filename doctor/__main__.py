@@ -13,8 +13,8 @@ from typing import Any
 from clients.kubernetes.longhorn import Storage
 from clients.pulumi_cli import api_token, certificate_ends, cli, passphrase, state
 from clients.pulumi_cli import kubeconfig as stack_kubeconfig
-from doctor import cluster_storage
-from doctor.visit import run_checks
+from doctor import storage_record
+from doctor.run import run_checks
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         kubeconfig = stack_kubeconfig.read_kubeconfig(
             options.stack, PROJECT_FOLDER, CLI_FOLDER, environment
         )
-        return cluster_storage.read_and_record(options.stack, PROJECT_FOLDER, kubeconfig)
+        return storage_record.read_and_record(options.stack, PROJECT_FOLDER, kubeconfig)
 
     def read_state() -> list[dict[str, Any]]:
         return state.resources(PROJECT_FOLDER, CLI_FOLDER, options.stack)

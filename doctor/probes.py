@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clients.proxmox import api as proxmox_api
-from doctor import nat_pmp, presence, web
+from doctor import address_probe, web
+from doctor.address_probe import Presence
 from settings.models import Settings
 
 
@@ -33,12 +34,10 @@ class Probes:
     """Reads the certificate of the server of an https URL. Raises ``OSError``."""
     fetch: Fetch
     """Reads the content of a URL."""
-    presence: Callable[[Collection[IPv4Address]], Mapping[IPv4Address, presence.Presence]]
+    probe_addresses: Callable[[Collection[IPv4Address]], Mapping[IPv4Address, Presence]]
     """Finds the devices at these addresses."""
     resolve: Callable[[str], list[IPv4Address]]
     """Resolves a host name to its IPv4 addresses. Raises ``OSError``."""
-    public_address: Callable[[IPv4Address], IPv4Address | None]
-    """Asks the router at an address for its public address; None if it does not answer."""
     connect: Callable[[str, int], None]
     """Opens and closes a TCP connection to a host and port. Raises ``OSError``."""
     cli_version: Callable[[], str]
@@ -51,9 +50,8 @@ class Probes:
             proxmox=proxmox_api.caller(settings.proxmoxve),
             certificate=web.read_certificate,
             fetch=web.fetch,
-            presence=presence.probe_addresses,
+            probe_addresses=address_probe.probe_addresses,
             resolve=resolve,
-            public_address=nat_pmp.public_address,
             connect=connect,
             cli_version=lambda: cli_version(cli) if cli else "",
         )

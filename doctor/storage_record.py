@@ -1,18 +1,29 @@
-"""The record of a stack's storage, for the report. It contains no secret.
+"""The storage of a stack's cluster: read Longhorn's objects, print problems, and record them.
 
-``make up`` and ``make doctor`` write it each time they have read Longhorn's objects.
+The record is for the report. ``make up`` and ``make doctor`` write it each time they have read
+Longhorn's objects. It contains no secret.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clients.kubernetes.longhorn import Storage
+from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.longhorn import Storage, read_storage
+from clients.pulumi_cli import stack_settings
+from clients.pulumi_cli.kubeconfig import kubeconfig_of
+from clients.pulumi_cli.session import Session, SessionError
+from lifecycle.operations.storage_health import storage_problems
+from settings.problems import SettingsError
 from settings.project import STATE
+
+EXPECTED_ERRORS = (ApiError, SessionError, SettingsError)
+"""Errors with a complete message. Of any other error the type is printed too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +55,39 @@ def load(project: Path, stack: str) -> StorageRecord | None:
 def file(project: Path, stack: str) -> Path:
     """The path of a stack's record."""
     return project / STATE / f"storage-{stack}.json"
+
+
+def read_and_record(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:
+    """Read the storage of a stack's cluster, and write the record of it for the report.
+
+    ``kubeconfig`` is None if the stack has no cluster. Returns None if the stack has no cluster or
+    Longhorn is not installed in it. Raises ``ApiError``.
+    """
+    storage = read_storage(ClusterApi.of(kubeconfig)) if kubeconfig else None
+    if storage:
+        with suppress(OSError):  # Only the report needs the record.
+            record = StorageRecord(moment=datetime.now(UTC), storage=storage)
+            save(project, stack, record)
+    return storage
+
+
+def after_up(session: Session, project: Path) -> None:
+    """Print warnings about the cluster's storage, and write the record of it.
+
+    Raises nothing, because the ``up`` itself has succeeded.
+    """
+    try:
+        storage = read_and_record(session.stack, project, kubeconfig_of(session))
+        if storage is None:
+            return
+        settings, now = stack_settings.settings(session), datetime.now(UTC)
+        problems = list(storage_problems(storage, settings, now, is_deployed=True))
+    except Exception as error:
+        reason = (
+            str(error) if isinstance(error, EXPECTED_ERRORS) else f"{type(error).__name__}: {error}"
+        )
+        print(f"The storage was not checked: {reason}. `make doctor` checks it again.", flush=True)
+        return
+    for problem in problems:
+        if problem.severity == "warning":
+            print(f"Storage: {problem.subject} {problem.text}\n  -> {problem.fix}", flush=True)

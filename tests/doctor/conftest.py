@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web as http
 
-from tests.doctor.house import FakeHomelab, repository
+from tests.doctor.homelab import FakeHomelab, repository
 from tests.e2e.rack.rack import Rack
 
 

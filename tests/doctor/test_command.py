@@ -16,18 +16,18 @@ from rich.console import Console
 
 from clients.pulumi_cli.session import CONFIG
 from doctor import __main__ as command
-from doctor.examine import CheckFindings
+from doctor.all_checks import CheckFindings
 from doctor.findings import failure, note, ok, warning
+from doctor.output import as_json, show
 from doctor.probes import Probes, cli_version
-from doctor.show import as_json, show
 from settings.load import TOKEN
 from settings.models import Settings
-from tests.doctor.house import FakeHomelab
+from tests.doctor.homelab import FakeHomelab
 
 FOUND = [
     CheckFindings("Proxmox", "API", (ok("pve", "answers"),)),
     CheckFindings("Proxmox", "hosts", (failure("pve2", "is offline", "start it"),)),
-    CheckFindings("Network", "DHCP", (note("network.dhcp", "is yours to compare"),)),
+    CheckFindings("Network", "gateway", (note("gateway", "is in another network"),)),
     CheckFindings("Network", "DNS", (warning("a.b", "has no [address]", "make one"),)),
 ]
 
@@ -46,7 +46,7 @@ def test_findings_are_printed_by_group_with_their_fixes() -> None:
         "  failure  pve2 is offline\n"
         "           -> start it\n"
         "Network\n"
-        "  note     network.dhcp is yours to compare\n"
+        "  note     gateway is in another network\n"
         "  warning  a.b has no [address]\n"
         "           -> make one\n"
         "1 failure, 1 warning, 1 ok, 1 note"

@@ -1,4 +1,4 @@
-"""Findings in special cases: shared storage, silent devices, DNS, and reminders."""
+"""Findings in special cases: shared storage, silent devices, and DNS."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from doctor import storages
+from doctor.address_probe import Presence
+from doctor.checks import proxmox_storages
 from doctor.findings import Finding, Result
-from doctor.presence import Presence
-from tests.doctor.house import FakeHomelab
-from tests.doctor.test_faults import MAC, change, host, refuse
+from tests.doctor.homelab import FakeHomelab
+from tests.doctor.test_all_checks import MAC, change, host, refuse
 from tests.e2e.rack.proxmox.model import GIB
 
 
@@ -36,7 +36,7 @@ async def test_the_space_of_a_shared_storage_counts_once_for_all_hosts(
 async def test_a_shared_storage_needs_space_for_one_image_per_host(homelab: FakeHomelab) -> None:
     for name in ("pve1", "pve2"):
         images = homelab.rack.proxmox.cluster.node(name).storage("local")
-        images.shared, images.total = True, storages.MAX_IMAGE_SIZE * 3 // 2
+        images.shared, images.total = True, proxmox_storages.MAX_IMAGE_SIZE * 3 // 2
     ((check, finding),) = await homelab.warnings_and_failures()
     assert check == "storages" and "and Talos images may need" in finding.text
 
@@ -135,27 +135,19 @@ async def test_an_unclear_answer_about_the_factory_is_a_warning(homelab: FakeHom
 
 
 @pytest.mark.parametrize(
-    ("name", "public", "addresses", "result", "text"),
+    ("name", "addresses", "text", "fix"),
     [
-        ("castle.home.arpa", None, [], Result.NOTE, "is not a public name"),
-        ("tazlab.net", None, ["8.8.4.4"], Result.NOTE, "does not report its public address"),
-        ("tazlab.net", "8.8.4.4", ["8.8.4.4"], Result.OK, "the router's public address"),
-        ("tazlab.net", "192.168.0.2", ["8.8.4.4"], Result.WARNING, "is not public"),
+        ("castle.home.arpa", [], "is not a public name", ""),
+        ("tazlab.net", ["8.8.4.4"], "resolves to 8.8.4.4", "compare 8.8.4.4 with the router's"),
     ],
 )
-async def test_the_sites_name_is_compared_with_the_public_address(
-    homelab: FakeHomelab,
-    name: str,
-    public: str | None,
-    addresses: list[str],
-    result: Result,
-    text: str,
+async def test_a_site_name_that_this_machine_cannot_judge_is_a_note(
+    homelab: FakeHomelab, name: str, addresses: list[str], text: str, fix: str
 ) -> None:
     homelab.set("whoami.host", name)
-    homelab.public = IPv4Address(public) if public else None
     homelab.names = {name: [IPv4Address(address) for address in addresses]}
     (finding,) = await findings_of(homelab, "DNS")
-    assert finding.result is result and text in finding.text
+    assert finding.result is Result.NOTE and text in finding.text and fix in finding.fix
 
 
 async def test_a_name_that_resolves_to_the_ingress_address_is_a_note(homelab: FakeHomelab) -> None:
@@ -178,22 +170,9 @@ async def test_with_dns_01_the_name_may_have_any_address(
     homelab: FakeHomelab, addresses: list[str], result: Result, text: str
 ) -> None:
     homelab.set("traefik.acme.dns", DNS_01)
-    homelab.public = IPv4Address("100.64.0.7")  # carrier-grade NAT: no port can be forwarded
     homelab.names = {"tazlab.net": [IPv4Address(address) for address in addresses]}
     (finding,) = await findings_of(homelab, "DNS")
     assert finding.result is result and text in finding.text
-    (ports,) = await findings_of(homelab, "ports")
-    assert ports.result is Result.NOTE and "do not need to be open" in ports.text
-
-
-async def test_ports_and_dhcp_range_are_reminders(homelab: FakeHomelab) -> None:
-    (ports,) = await findings_of(homelab, "ports")
-    assert ports.result is Result.NOTE and str(homelab.address(240)) in ports.fix
-    (dhcp,) = await findings_of(homelab, "DHCP")
-    assert dhcp.result is Result.NOTE and f"{homelab.prefix}.2-" in dhcp.text
-    del homelab.config["ephemeral-castle:network"]["dhcp"]
-    (dhcp,) = await findings_of(homelab, "DHCP")
-    assert dhcp.result is Result.NOTE and "is not set" in dhcp.text
 
 
 async def test_a_missing_pulumi_cli_is_a_note(homelab: FakeHomelab) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import trustme
 
-from doctor import api, web
-from doctor.charts import _check_chart, _registry_has
+from doctor import web
+from doctor.checks import proxmox_api
+from doctor.checks.charts import _check_chart, _registry_has
 from doctor.findings import Result
 from doctor.web import ServerCertificate
 from settings.chart_source import ChartSource
@@ -64,7 +65,7 @@ def test_a_trusted_certificate_is_ok_with_its_expiry() -> None:
     shown = read_certificate(AUTHORITY.issue_cert("127.0.0.1", not_after=end))
     assert (shown.problem, shown.expires) == ("", end)
     assert len(shown.fingerprint.split(":")) == 32
-    finding = api._check_certificate(shown, insecure=False)
+    finding = proxmox_api._check_certificate(shown, insecure=False)
     assert (finding.result, finding.text) == (
         Result.OK,
         "is trusted, and expires on 2035-01-01",
@@ -73,7 +74,7 @@ def test_a_trusted_certificate_is_ok_with_its_expiry() -> None:
 
 def test_a_certificate_that_expires_soon_is_a_warning() -> None:
     end = datetime.now(UTC) + timedelta(days=3, hours=1)
-    finding = api._check_certificate(
+    finding = proxmox_api._check_certificate(
         read_certificate(AUTHORITY.issue_cert("127.0.0.1", not_after=end)), insecure=False
     )
     assert (finding.result, finding.text) == (Result.WARNING, "expires in 3 days")
@@ -96,17 +97,17 @@ def test_an_untrusted_certificate_is_a_failure_unless_insecure_is_set(
     leaf: trustme.LeafCert, problem: str, fix: str
 ) -> None:
     shown = read_certificate(leaf)
-    finding = api._check_certificate(shown, insecure=False)
+    finding = proxmox_api._check_certificate(shown, insecure=False)
     assert finding.result is Result.FAILURE
     assert problem in finding.text and fix in finding.fix
-    tolerated = api._check_certificate(shown, insecure=True)
+    tolerated = proxmox_api._check_certificate(shown, insecure=True)
     assert tolerated.result is Result.NOTE
     assert problem in tolerated.text and shown.fingerprint in tolerated.text
 
 
 def test_insecure_with_a_trusted_certificate_is_a_note() -> None:
     leaf = AUTHORITY.issue_cert("127.0.0.1")
-    finding = api._check_certificate(read_certificate(leaf), insecure=True)
+    finding = proxmox_api._check_certificate(read_certificate(leaf), insecure=True)
     assert finding.result is Result.NOTE and "remove proxmoxve:insecure" in finding.fix
 
 

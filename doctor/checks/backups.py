@@ -8,16 +8,16 @@ from pathlib import Path
 
 from backup.store import BackupError, in_time
 from doctor import web
+from doctor.checks.longhorn import storage_of
 from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
-from doctor.storage import storage_of
 from settings.backups import S3, bucket_of, server_of
 
 NFS_PORT = 2049
 """TCP port of NFS version 4 (RFC 7530)."""
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_backup_targets(context: Context) -> Iterator[Finding]:
     """Check that each target answers. The keys of S3 are not tested; ``make up`` tests them."""
     settings = context.settings
     volumes, certificates = settings.longhorn.backup, settings.traefik.acme.backup.target

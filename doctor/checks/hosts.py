@@ -16,7 +16,7 @@ MIN_VERSION = (8, 4)
 MIB = 1024**2
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_hosts(context: Context) -> Iterator[Finding]:
     """Check each host with VMs of the stack. For a missing or offline host, report only that."""
     online = context.proxmox.online()
     for host in context.hosts:
@@ -118,7 +118,7 @@ def _cores(context: Context, host: str, nodes: list[Node], cores: int) -> Iterat
         )
 
 
-def bridge(context: Context) -> Iterator[Finding]:
+def check_bridge(context: Context) -> Iterator[Finding]:
     """Check that each host has the bridge ``network.bridge``, and that the token may use it."""
     name = context.settings.network.bridge
     hosts = context.online_hosts()

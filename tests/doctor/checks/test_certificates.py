@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from doctor import certificates
+from doctor.checks import certificates
 from doctor.findings import Finding
 
 
@@ -15,7 +15,7 @@ def findings(**days: float) -> list[Finding]:
     now = datetime.now(UTC)
     ends = {n.replace("_", "./"): now + timedelta(days=left, hours=1) for n, left in days.items()}
     context: Any = SimpleNamespace(certificate_ends=lambda: ends)
-    return list(certificates.check(context))
+    return list(certificates.check_certificates(context))
 
 
 def test_certificates_that_expire_later_are_ok() -> None:

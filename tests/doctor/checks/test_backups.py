@@ -10,7 +10,7 @@ import pyrage
 import pytest
 
 from doctor.findings import Finding, Result
-from tests.doctor.house import FakeHomelab
+from tests.doctor.homelab import FakeHomelab
 
 KEY = str(pyrage.x25519.Identity.generate())
 ACCOUNT = {"access_key": "castle", "secret_key": "5eed1e55cafe4bad8bad"}

@@ -135,7 +135,7 @@ class _GrantedPrivileges:
         return path
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_privileges(context: Context) -> Iterator[Finding]:
     """Check that the token has every needed privilege. The fix has the commands that grant them."""
     settings = context.settings
     token_id = settings.proxmoxve.token_id

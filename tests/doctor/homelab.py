@@ -1,4 +1,4 @@
-"""``FakeHomelab``: a simulated rack, chart repository, router and DNS for the doctor."""
+"""``FakeHomelab``: a simulated rack, chart repository and DNS for the doctor."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import yaml
 from aiohttp import web as http
 
 from clients.proxmox import api as proxmox_api
-from doctor import presence, web
+from doctor import address_probe, web
+from doctor.address_probe import Presence
+from doctor.all_checks import CheckFindings, collect_findings
 from doctor.context import Context
-from doctor.examine import CheckFindings, collect_findings
 from doctor.findings import Finding, Result
-from doctor.presence import Presence
 from doctor.probes import Probes, connect
 from doctor.proxmox import Proxmox
 from settings.load import TOKEN, load
@@ -31,7 +31,7 @@ from tests.e2e.rack.proxmox.model import Pool
 from tests.e2e.rack.rack import Rack
 
 PUBLIC = IPv4Address("20.30.40.50")
-"""The public address of the router."""
+"""The address of the site in the DNS."""
 CHARTS = ("longhorn", "metallb", "traefik")
 
 
@@ -46,7 +46,6 @@ class FakeHomelab:
         self.devices: dict[IPv4Address, Presence] = {}
         """Devices at addresses, in addition to the listening sockets."""
         self.names: dict[str, list[IPv4Address]] = {"tazlab.net": [PUBLIC]}
-        self.public: IPv4Address | None = PUBLIC
         self.cli = "v3.259.0"
         self.chart_requests: list[str] = []
         self._sockets = ExitStack()
@@ -121,14 +120,13 @@ class FakeHomelab:
         cluster.pools[name] = Pool(poolid=name, comment=f"Machines of {settings.stack_tag}")
 
     def probes(self) -> Probes:
-        """The real probes, but fakes for router, DNS and Pulumi CLI."""
+        """The real probes, but fakes for devices, DNS and Pulumi CLI."""
         return Probes(
             proxmox=proxmox_api.caller(self.settings.proxmoxve),
             certificate=web.read_certificate,
             fetch=web.fetch,
-            presence=self._probe_addresses,
+            probe_addresses=self._probe_addresses,
             resolve=self._resolve,
-            public_address=lambda router: self.public,
             connect=connect,
             cli_version=lambda: self.cli,
         )
@@ -136,7 +134,7 @@ class FakeHomelab:
     def _probe_addresses(
         self, addresses: Collection[IPv4Address]
     ) -> Mapping[IPv4Address, Presence]:
-        return presence.probe_addresses(addresses) | {
+        return address_probe.probe_addresses(addresses) | {
             a: self.devices[a] for a in addresses if a in self.devices
         }
 

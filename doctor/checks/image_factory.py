@@ -18,7 +18,7 @@ _CONNECTION_ERROR = re.compile(r"invalid server response: '500 (?!Internal)")
 reports its own errors as status 500, as in ``500 Can't connect to …`` or ``500 read timeout``."""
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_factory(context: Context) -> Iterator[Finding]:
     """Check that the factory answers, and that it has the Talos version and the extensions."""
     factory, version = context.settings.image.factory, context.settings.cluster.talos
     try:
@@ -53,7 +53,7 @@ def _newest(versions: list[str]) -> str:
     return ", ".join(stable[-3:])
 
 
-def from_hosts(context: Context) -> Iterator[Finding]:
+def check_from_hosts(context: Context) -> Iterator[Finding]:
     """Check that each host can reach the factory, from which it downloads the image.
 
     The host sends the request itself (Proxmox's ``query-url-metadata``). Any answer of the factory

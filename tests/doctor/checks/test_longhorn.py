@@ -17,13 +17,13 @@ from clients.kubernetes.api import ApiError, ClusterApi
 from clients.kubernetes.longhorn import PATH, Storage, read_storage
 from doctor import __main__ as command
 from doctor import storage_record
+from doctor.all_checks import collect_findings
+from doctor.checks.longhorn import read_once
 from doctor.context import Context
-from doctor.examine import collect_findings
 from doctor.findings import Finding, Result
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
-from doctor.storage import read_once
-from tests.doctor.house import FakeHomelab
+from tests.doctor.homelab import FakeHomelab
 from tests.doctor.test_command import cli, write
 from tests.longhorn_objects import LonghornObjects, healthy_cluster
 

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from doctor.examine import CheckFindings, worst_result
+from doctor.all_checks import CheckFindings, worst_result
 from doctor.findings import Finding, Result
 from settings.wording import count
 

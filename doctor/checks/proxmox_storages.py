@@ -30,7 +30,7 @@ class _Purpose:
     """The content type that the storage must have."""
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_storages(context: Context) -> Iterator[Finding]:
     """Check both storages on each host."""
     proxmox = context.settings.proxmox
     purposes = (

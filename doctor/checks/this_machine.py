@@ -10,7 +10,7 @@ from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_cli(context: Context) -> Iterator[Finding]:
     """Check that the Pulumi CLI has the SDK's major version, and is not older than the SDK."""
     pinned = version("pulumi")
     text = context.probes.cli_version()
@@ -29,7 +29,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield ok("pulumi", f"is {text}")
 
 
-def settings(context: Context) -> Iterator[Finding]:
+def check_settings(context: Context) -> Iterator[Finding]:
     """Report the warnings about the settings, which ``make up`` prints too."""
     for sentence in context.advice:
         subject, _, text = sentence.partition(" ")

@@ -24,22 +24,22 @@ _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Uses libyaml if possible, because the plain parser needs a minute for an index of a few MiB."""
 
 
-def longhorn(context: Context) -> Iterator[Finding]:
+def check_longhorn(context: Context) -> Iterator[Finding]:
     """Check Longhorn's chart."""
     return _check_component(context, "longhorn", context.settings.longhorn)
 
 
-def metallb(context: Context) -> Iterator[Finding]:
+def check_metallb(context: Context) -> Iterator[Finding]:
     """Check MetalLB's chart."""
     return _check_component(context, "metallb", context.settings.metallb)
 
 
-def traefik(context: Context) -> Iterator[Finding]:
+def check_traefik(context: Context) -> Iterator[Finding]:
     """Check Traefik's chart."""
     return _check_component(context, "traefik", context.settings.traefik)
 
 
-def flux(context: Context) -> Iterator[Finding]:
+def check_flux(context: Context) -> Iterator[Finding]:
     """Check the Flux Operator's chart if the stack file has a group ``flux``."""
     if context.settings.flux is not None:
         yield from _check_component(context, "flux-operator", context.settings.flux, group="flux")

@@ -13,7 +13,7 @@ from clients.kubernetes.longhorn import read_storage
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session
 from commands import __main__ as commands
-from doctor import cluster_storage, storage_record
+from doctor import storage_record
 from rehearsal.run import rehearse
 from settings.project import PROJECT_FOLDER
 from tests.commands.conftest import Cli, opened_state
@@ -136,7 +136,7 @@ def test_an_unreadable_state_is_reported_without_the_output_of_the_cli(
 ) -> None:
     session = Session(fake.folder / "pulumi", "homelab", project)
     fake.answers("stack export", "https://user:password@backend", code=1)
-    cluster_storage.after_up(session, project)
+    storage_record.after_up(session, project)
     out = capfd.readouterr().out
     assert "`pulumi stack export --stack homelab --show-secrets` shows the reason" in out
     assert "password@" not in out

@@ -16,7 +16,7 @@ CA_WARNING = timedelta(days=365)
 """A CA that expires within this time is a warning. CAs are valid for ten years."""
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_certificates(context: Context) -> Iterator[Finding]:
     """Check that no certificate expires soon."""
     ends = context.certificate_ends()
     if not ends:

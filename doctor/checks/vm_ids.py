@@ -12,7 +12,7 @@ from settings.node import Node
 _KINDS = {"lxc": "container", "qemu": "virtual machine"}
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_vm_ids(context: Context) -> Iterator[Finding]:
     """Check that the VM ids of all nodes and the pool are free or belong to this stack."""
     settings, proxmox = context.settings, context.proxmox
     proxmox.guests()

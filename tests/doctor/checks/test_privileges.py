@@ -8,10 +8,10 @@ import shlex
 
 import pytest
 
+from doctor.checks.privileges import CASTLE, CASTLE_IMAGES, RUN_ON_A_HOST
 from doctor.findings import Finding
-from doctor.privileges import CASTLE, CASTLE_IMAGES, RUN_ON_A_HOST
 from settings.project import PROJECT_FOLDER
-from tests.doctor.house import FakeHomelab
+from tests.doctor.homelab import FakeHomelab
 from tests.e2e.rack.proxmox.access import Access
 
 USER = "root@pam"

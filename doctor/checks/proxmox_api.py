@@ -20,7 +20,7 @@ _OTHER_NAME = (62, 64)
 X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_api(context: Context) -> Iterator[Finding]:
     """Check the Proxmox API. Only the first failure is reported, because it causes the others."""
     server = context.settings.proxmoxve
     try:

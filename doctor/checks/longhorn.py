@@ -38,7 +38,7 @@ def read_once(read: Callable[[], Storage | None]) -> Callable[[], Storage | None
     return answer
 
 
-def cluster(context: Context) -> Iterator[Finding]:
+def check_access(context: Context) -> Iterator[Finding]:
     """Report why the other storage checks have no findings, if they have none."""
     try:
         if context.storage() is None:
@@ -51,7 +51,7 @@ def cluster(context: Context) -> Iterator[Finding]:
         )
 
 
-def data_disks(context: Context) -> Iterator[Finding]:
+def check_data_disks(context: Context) -> Iterator[Finding]:
     """Check that Longhorn stores its data on the data disks, and that they have free space."""
     if storage := storage_of(context):
         deployed = _deployed_data_disks(context)
@@ -69,7 +69,7 @@ def data_disks(context: Context) -> Iterator[Finding]:
         yield from _findings(problems, ok("data disks", text))
 
 
-def copies(context: Context) -> Iterator[Finding]:
+def check_copies(context: Context) -> Iterator[Finding]:
     """Check that each volume has all its copies, and that they are not all on one Proxmox host."""
     if storage := storage_of(context):
         problems = [
@@ -80,14 +80,14 @@ def copies(context: Context) -> Iterator[Finding]:
         yield from _findings(problems, ok("volumes", text))
 
 
-def engines(context: Context) -> Iterator[Finding]:
+def check_engines(context: Context) -> Iterator[Finding]:
     """Check that each volume runs with the engine of the installed Longhorn."""
     if storage := storage_of(context):
         good = ok("engines", f"are those of the installed Longhorn ({storage.engine_image})")
         yield from _findings(storage_health.engine_problems(storage), good)
 
 
-def target(context: Context) -> Iterator[Finding]:
+def check_backup_target(context: Context) -> Iterator[Finding]:
     """Check that Longhorn can use its backup target."""
     if storage := storage_of(context):
         problems = storage_health.target_problems(storage, context.settings)
@@ -95,7 +95,7 @@ def target(context: Context) -> Iterator[Finding]:
         yield from _findings(problems, ok(url, "is available to Longhorn") if url else None)
 
 
-def backups(context: Context) -> Iterator[Finding]:
+def check_backups(context: Context) -> Iterator[Finding]:
     """Check that each volume has a recent backup."""
     if storage := storage_of(context):
         problems = storage_health.backup_problems(storage, context.settings, datetime.now(UTC))

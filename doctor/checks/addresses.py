@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from clients.proxmox.guests import mac_address
+from doctor.address_probe import Presence
 from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning
-from doctor.presence import Presence
 from doctor.proxmox import StackVm
 from settings.node import Role
 from settings.wording import count
@@ -17,10 +17,10 @@ MAX_POOL_ADDRESSES = 64
 """The check probes at most this number of addresses of the MetalLB pool."""
 
 
-def gateway(context: Context) -> Iterator[Finding]:
+def check_gateway(context: Context) -> Iterator[Finding]:
     """Check that the gateway answers a probe or is in the neighbor table."""
     address = context.settings.network.gateway
-    presence = context.probes.presence([address])[address]
+    presence = context.probes.probe_addresses([address])[address]
     subject = f"gateway {address}"
     if presence.answer:
         yield ok(subject, f"answers: {presence.answer}")
@@ -37,12 +37,12 @@ def gateway(context: Context) -> Iterator[Finding]:
         )
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check_addresses(context: Context) -> Iterator[Finding]:
     """Check that no other device uses an address of a node, the VIP or the MetalLB pool."""
     purposes = _purposes(context)
     addresses = list(purposes)
     gateway_address = context.settings.network.gateway
-    presences = context.probes.presence([*addresses, gateway_address])
+    presences = context.probes.probe_addresses([*addresses, gateway_address])
     vms = context.proxmox.stack_vms()
     checker = _AddressCheck(context, vms, presences[gateway_address].mac_address)
     problems = [

@@ -1,0 +1,1 @@
+"""The checks. Each is a function of a ``Context`` that yields findings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clients.errors import OperationError
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session, SessionError
 from commands import backup, last_up, orphaned_resources, recover, running_tasks
@@ -52,7 +53,7 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
         last_up.mark_settled(PROJECT_FOLDER, session.stack)
         # This search also finds the VMs that could not be removed before the destroy.
         return _remove_orphans(session, cli_args)
-    except (SessionError, SettingsError, orphaned_resources.OrphanSearchError) as error:
+    except (SessionError, SettingsError, OperationError) as error:
         print(
             "Pulumi destroyed the stack, but Proxmox could not be searched for resources that are "
             f"not in the state. To search again, run `make down`. The reason: {error}"
@@ -94,7 +95,7 @@ def _find_unknown_vms(
             return []  # the search after the destroy finds them
         settings = stack_settings.settings(session)
         return orphaned_resources.find_vms(settings.proxmoxve, settings.stack_tag, known_ids)
-    except (SessionError, SettingsError, orphaned_resources.OrphanSearchError):
+    except (SessionError, SettingsError, OperationError):
         return []
 
 
@@ -121,7 +122,7 @@ def _remove(orphans: Sequence[orphaned_resources.OrphanedResource]) -> int:
     for orphan in orphans:
         try:
             orphan.remove()
-        except orphaned_resources.OrphanSearchError as error:
+        except OperationError as error:
             print(error, flush=True)
             code = 1
         else:

@@ -7,25 +7,21 @@ prefix of an image; all contain the stack tag ``ephemeral-castle-STACK``.
 
 from __future__ import annotations
 
-import urllib.error
 import urllib.parse
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
-from clients.proxmox.guests import GuestListError, list_guests, mac_address, pool_comment
+from clients.proxmox.api import ProxmoxError, wait_for_task
+from clients.proxmox.guests import list_guests, mac_address, pool_comment
 from settings.groups import Endpoint
 
 ANSWER_TIMEOUT_S = 60
 """Time for one answer of Proxmox, which waits ten seconds for each unreachable storage."""
 TASK_TIMEOUT_S = 300
 """Time for one Proxmox task, such as deleting a VM."""
-
-
-class OrphanSearchError(Exception):
-    """Proxmox does not answer, or refuses to remove a resource; the text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +31,21 @@ class OrphanedResource:
     sentence: str
     """Kind, name and host, as the object of a sentence: "the pool castle"."""
     remove: Callable[[], None]
-    """Removes it; raises ``OrphanSearchError``."""
+    """Removes it; raises ``OperationError``."""
 
 
 def find_orphans(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
     """Find all VMs, pools and images of ``stack_tag``, in an order in which they can be removed.
 
     Prints which storages are skipped because Proxmox cannot reach them. Raises
-    ``OrphanSearchError``.
+    ``ProxmoxError``.
     """
     call = proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S)
-    with _translated_errors():
-        return [
-            *_vms(proxmox, call, stack_tag),
-            *_pools(call, stack_tag),
-            *_images(call, stack_tag),
-        ]
+    return [
+        *_vms(proxmox, call, stack_tag),
+        *_pools(call, stack_tag),
+        *_images(call, stack_tag),
+    ]
 
 
 def find_vms(
@@ -58,30 +53,15 @@ def find_vms(
 ) -> list[OrphanedResource]:
     """Find the VMs of ``stack_tag`` whose id is not in ``known_ids``.
 
-    Raises ``OrphanSearchError``.
+    Raises ``ProxmoxError``.
     """
     call = proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S)
-    with _translated_errors():
-        return list(_vms(proxmox, call, stack_tag, known_ids))
+    return list(_vms(proxmox, call, stack_tag, known_ids))
 
 
 def find_pools(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
-    """Find the pools of ``stack_tag``. Raises ``OrphanSearchError``."""
-    with _translated_errors():
-        return list(_pools(proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S), stack_tag))
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turn errors of the Proxmox client into ``OrphanSearchError``."""
-    try:
-        yield
-    except GuestListError as error:
-        raise OrphanSearchError(str(error)) from None
-    except proxmox_api.FAILURES as error:
-        raise OrphanSearchError(
-            f"Proxmox does not list its VMs, pools and images: {_reason(error)}"
-        ) from None
+    """Find the pools of ``stack_tag``. Raises ``ProxmoxError``."""
+    return list(_pools(proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S), stack_tag))
 
 
 def _vms(
@@ -163,26 +143,15 @@ def _remover(
     def remove() -> None:
         for method, path in steps:
             try:
-                _finish(call, call(path, method))
-            except proxmox_api.FAILURES as error:
-                raise OrphanSearchError(
-                    f"{subject} could not be removed: {_reason(error)}. Correct the cause, then "
-                    "run the command again."
-                ) from None
+                answer = call(path, method)
+                is_task = isinstance(answer, str) and answer.startswith("UPID:")
+                failure = wait_for_task(call, answer, TASK_TIMEOUT_S) if is_task else ""
+            except ProxmoxError as error:
+                failure = error.detail
+            if failure:
+                raise OperationError(
+                    f"{subject} could not be removed: {failure}. Correct the cause, then run the "
+                    "command again."
+                )
 
     return remove
-
-
-def _finish(call: Callable[..., Any], answer: Any) -> None:
-    """If an answer is the id of a task (UPID), wait for that task."""
-    if not (isinstance(answer, str) and answer.startswith("UPID:")):
-        return
-    if failure := proxmox_api.wait_for(call, answer, TASK_TIMEOUT_S):
-        raise OSError(failure)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        error.close()
-        return f"Proxmox answers {error.code} {error.reason}"
-    return str(getattr(error, "reason", error))

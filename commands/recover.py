@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.errors import OperationError
+from clients.kubernetes.api import ClusterApi
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session, SessionError
 from commands import (
@@ -152,7 +153,7 @@ def recover(session: Session, cli_args: Sequence[str]) -> int:
             return code
         if not _remove_blockers(session, api, cli_args):
             return 1
-    except (SessionError, SettingsError, orphaned_resources.OrphanSearchError, ApiError) as error:
+    except (SessionError, SettingsError, OperationError) as error:
         print(f"The recovery failed: {error}")
         return 1
     last_up.mark_settled(PROJECT_FOLDER, session.stack)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session, SessionError
 from settings.groups import Endpoint
@@ -38,8 +39,8 @@ def wait_for(endpoint: Endpoint) -> None:
                 f"{TASK_TIMEOUT_S} s.",
                 flush=True,
             )
-            proxmox_api.wait_for(call, task, TASK_TIMEOUT_S)
-    except proxmox_api.FAILURES:
+            proxmox_api.wait_for_task(call, task, TASK_TIMEOUT_S)
+    except ProxmoxError:
         return
 
 

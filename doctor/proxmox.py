@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import urllib.error
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import AddressValueError, IPv4Address
 from threading import Lock
 from typing import Any
 
-from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError, tags_of
 from doctor.findings import CannotCheckError
 from lifecycle import retained_disk
 
@@ -44,31 +44,30 @@ class Proxmox:
     """
 
     def __init__(self, get: Callable[[str], Any], stack_tag: str) -> None:
-        """``get`` is a ``proxmox_api.caller``; ``stack_tag`` is the tag of the stack's VMs."""
+        """``get`` reads a path of the API; ``stack_tag`` is the tag of the stack's VMs."""
         self._get = get
         self._stack_tag = stack_tag
         self._answers: dict[str, Future[Any]] = {}
         self._lock = Lock()
 
     def version(self) -> str:
-        """The Proxmox VE version of the host that answers. Raises ``proxmox_api.FAILURES``."""
+        """The Proxmox VE version of the host that answers. Raises ``ProxmoxError``."""
         return str(self._read_once("/version")["version"])
 
     def read(self, path: str) -> Any:
         """Read the field ``data`` of the answer for an API path."""
         try:
             self.version()
-        except proxmox_api.FAILURES:
+        except ProxmoxError:
             raise CannotCheckError("Proxmox does not answer", reported_elsewhere=True) from None
         try:
             return self._read_once(path)
-        except urllib.error.HTTPError as error:
-            if error.code == 403:
+        except ProxmoxError as error:
+            if error.status == HTTPStatus.FORBIDDEN:
                 reason = f"the token may not read {path}"
                 raise CannotCheckError(reason, reported_elsewhere=True) from None
-            raise CannotCheckError(f"Proxmox answers {path} with: {error.reason}") from None
-        except proxmox_api.FAILURES as error:
-            raise CannotCheckError(f"Proxmox does not answer {path}: {error}") from None
+            verb = "does not answer" if error.status is None else "refuses"
+            raise CannotCheckError(f"Proxmox {verb} {path}: {error.detail}") from None
 
     def online(self) -> dict[str, bool]:
         """The names of all Proxmox hosts, and whether each host is online."""
@@ -86,15 +85,13 @@ class Proxmox:
             for guest in self.guests()
             if guest["node"] == host
             and guest.get("status") == "running"
-            and self._stack_tag not in proxmox_api.tags_of(guest)
+            and self._stack_tag not in tags_of(guest)
         ]
 
     def disk_holders(self) -> set[str]:
         """The names of the disk holders: placeholder VMs that own retained data disks."""
         tag = retained_disk.tag(self._stack_tag)
-        return {
-            self._name_of(guest) for guest in self.guests() if tag in proxmox_api.tags_of(guest)
-        }
+        return {self._name_of(guest) for guest in self.guests() if tag in tags_of(guest)}
 
     def hosts_of_vms(self) -> dict[str, str]:
         """The current host of each VM of the stack, by name of the VM.
@@ -103,14 +100,14 @@ class Proxmox:
         """
         found = {}
         for guest in self.guests():
-            if self._stack_tag in proxmox_api.tags_of(guest):
+            if self._stack_tag in tags_of(guest):
                 with suppress(CannotCheckError):
                     found[self._name_of(guest)] = str(guest["node"])
         return found
 
     def stack_vms(self) -> list[StackVm]:
         """The existing VMs of the stack."""
-        guests = [guest for guest in self.guests() if self._stack_tag in proxmox_api.tags_of(guest)]
+        guests = [guest for guest in self.guests() if self._stack_tag in tags_of(guest)]
         with ThreadPoolExecutor(_READER_THREADS) as readers:
             return list(readers.map(self._read_vm, guests))
 
@@ -149,8 +146,6 @@ class Proxmox:
             try:
                 answer.set_result(self._get(path))
             except Exception as error:
-                if isinstance(error, urllib.error.HTTPError):
-                    error.close()  # Closes the connection; code and reason stay readable.
                 answer.set_exception(error)
         return answer.result()
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from clients.errors import describe_failure
+
 SILENCE_TIMEOUT_S = 10
 """Seconds to wait for a connection, and for the next data of an answer."""
 ANSWER_TIMEOUT_S = 30
@@ -46,16 +48,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return f"it answers {error.code} {error.reason}"
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {cause.verify_message}"
-    if isinstance(cause, socket.gaierror):
-        return "this machine cannot resolve its name"
-    if isinstance(cause, TimeoutError):
-        return f"no answer within {SILENCE_TIMEOUT_S} s"
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause) or type(cause).__name__
+    return describe_failure(error)
 
 
 FETCH_ERRORS = (OSError, ValueError, http.client.HTTPException)

@@ -22,7 +22,8 @@ import pulumi
 import pulumi_proxmoxve as proxmoxve
 
 from clients.errors import OperationError
-from clients.proxmox.guests import Guest, GuestListError, refusal, strangers
+from clients.proxmox.api import ProxmoxError
+from clients.proxmox.guests import Guest, conflict_message, find_conflicts
 from clients.talos import talosctl
 from components.talos.args import ClusterFindings
 from lifecycle.node import LOST, MachineState
@@ -69,15 +70,17 @@ def check_machines(settings: Settings) -> MachineChecks:
     sources = CURRENT.get()
     try:
         guests = sources.list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
-    except GuestListError as error:
+    except ProxmoxError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nThe preview continues, but has not checked the VM ids.")
         return MachineChecks(findings=ClusterFindings(restore=sources.plan_restore(settings)))
     _require_talosctl_for_removal(guests, settings)
-    taken = strangers(guests, settings.machines, settings.stack_tag)
+    taken = find_conflicts(guests, settings.machines, settings.stack_tag)
     _refuse_taken_ids_of_existing_vms(taken, guests, settings)
-    messages = {node.name: refusal(node, guest, settings.stack_tag) for node, guest in taken}
+    messages = {
+        node.name: conflict_message(node, guest, settings.stack_tag) for node, guest in taken
+    }
     has_vms = any(settings.stack_tag in guest.tags for guest in guests)
     states = sources.look_at_machines(guests, settings.machines)
     _refuse_upgrade_without_a_control_plane(settings, states)
@@ -149,7 +152,9 @@ def _refuse_taken_ids_of_existing_vms(
     """
     existing = {guest.name for guest in guests if settings.stack_tag in guest.tags}
     refusals = [
-        refusal(node, guest, settings.stack_tag) for node, guest in taken if node.name in existing
+        conflict_message(node, guest, settings.stack_tag)
+        for node, guest in taken
+        if node.name in existing
     ]
     if refusals:
         raise pulumi.RunError("\n".join(refusals))

@@ -10,21 +10,46 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+from clients.errors import ClientError, describe_failure
 
 if TYPE_CHECKING:
     from settings.groups import Endpoint
 
-
 ANSWER_LIMIT = 10
 """Timeout of one request in seconds."""
-FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
-"""Exceptions that a call may raise. ``urllib.error.HTTPError`` is an ``OSError``."""
 _POLL_INTERVAL_S = 1
 """Seconds between two requests for the status of a task."""
 _MAX_FAILURES = 3
 """Number of consecutive failed status requests after which a wait ends with the error."""
+
+
+class ProxmoxError(ClientError):
+    """Proxmox did not answer, or refused a request. ``status`` is the HTTP status.
+
+    The text also has a fix. No field contains the token.
+    """
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return (
+                f"Proxmox at {self.subject} (proxmoxve:endpoint) does not answer as it should: "
+                f"{self.detail}. Check that the host is up and the address is right; with a "
+                "self-signed certificate set proxmoxve:insecure to true."
+            )
+        fix = (
+            "Check proxmoxve:apiToken, its privileges and that it has not expired."
+            if self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            else "Check the log of the Proxmox host."
+        )
+        return (
+            f"Proxmox at {self.subject} answers {self.status} {self.detail} to {self.operation}. "
+            f"{fix}"
+        )
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -38,10 +63,9 @@ def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]
     """Return a function ``call(path, method="GET", form=None)`` for the Proxmox API.
 
     The function returns ``data`` of the answer. It times out after ``limit`` seconds. It raises
-    ``urllib.error.HTTPError``, ``OSError``, ``http.client.HTTPException``, ``ValueError`` or
-    ``KeyError``. No exception contains the token.
+    ``ProxmoxError``.
     """
-    base = proxmox.endpoint.removesuffix("/api2/json")
+    base = base_url(proxmox)
     https = urllib.request.HTTPSHandler(context=_tls(proxmox))
     opener = urllib.request.build_opener(https, _NoRedirect)
 
@@ -52,10 +76,30 @@ def caller(proxmox: Endpoint, limit: float = ANSWER_LIMIT) -> Callable[..., Any]
             {"Authorization": f"PVEAPIToken={proxmox.api_token.get_secret_value()}"},
             method=method,
         )
-        with opener.open(request, timeout=limit) as answer:
+        with (
+            translated_errors(proxmox, f"{method} {path}"),
+            opener.open(request, timeout=limit) as answer,
+        ):
             return json.load(answer)["data"]
 
     return call
+
+
+def base_url(proxmox: Endpoint) -> str:
+    """The URL of Proxmox without the path of the API."""
+    return proxmox.endpoint.removesuffix("/api2/json")
+
+
+@contextmanager
+def translated_errors(proxmox: Endpoint, operation: str) -> Iterator[None]:
+    """Turn the errors of a request, and of reading its answer, into ``ProxmoxError``."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise ProxmoxError(operation, base_url(proxmox), error.reason, error.code) from None
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+        raise ProxmoxError(operation, base_url(proxmox), describe_failure(error)) from None
 
 
 def _tls(proxmox: Endpoint) -> ssl.SSLContext:
@@ -76,11 +120,12 @@ def tags_of(guest: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(re.split("[;,]", str(guest.get("tags", ""))))
 
 
-def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:
-    """Wait for the end of a task (a UPID); returns its error, empty if it succeeded.
+def wait_for_task(call: Callable[[str], Any], task: str, limit: float) -> str:
+    """Wait until a task (a UPID) ends; returns why it failed, or an empty text if it succeeded.
 
-    A failed status request does not stop the task, so this raises the error of ``call`` only after
-    ``_MAX_FAILURES`` consecutive failures. Raises ``TimeoutError`` after ``limit`` seconds.
+    After ``limit`` seconds the result is "it has not finished after … s". A failed status request
+    does not stop the task, so this raises ``ProxmoxError`` only after ``_MAX_FAILURES`` consecutive
+    failures.
     """
     path = f"/nodes/{task.split(':')[1]}/tasks/{urllib.parse.quote(task, safe='')}/status"
     deadline = time.monotonic() + limit
@@ -91,14 +136,12 @@ def wait_for(call: Callable[[str], Any], task: str, limit: float) -> str:
             if status["status"] == "stopped":
                 break
             failures = 0
-        except Exception as error:
+        except ProxmoxError:
             failures += 1
             if failures == _MAX_FAILURES:
                 raise
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"the Proxmox task has not finished after {limit:.0f} s")
+            return f"it has not finished after {limit:.0f} s"
         time.sleep(_POLL_INTERVAL_S)
     exit_status = str(status.get("exitstatus") or "OK")
     return "" if exit_status.startswith(("OK", "WARNINGS")) else exit_status

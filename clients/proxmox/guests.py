@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from clients.proxmox import api as proxmox_api
-from settings.groups import Endpoint
-from settings.node import Node
+from clients.proxmox.api import ProxmoxError
+
+if TYPE_CHECKING:
+    from settings.groups import Endpoint
+    from settings.node import Node
 
 _THREADS = 8
 """Number of parallel requests."""
@@ -35,51 +38,44 @@ class Guest:
     """Its resource pool; empty if it has none."""
 
 
-class GuestListError(Exception):
-    """The list of guests could not be read: the request, the reason and the fix."""
-
-
 def list_guests(proxmox: Endpoint, wanted: Iterable[int] = ()) -> list[Guest]:
     """All guests of the Proxmox cluster, also on hosts that are switched off.
 
     The token sees only guests that it may audit. So this also asks whether each ``wanted`` VM id
     that is not in the list is free. If it is taken, the result has a ``Guest`` with a placeholder
-    as name and host. Raises ``GuestListError``.
+    as name and host. Raises ``ProxmoxError``.
     """
-    base = proxmox.endpoint.removesuffix("/api2/json")
     get = proxmox_api.caller(proxmox)
-    try:
-        guests = [_guest(entry) for entry in get("/cluster/resources?type=vm")]
-        listed = {guest.vm_id for guest in guests}
-        unlisted = [vm_id for vm_id in wanted if vm_id not in listed]
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            free = list(pool.map(lambda vm_id: _is_free(get, vm_id), unlisted))
-        guests += [
-            Guest(vm_id, "one that the token may not see", "some host", "guest")
-            for vm_id, is_free in zip(unlisted, free, strict=True)
-            if not is_free
-        ]
-    except urllib.error.HTTPError as error:
-        error.close()
-        fix = (
-            "Check proxmoxve:apiToken and that the token has not expired."
-            if error.code in (401, 403)
-            else "Check the log of the Proxmox host."
-        )
-        raise GuestListError(
-            f"Proxmox at {base} answers {error.code} {error.reason}. {fix}"
-        ) from None
-    except proxmox_api.FAILURES as error:
-        reason = getattr(error, "reason", error)
-        raise GuestListError(
-            f"Proxmox at {base} (proxmoxve:endpoint) does not answer as it should: {reason}. Check "
-            "that the host is up and the address is right; with a self-signed certificate set "
-            "proxmoxve:insecure to true."
-        ) from None
+    path = "/cluster/resources?type=vm"
+    with proxmox_api.translated_errors(proxmox, f"GET {path}"):
+        guests = [_guest(entry) for entry in get(path)]
+    listed = {guest.vm_id for guest in guests}
+    unlisted = [vm_id for vm_id in wanted if vm_id not in listed]
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        free = list(pool.map(lambda vm_id: is_free(get, vm_id), unlisted))
+    guests += [
+        Guest(vm_id, "one that the token may not see", "some host", "guest")
+        for vm_id, id_is_free in zip(unlisted, free, strict=True)
+        if not id_is_free
+    ]
     return guests
 
 
-def strangers(
+def is_free(get: Callable[[str], Any], vm_id: int) -> bool:
+    """Whether a VM id is free in the whole Proxmox cluster, also of guests that the token cannot
+    see. If the token may not ask, the id counts as free. Raises ``ProxmoxError`` if Proxmox does
+    not answer."""
+    try:
+        get(f"/cluster/nextid?vmid={vm_id}")
+    except ProxmoxError as error:
+        if error.status is None:
+            raise
+        # 400 means "VM 8000 already exists".
+        return error.status != HTTPStatus.BAD_REQUEST
+    return True
+
+
+def find_conflicts(
     guests: Iterable[Guest], nodes: Sequence[Node], stack_tag: str
 ) -> list[tuple[Node, Guest]]:
     """The VM id conflicts: nodes whose VM id another guest has, with that guest.
@@ -95,7 +91,7 @@ def strangers(
     ]
 
 
-def refusal(node: Node, guest: Guest, stack_tag: str) -> str:
+def conflict_message(node: Node, guest: Guest, stack_tag: str) -> str:
     """The message about a VM id conflict: the guest that has the id, and the fix."""
     if stack_tag in guest.tags:
         return (
@@ -123,19 +119,6 @@ def _is_another_node(node: Node, guest: Guest) -> bool:
     (pve-manager, API2Tools.pm ``extract_vm_stats``; QemuServer.pm ``vmstatus``).
     """
     return guest.name not in ("", f"VM {guest.vm_id}", node.name)
-
-
-def _is_free(get: Callable[[str], Any], vm_id: int) -> bool:
-    """Whether a VM id is free in the whole Proxmox cluster, also of guests that the token cannot
-    see."""
-    try:
-        get(f"/cluster/nextid?vmid={vm_id}")
-    except urllib.error.HTTPError as error:
-        error.close()
-        # 400 means "VM 8000 already exists". After any other error the id counts as free, because
-        # the list of guests does not have it.
-        return error.code != 400
-    return True
 
 
 def _guest(entry: dict[str, Any]) -> Guest:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import urllib.error
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
-from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError
 from doctor import web
 from doctor.context import Context
 from doctor.findings import Finding, failure, note, ok, warning
@@ -39,18 +39,15 @@ def check_api(context: Context) -> Iterator[Finding]:
         return
     try:
         version = context.proxmox.version()
-    except urllib.error.HTTPError as error:
+    except ProxmoxError as error:
+        text = f"refuses the request: {error.status} {error.detail}"
         fix = "check the log of the host: journalctl -u pveproxy"
-        if error.code == 401:
+        if error.status is None:
+            text = f"does not answer like Proxmox: {error.detail}"
+            fix = "check that proxmoxve:endpoint is the address of a Proxmox host"
+        elif error.status == HTTPStatus.UNAUTHORIZED:
             fix = "check the token, its expiry and its realm; enter it again with `make token`"
-        text = f"refuses the request: {error.code} {error.reason}"
         yield failure(server.endpoint, text, fix)
-    except proxmox_api.FAILURES as error:
-        yield failure(
-            server.endpoint,
-            f"does not answer like Proxmox: {web.reason(error)}",
-            "check that proxmoxve:endpoint is the address of a Proxmox host",
-        )
     else:
         yield ok(server.endpoint, f"answers, and accepts the token; Proxmox VE {version}")
 

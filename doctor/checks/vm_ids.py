@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clients.proxmox.guests import Guest, GuestListError, list_guests, pool_comment, strangers
+from clients.proxmox.api import ProxmoxError
+from clients.proxmox.guests import Guest, find_conflicts, list_guests, pool_comment
 from doctor.context import Context
 from doctor.findings import CannotCheckError, Finding, failure, ok, warning
 from settings.node import Node
@@ -19,9 +20,9 @@ def check_vm_ids(context: Context) -> Iterator[Finding]:
     wanted = [node.vm_id for node in settings.machines]
     try:
         guests = list_guests(settings.proxmoxve, wanted)
-    except GuestListError as error:
+    except ProxmoxError as error:
         raise CannotCheckError(str(error)) from None
-    conflicts = strangers(guests, settings.machines, settings.stack_tag)
+    conflicts = find_conflicts(guests, settings.machines, settings.stack_tag)
     for node, guest in conflicts:
         yield _report_conflict(node, guest, settings.stack_tag)
     if not conflicts:

@@ -8,15 +8,14 @@ flag, and this program never deletes it.
 
 from __future__ import annotations
 
-import http.client
 import re
-import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
+from clients.proxmox.guests import is_free
 
 if TYPE_CHECKING:
     from settings.groups import Endpoint
@@ -88,20 +87,19 @@ class DiskHolder:
             "scsihw": "virtio-scsi-single",
             DISK_KEY: f"{self.datastore}:{self.size_gib},discard=on,ssd=1",
         }
-        self._wait_for_task(self._request(f"/nodes/{self.host}/qemu", "POST", form))
+        task = self._request(f"/nodes/{self.host}/qemu", "POST", form)
+        if failure := proxmox_api.wait_for_task(self._request, task, CREATE_TIMEOUT_S):
+            raise OperationError(
+                f"Proxmox could not create VM {self._name}: {failure}. It owns the retained data "
+                f"disk of {self.node}. Correct this in Proxmox, then run `up` again."
+            )
         return vm_id
 
     def _free_id(self) -> int:
         step = ID_OFFSET if self.vm_id + ID_OFFSET + _MAX_TRIES <= HIGHEST_VM_ID else -ID_OFFSET
         for vm_id in range(self.vm_id + step, self.vm_id + step + _MAX_TRIES):
-            try:
-                self._call(f"/cluster/nextid?vmid={vm_id}")
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code == http.client.BAD_REQUEST:
-                    continue  # "VM ... already exists"
-                raise self._http_error(error) from None
-            return vm_id
+            if is_free(self._request, vm_id):
+                return vm_id
         raise OperationError(
             f"No VM id is free for {self._name} (retained data disk of {self.node}): ids from "
             f"{self.vm_id + step} to {self.vm_id + step + _MAX_TRIES - 1} are taken. Free one of "
@@ -130,39 +128,10 @@ class DiskHolder:
             )
         return str(path)
 
-    def _wait_for_task(self, task: str) -> None:
-        try:
-            failure = proxmox_api.wait_for(self._request, task, CREATE_TIMEOUT_S)
-        except TimeoutError:
-            raise OperationError(
-                f"Proxmox did not create VM {self._name} within {CREATE_TIMEOUT_S} s."
-            ) from None
-        if failure:
-            raise OperationError(
-                f"Proxmox could not create VM {self._name}: {failure}. It owns the retained data "
-                f"disk of {self.node}. Correct this in Proxmox, then run `up` again."
-            )
-
     def _request(
         self, path: str, method: str = "GET", form: Mapping[str, str] | None = None
     ) -> Any:
-        try:
-            return self._call(path, method, form)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise self._http_error(error) from None
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise OperationError(
-                f"Proxmox at {self.proxmox.endpoint} does not answer as it should: {error}."
-            ) from None
-
-    def _call(self, path: str, method: str = "GET", form: Mapping[str, str] | None = None) -> Any:
         return proxmox_api.caller(self.proxmox, CREATE_TIMEOUT_S)(path, method, form)
-
-    def _http_error(self, error: urllib.error.HTTPError) -> OperationError:
-        return OperationError(
-            f"Retained data disk of {self.node}: Proxmox answers {error.code} {error.reason}."
-        )
 
     def _refusal(self, reason: str, fix: str) -> OperationError:
         return OperationError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError
 
 if TYPE_CHECKING:
     from settings.groups import Endpoint
@@ -19,6 +18,9 @@ SHUTDOWN_TIMEOUT_S = 600
 _SHUTDOWN_FAILED = "powerdown failed"
 """Part of the error of a reboot task if the guest does not shut down. Proxmox then does not stop
 the VM (proxmox/qemu-server src/PVE/QemuServer.pm vm_reboot, _do_vm_stop)."""
+_MISSING = "does not exist"
+"""Part of the reason phrase if the VM does not exist; the status is 500, as for other errors
+(proxmox/pve-guest-common src/PVE/AbstractConfig.pm load_config)."""
 _ANSWER_TIMEOUT_S = 30
 _HARDWARE_KEYS = ("cores", "memory", "sockets")
 
@@ -50,11 +52,11 @@ class Power:
         )
 
     def status(self) -> str:
-        """``running`` or ``stopped``; empty if the VM does not exist. Raises ``OperationError``."""
+        """``running`` or ``stopped``; empty if the VM does not exist. Raises ``ProxmoxError``."""
         try:
             return str(self._vm_call("GET", "status/current")["status"])
-        except OperationError as error:
-            if "does not exist" in str(error):
+        except ProxmoxError as error:
+            if _MISSING in error.detail:
                 return ""
             raise
 
@@ -83,14 +85,7 @@ class Power:
     def _run_task(self, action: str, form: Mapping[str, str] | None = None) -> str:
         """Start a task and wait for its end; returns its error, empty if it succeeded."""
         task = self._vm_call("POST", f"status/{action}", form or {})
-        timeout_s = SHUTDOWN_TIMEOUT_S + 60
-        try:
-            return proxmox_api.wait_for(self._call, task, timeout_s)
-        except TimeoutError:
-            raise OperationError(
-                f"Proxmox did not {action} VM {self.vm_id} within {timeout_s} s. Check the task in "
-                "Proxmox, then run `up` again."
-            ) from None
+        return proxmox_api.wait_for_task(self._call, task, SHUTDOWN_TIMEOUT_S + 60)
 
     def _failed(self, action: str, failure: str) -> OperationError:
         return OperationError(
@@ -99,7 +94,7 @@ class Power:
         )
 
     def running_vms(self, stack_tag: str) -> frozenset[str]:
-        """The names of the running VMs with this tag. Raises ``OperationError``."""
+        """The names of the running VMs with this tag. Raises ``ProxmoxError``."""
         guests = self._call("/cluster/resources?type=vm")
         return frozenset(
             str(guest.get("name"))
@@ -111,15 +106,4 @@ class Power:
         return self._call(f"/nodes/{self.host}/qemu/{self.vm_id}/{path}", method, form)
 
     def _call(self, path: str, method: str = "GET", form: Mapping[str, str] | None = None) -> Any:
-        call = proxmox_api.caller(self.proxmox, _ANSWER_TIMEOUT_S)
-        try:
-            return call(path, method, form)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise OperationError(
-                f"Proxmox answers {error.code} {error.reason} to {method} {path}."
-            ) from None
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise OperationError(
-                f"Proxmox at {self.proxmox.endpoint} does not answer as it should: {error}."
-            ) from None
+        return proxmox_api.caller(self.proxmox, _ANSWER_TIMEOUT_S)(path, method, form)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from clients.errors import OperationError
 from clients.pulumi_cli import session
 from commands import __main__ as commands
 from commands import last_up
-from commands.orphaned_resources import OrphanedResource, OrphanSearchError
+from commands.orphaned_resources import OrphanedResource
 from commands.recover import BUSY
 from tests.commands.conftest import Cli
 
@@ -268,7 +269,7 @@ def test_an_orphan_that_cannot_be_removed_is_reported_and_the_rest_is_removed(
     removed: list[str] = []
 
     def refuse() -> None:
-        raise OrphanSearchError(
+        raise OperationError(
             "VM 8001 could not be removed: can't remove VM 8001 - protection mode enabled"
         )
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
-from urllib.error import HTTPError
 
 import pytest
 
+from clients.proxmox.api import ProxmoxError
 from doctor.findings import CannotCheckError
 from doctor.proxmox import Proxmox
 
@@ -28,7 +27,7 @@ def proxmox(guests: list[dict[str, Any]], configs: dict[str, dict[str, Any]]) ->
         if path == "/cluster/resources?type=vm":
             return guests
         if path not in configs:
-            raise HTTPError(path, 595, "No route to host", {}, BytesIO())  # type: ignore[arg-type]
+            raise ProxmoxError(f"GET {path}", "https://pve:8006", "No route to host", 595)
         return configs[path]
 
     return Proxmox(get, STACK_TAG)

@@ -15,7 +15,13 @@ import trustme
 from pydantic import SecretStr
 
 from clients.errors import OperationError
-from clients.proxmox.guests import Guest, GuestListError, list_guests, refusal, strangers
+from clients.proxmox.api import ProxmoxError
+from clients.proxmox.guests import (
+    Guest,
+    conflict_message,
+    find_conflicts,
+    list_guests,
+)
 from clients.talos import talosctl
 from components.image import TalosImageArgs
 from components.machines import MachinesArgs
@@ -114,13 +120,13 @@ def test_the_error_for_a_refused_request_does_not_show_the_token(
     proxmox: Proxmox, status: int
 ) -> None:
     proxmox.status = status
-    with pytest.raises(GuestListError, match=f"answers {status} authentication failure") as error:
+    with pytest.raises(ProxmoxError, match=f"answers {status} authentication failure") as error:
         list_guests(proxmox.endpoint(), [8010, 200])
     assert "1111" not in str(error.value)
 
 
 def test_an_unknown_certificate_is_refused_with_a_fix(proxmox: Proxmox) -> None:
-    with pytest.raises(GuestListError, match="set proxmoxve:insecure to true"):
+    with pytest.raises(ProxmoxError, match="set proxmoxve:insecure to true"):
         list_guests(proxmox.endpoint(insecure=False), [])
     assert proxmox.requests == []
 
@@ -128,14 +134,14 @@ def test_an_unknown_certificate_is_refused_with_a_fix(proxmox: Proxmox) -> None:
 @pytest.mark.parametrize("body", ["not JSON", "{}", '{"data": null}', '{"data": [{}]}'])
 def test_an_invalid_answer_is_an_error(proxmox: Proxmox, body: str) -> None:
     proxmox.body = body
-    with pytest.raises(GuestListError, match="does not answer as it should"):
+    with pytest.raises(ProxmoxError, match="does not answer as it should"):
         list_guests(proxmox.endpoint(), [8010, 200])
 
 
 def test_guests_with_the_stack_tag_or_another_id_are_no_conflict() -> None:
     own = Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({STACK_TAG}))
     other_id = Guest(200, "dns", "pve2", "lxc", frozenset())
-    found = strangers([NAS, own, other_id], settings_with().machines, STACK_TAG)
+    found = find_conflicts([NAS, own, other_id], settings_with().machines, STACK_TAG)
     assert [(node.name, guest.name) for node, guest in found] == [
         ("castle-worker-1", "precious-nas")
     ]
@@ -143,7 +149,7 @@ def test_guests_with_the_stack_tag_or_another_id_are_no_conflict() -> None:
 
 def test_a_vm_of_another_stack_is_a_conflict() -> None:
     other = Guest(8000, "castle-control-plane-1", "pve", "qemu", frozenset({f"{STACK_TAG}-two"}))
-    assert len(strangers([other], settings_with().machines, STACK_TAG)) == 1
+    assert len(find_conflicts([other], settings_with().machines, STACK_TAG)) == 1
 
 
 STACK_TAGS = frozenset({STACK_TAG, "talos"})
@@ -151,8 +157,8 @@ STACK_TAGS = frozenset({STACK_TAG, "talos"})
 
 def test_another_vm_of_the_stack_is_a_conflict() -> None:
     former = Guest(8010, "keep-worker-1", "pve", "qemu", STACK_TAGS)
-    ((node, guest),) = strangers([former], settings_with().machines, STACK_TAG)
-    text = refusal(node, guest, STACK_TAG)
+    ((node, guest),) = find_conflicts([former], settings_with().machines, STACK_TAG)
+    text = conflict_message(node, guest, STACK_TAG)
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
     assert "belongs to keep-worker-1 of this stack" in text
     assert "Set cluster.name" in text and "`make down` first" in text
@@ -163,7 +169,7 @@ def test_another_vm_of_the_stack_is_a_conflict() -> None:
 def test_a_vm_of_the_stack_without_another_name_is_adopted(name: str) -> None:
     """Shortly after a killed run, Proxmox does not list the name yet."""
     made = Guest(8010, name, "pve", "qemu", STACK_TAGS)
-    assert strangers([made], settings_with().machines, STACK_TAG) == []
+    assert find_conflicts([made], settings_with().machines, STACK_TAG) == []
 
 
 def test_a_vm_of_a_renamed_cluster_is_refused_by_a_hook() -> None:
@@ -203,8 +209,8 @@ def test_the_id_of_a_guest_that_the_token_may_not_see_is_taken(proxmox: Proxmox)
     proxmox.unseen = {8012}
     guests = list_guests(proxmox.endpoint(), [8010, 8012, 8013])
     assert [guest.vm_id for guest in guests] == [8010, 8011, 200, 8012]
-    ((node, guest),) = strangers([guests[-1]], settings_with().machines, STACK_TAG)
-    text = refusal(node, guest, STACK_TAG)
+    ((node, guest),) = find_conflicts([guests[-1]], settings_with().machines, STACK_TAG)
+    text = conflict_message(node, guest, STACK_TAG)
     assert "VM id 8012" in text and "the guest 'one that the token may not see'" in text
 
 
@@ -213,8 +219,8 @@ def test_a_guest_without_a_name_is_refused_with_a_readable_message(proxmox: Prox
     proxmox.body = json.dumps({"data": [{"vmid": 8010, "node": "pve", "type": "qemu"}]})
     guests = list_guests(proxmox.endpoint())
     assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}))]
-    ((node, guest),) = strangers(guests, settings_with().machines, STACK_TAG)
-    text = refusal(node, guest, STACK_TAG)
+    ((node, guest),) = find_conflicts(guests, settings_with().machines, STACK_TAG)
+    text = conflict_message(node, guest, STACK_TAG)
     assert (
         "on pve it belongs to the virtual machine without a known name, which is not part" in text
     )
@@ -228,14 +234,14 @@ def test_an_id_that_the_token_may_not_query_counts_as_free(proxmox: Proxmox) -> 
 def test_the_token_is_not_sent_to_a_redirect(proxmox: Proxmox) -> None:
     proxmox.status = 302
     proxmox.headers = {"Location": f"https://127.0.0.1:{proxmox.server.server_port}/elsewhere"}
-    with pytest.raises(GuestListError, match="answers 302"):
+    with pytest.raises(ProxmoxError, match="answers 302"):
         list_guests(proxmox.endpoint(), [])
     assert len(proxmox.requests) == 1
 
 
 def test_an_incomplete_answer_is_an_error(proxmox: Proxmox) -> None:
     proxmox.headers = {"Content-Length": "5000"}
-    with pytest.raises(GuestListError, match="does not answer as it should"):
+    with pytest.raises(ProxmoxError, match="does not answer as it should"):
         list_guests(proxmox.endpoint(), [])
 
 
@@ -289,13 +295,16 @@ def test_without_guests_there_are_no_hooks(preview: bool) -> None:
     )
 
 
+NO_ANSWER = ProxmoxError("GET /", "https://pve:8006", "no answer in time")
+
+
 def test_a_preview_continues_if_proxmox_does_not_answer() -> None:
-    assert check(GuestListError("no answer"), preview=True) == MachineChecks()
+    assert check(NO_ANSWER, preview=True) == MachineChecks()
 
 
 def test_an_up_stops_if_proxmox_does_not_answer() -> None:
-    with pytest.raises(pulumi.RunError, match="no answer\nNothing has been touched"):
-        check(GuestListError("no answer"), preview=False)
+    with pytest.raises(pulumi.RunError, match="no answer in time.*\nNothing has been touched"):
+        check(NO_ANSWER, preview=False)
 
 
 def test_a_taken_id_is_refused_with_id_name_and_fix() -> None:

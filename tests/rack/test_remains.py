@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from clients.errors import OperationError
+from clients.proxmox.api import ProxmoxError
 from clients.proxmox.guests import mac_address
 from commands.orphaned_resources import (
     OrphanedResource,
-    OrphanSearchError,
     find_orphans,
     find_vms,
 )
@@ -107,11 +108,11 @@ async def test_what_cannot_go_is_told_by_its_name(rack: Rack) -> None:
     )
     machine, *_ = await found(rack)
     with pytest.raises(
-        OrphanSearchError, match=r"VM 101 could not be removed: .*VM is locked .backup."
+        OperationError, match=r"VM 101 could not be removed: .*VM is locked .backup."
     ):
         await asyncio.to_thread(machine.remove)
     rack.faults[0].kind = Kind.TASK_FAILED
-    with pytest.raises(OrphanSearchError, match="VM 101 could not be removed: simulated fault"):
+    with pytest.raises(OperationError, match="VM 101 could not be removed: simulated fault"):
         await asyncio.to_thread(machine.remove)
     assert sorted(rack.vms) == [101, 102]
 
@@ -119,7 +120,7 @@ async def test_what_cannot_go_is_told_by_its_name(rack: Rack) -> None:
 @pytest.mark.parametrize("path", ["/cluster/resources", "/pools", "/nodes"])
 async def test_a_proxmox_that_does_not_say_what_it_has_is_told(rack: Rack, path: str) -> None:
     rack.faults.append(Fault(method="GET", path=path))
-    with pytest.raises(OrphanSearchError, match="answers 500 simulated fault"):
+    with pytest.raises(ProxmoxError, match="answers 500 simulated fault"):
         await found(rack)
 
 

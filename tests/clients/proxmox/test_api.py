@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError
 
 UPID = "UPID:pve2:00001000:0:0:qmreboot:8010:root@pam!castle:"
 RUNNING = {"status": "running"}
@@ -41,7 +42,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wait_returns_the_error_of_the_task(end: dict[str, str], failure: str) -> None:
     paths: list[str] = []
     call = call_with(paths, RUNNING, RUNNING, {"status": "stopped", **end})
-    assert proxmox_api.wait_for(call, UPID, 60) == failure
+    assert proxmox_api.wait_for_task(call, UPID, 60) == failure
     assert len(paths) == 3
     assert set(paths) == {
         "/nodes/pve2/tasks/UPID%3Apve2%3A00001000%3A0%3A0%3Aqmreboot%3A8010%3Aroot%40pam%21castle%3A/status"
@@ -58,17 +59,17 @@ def test_up_to_two_consecutive_failed_requests_are_tolerated(
     def call(path: str) -> Any:
         if (len(paths) + 1) % (failures + 1):
             paths.append(path)
-            raise TimeoutError("timed out")
+            raise ProxmoxError("GET /", "https://pve:8006", "timed out")
         return answers(path)
 
     if is_tolerated:
-        assert proxmox_api.wait_for(call, UPID, 60) == ""
+        assert proxmox_api.wait_for_task(call, UPID, 60) == ""
         assert len(paths) == 2 * failures + 2
     else:
-        with pytest.raises(TimeoutError, match="timed out"):
-            proxmox_api.wait_for(call, UPID, 60)
+        with pytest.raises(ProxmoxError, match="timed out"):
+            proxmox_api.wait_for_task(call, UPID, 60)
 
 
 def test_a_task_that_does_not_end_is_an_error_after_the_timeout() -> None:
-    with pytest.raises(TimeoutError, match="has not finished after 0 s"):
-        proxmox_api.wait_for(call_with([], RUNNING), UPID, 0)
+    failure = proxmox_api.wait_for_task(call_with([], RUNNING), UPID, 0)
+    assert failure == "it has not finished after 0 s"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import urllib.error
 from collections.abc import Mapping
-from email.message import Message
 from typing import Any
 
 import pytest
@@ -13,6 +10,7 @@ from pydantic import SecretStr
 
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError
 from lifecycle.operations.disk_holder import DiskHolder, tag
 from lifecycle.retained_disk import RetainedDiskProvider
 from settings.groups import Endpoint
@@ -45,7 +43,7 @@ class Proxmox:
             return self.guests
         if path.startswith("/cluster/nextid?vmid="):
             if int(path.rpartition("=")[2]) in self.taken:
-                raise urllib.error.HTTPError(path, 400, "taken", Message(), io.BytesIO())
+                raise ProxmoxError(f"GET {path}", "https://pve:8006", "taken", 400)
             return path.rpartition("=")[2]
         if method == "POST":
             assert form is not None

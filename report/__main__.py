@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rehearsal.run import rehearse
 from report import gather, page
-from report.as_json import as_json
+from report.model import as_json
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 

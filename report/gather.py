@@ -13,7 +13,7 @@ from commands.__main__ import CLI_FOLDER
 from doctor import storage_record
 from preflight.state import running_stack
 from rehearsal.run import Rehearsal
-from report import certificates, graph, model, network, timeline, versions
+from report import certificates, model, network, timeline, versions
 from report.storage import build_storage
 from settings.models import Settings
 from settings.node import Role
@@ -28,7 +28,6 @@ def build_report(rehearsal: Rehearsal, project: Path = PROJECT_FOLDER) -> model.
     running = running_stack((it["type"], it.get("outputs", {})) for it in resources)
     rehearsal = replace(rehearsal, settings=rehearsal.settings.with_running(running))
     settings = rehearsal.settings
-    bars, path = timeline.of(rehearsal.recording, last_up.load(project, rehearsal.stack))
     return model.Report(
         stack=rehearsal.stack,
         cluster=settings.cluster.name,
@@ -37,8 +36,9 @@ def build_report(rehearsal: Rehearsal, project: Path = PROJECT_FOLDER) -> model.
         network=network.build_network(settings),
         hosts=_build_hosts(settings),
         storage=build_storage(settings, storage_record.load(project, rehearsal.stack)),
-        components=graph.build_components(rehearsal.recording, path),
-        timeline=bars,
+        timeline=timeline.build_timeline(
+            rehearsal.recording, last_up.load(project, rehearsal.stack)
+        ),
         versions=versions.list_versions(settings),
         certificates=_read_certificates(project, settings, now, resources, reason),
         problems=tuple(

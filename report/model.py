@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 SpanKind = Literal["router", "proxmox", "dhcp", "control-plane", "worker", "vip", "pool", "ingress"]
 
@@ -19,6 +19,8 @@ class Span:
     kind: SpanKind
     name: str
     """The use of the addresses, or the nodes: ``VIP``, ``worker-1 to 3``."""
+    detail: str
+    """What else is known about the addresses, in a few words."""
     first: str
     last: str
     offset: int
@@ -32,6 +34,8 @@ class Network:
     """The network of the stack."""
 
     cidr: str
+    first: str
+    last: str
     size: int
     """Number of addresses in the network."""
     bridge: str
@@ -86,40 +90,6 @@ class Totals:
     """Number of copies of each Longhorn volume."""
     resources: int
     """Number of resources in the Pulumi state, with components and providers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """The resources of one type within one component."""
-
-    type: str
-    """The Pulumi type, such as ``proxmoxve:index/vmLegacy:VmLegacy``."""
-    names: tuple[str, ...]
-    layer: int
-    """Length of the longest chain of types in the component that it depends on."""
-    needs: tuple[str, ...]
-    """Types in the component that it depends on directly."""
-    critical: bool
-    """Whether one of the resources is on the critical path of the timeline."""
-
-    @property
-    def kind(self) -> str:
-        """The last part of the type: ``VmLegacy``."""
-        return self.type.rpartition(":")[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Component:
-    """A component of the program, with its resources."""
-
-    name: str
-    providers: tuple[str, ...]
-    """Names of the providers of its resources."""
-    layer: int
-    """Length of the longest chain of components that it depends on."""
-    needs: tuple[str, ...]
-    """Components that it depends on directly, without those that follow from other ones."""
-    resources: tuple[Resources, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,10 +256,23 @@ class Report:
     network: Network
     hosts: tuple[Host, ...]
     storage: Storage
-    components: tuple[Component, ...]
     timeline: Timeline
     versions: tuple[Version, ...]
     certificates: Certificates
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     """Warnings of the program in the rehearsal."""
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Convert the report to JSON types, for ``--json`` and for the numbers of the page."""
+    converted: dict[str, Any] = _convert(asdict(report))
+    return converted
+
+
+def _convert(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _convert(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_convert(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -16,6 +16,8 @@ def build_network(settings: Settings) -> model.Network:
     network = settings.network
     return model.Network(
         cidr=str(network.cidr),
+        first=str(network.cidr.network_address),
+        last=str(network.cidr.broadcast_address),
         size=network.cidr.num_addresses,
         bridge=network.bridge,
         vlan=network.vlan,
@@ -32,29 +34,39 @@ def _build_spans(settings: Settings) -> Iterator[model.Span]:
     start = int(settings.network.cidr.network_address)
 
     def span(
-        kind: model.SpanKind, name: str, first: IPv4Address, last: IPv4Address | None = None
+        kind: model.SpanKind,
+        name: str,
+        detail: str,
+        first: IPv4Address,
+        last: IPv4Address | None = None,
     ) -> model.Span:
         last = last or first
         return model.Span(
             kind=kind,
             name=name,
+            detail=detail,
             first=str(first),
             last=str(last),
             offset=int(first) - start,
             count=int(last) - int(first) + 1,
         )
 
-    yield span("router", "Router", settings.network.gateway)
+    ingress = settings.ingress_address
+    forwards = f"gateway; forwards ports 80 and 443 to {ingress}"
+    yield span("router", "Router", forwards, settings.network.gateway)
     proxmox = _proxmox_address(settings)
     if proxmox and proxmox in settings.network.cidr and proxmox != settings.network.gateway:
-        yield span("proxmox", "Proxmox API", proxmox)
+        yield span("proxmox", "Proxmox API", f"VMs use bridge {settings.network.bridge}", proxmox)
     if dhcp := settings.network.dhcp:
-        yield span("dhcp", "DHCP range", dhcp.first, dhcp.last)
+        yield span("dhcp", "DHCP range", f"{dhcp.size} addresses", dhcp.first, dhcp.last)
     for group in _group_nodes(settings.machines):
-        yield span(group[0].role.value, _group_name(group), group[0].address, group[-1].address)
-    yield span("vip", "VIP", settings.cluster.vip)
-    yield span("pool", "MetalLB pool", settings.metallb.pool.first, settings.metallb.pool.last)
-    yield span("ingress", "Ingress", settings.ingress_address)
+        role, first, last = group[0].role, group[0].address, group[-1].address
+        detail = role.value.replace("-", " ") if len(group) == 1 else f"{len(group)} nodes"
+        yield span(role.value, _group_name(group), detail, first, last)
+    yield span("vip", "VIP", "Kubernetes API", settings.cluster.vip)
+    pool = settings.metallb.pool
+    yield span("pool", "MetalLB pool", f"{pool.size} addresses", pool.first, pool.last)
+    yield span("ingress", "Ingress", f"Traefik for {settings.whoami.host}", ingress)
 
 
 def _proxmox_address(settings: Settings) -> IPv4Address | None:

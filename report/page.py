@@ -14,10 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from report import rows
-from report.as_json import as_json
-from report.model import Report
-from report.pictures import graph, network
+from report import timeline
+from report.model import Report, as_json
 
 MARK_INTERVALS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 """Possible intervals between two marks of the timeline's scale, in seconds."""
@@ -50,11 +48,7 @@ def render(report: Report) -> str:
         report=report,
         style=style,
         digest=digest,
-        pictures={
-            "network": (network.wide(report.network), network.narrow(report.network)),
-            "graph": (graph.wide(report.components), graph.narrow(report.components)),
-        },
-        rows=rows.build_rows(report.timeline),
+        rows=timeline.build_rows(report.timeline),
         marks=marks(report.timeline.seconds),
         largest=_largest(report),
     )

@@ -88,7 +88,7 @@ def previewed(lab: Lab) -> float:
 def longest_chain(lab: Lab) -> tuple[float, float]:
     """Seconds of the critical path of the last ``up``, and of that ``up`` in the engine."""
     found = rehearse(STACK, lab.program)
-    shown, _ = timeline.of(found.recording, last_up.load(lab.program, STACK))
+    shown = timeline.build_timeline(found.recording, last_up.load(lab.program, STACK))
     return sum(bar.end - bar.start for bar in shown.bars if bar.critical), shown.seconds
 
 

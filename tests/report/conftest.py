@@ -23,10 +23,15 @@ from tests.settings.test_fixtures import document
 MakeReport = Callable[..., Report]
 VALID = sorted((PROJECT_FOLDER / "tests" / "settings" / "valid").glob("*.yaml"))
 LARGE = {
-    "nodes.workers": {"count": 27, "first_address": "192.168.1.130", "data_disk_gib": 120},
+    "cluster.name": "a-castle-of-a-long-name",
+    "nodes.workers": {"count": 100, "first_address": "192.168.1.121", "data_disk_gib": 120},
+    "nodes.overrides": {
+        "worker-50": {"address": "192.168.1.250"},
+        "worker-100": {"address": "192.168.1.240"},
+    },
     "longhorn.replicas": 3,
 }
-"""Three hosts and thirty nodes, as a change of the ``ha`` stack."""
+"""Three hosts and 103 nodes with long names, as a change of the ``ha`` stack."""
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +42,7 @@ def homelab() -> Rehearsal:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    """A rehearsed stack of 3 hosts and 30 nodes. Tests share it and must not change it."""
+    """A rehearsed stack of 3 hosts and 103 nodes. Tests share it and must not change it."""
     folder = tmp_path_factory.mktemp("large")
     write_stack(folder, "ha", LARGE)
     return rehearse("ha", folder)

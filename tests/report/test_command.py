@@ -59,7 +59,7 @@ def test_exit_code_is_1_and_the_page_shows_why_a_resource_would_be_refused(
     monkeypatch.delitem(answers._RESOURCES, resource_types.SCHEMATIC)
     assert command.main([]) == 1
     text = (project / "report-homelab.html").read_text(encoding="utf-8")
-    assert resource_types.SCHEMATIC in text and "Providers would refuse 1 resource<" in text
+    assert resource_types.SCHEMATIC in text and "Providers would refuse 1 of " in text
 
 
 def test_exit_code_is_2_without_a_page_with_wrong_settings(

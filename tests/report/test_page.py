@@ -14,8 +14,7 @@ import pytest
 
 from rehearsal.run import Rehearsal
 from report import page
-from report.as_json import as_json
-from report.model import Bar, Problem, Report, Timeline
+from report.model import Bar, Problem, Report, Timeline, as_json
 from tests.report.certificates import NOW, state_of
 from tests.report.conftest import MakeReport
 
@@ -110,7 +109,7 @@ def test_pictures_and_links_are_accessible(full: tuple[Report, list[str]]) -> No
     found = Page(page.render(full[0]))
     assert found.of("html") == [{"lang": "en"}]
     assert len(found.of("h1")) == len(found.of("main")) == 1
-    titles = 1 + 4 + len(full[0].timeline.bars)
+    titles = 1 + len(full[0].network.spans) + len(full[0].timeline.bars)
     assert len(found.of("title")) == titles
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -160,11 +159,9 @@ NASTY = "<script>alert('x')</script>&\"'</text></title>{{ 7 * 7 }}"
 
 def test_html_in_names_is_escaped(full: tuple[Report, list[str]]) -> None:
     report = full[0]
-    component = report.components[0]
-    kind = replace(component.resources[0], type=f"a:{NASTY}", names=(NASTY,), needs=())
     host = replace(report.hosts[0], name=NASTY)
     machine = replace(host.machines[0], name=NASTY, role=NASTY)
-    span = replace(report.network.spans[0], name=NASTY)
+    span = replace(report.network.spans[0], name=NASTY, detail=NASTY)
     bar = replace(report.timeline.bars[0], name=NASTY, operation=NASTY)
     text = page.render(
         replace(
@@ -175,10 +172,6 @@ def test_html_in_names_is_escaped(full: tuple[Report, list[str]]) -> None:
                 report.network, host=NASTY, bridge=NASTY, spans=(span, *report.network.spans[1:])
             ),
             hosts=(replace(host, machines=(machine, *host.machines[1:])),),
-            components=(
-                replace(component, providers=(NASTY,), resources=(kind,)),
-                *report.components[1:],
-            ),
             timeline=replace(report.timeline, bars=(bar, *report.timeline.bars[1:])),
             problems=(Problem(resource=NASTY, message=NASTY),),
             notes=(NASTY,),
@@ -190,12 +183,41 @@ def test_html_in_names_is_escaped(full: tuple[Report, list[str]]) -> None:
     assert "49" not in {data.strip() for data in found.texts}
 
 
+def network_bar(text: str) -> list[dict[str, str]]:
+    """The attributes of the parts of the bar of addresses."""
+    svg = text.partition('<svg class="bars spans"')[2].partition("</svg>")[0]
+    return Page(f"<svg{svg}</svg>").of("rect")
+
+
+def test_each_use_of_addresses_is_on_the_bar_and_in_the_list(
+    make_report: MakeReport, any_stack: Rehearsal
+) -> None:
+    report = make_report(any_stack)
+    text = page.render(report)
+    _, *items = text.partition('<ol class="spans">')[2].partition("</ol>")[0].split("<li")
+    parts = network_bar(text)
+    for span, item, part in zip(report.network.spans, items, parts, strict=True):
+        assert f">{span.name}<" in item and span.first in item and span.last in item
+        assert part["class"] == span.kind
+        assert float(part["x"].rstrip("%")) <= 100
+
+
+def test_the_bar_of_addresses_is_to_scale_and_shows_a_single_address(
+    make_report: MakeReport, homelab: Rehearsal
+) -> None:
+    parts = {it["class"]: it for it in network_bar(page.render(make_report(homelab)))}
+    assert (parts["dhcp"]["x"], parts["dhcp"]["width"]) == ("0.78%", "46.48%")
+    assert (parts["vip"]["x"], parts["vip"]["width"]) == ("97.66%", "0.40%")
+    # The ingress is inside the pool, which stays visible above and below it.
+    assert int(parts["ingress"]["height"]) < int(parts["pool"]["height"])
+
+
 def test_many_similar_operations_share_a_row(make_report: MakeReport, large: Rehearsal) -> None:
     text = page.render(make_report(large))
-    assert "machines: 30 of type VmLegacy" in text
-    (shared,) = [part for part in re.split("<li[ >]", text) if "30 of type VmLegacy" in part]
-    assert shared.count("<rect") == 30
-    assert text.count('<span class="name">machines-keep-worker-9</span>') == 1
+    assert "machines: 103 of type VmLegacy" in text
+    (shared,) = [part for part in re.split("<li[ >]", text) if "103 of type VmLegacy" in part]
+    assert shared.count("<rect") == 103
+    assert text.count('<span class="name">machines-a-castle-of-a-long-name-worker-9</span>') == 1
     # One row each for VMs, node resources and machine configs.
     assert text.count("<details>") == 3
 

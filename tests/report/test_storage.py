@@ -13,8 +13,7 @@ from clients.kubernetes.longhorn import Disk
 from doctor import storage_record
 from rehearsal.run import Rehearsal
 from report import page
-from report.as_json import as_json
-from report.model import Report
+from report.model import Report, as_json
 from tests.report.conftest import MakeReport
 from tests.report.storage import record_of
 from tests.report.test_page import NASTY, Page, at

@@ -2,106 +2,112 @@
 
 from __future__ import annotations
 
-import tempfile
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from functools import cached_property
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
-from backup.store import OLDER, BackupError, older
+from backup.store import BackupStore
 from settings.backups import S3, bucket_of
 
 ANSWER_TIMEOUT_S = 15
 """Timeout for a connection to the server, and for each read."""
-MAX_ATTEMPTS = 2
-MISSING_OBJECT = frozenset({"NoSuchKey", "404"})
-"""Error codes of a missing object."""
+REQUEST_TIMEOUT_S = 300
+"""Timeout for a whole request, for slow connections."""
+MISSING_OBJECT = frozenset({"", "NoSuchKey"})
+"""Error codes of a missing object in an answer 404. A missing bucket has another code."""
 
 
-class BucketBackups:
+class BucketStore(BackupStore):
     """The backup store in a bucket. S3 writes an object completely or not at all."""
 
     def __init__(self, target: str, account: S3) -> None:
         """``target`` is ``s3://BUCKET@REGION/PREFIX``; ``account`` has endpoint and credentials."""
         bucket = bucket_of(target)
         assert bucket is not None
-        self._url = f"s3://{bucket.name}/{bucket.prefix}".rstrip("/")
-        self._bucket, self._prefix = bucket.name, bucket.prefix
-        # boto3 reads the certificate from a file, which is deleted with this object.
-        self._certificate = _temporary_file(account.certificate) if account.certificate else None
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=account.endpoint,
-            region_name=bucket.region,
-            aws_access_key_id=account.access_key,
-            aws_secret_access_key=account.secret_key.get_secret_value(),
-            verify=self._certificate.name if self._certificate else None,
-            config=Config(
-                connect_timeout=ANSWER_TIMEOUT_S,
-                read_timeout=ANSWER_TIMEOUT_S,
-                retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-                # Only Amazon has a DNS name for each bucket, so the bucket goes into the path.
-                s3={"addressing_style": "path"},
-                # Some compatible servers refuse Amazon's newer checksums (boto/boto3#4392).
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._bucket, self._account = bucket, account
 
     def __str__(self) -> str:
-        return self._url
+        return f"s3://{self._bucket.name}/{self._bucket.prefix}".rstrip("/")
 
-    def read(self, name: str) -> bytes | None:
-        """Return the newest backup of a name, or None. Raises ``BackupError``."""
-        with self._backup_errors(f"{self}/{name} cannot be read"):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
-                content: bytes = answer["Body"].read()
-            except ClientError as error:
-                if _code(error) in MISSING_OBJECT:
-                    return None
-                raise
-            return content
+    def _get(self, name: str) -> bytes:
+        with self._os_errors():
+            return bytes(self._store.get(name).bytes())
 
-    def write(self, name: str, content: bytes) -> None:
-        """Store a backup as the newest of a name. Raises ``BackupError``."""
-        with self._backup_errors(f"{self}/{name} cannot be written"):
-            # Each backup is copied to the name of the next older one, the oldest first. The newest
-            # also keeps its name, so that there is a backup if the next step fails.
-            for age in range(OLDER - 1, -1, -1):
-                self._copy(older(name, age) if age else name, older(name, age + 1))
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=content)
+    def _put(self, name: str, content: bytes) -> None:
+        with self._os_errors():
+            self._store.put(name, content)
 
     def _copy(self, name: str, to: str) -> None:
-        source = {"Bucket": self._bucket, "Key": self._prefix + name}
-        try:
-            self._client.copy_object(Bucket=self._bucket, Key=self._prefix + to, CopySource=source)
-        except ClientError as error:
-            if _code(error) not in MISSING_OBJECT:
-                raise
+        with self._os_errors():
+            self._store.copy(name, to)
+
+    @cached_property
+    def _store(self) -> S3Store:
+        """The client. ``S3Store`` also reads the variables ``AWS_*`` of the environment, so every
+        value that must not come from there is set: a token of another account, for example."""
+        account, answer_timeout = self._account, timedelta(seconds=ANSWER_TIMEOUT_S)
+        return S3Store(
+            self._bucket.name,
+            prefix=self._bucket.prefix.rstrip("/") or None,
+            region=self._bucket.region,
+            aws_endpoint_url_s3=account.endpoint,
+            credential_provider=lambda: {
+                "access_key_id": account.access_key,
+                "secret_access_key": account.secret_key.get_secret_value(),
+                "token": None,
+                "expires_at": None,
+            },
+            skip_signature=False,
+            # Only Amazon has a DNS name for each bucket, so the bucket goes into the path.
+            virtual_hosted_style_request=False,
+            client_options={
+                "allow_http": account.endpoint.startswith("http:"),
+                "connect_timeout": answer_timeout,
+                "read_timeout": answer_timeout,
+                "timeout": timedelta(seconds=REQUEST_TIMEOUT_S),
+                **({"root_certificate": account.certificate} if account.certificate else {}),
+            },
+            retry_config={"max_retries": 1, "retry_timeout": timedelta(seconds=REQUEST_TIMEOUT_S)},
+        )
 
     @contextmanager
-    def _backup_errors(self, what: str) -> Iterator[None]:
-        """Convert errors of boto3 into a ``BackupError`` that starts with ``what``."""
+    def _os_errors(self) -> Iterator[None]:
+        """Convert errors of obstore into ``OSError``."""
         try:
             yield
-        except ClientError as error:
-            text = error.response.get("Error", {}).get("Message") or _code(error)
-            raise BackupError(f"{what}: {_code(error)}: {text}") from None
-        except BotoCoreError as error:
-            raise BackupError(f"{what}: {error}") from None
+        except (BaseError, FileNotFoundError, ValueError) as error:
+            text = str(error)
+            code = _element(text, "Code")
+            if isinstance(error, FileNotFoundError) and code in MISSING_OBJECT:
+                raise
+            server = self._account.endpoint
+            if code:
+                reason = f"{code}: {_element(text, 'Message')}"
+            elif status := re.search(r"status code: (\d+[\w ]*)", text):
+                reason = f"{server} answers {status[1].strip()}"
+            elif "InvalidCertificate" in text:
+                reason = (
+                    f"the certificate of {server} is refused ({_innermost_cause(text)}); if its CA "
+                    "is private, set s3.certificate"
+                )
+            else:
+                reason = f"{server} does not answer: {_innermost_cause(text)}"
+            raise OSError(reason) from None
 
 
-def _temporary_file(text: str) -> Any:
-    """A file with this text; it is deleted when the returned object is garbage-collected."""
-    file = tempfile.NamedTemporaryFile("w", suffix=".pem")  # noqa: SIM115 - see the docstring
-    file.write(text)
-    file.flush()
-    return file
+def _element(text: str, name: str) -> str:
+    """The content of an XML element in the answer of an S3 server, which obstore's errors quote."""
+    found = re.search(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
+    return found[1] if found else ""
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _innermost_cause(text: str) -> str:
+    """The innermost cause in an error of obstore, which has the structure of the causes only as
+    text: one cause a line, the innermost last, then the closing brackets."""
+    lines = [line.strip(" ,") for line in text.splitlines() if line.strip(" ,(){}")]
+    return (lines[-1].partition(": ")[2] or lines[-1]).strip('"')

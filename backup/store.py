@@ -5,14 +5,15 @@ This module stores backups in a folder; ``backup/bucket.py`` stores them in a bu
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Protocol, TypeVar
+from typing import TypeVar
+
+from backup.private_file import write_private_file
 
 OLDER = 4
 """Number of older backups to retain beside the newest."""
@@ -26,17 +27,52 @@ class BackupError(Exception):
     """A backup cannot be read or written. The message is one sentence."""
 
 
-class BackupStore(Protocol):
-    """A place for backups. ``str`` returns its path or URL for messages."""
+class BackupStore(ABC):
+    """A place for backups. ``str`` returns its path or URL for messages.
+
+    The methods of a subclass raise ``OSError``: ``FileNotFoundError`` if a backup does not exist.
+    """
 
     def read(self, name: str) -> bytes | None:
         """Return the newest backup of a name, or None. Raises ``BackupError``."""
-        ...
+        with self._backup_errors(f"{self}/{name} cannot be read"), suppress(FileNotFoundError):
+            return self._get(name)
+        return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Store a backup as the newest of a name, completely or not at all. Raises
-        ``BackupError``."""
-        ...
+        """Store a backup as the newest of a name, completely or not at all.
+
+        Raises ``BackupError``.
+        """
+        with self._backup_errors(f"{self}/{name} cannot be written"):
+            previous = None
+            with suppress(FileNotFoundError):
+                previous = self._get(name)
+            # The newest backup first: if it cannot be written, the older ones do not change.
+            self._put(name, content)
+            if previous is None:
+                return
+            for age in range(OLDER - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    self._copy(older(name, age), older(name, age + 1))
+            self._put(older(name, 1), previous)
+
+    @abstractmethod
+    def _get(self, name: str) -> bytes: ...
+
+    @abstractmethod
+    def _put(self, name: str, content: bytes) -> None: ...
+
+    @abstractmethod
+    def _copy(self, name: str, to: str) -> None: ...
+
+    @contextmanager
+    def _backup_errors(self, what: str) -> Iterator[None]:
+        """Convert an ``OSError`` into a ``BackupError`` that starts with ``what``."""
+        try:
+            yield
+        except OSError as error:
+            raise BackupError(f"{what}: {error.strerror or error}") from None
 
 
 def older(name: str, age: int) -> str:
@@ -70,7 +106,7 @@ def in_time(folder: Path, work: Callable[[], T]) -> T:
     return done[0]
 
 
-class Folder:
+class FolderStore(BackupStore):
     """The backup store in a folder. Only the owner can read the files."""
 
     def __init__(self, path: Path) -> None:
@@ -79,48 +115,19 @@ class Folder:
     def __str__(self) -> str:
         return str(self._path)
 
-    def read(self, name: str) -> bytes | None:
-        """Return the newest backup of a name, or None. Raises ``BackupError``."""
-        return in_time(self._path, lambda: self._read(name))
+    def _get(self, name: str) -> bytes:
+        return in_time(self._path, (self._path / name).read_bytes)
 
-    def write(self, name: str, content: bytes) -> None:
-        """Store a backup as the newest of a name, completely or not at all. Raises
-        ``BackupError``."""
-        in_time(self._path, lambda: self._write(name, content))
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            return (self._path / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise BackupError(f"{self._path / name} cannot be read: {error.strerror}") from None
-
-    def _write(self, name: str, content: bytes) -> None:
-        file = self._path / name
-        try:
+    def _put(self, name: str, content: bytes) -> None:
+        def put() -> None:
             # Parents are created only for a relative path. The missing parent of an absolute path
             # may be a share that is not mounted, and a backup on the local disk would be mistaken
             # for one on the share.
             is_relative = not self._path.is_absolute()
             self._path.mkdir(mode=0o700, parents=is_relative, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path, prefix=".", suffix=name)  # 0600
-            try:
-                with os.fdopen(handle, "wb") as output:
-                    output.write(content)
-                    output.flush()
-                    os.fsync(output.fileno())
-                self._rotate(name)
-                Path(temporary).replace(file)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
-        except OSError as error:
-            raise BackupError(f"{file} cannot be written: {error.strerror}") from None
+            write_private_file(self._path / name, content)
 
-    def _rotate(self, name: str) -> None:
-        """Rename each older backup to the next older name, and copy the newest to the first."""
-        for age in range(OLDER - 1, 0, -1):
-            with suppress(FileNotFoundError):
-                (self._path / older(name, age)).replace(self._path / older(name, age + 1))
-        with suppress(FileNotFoundError):
-            shutil.copy2(self._path / name, self._path / older(name, 1))
+        in_time(self._path, put)
+
+    def _copy(self, name: str, to: str) -> None:
+        in_time(self._path, lambda: shutil.copy2(self._path / name, self._path / to))

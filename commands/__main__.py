@@ -7,12 +7,12 @@ the settings are wrong (the CLI has not been started); 3 if another run of this 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from backup.private_file import write_private_file
 from clients.kubernetes.longhorn import Storage
 from clients.pulumi_cli import api_token, certificate_ends, cli, passphrase, state
 from clients.pulumi_cli.kubeconfig import kubeconfig_of
@@ -163,9 +163,7 @@ def _write_output(file: Path, session: Session) -> int:
     except SessionError as error:
         print(error, file=sys.stderr)
         return 1
-    file.unlink(missing_ok=True)
-    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
-        output.write(content)
+    write_private_file(file, content)
     print(f"Wrote {file.name}. It gives full access to the cluster: do not share it.")
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyrage
 
-from backup.store import BackupError, BackupStore, Folder
+from backup.store import BackupError, BackupStore, FolderStore
 from settings.backups import bucket_of
 from settings.models import Settings
 from settings.problems import Problem, SettingsError
@@ -40,11 +40,11 @@ def open_store(settings: Settings) -> BackupStore:
     """Return the folder or bucket with the stack's backups."""
     target = settings.traefik.acme.backup.target
     if settings.s3 is None or bucket_of(target) is None:
-        return Folder(Path(target).expanduser())
-    # Imported here because importing the S3 client takes half a second.
-    from backup.bucket import BucketBackups
+        return FolderStore(Path(target).expanduser())
+    # Imported here because most stacks need no S3 client.
+    from backup.bucket import BucketStore
 
-    return BucketBackups(target, settings.s3)
+    return BucketStore(target, settings.s3)
 
 
 def seal(content: bytes, age_key: str) -> bytes:

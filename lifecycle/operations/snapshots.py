@@ -6,7 +6,6 @@ and together with the machine secrets. Without an age key the file is etcd's pla
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from backup.etcd_archive import Archive, ArchiveError, check, secrets_of
+from backup.private_file import write_private_file
 from clients.errors import OperationError
 from clients.talos import machine_api, protobuf
 from clients.tls import context_of
@@ -69,7 +69,7 @@ def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
     FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = FOLDER / f"{cluster}-{now}{SEALED if recipient else PLAIN}"
-    _write(path, archive.sealed(recipient) if recipient else archive.etcd)
+    write_private_file(path, archive.sealed(recipient) if recipient else archive.etcd)
     for old in kept(cluster)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -102,14 +102,3 @@ def _take_from(credentials: Mapping[str, Any], address: str) -> Archive:
     config = next(yaml.safe_load_all(machine_config(credentials, address)))
     image: str = config["cluster"]["apiServer"]["image"]
     return Archive(etcd=snapshot, secrets=secrets_of(config), kubernetes=image.rpartition(":")[2])
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file atomically, readable only by its owner."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -9,7 +9,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from backup.store import BackupError, Folder
+from backup.store import BackupError, FolderStore
 from components.traefik import certificate_backup
 from settings.models import Settings
 from settings.problems import SettingsError
@@ -94,9 +94,9 @@ def test_a_share_that_does_not_answer_fails_after_a_timeout(
     monkeypatch.setattr("os.fsync", lambda _: share_answers.wait(60))
     before = set(threading.enumerate())
     with pytest.raises(BackupError, match=r"does not answer within 0\.1 s: is its server on\?"):
-        Folder(tmp_path).read("a.age")
+        FolderStore(tmp_path).read("a.age")
     with pytest.raises(BackupError, match=r"does not answer within 0\.1 s"):
-        Folder(tmp_path).write("a.age", b"new")
+        FolderStore(tmp_path).write("a.age", b"new")
     blocked = set(threading.enumerate()) - before
     assert len(blocked) == 2 and all(thread.daemon for thread in blocked)
     share_answers.set()
@@ -105,7 +105,7 @@ def test_a_share_that_does_not_answer_fails_after_a_timeout(
 
 
 def test_the_store_retains_the_newest_backup_and_four_older_ones(tmp_path: Path) -> None:
-    store = Folder(tmp_path)
+    store = FolderStore(tmp_path)
     for number in range(8):
         store.write("homelab-production.age", str(number).encode())
         store.write("homelab-staging.age", b"s")
@@ -123,7 +123,7 @@ def test_the_store_retains_the_newest_backup_and_four_older_ones(tmp_path: Path)
 def test_a_full_disk_does_not_damage_the_newest_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Folder(tmp_path)
+    store = FolderStore(tmp_path)
     store.write("homelab-production.age", b"good")
 
     def full(_: Any) -> None:

@@ -234,7 +234,7 @@ def test_traefik_args_do_not_read_the_backup(
     def read(*_: Any) -> None:
         raise AssertionError("the backup was read")
 
-    monkeypatch.setattr("backup.store.Folder.read", read)
+    monkeypatch.setattr("backup.store.FolderStore.read", read)
     monkeypatch.setattr("pulumi.log.warn", lambda _: None)  # warns of the plain-text age key
     target = {"acme": {"backup": {"target": str(tmp_path)}}}
     key = str(pyrage.x25519.Identity.generate())

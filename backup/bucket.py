@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from backup.store import BackupStore
 from settings.backups import S3, bucket_of
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
 
 ANSWER_TIMEOUT_S = 15
 """Timeout for a connection to the server, and for each read."""
@@ -56,12 +60,7 @@ class BucketStore(BackupStore):
             prefix=self._bucket.prefix.rstrip("/") or None,
             region=self._bucket.region,
             aws_endpoint_url_s3=account.endpoint,
-            credential_provider=lambda: {
-                "access_key_id": account.access_key,
-                "secret_access_key": account.secret_key.get_secret_value(),
-                "token": None,
-                "expires_at": None,
-            },
+            credential_provider=self._credential,
             skip_signature=False,
             # Only Amazon has a DNS name for each bucket, so the bucket goes into the path.
             virtual_hosted_style_request=False,
@@ -74,6 +73,14 @@ class BucketStore(BackupStore):
             },
             retry_config={"max_retries": 1, "retry_timeout": timedelta(seconds=REQUEST_TIMEOUT_S)},
         )
+
+    def _credential(self) -> S3Credential:
+        return {
+            "access_key_id": self._account.access_key,
+            "secret_access_key": self._account.secret_key.get_secret_value(),
+            "token": None,
+            "expires_at": None,
+        }
 
     @contextmanager
     def _os_errors(self) -> Iterator[None]:

@@ -94,7 +94,7 @@ rack: .venv/ready-dev ## Start the simulated hardware and print how to deploy to
 	@$(BIN)/python -m tests.e2e.try_rack
 
 test: lint ## Run all checks and tests that CI runs
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/ready-dev ## Check format, style and types
 	@$(BIN)/ruff format --check --quiet . || { echo "To correct the format, run: make format"; exit 1; }

@@ -10,10 +10,10 @@ from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from rehearsal.record import Recording
-from rehearsal.run import rehearse
 from settings import resource_types
 from tests.lifecycle.fake_longhorn import ENGINE, OLD_ENGINE, FakeLonghorn
 from tests.recorder import one, sent
+from tests.rehearsals import rehearsed_stack
 
 TRAEFIK = "traefik/traefik-certificates"
 OTHER = "media/library"
@@ -61,7 +61,7 @@ def longhorn(monkeypatch: pytest.MonkeyPatch) -> FakeLonghorn:
 
 @pytest.fixture(scope="module")
 def homelab() -> Recording:
-    return rehearse("homelab").recording
+    return rehearsed_stack("homelab").recording
 
 
 # In the program -----------------------------------------------------------------------------------

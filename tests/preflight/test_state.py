@@ -12,12 +12,13 @@ import pytest
 from preflight import state
 from preflight.state import StateError, read_running_stack, running_stack
 from rehearsal.monitor import RecordingMonitor
-from rehearsal.run import perform, rehearse
+from rehearsal.run import perform
 from settings import resource_types, stack_file
 from settings.groups import PROJECT
 from settings.running import RunningStack
 from settings.version import VERSION
 from tests.recorder import record
+from tests.rehearsals import rehearsed_stack
 
 
 def test_a_stack_that_was_never_deployed_runs_nothing() -> None:
@@ -28,7 +29,7 @@ def test_a_stack_that_was_never_deployed_runs_nothing() -> None:
 
 def deployed() -> dict[str, Any]:
     """The state after a deployment of Pulumi.homelab.yaml."""
-    return rehearse("homelab").recording.state()
+    return rehearsed_stack("homelab").recording.state()
 
 
 def outputs(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -193,4 +194,4 @@ def test_the_program_stops_if_engine_and_cli_fail(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_rehearsal_starts_with_an_empty_running_stack() -> None:
-    assert rehearse("homelab").settings.running == RunningStack()
+    assert rehearsed_stack("homelab").settings.running == RunningStack()

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from clients.pulumi_cli import state
 from rehearsal.run import Rehearsal, rehearse
 from report import gather
 from report.model import Report
-from settings.project import PROJECT_FOLDER
 from tests.rehearsal.conftest import vary as vary
-from tests.rehearsals import write_stack
-from tests.settings.test_fixtures import document
+from tests.rehearsals import FIXTURES, rehearsed_fixture, rehearsed_stack, write_stack
 
 MakeReport = Callable[..., Report]
-VALID = sorted((PROJECT_FOLDER / "tests" / "settings" / "valid").glob("*.yaml"))
 LARGE = {
     "cluster.name": "a-castle-of-a-long-name",
     "nodes.workers": {"count": 100, "first_address": "192.168.1.121", "data_disk_gib": 120},
@@ -37,7 +31,7 @@ LARGE = {
 @pytest.fixture(scope="session")
 def homelab() -> Rehearsal:
     """The rehearsed stack ``homelab``. Tests share it and must not change it."""
-    return rehearse("homelab")
+    return rehearsed_stack("homelab")
 
 
 @pytest.fixture(scope="session")
@@ -66,15 +60,7 @@ def make_report(tmp_path: Path, resources: list[dict[str, Any]]) -> MakeReport:
     return make
 
 
-@functools.cache
-def _rehearsed(path: Path) -> Rehearsal:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"Pulumi.{path.stem}.yaml"
-        file.write_text(yaml.safe_dump({"config": document(path)}), encoding="utf-8")
-        return rehearse(path.stem, Path(folder))
-
-
-@pytest.fixture(params=VALID, ids=lambda path: path.stem)
+@pytest.fixture(params=FIXTURES)
 def any_stack(request: pytest.FixtureRequest) -> Rehearsal:
     """Each valid stack file of tests/settings, rehearsed. Tests share it and must not change it."""
-    return _rehearsed(request.param)
+    return rehearsed_fixture(request.param)

@@ -35,7 +35,7 @@ same_every_run = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=300,
+    max_examples=100,
     # All examples of a test share the fixtures.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -248,7 +248,7 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
 def test_in_loaded_settings_each_address_has_one_owner() -> None:
     good, bad = [], []
 
-    @settings(same_every_run, max_examples=900)
+    @settings(same_every_run, max_examples=300)
     @given(config=layouts())
     def check(config: dict[str, Any]) -> None:
         found = load_or_error(config)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rehearsal.run import rehearse
 from settings.project import PROJECT_FOLDER
 from tests.e2e.lab import ENGINE
+from tests.rehearsals import rehearsed_stack
 
 MISSING = [name for name in ENGINE if shutil.which(name) is None]
 
@@ -72,7 +72,7 @@ def test_the_engine_plans_everything_that_the_rehearsal_does(stack: str, tmp_pat
     steps = json.loads(done.stdout)["steps"]
     assert {step["op"] for step in steps} == {"create"}
     planned = {step["urn"] for step in steps}
-    rehearsed = {resource.urn for resource in rehearse(stack).recording.resources}
+    rehearsed = {resource.urn for resource in rehearsed_stack(stack).recording.resources}
     assert planned - rehearsed == {
         f"urn:pulumi:{stack}::ephemeral-castle::pulumi:pulumi:Stack::ephemeral-castle-{stack}"
     }

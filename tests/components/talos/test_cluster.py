@@ -15,23 +15,23 @@ from components.talos.machine_config import data_disk_selector, role_patch
 from lifecycle.node import MachineState
 from rehearsal.machine_config import Document
 from rehearsal.record import Recording
-from rehearsal.run import rehearse
 from settings import resource_types
 from settings.models import Settings
 from settings.running import RunningMachine, RunningStack
 from tests.backup.archives import KEY, RECIPIENT
 from tests.invariants.documents import configs, main, of_kind
 from tests.recorder import one, record, sent, settings_with
+from tests.rehearsals import rehearsed_stack
 
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return rehearse("homelab").recording
+    return rehearsed_stack("homelab").recording
 
 
 @functools.cache
 def documents(address: str) -> list[Document]:
-    received = configs(rehearse("homelab").recording)
+    received = configs(rehearsed_stack("homelab").recording)
     (found,) = [docs for apply, docs in received if apply.plain("node") == address]
     return found
 
@@ -94,7 +94,7 @@ def test_longhorn_uses_the_path_where_talos_mounts_the_data_disk(recording: Reco
 
 
 def test_the_zone_of_a_node_is_its_proxmox_host() -> None:
-    recording = rehearse("ha").recording
+    recording = rehearsed_stack("ha").recording
     hosts = {
         vm.plain("name"): vm.plain("nodeName") for vm in recording.of_type(resource_types.MACHINE)
     }
@@ -143,7 +143,7 @@ def test_a_machine_config_is_replaced_and_deleted_with_its_vm(recording: Recordi
 
 
 def test_nodes_are_operated_on_one_at_a_time_control_planes_first() -> None:
-    recording = rehearse("ha").recording
+    recording = rehearsed_stack("ha").recording
     nodes = list(recording.of_type(resource_types.NODE))
     roles = [node.plain("node")["control_plane"] for node in nodes]
     assert roles == [True] * 3 + [False] * (len(nodes) - 3)
@@ -207,7 +207,8 @@ def test_credentials_are_secret_in_inputs_and_outputs(recording: Recording) -> N
 
 
 def test_the_talosconfig_contains_the_control_planes_and_not_the_vip() -> None:
-    (call,) = [c for c in rehearse("ha").recording.invokes if "client/getConfiguration" in c.token]
+    invokes = rehearsed_stack("ha").recording.invokes
+    (call,) = [it for it in invokes if "client/getConfiguration" in it.token]
     assert call.args["endpoints"] == ["192.168.1.231", "192.168.1.232", "192.168.1.233"]
     assert "192.168.1.230" not in call.args["nodes"]
 

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from clients.kubernetes import flux_health
-from components.shared.namespace import make_namespace
-from components.shared.secret import make_secret
+from components.shared.objects import (
+    make_custom_object,
+    make_namespace,
+    make_release,
+    make_secret,
+)
 from lifecycle.flux_ready import FluxReady, FluxSource
 from lifecycle.flux_uninstall import FluxUninstall
 from settings.chart_source import ChartSource
@@ -109,26 +112,15 @@ class Flux(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:Flux", name, None, opts)
         namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "restricted")
-        release = kubernetes.helm.v3.Release(
-            f"{name}-release",
-            name="flux-operator",
-            namespace=NAMESPACE,
-            **args.chart.release_args(),
-            values=VALUES,
-            timeout=600,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[namespace],
-                custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
-            ),
-        )
-        instance = self._object(
+        release = make_release(self, f"{name}-release", NAMESPACE, args.chart, VALUES, [namespace])
+        instance = make_custom_object(
+            self,
             f"{name}-instance",
-            "fluxcd.controlplane.io/v1",
-            "FluxInstance",
+            NAMESPACE,
             INSTANCE,
+            "fluxcd.controlplane.io/v1/FluxInstance",
             instance_spec(),
-            pulumi.ResourceOptions(depends_on=[release]),
+            [release],
         )
         uninstall = FluxUninstall(
             f"{name}-uninstall",
@@ -136,105 +128,63 @@ class Flux(pulumi.ComponentResource):
             namespace=NAMESPACE,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[instance]),
         )
-        # Flux installs the CRDs of the objects below.
-        ready = self._ready(
-            f"{name}-ready", "controllers", "Flux is not ready", args, [instance, uninstall]
+        # Flux installs the custom resource definitions of the objects below.
+        ready = FluxReady(
+            f"{name}-ready",
+            part="controllers",
+            wanted="Flux is not ready",
+            kubeconfig=args.kubeconfig,
+            source=None,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[instance, uninstall]),
         )
-        keys = self._secrets(name, args, namespace)
-        source = self._object(
+        secrets = {GIT_SECRET: args.credentials}
+        if args.age_key is not None:
+            secrets[AGE_SECRET] = {"castle.agekey": args.age_key}
+        keys = [
+            make_secret(self, f"{name}-{secret}", NAMESPACE, secret, data, [namespace])
+            for secret, data in secrets.items()
+            if data
+        ]
+        source = make_custom_object(
+            self,
             f"{name}-source",
-            "source.toolkit.fluxcd.io/v1",
-            "GitRepository",
+            NAMESPACE,
             SYNC,
+            "source.toolkit.fluxcd.io/v1/GitRepository",
             source_spec(args),
-            pulumi.ResourceOptions(depends_on=[ready, *keys], deleted_with=uninstall),
+            [ready, *keys],
+            deleted_with=uninstall,
         )
         # `up` fails if Flux cannot read the repository, so a wrong URL or key is noticed at once.
-        fetched = self._ready(
+        fetched = FluxReady(
             f"{name}-source-ready",
-            "source",
-            f"Flux cannot read branch {args.branch} of {args.url}",
-            args,
-            [source],
-            FluxSource(
+            part="source",
+            wanted=f"Flux cannot read branch {args.branch} of {args.url}",
+            kubeconfig=args.kubeconfig,
+            source=FluxSource(
                 url=args.url,
                 branch=args.branch,
                 path=args.path,
                 reclaim_policy=args.reclaim_policy,
             ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[source]),
         )
         # `up` does not wait until the manifests are applied: an error in the repository must not
         # block changes of the infrastructure.
-        applied = self._object(
+        applied = make_custom_object(
+            self,
             f"{name}-kustomization",
-            "kustomize.toolkit.fluxcd.io/v1",
-            "Kustomization",
+            NAMESPACE,
             SYNC,
+            "kustomize.toolkit.fluxcd.io/v1/Kustomization",
             kustomization_spec(args),
-            pulumi.ResourceOptions(depends_on=[fetched, *args.after], deleted_with=uninstall),
+            [fetched, *args.after],
+            deleted_with=uninstall,
         )
         self.health = pulumi.Output.unsecret(
             pulumi.Output.all(args.kubeconfig, applied.id).apply(lambda it: args.read_health(it[0]))
         )
         self.register_outputs({"health": self.health})
-
-    def _secrets(
-        self, name: str, args: FluxArgs, namespace: pulumi.Resource
-    ) -> list[kubernetes.core.v1.Secret]:
-        """Create the Secrets for which the settings have data."""
-        secrets = {GIT_SECRET: args.credentials}
-        if args.age_key is not None:
-            secrets[AGE_SECRET] = {"castle.agekey": args.age_key}
-        return [
-            make_secret(
-                self,
-                f"{name}-{secret}",
-                secret,
-                NAMESPACE,
-                data,
-                pulumi.ResourceOptions(depends_on=[namespace]),
-            )
-            for secret, data in secrets.items()
-            if data
-        ]
-
-    def _object(
-        self,
-        name: str,
-        api_version: str,
-        kind: str,
-        object_name: str,
-        spec: dict[str, Any],
-        opts: pulumi.ResourceOptions,
-    ) -> kubernetes.apiextensions.CustomResource:
-        limits = pulumi.CustomTimeouts(create="5m", update="5m", delete="5m")
-        own = pulumi.ResourceOptions(parent=self, custom_timeouts=limits)
-        return kubernetes.apiextensions.CustomResource(
-            name,
-            api_version=api_version,
-            kind=kind,
-            metadata={"name": object_name, "namespace": NAMESPACE},
-            spec=spec,
-            opts=pulumi.ResourceOptions.merge(opts, own),
-        )
-
-    def _ready(
-        self,
-        name: str,
-        part: str,
-        wanted: str,
-        args: FluxArgs,
-        after: Sequence[pulumi.Resource],
-        source: FluxSource | None = None,
-    ) -> FluxReady:
-        return FluxReady(
-            name,
-            part=part,
-            wanted=wanted,
-            kubeconfig=args.kubeconfig,
-            source=source,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
-        )
 
 
 VALUES: dict[str, Any] = {"web": {"enabled": False}}

@@ -14,8 +14,12 @@ import pulumi_kubernetes as kubernetes
 
 from clients.kubernetes import control_plane
 from clients.kubernetes.longhorn import DATA_PATH, NAMESPACE, STORAGE_CLASS
-from components.shared.namespace import make_namespace
-from components.shared.secret import make_secret
+from components.shared.objects import (
+    make_custom_object,
+    make_namespace,
+    make_release,
+    make_secret,
+)
 from lifecycle.longhorn_storage import LonghornStorage, LonghornStorageArgs
 from lifecycle.longhorn_upgrade import upgrade_check
 from lifecycle.operations.storage_health import data_disks
@@ -81,20 +85,16 @@ class Longhorn(pulumi.ComponentResource):
         needed: list[pulumi.Resource] = [namespace]
         if args.account:
             needed.append(self._credentials(f"{name}-backup-account", args.account, namespace))
-        release = kubernetes.helm.v3.Release(
+        release = make_release(
+            self,
             f"{name}-release",
-            name="longhorn",
-            namespace=NAMESPACE,
-            **args.chart.release_args(),
-            values=values(args),
+            NAMESPACE,
+            args.chart,
+            values(args),
+            needed,
             # The chart's uninstall job has a deadline of 900 s (activeDeadlineSeconds).
-            timeout=1200,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=needed,
-                custom_timeouts=pulumi.CustomTimeouts(create="20m", update="20m", delete="20m"),
-                hooks=upgrade_check(args.storage.kubeconfig),
-            ),
+            minutes=20,
+            hooks=upgrade_check(args.storage.kubeconfig),
         )
         opts = pulumi.ResourceOptions(parent=self, depends_on=[release])
         LonghornStorage(f"{name}-storage", args.storage, opts)
@@ -112,17 +112,17 @@ class Longhorn(pulumi.ComponentResource):
             "AWS_ENDPOINTS": account.endpoint,
             **({"AWS_CERT": account.certificate} if account.certificate else {}),
         }
-        opts = pulumi.ResourceOptions(depends_on=[namespace])
-        return make_secret(self, name, ACCOUNT_SECRET, NAMESPACE, data, opts)
+        return make_secret(self, name, NAMESPACE, ACCOUNT_SECRET, data, [namespace])
 
     def _regular_backups(self, name: str, backup: VolumeBackup, release: pulumi.Resource) -> None:
         """Create the job that backs up every volume without its own job (group ``default``)."""
-        kubernetes.apiextensions.CustomResource(
+        make_custom_object(
+            self,
             name,
-            api_version="longhorn.io/v1beta2",
-            kind="RecurringJob",
-            metadata={"name": "backup", "namespace": NAMESPACE},
-            spec={
+            NAMESPACE,
+            "backup",
+            "longhorn.io/v1beta2/RecurringJob",
+            {
                 "name": "backup",
                 "task": "backup",
                 "groups": ["default"],
@@ -130,13 +130,9 @@ class Longhorn(pulumi.ComponentResource):
                 "retain": backup.retain,
                 "concurrency": 1,
             },
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                # Longhorn's webhook checks every job. The release waits for the manager pod, which
-                # is ready only when its webhook answers.
-                depends_on=[release],
-                custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m", delete="5m"),
-            ),
+            # Longhorn's webhook checks every job. The release waits for the manager pod, which is
+            # ready only when its webhook answers.
+            [release],
         )
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from clients.kubernetes import control_plane
-from components.shared.namespace import make_namespace
+from components.shared.objects import make_custom_object, make_namespace, make_release
 from settings.chart_source import ChartSource
 from settings.models import Settings
 
@@ -55,50 +54,28 @@ class MetalLB(pulumi.ComponentResource):
         super().__init__("ephemeral-castle:index:MetalLB", name, None, opts)
         self.pool = POOL
         namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "privileged")
-        release = kubernetes.helm.v3.Release(
-            f"{name}-release",
-            name="metallb",
-            namespace=NAMESPACE,
-            **args.chart.release_args(),
-            values=values(args),
-            timeout=600,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[namespace],
-                custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
-            ),
+        release = make_release(
+            self, f"{name}-release", NAMESPACE, args.chart, values(args), [namespace]
         )
-        pool = self._custom_resource(
+        pool = make_custom_object(
+            self,
             f"{name}-pool",
-            "IPAddressPool",
+            NAMESPACE,
             POOL,
+            "metallb.io/v1beta1/IPAddressPool",
             {"addresses": [args.addresses], "autoAssign": True},
-            release,
+            [release],
         )
-        self._custom_resource(
+        make_custom_object(
+            self,
             f"{name}-advertisement",
-            "L2Advertisement",
+            NAMESPACE,
             ADVERTISEMENT,
+            "metallb.io/v1beta1/L2Advertisement",
             {"ipAddressPools": [POOL]},
-            pool,
+            [pool],
         )
         self.register_outputs({"pool": self.pool})
-
-    def _custom_resource(
-        self, name: str, kind: str, object_name: str, spec: dict[str, Any], after: pulumi.Resource
-    ) -> kubernetes.apiextensions.CustomResource:
-        return kubernetes.apiextensions.CustomResource(
-            name,
-            api_version="metallb.io/v1beta1",
-            kind=kind,
-            metadata={"name": object_name, "namespace": NAMESPACE},
-            spec=spec,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[after],
-                custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m", delete="5m"),
-            ),
-        )
 
 
 def values(args: MetalLBArgs) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.shared import acme
-from components.shared.namespace import make_namespace
+from components.shared.objects import make_custom_object, make_namespace, timeouts
 from settings.models import Settings
 
 NAMESPACE = "whoami"
@@ -52,10 +52,9 @@ class Whoami(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ephemeral-castle:index:Whoami", name, None, opts)
         self.url = f"https://{args.host}"
-        limits = pulumi.CustomTimeouts(create="5m", update="5m", delete="5m")
         namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "restricted")
         after_namespace = pulumi.ResourceOptions(
-            parent=self, depends_on=[namespace], custom_timeouts=limits
+            parent=self, depends_on=[namespace], custom_timeouts=timeouts(5)
         )
         metadata = {"name": "whoami", "namespace": NAMESPACE, "labels": LABELS}
         kubernetes.apps.v1.Deployment(
@@ -64,35 +63,7 @@ class Whoami(pulumi.ComponentResource):
             spec={
                 "replicas": 1,
                 "selector": {"matchLabels": LABELS},
-                "template": {
-                    "metadata": {"labels": LABELS},
-                    "spec": {
-                        "automountServiceAccountToken": False,
-                        "securityContext": {
-                            "runAsNonRoot": True,
-                            "runAsUser": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"},
-                        },
-                        "containers": [
-                            {
-                                "name": "whoami",
-                                "image": IMAGE,
-                                "args": ["--port", "8080"],
-                                "ports": [{"name": "http", "containerPort": 8080}],
-                                "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}},
-                                "resources": {
-                                    "requests": {"cpu": "10m", "memory": "16Mi"},
-                                    "limits": {"memory": "64Mi"},
-                                },
-                                "securityContext": {
-                                    "allowPrivilegeEscalation": False,
-                                    "readOnlyRootFilesystem": True,
-                                    "capabilities": {"drop": ["ALL"]},
-                                },
-                            }
-                        ],
-                    },
-                },
+                "template": {"metadata": {"labels": LABELS}, "spec": POD},
             },
             opts=after_namespace,
         )
@@ -106,24 +77,57 @@ class Whoami(pulumi.ComponentResource):
             },
             opts=after_namespace,
         )
-        kubernetes.apiextensions.CustomResource(
+        make_custom_object(
+            self,
             f"{name}-route",
-            api_version="traefik.io/v1alpha1",
-            kind="IngressRoute",
-            metadata={"name": "whoami", "namespace": NAMESPACE},
-            spec={
-                "entryPoints": ["websecure"],
-                "routes": [
-                    {
-                        "kind": "Rule",
-                        "match": f"Host(`{args.host}`)",
-                        "services": [{"name": "whoami", "port": "http"}],
-                    }
-                ],
-                "tls": {"certResolver": args.resolver, **args.domains},
-            },
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[namespace, args.traefik], custom_timeouts=limits
-            ),
+            NAMESPACE,
+            "whoami",
+            "traefik.io/v1alpha1/IngressRoute",
+            route_spec(args),
+            [namespace, args.traefik],
         )
         self.register_outputs({"url": self.url})
+
+
+POD: dict[str, Any] = {
+    "automountServiceAccountToken": False,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+    "containers": [
+        {
+            "name": "whoami",
+            "image": IMAGE,
+            "args": ["--port", "8080"],
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}},
+            "resources": {
+                "requests": {"cpu": "10m", "memory": "16Mi"},
+                "limits": {"memory": "64Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+    ],
+}
+"""The spec of the pod, which meets the Pod Security level ``restricted``."""
+
+
+def route_spec(args: WhoamiArgs) -> dict[str, Any]:
+    """Return the spec of the IngressRoute."""
+    return {
+        "entryPoints": ["websecure"],
+        "routes": [
+            {
+                "kind": "Rule",
+                "match": f"Host(`{args.host}`)",
+                "services": [{"name": "whoami", "port": "http"}],
+            }
+        ],
+        "tls": {"certResolver": args.resolver, **args.domains},
+    }

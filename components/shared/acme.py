@@ -37,20 +37,17 @@ def domains(dns: DnsChallenge | None, host: str | None = None) -> dict[str, Any]
     return {"domains": requested} if requested else {}
 
 
-def credentials(dns: DnsChallenge | None) -> dict[str, str] | None:
+def credentials(dns: DnsChallenge) -> dict[str, str]:
     """Return the credentials for the DNS provider, by name of the environment variable."""
-    if dns is None:
-        return None
     return {name: value.get_secret_value() for name, value in dns.credentials.items()}
 
 
 def environment_values(dns: DnsChallenge | None) -> dict[str, Any]:
     """Values of Traefik's chart that pass the Secret's credentials as environment variables."""
-    secret = credentials(dns)
-    if secret is None:
+    if dns is None:
         return {}
     return {
-        "deployment": {"podAnnotations": {"ephemeral-castle/dns": digest(secret)}},
+        "deployment": {"podAnnotations": {"ephemeral-castle/dns": digest(credentials(dns))}},
         "envFrom": [{"secretRef": {"name": SECRET}}],
     }
 

@@ -55,8 +55,9 @@ class TalosCluster(pulumi.ComponentResource):
         self, name: str, args: TalosClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("ephemeral-castle:index:TalosCluster", name, None, opts)
+        self._args = args
         self.endpoint = f"https://{args.vip}:6443"
-        self.machine_secrets = secrets = talos.machine.Secrets(
+        self.machine_secrets = talos.machine.Secrets(
             f"{name}-secrets",
             talos_version=args.talos_version,
             # The provider would create new secrets for a running cluster if this version changed
@@ -67,60 +68,18 @@ class TalosCluster(pulumi.ComponentResource):
                 import_=args.restore.import_id() if args.restore else None,
             ),
         )
-        issued = secrets.machine_secrets.apply(
+        issued = self.machine_secrets.machine_secrets.apply(
             lambda it: _issue(it.certs, args.cluster_name, self.endpoint)
         )
-        given = issued.apply(lambda it: it[1])
         self._client = pulumi.Output.secret(issued.apply(lambda it: it[0]))
         configurations = {
-            role: self._role_config(role, args, secrets)
+            role: self._render_config(role)
             for role in dict.fromkeys(node.role for node in args.nodes)
         }
         patches = {node.name: node_patches(node, args) for node in args.nodes}
-        nodes, upgraded = self._nodes(name, args, configurations, patches, issued)
-        client = self._client.apply(lambda it: talos.machine.ClientConfigurationArgs(**vars(it)))
-        applied = {
-            node.name: talos.machine.ConfigurationApply(
-                f"{name}-{node.name}-config",
-                node=str(node.address),
-                endpoint=str(node.address),
-                client_configuration=client,
-                machine_configuration_input=configurations[node.role],
-                config_patches=patches[node.name],
-                # All nodes get their config at the same time. A change that needs a reboot has
-                # already been applied, node by node, by NodeLifecycle.
-                apply_mode="no_reboot",
-                timeouts=_TIMEOUTS,
-                opts=pulumi.ResourceOptions(
-                    parent=self,
-                    depends_on=[args.vms[node.name], nodes[node.name], upgraded],
-                    # A new or reset VM needs its config again.
-                    deleted_with=args.vms[node.name],
-                    replacement_trigger=nodes[node.name].generation,
-                    replace_with=[args.vms[node.name]],
-                ),
-            )
-            for node in args.nodes
-        }
-        control_planes = [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
-        first = control_planes[0]
-        # If the only control plane is replaced, etcd is lost and must be bootstrapped again; the
-        # same is true for the first one of a cluster that never came up. In all other cases a new
-        # control plane joins the existing etcd.
-        is_only_one = len(control_planes) == 1
-        bootstraps_again = is_only_one or not args.running.has_come_up
-        bootstrap = Bootstrap(
-            f"{name}-bootstrap",
-            node=str(first.address),
-            credentials=self._client,
-            restore=args.restore,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[applied[first.name]],
-                replace_with=[args.vms[first.name]] if bootstraps_again else [],
-                replacement_trigger=nodes[first.name].generation if is_only_one else None,
-            ),
-        )
+        nodes, upgraded = self._create_nodes(name, configurations, patches, issued)
+        applied = self._apply_configs(name, configurations, patches, nodes, upgraded)
+        bootstrap = self._bootstrap(name, applied, nodes)
         self.ready = ClusterReadiness(
             f"{name}-readiness",
             ClusterReadinessArgs(
@@ -131,26 +90,15 @@ class TalosCluster(pulumi.ComponentResource):
                 credentials=pulumi.Output.secret(issued.apply(lambda it: vars(it[1].kubernetes))),
             ),
             pulumi.ResourceOptions(
-                parent=self, depends_on=[*applied.values(), bootstrap], deleted_with=secrets
+                parent=self,
+                depends_on=[*applied.values(), bootstrap],
+                deleted_with=self.machine_secrets,
             ),
         )
+        given = issued.apply(lambda it: it[1])
         self.kubeconfig = pulumi.Output.secret(given.kubeconfig)
         self.internal_kubeconfig = pulumi.Output.secret(given.access)
-        self.talosconfig = pulumi.Output.secret(
-            talos.client.get_configuration_output(
-                cluster_name=args.cluster_name,
-                # The typed class is needed: an invoke does not convert the snake_case keys of an
-                # output to camelCase.
-                client_configuration=given.talos.apply(
-                    lambda it: talos.client.GetConfigurationClientConfigurationArgs(**vars(it))
-                ),
-                endpoints=[str(node.address) for node in control_planes],
-                nodes=[str(node.address) for node in args.nodes],
-                opts=pulumi.InvokeOutputOptions(parent=self),
-            ).talos_config
-        )
-        self._restore = args.restore
-        self._stack_tag = args.context.cluster
+        self.talosconfig = self._render_talosconfig(given.talos)
         self.certificates = pulumi.Output.unsecret(given.ends)
         # Resources are registered by id, so that the state does not contain their values twice.
         self.register_outputs(
@@ -173,13 +121,13 @@ class TalosCluster(pulumi.ComponentResource):
         Applications are ``deleted_with`` the machine secrets: a destroy of the stack does not
         contact the cluster, and a replaced VM does not affect them.
         """
-        restore = self._restore
+        restore = self._args.restore
         provider = kubernetes.Provider(
             "kubernetes",
             kubeconfig=self.kubeconfig,
             # With an identifier, a renewed kubeconfig does not count as another cluster, which
             # would replace all resources.
-            cluster_identifier=self._stack_tag,
+            cluster_identifier=self._args.context.cluster,
             # A killed `up` may have created objects that are not in the state.
             upsert_existing_objects=True,
             # In a restored cluster the objects have the field managers of the old cluster.
@@ -210,10 +158,29 @@ class TalosCluster(pulumi.ComponentResource):
             deleted_with=self.machine_secrets,
         )
 
-    def _nodes(
+    def _render_config(self, role: Role) -> pulumi.Output[str]:
+        """Render the machine config of a role (secret)."""
+        args = self._args
+        patch = pulumi.Output.from_input(args.installer).apply(
+            lambda installer: yaml.safe_dump(role_patch(installer, args.nodes))
+        )
+        configuration = talos.machine.get_configuration_output(
+            cluster_name=args.cluster_name,
+            cluster_endpoint=self.endpoint,
+            machine_type="controlplane" if role is Role.CONTROL_PLANE else "worker",
+            machine_secrets=self.machine_secrets.machine_secrets.apply(_typed_secrets),
+            talos_version=args.talos_version,
+            kubernetes_version=args.kubernetes_version,
+            config_patches=[patch],
+            docs=False,
+            examples=False,
+            opts=pulumi.InvokeOutputOptions(parent=self),
+        )
+        return pulumi.Output.secret(configuration.machine_configuration)
+
+    def _create_nodes(
         self,
         name: str,
-        args: TalosClusterArgs,
         configurations: Mapping[Role, pulumi.Output[str]],
         patches: Mapping[str, Sequence[pulumi.Input[str]]],
         issued: pulumi.Output[Any],
@@ -223,11 +190,10 @@ class TalosCluster(pulumi.ComponentResource):
         Order: remove lost nodes, save a snapshot of etcd, upgrade the nodes one by one (control
         planes first), upgrade Kubernetes. Lost nodes come first because they would block the rest.
         """
-        context = args.context
-        token = args.proxmox_token
+        args = self._args
         node_credentials: pulumi.Output[Mapping[str, str]] = issued.apply(
             lambda it: pulumi.Output.secret(
-                {**vars(it[0]), "access": it[1].access, "proxmox_token": token}
+                {**vars(it[0]), "access": it[1].access, "proxmox_token": args.proxmox_token}
             )
         )
         lifecycles: dict[str, NodeLifecycle] = {}
@@ -240,7 +206,7 @@ class TalosCluster(pulumi.ComponentResource):
                         node=node,
                         has_come_up=args.running.machine_has_come_up(node.name),
                         datastore=args.datastore,
-                        context=context,
+                        context=args.context,
                         installer=args.installer,
                         configuration=configurations[node.role],
                         patches=patches[node.name],
@@ -257,15 +223,6 @@ class TalosCluster(pulumi.ComponentResource):
                 )
                 before = [lifecycles[node.name]]
 
-        lost = [node for node in args.nodes if _is_lost(node, args)]
-        chain(lost, [])
-        versions = ClusterVersionArgs(
-            context=context,
-            kubernetes=args.kubernetes_version,
-            has_come_up=args.running.has_come_up,
-            credentials=self._client,
-        )
-
         def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(
                 parent=self,
@@ -273,31 +230,95 @@ class TalosCluster(pulumi.ComponentResource):
                 deleted_with=self.machine_secrets,
             )
 
+        versions = ClusterVersionArgs(
+            context=args.context,
+            kubernetes=args.kubernetes_version,
+            has_come_up=args.running.has_come_up,
+            credentials=self._client,
+        )
+        lost = [node for node in args.nodes if _is_lost(node, args)]
+        chain(lost, [])
         snapshot = EtcdSnapshot(f"{name}-etcd-snapshot", versions, args.installer, after())
         chain([node for node in args.nodes if node not in lost], [snapshot])
-        upgraded = KubernetesVersion(f"{name}-kubernetes", versions, after(snapshot))
-        return lifecycles, upgraded
+        return lifecycles, KubernetesVersion(f"{name}-kubernetes", versions, after(snapshot))
 
-    def _role_config(
-        self, role: Role, args: TalosClusterArgs, secrets: talos.machine.Secrets
-    ) -> pulumi.Output[str]:
-        """Render the machine config of a role (secret)."""
-        patch = pulumi.Output.from_input(args.installer).apply(
-            lambda installer: yaml.safe_dump(role_patch(installer, args.nodes))
+    def _apply_configs(
+        self,
+        name: str,
+        configurations: Mapping[Role, pulumi.Output[str]],
+        patches: Mapping[str, Sequence[pulumi.Input[str]]],
+        nodes: Mapping[str, NodeLifecycle],
+        upgraded: KubernetesVersion,
+    ) -> dict[str, talos.machine.ConfigurationApply]:
+        """Send each node its machine config, to all nodes at the same time.
+
+        A change that needs a reboot has already been applied, node by node, by ``NodeLifecycle``.
+        """
+        client = self._client.apply(lambda it: talos.machine.ClientConfigurationArgs(**vars(it)))
+        return {
+            node.name: talos.machine.ConfigurationApply(
+                f"{name}-{node.name}-config",
+                node=str(node.address),
+                endpoint=str(node.address),
+                client_configuration=client,
+                machine_configuration_input=configurations[node.role],
+                config_patches=patches[node.name],
+                apply_mode="no_reboot",
+                timeouts=_TIMEOUTS,
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[self._args.vms[node.name], nodes[node.name], upgraded],
+                    # A new or reset VM needs its config again.
+                    deleted_with=self._args.vms[node.name],
+                    replacement_trigger=nodes[node.name].generation,
+                    replace_with=[self._args.vms[node.name]],
+                ),
+            )
+            for node in self._args.nodes
+        }
+
+    def _bootstrap(
+        self,
+        name: str,
+        applied: Mapping[str, talos.machine.ConfigurationApply],
+        nodes: Mapping[str, NodeLifecycle],
+    ) -> Bootstrap:
+        """Bootstrap etcd on the first control plane, or restore its snapshot there.
+
+        If the only control plane is replaced, etcd is lost and must be bootstrapped again; the same
+        is true for the first one of a cluster that never came up. In all other cases a new control
+        plane joins the existing etcd.
+        """
+        args = self._args
+        first, *others = _control_planes(args)
+        bootstraps_again = not others or not args.running.has_come_up
+        return Bootstrap(
+            f"{name}-bootstrap",
+            node=str(first.address),
+            credentials=self._client,
+            restore=args.restore,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[applied[first.name]],
+                replace_with=[args.vms[first.name]] if bootstraps_again else [],
+                replacement_trigger=None if others else nodes[first.name].generation,
+            ),
         )
-        configuration = talos.machine.get_configuration_output(
-            cluster_name=args.cluster_name,
-            cluster_endpoint=self.endpoint,
-            machine_type="controlplane" if role is Role.CONTROL_PLANE else "worker",
-            machine_secrets=secrets.machine_secrets.apply(_typed_secrets),
-            talos_version=args.talos_version,
-            kubernetes_version=args.kubernetes_version,
-            config_patches=[patch],
-            docs=False,
-            examples=False,
+
+    def _render_talosconfig(self, client: pulumi.Output[Any]) -> pulumi.Output[str]:
+        """Render the talosconfig (secret) with the admin's Talos credentials."""
+        configuration = talos.client.get_configuration_output(
+            cluster_name=self._args.cluster_name,
+            # The typed class is needed: an invoke does not convert the snake_case keys of an output
+            # to camelCase.
+            client_configuration=client.apply(
+                lambda it: talos.client.GetConfigurationClientConfigurationArgs(**vars(it))
+            ),
+            endpoints=[str(node.address) for node in _control_planes(self._args)],
+            nodes=[str(node.address) for node in self._args.nodes],
             opts=pulumi.InvokeOutputOptions(parent=self),
         )
-        return pulumi.Output.secret(configuration.machine_configuration)
+        return pulumi.Output.secret(configuration.talos_config)
 
 
 _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
@@ -309,6 +330,10 @@ def _issue(certs: Any, cluster_name: str, endpoint: str) -> tuple[Client, Given]
     from clients.talos import credentials
 
     return credentials.own(certs), credentials.given(certs, cluster_name, endpoint)
+
+
+def _control_planes(args: TalosClusterArgs) -> list[Node]:
+    return [node for node in args.nodes if node.role is Role.CONTROL_PLANE]
 
 
 def _is_lost(node: Node, args: TalosClusterArgs) -> bool:

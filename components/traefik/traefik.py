@@ -18,8 +18,7 @@ import pulumi_kubernetes as kubernetes
 
 from clients.kubernetes import control_plane
 from components.shared import acme
-from components.shared.namespace import make_namespace
-from components.shared.secret import make_secret
+from components.shared.objects import make_namespace, make_release, make_secret, timeouts
 from components.traefik import certificate_backup
 from settings.chart_source import ChartSource
 from settings.charts import DnsChallenge
@@ -119,40 +118,24 @@ class Traefik(pulumi.ComponentResource):
                 parent=self,
                 depends_on=[namespace],
                 # longhorn-manager creates the storage class some time after the Helm release.
-                custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
+                custom_timeouts=timeouts(10),
             ),
         )
-        secrets = [
-            make_secret(
-                self,
-                f"{name}-{kind}",
-                secret,
-                NAMESPACE,
-                data,
-                pulumi.ResourceOptions(depends_on=[namespace], ignore_changes=ignored),
+        needed: list[pulumi.Resource] = [volume]
+        if args.certificates is not None:
+            # Changes of the data are ignored: otherwise each new backup would change the Secret.
+            # Without a backup the Secret exists too, with no data: otherwise the first backup would
+            # add it in the next `up`.
+            backup, data = certificate_backup.SECRET, args.certificates
+            needed.append(
+                make_secret(self, f"{name}-backup", NAMESPACE, backup, data, [namespace], ["data"])
             )
-            for kind, secret, data, ignored in (
-                # Changes of the data are ignored: otherwise each new backup would change the
-                # Secret. Without a backup the Secret exists too, with no data: otherwise the first
-                # backup would add it in the next `up`.
-                ("backup", certificate_backup.SECRET, args.certificates, ["data"]),
-                ("dns", acme.SECRET, acme.credentials(args.dns), None),
+        if args.dns is not None:
+            data = acme.credentials(args.dns)
+            needed.append(
+                make_secret(self, f"{name}-dns", NAMESPACE, acme.SECRET, data, [namespace])
             )
-            if data is not None
-        ]
-        kubernetes.helm.v3.Release(
-            f"{name}-release",
-            name="traefik",
-            namespace=NAMESPACE,
-            **args.chart.release_args(),
-            values=values(args),
-            timeout=600,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[volume, *secrets],
-                custom_timeouts=pulumi.CustomTimeouts(create="10m", update="10m", delete="10m"),
-            ),
-        )
+        make_release(self, f"{name}-release", NAMESPACE, args.chart, values(args), needed)
         self.register_outputs({"address": self.address, "acme_resolver": self.acme_resolver})
 
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import SecretStr
 
 from components import flux, longhorn, metallb
-from components.shared import namespace
+from components.shared.objects import namespace_labels
 from components.traefik import traefik
 from lifecycle.longhorn_storage import LonghornStorageArgs
 from settings.backups import S3, VolumeBackup
@@ -301,7 +301,7 @@ def test_a_chart_comes_from_a_repository_a_registry_or_a_folder() -> None:
 
 
 def test_a_namespace_has_its_pod_security_level_in_all_three_modes() -> None:
-    assert namespace.labels("privileged") == {
+    assert namespace_labels("privileged") == {
         "pod-security.kubernetes.io/enforce": "privileged",
         "pod-security.kubernetes.io/audit": "privileged",
         "pod-security.kubernetes.io/warn": "privileged",

@@ -13,19 +13,14 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StrictStr
 
 from settings.base import Group
-from settings.chart_values import Credential
-from settings.problems import UserError
 from settings.schedule import SCHEDULE, check_schedule
-from settings.values import Certificate, Like, Url, Whole
+from settings.values import Certificate, Credential, Like, Text, Url, Whole
 
 _BUCKET = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])@([a-z0-9-]+)/([^\s?#$,]*)")
 """Bucket names follow Amazon's "Bucket naming rules", which most S3 servers share. Longhorn refuses
 ``$`` and ``,`` in a URL (longhorn-manager v1.12.1 datastore checkBackupTargetURLFormat)."""
-_NFS = re.compile(r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#$,]*")
-_SHARE_OR_BUCKET = re.compile(rf"(?:{_NFS.pattern}|{_BUCKET.pattern})")
-_FOLDER = re.compile(r"(?!\w+://)[^\s\x00]([^\x00\n]*[^\s\x00])?")
-_FOLDER_OR_BUCKET = re.compile(rf"(?:{_FOLDER.pattern}|{_BUCKET.pattern})")
-_ACCESS_KEY = re.compile(r"\S+")
+_NFS = r"nfs://[A-Za-z0-9][A-Za-z0-9.-]*:/[^\s?#$,]*"
+_FOLDER = r"(?!\w+://)[^\s\x00]([^\x00\n]*[^\s\x00])?"
 _BUCKET_EXAMPLE = "s3://BUCKET@REGION/PREFIX"
 
 
@@ -53,31 +48,31 @@ def server_of(share: str) -> str:
     return share.removeprefix("nfs://").partition(":")[0]
 
 
-def _share_or_bucket(value: str) -> str:
-    if _SHARE_OR_BUCKET.fullmatch(value):
-        return value
-    raise UserError(
+ShareOrBucket = Annotated[
+    StrictStr,
+    Text(
+        rf"(?:{_NFS}|{_BUCKET.pattern})",
         "is neither an NFS share nor a bucket",
         f"write it like nfs://192.168.1.5:/backups, or {_BUCKET_EXAMPLE}",
-    )
-
-
-def _folder_or_bucket(value: str) -> str:
-    if _FOLDER_OR_BUCKET.fullmatch(value):
-        return value
-    raise UserError(
+    ),
+]
+FolderOrBucket = Annotated[
+    StrictStr,
+    Text(
+        rf"(?:{_FOLDER}|{_BUCKET.pattern})",
         "is neither the path of a folder nor a bucket",
         f"write it like /mnt/nas/castle, or {_BUCKET_EXAMPLE}",
-    )
-
-
-def _access_key(value: str) -> str:
-    if _ACCESS_KEY.fullmatch(value):
-        return value
-    raise UserError(
+    ),
+]
+AccessKey = Annotated[
+    StrictStr,
+    Text(
+        r"\S+",
         "is empty or contains spaces",
         "write the access key id without spaces, as the S3 server shows it",
-    )
+    ),
+]
+Schedule = Annotated[StrictStr, AfterValidator(check_schedule), Like(SCHEDULE.pattern)]
 
 
 class S3(Group):
@@ -85,7 +80,7 @@ class S3(Group):
 
     endpoint: Url
     """URL of the S3 server: ``https://s3.eu-central-003.backblazeb2.com``."""
-    access_key: Annotated[StrictStr, AfterValidator(_access_key), Like(_ACCESS_KEY)]
+    access_key: AccessKey
     """Id of an access key that may list, read, write and delete in the buckets."""
     secret_key: Credential
     """Secret key that belongs to ``access_key``; set it with ``pulumi config set --secret
@@ -97,10 +92,12 @@ class S3(Group):
 class VolumeBackup(Group):
     """Longhorn's scheduled backups of all volumes."""
 
-    target: Annotated[StrictStr, AfterValidator(_share_or_bucket), Like(_SHARE_OR_BUCKET)]
+    target: ShareOrBucket
     """NFS share ``nfs://192.168.1.5:/backups``, or bucket ``s3://BUCKET@REGION/PREFIX``, outside of
     the cluster. A bucket needs the group ``s3``."""
-    schedule: Annotated[StrictStr, AfterValidator(check_schedule), Like(SCHEDULE)] = "0 3 * * *"
+    schedule: Annotated[StrictStr, AfterValidator(check_schedule), Like(SCHEDULE.pattern)] = (
+        "0 3 * * *"
+    )
     """When Longhorn backs up each volume: minute, hour, day, month, weekday, in UTC."""
     retain: Annotated[Whole, Field(ge=1, le=100)] = 7
     """Number of backups to retain of each volume, 1 to 100 (Longhorn's limit)."""
@@ -110,9 +107,7 @@ class CertificateBackup(Group):
     """Backups of the ACME account and its certificates, encrypted with ``sops.age_key``. Without
     that key there are no backups."""
 
-    target: Annotated[StrictStr, AfterValidator(_folder_or_bucket), Like(_FOLDER_OR_BUCKET)] = (
-        ".state/certificates"
-    )
+    target: FolderOrBucket = ".state/certificates"
     """Folder (relative paths start at the project folder), or bucket ``s3://BUCKET@REGION/PREFIX``,
     which needs the group ``s3``. The program creates a missing folder; for an absolute path its
     parent must exist."""

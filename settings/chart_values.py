@@ -7,25 +7,10 @@ import re
 from typing import Annotated
 
 import pyrage
-from pydantic import (
-    AfterValidator,
-    SecretStr,
-    StrictStr,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, SecretStr, StrictStr, WithJsonSchema
 
 from settings.problems import UserError
-from settings.values import DNS_LABEL, SECRET, Like, check_port, host_name
-
-_CHART_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
-_DNS_PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]*")
-
-
-def _chart_version(value: str) -> str:
-    if _CHART_VERSION.fullmatch(value):
-        return value
-    raise UserError("is not a full chart version", 'write all three numbers, such as "1.12.1"')
+from settings.values import HOST_NAME, SECRET, Like, Secret, Text, check_port, host_name
 
 
 def _wildcard(value: str) -> str:
@@ -34,19 +19,6 @@ def _wildcard(value: str) -> str:
             "starts with *., which this setting adds itself", f"write {value[2:]} without *."
         )
     return host_name(value)
-
-
-def _email(value: str) -> str:
-    if _EMAIL.fullmatch(value):
-        return value
-    raise UserError("is not an e-mail address", "write it like me@example.org")
-
-
-_GIT_URL = re.compile(r"(ssh://[^\s/:@]+@|https://)[^\s/:@]+(:\d{1,5})?/[^\s?#]+")
-_GIT_BRANCH = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[\w./+@#-]+(?<![/.])")
-"""Most of the rules of git-check-ref-format(1)."""
-_REPOSITORY_PATH = re.compile(r"(?!/)(?!(.*/)?\.\.(/|$))[^\s\\]*")
-_INTERVAL = re.compile(r"[1-9]\d{0,4}[smh]")
 
 
 def _git_url(value: str) -> str:
@@ -60,34 +32,12 @@ def _git_url(value: str) -> str:
             "contains a user name or a password",
             "remove both from the URL, and set flux.username and flux.token",
         )
-    if _GIT_URL.fullmatch(value):
-        return check_port(value)
-    raise UserError(
-        "is not the URL of a Git repository that Flux supports",
-        "write ssh://git@HOST/PATH.git or https://HOST/PATH.git",
-    )
-
-
-def _git_branch(value: str) -> str:
-    if _GIT_BRANCH.fullmatch(value):
-        return value
-    raise UserError("is not the name of a Git branch", "write it like main")
+    return value
 
 
 def _repository_path(value: str) -> str:
     parts = value.removeprefix("./").strip("/").split("/")
-    if not _REPOSITORY_PATH.fullmatch(value):
-        raise UserError(
-            "is not a folder inside the repository",
-            "write the path from the root of the repository, such as ./apps",
-        )
     return "./" + "/".join(part for part in parts if part not in ("", "."))
-
-
-def _interval(value: str) -> str:
-    if _INTERVAL.fullmatch(value):
-        return value
-    raise UserError("is not a duration", "write a number with s, m or h, such as 1m")
 
 
 def _deploy_key(value: SecretStr) -> SecretStr:
@@ -119,32 +69,6 @@ def _has_no_passphrase(body: str) -> bool:
     return raw.startswith(b"openssh-key-v1\0\0\0\0\x04none")
 
 
-def _git_token(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value().strip()
-    if not text or re.search(r"\s", text):
-        raise UserError(
-            "is empty or contains spaces or line breaks",
-            "set the token in one line, as the Git server shows it",
-        )
-    return SecretStr(text)
-
-
-def _dns_provider(value: str) -> str:
-    if _DNS_PROVIDER.fullmatch(value):
-        return value
-    raise UserError(
-        "is not the code of a DNS provider",
-        "use a code from Traefik's list (go-acme.github.io/lego/dns), such as cloudflare",
-    )
-
-
-def _credential(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value().strip()
-    if not text:
-        raise UserError("is empty", "set the value that the provider shows")
-    return SecretStr(text)
-
-
 def _age_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     try:
@@ -156,19 +80,70 @@ def _age_key(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
-ChartVersion = Annotated[StrictStr, AfterValidator(_chart_version), Like(_CHART_VERSION)]
-Domain = Annotated[
+ChartVersion = Annotated[
     StrictStr,
-    AfterValidator(_wildcard),
-    Like(re.compile(rf"({DNS_LABEL.pattern}\.)+(?!\d+$){DNS_LABEL.pattern}")),
+    Text(
+        r"\d{1,4}(\.\d{1,4}){2}",
+        "is not a full chart version",
+        'write all three numbers, such as "1.12.1"',
+    ),
 ]
-Email = Annotated[StrictStr, AfterValidator(_email), Like(_EMAIL)]
-GitUrl = Annotated[StrictStr, AfterValidator(_git_url), Like(_GIT_URL)]
-GitBranch = Annotated[StrictStr, AfterValidator(_git_branch), Like(_GIT_BRANCH)]
-RepositoryPath = Annotated[StrictStr, AfterValidator(_repository_path), Like(_REPOSITORY_PATH)]
-Interval = Annotated[StrictStr, AfterValidator(_interval), Like(_INTERVAL)]
+Domain = Annotated[StrictStr, AfterValidator(_wildcard), Like(HOST_NAME)]
+Email = Annotated[
+    StrictStr,
+    Text(r"[^@\s]+@[^@\s]+\.[^@\s.]+", "is not an e-mail address", "write it like me@example.org"),
+]
+GitUrl = Annotated[
+    StrictStr,
+    AfterValidator(_git_url),
+    Text(
+        r"(ssh://[^\s/:@]+@|https://)[^\s/:@]+(:\d{1,5})?/[^\s?#]+",
+        "is not the URL of a Git repository that Flux supports",
+        "write ssh://git@HOST/PATH.git or https://HOST/PATH.git",
+    ),
+    AfterValidator(check_port),
+]
+GitBranch = Annotated[
+    StrictStr,
+    # Most of the rules of git-check-ref-format(1).
+    Text(
+        r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[\w./+@#-]+(?<![/.])",
+        "is not the name of a Git branch",
+        "write it like main",
+    ),
+]
+RepositoryPath = Annotated[
+    StrictStr,
+    Text(
+        r"(?!/)(?!(.*/)?\.\.(/|$))[^\s\\]*",
+        "is not a folder inside the repository",
+        "write the path from the root of the repository, such as ./apps",
+    ),
+    AfterValidator(_repository_path),
+]
+Interval = Annotated[
+    StrictStr,
+    Text(
+        r"[1-9]\d{0,4}[smh]",
+        "is not a duration",
+        "write a number with s, m or h, such as 1m",
+    ),
+]
+DnsProvider = Annotated[
+    StrictStr,
+    Text(
+        r"[a-z0-9][a-z0-9-]*",
+        "is not the code of a DNS provider",
+        "use a code from Traefik's list (go-acme.github.io/lego/dns), such as cloudflare",
+    ),
+]
+GitToken = Annotated[
+    SecretStr,
+    Secret(
+        r"\S+",
+        "is empty or contains spaces or line breaks",
+        "set the token in one line, as the Git server shows it",
+    ),
+]
 DeployKey = Annotated[SecretStr, AfterValidator(_deploy_key), WithJsonSchema(SECRET)]
-GitToken = Annotated[SecretStr, AfterValidator(_git_token), WithJsonSchema(SECRET)]
-DnsProvider = Annotated[StrictStr, AfterValidator(_dns_provider), Like(_DNS_PROVIDER)]
-Credential = Annotated[SecretStr, AfterValidator(_credential), WithJsonSchema(SECRET)]
 AgeKey = Annotated[SecretStr, AfterValidator(_age_key), WithJsonSchema(SECRET)]

@@ -15,7 +15,6 @@ from settings.base import Group
 from settings.chart_values import (
     AgeKey,
     ChartVersion,
-    Credential,
     DeployKey,
     DnsProvider,
     Domain,
@@ -26,7 +25,7 @@ from settings.chart_values import (
     Interval,
     RepositoryPath,
 )
-from settings.values import Address, Certificate, HostName, Range, Whole
+from settings.values import Address, Certificate, Credential, HostName, Range, Whole
 
 
 class Chart(Group):

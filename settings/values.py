@@ -1,4 +1,8 @@
-"""Types of single settings (addresses, versions, names) with their error messages."""
+"""Types of single settings (addresses, versions, names, secrets) with their error messages.
+
+``Text`` and ``Secret`` are the types of settings that one pattern describes. Other types have a
+function that returns the value, or raises ``UserError``.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +15,95 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SecretStr,
     StrictStr,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 from settings.problems import UserError
 
-DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DNS_LABEL = re.compile(_LABEL)
+HOST_NAME = rf"({_LABEL}\.)+(?!\d+$){_LABEL}"
 _DOTTED = r"\d{1,3}(\.\d{1,3}){3}"
-_VERSION = re.compile(r"v\d{1,4}(\.\d{1,4}){2}")
-_URL = re.compile(r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?")
-_SECURE_URL = re.compile(_URL.pattern.replace("https?", "https"))
-_EXTENSION = re.compile(r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*")
+_URL = r"https?://[^\s/:@]+(:\d{1,5})?(/[^\s?#]*)?"
 _REGISTRY = re.compile(r"\*|[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
-_KERNEL_ARGUMENT = re.compile(r"-?[A-Za-z0-9][^\s\"']*")
 _TALOS_ARGUMENTS = ("ip", "talos.config", "talos.platform")
-_TOKEN = re.compile(r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+")
-_PROXMOX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 """Names of environment variables, as Traefik's list of DNS providers writes them."""
 MACHINE_NAME = re.compile(r"(worker|control-plane)-[1-9]\d{0,3}")
 """Short names of nodes: the keys of ``nodes.overrides``."""
+CONTROL_PLANE_CORES = 2
+"""Minimum number of cores of a control plane."""
+CONTROL_PLANE_MIB = 2048
+"""Minimum memory of a control plane in MiB."""
+LONGEST_NAME = 47
+"""Maximum length of a cluster name: a host name has at most 63 characters, and
+``-control-plane-1`` is appended."""
+MOST_MIB = 4 * 1024 * 1024
+"""Maximum memory of a VM in MiB: 4 TiB, Proxmox's limit."""
+SECRET = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"secure": {"type": "string"}},
+            "required": ["secure"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""JSON schema of a secret in a stack file: encrypted by Pulumi (``secure``), or plain text."""
+
+
+@dataclass(frozen=True)
+class Like:
+    """Adds a pattern to a text setting in the JSON schema."""
+
+    pattern: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Add the pattern to the schema of the field."""
+        return {**handler(schema), "pattern": f"^{self.pattern}$"}
+
+
+@dataclass(frozen=True)
+class Text(Like):
+    """A text setting that matches ``pattern`` as a whole; else ``reason`` and ``fix`` are shown."""
+
+    reason: str
+    fix: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Check the text after pydantic has checked the type."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: Any) -> Any:
+        if re.fullmatch(self.pattern, value):
+            return value
+        raise UserError(self.reason, self.fix)
+
+
+@dataclass(frozen=True)
+class Secret(Text):
+    """A secret whose text matches ``pattern``, without white space around it."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Allow plain text and the form in which Pulumi encrypts it."""
+        return SECRET
+
+    def _check(self, value: Any) -> Any:
+        return SecretStr(super()._check(value.get_secret_value().strip()))
 
 
 @dataclass(frozen=True)
@@ -96,19 +164,11 @@ def _network(value: Any) -> IPv4Network:
     raise UserError("is not an IPv4 network", "write it like 192.168.1.0/24")
 
 
-def _version(value: Any) -> str:
-    if isinstance(value, str) and _VERSION.fullmatch(value):
+def _version(value: Any) -> Any:
+    """Refuse other types with a fix for versions: YAML reads 1.13 as a number."""
+    if isinstance(value, str):
         return value
-    raise UserError("is not a full version", 'write all three numbers, as in "v1.13.9"')
-
-
-def _dns_label(value: str) -> str:
-    if DNS_LABEL.fullmatch(value):
-        return value
-    raise UserError(
-        "is not a valid name",
-        f"use lower-case letters, digits and inner hyphens, at most {LONGEST_NAME} characters",
-    )
+    raise UserError(*_FULL_VERSION)
 
 
 def host_name(value: str) -> str:
@@ -132,13 +192,8 @@ def check_port(value: str) -> str:
     return value
 
 
-def _url(value: str) -> str:
-    if _URL.fullmatch(value):
-        return check_port(value.rstrip("/"))
-    raise UserError(
-        "is not a valid URL",
-        "write https:// (or http://), a host name and, if needed, port and path; no user, ? or #",
-    )
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
 
 
 def check_unique(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -173,11 +228,6 @@ def _registries(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kernel_argument(value: str) -> str:
-    if not _KERNEL_ARGUMENT.fullmatch(value):
-        raise UserError(
-            "is not one kernel argument",
-            "write each argument as its own entry, such as net.ifnames=0",
-        )
     if value.lstrip("-").partition("=")[0] in _TALOS_ARGUMENTS:
         raise UserError(
             "changes how Talos finds its machine config or its address; this program sets that",
@@ -193,38 +243,7 @@ def check_odd(value: int) -> int:
     raise UserError("must be an odd number: etcd needs a majority", "choose 1, 3 or 5")
 
 
-def _extension(value: str) -> str:
-    if _EXTENSION.fullmatch(value):
-        return value
-    raise UserError(
-        "is not the name of a Talos system extension", "write OWNER/NAME, such as siderolabs/i915"
-    )
-
-
-def _secure_url(value: str) -> str:
-    if value.startswith("https://"):
-        return _url(value)
-    raise UserError("is not an https:// URL", "write it like https://192.168.1.10:8006/")
-
-
-def _token(value: SecretStr) -> SecretStr:
-    if _TOKEN.fullmatch(value.get_secret_value()):
-        return value
-    raise UserError("is not a Proxmox API token", "write it like USER@REALM!NAME=SECRET")
-
-
-def _proxmox_name(value: str) -> str:
-    if _PROXMOX_NAME.fullmatch(value):
-        return value
-    raise UserError(
-        "is not a name that Proxmox accepts",
-        "use letters, digits, hyphens, dots and underscores; start with a letter or digit",
-    )
-
-
-def _snapshot(value: str) -> str:
-    if value.endswith(".db.age"):
-        return value
+def _unencrypted_snapshot(value: str) -> str:
     if value.endswith(".db"):
         raise UserError(
             "is an unencrypted snapshot without the machine secrets, which a new cluster needs to "
@@ -232,10 +251,7 @@ def _snapshot(value: str) -> str:
             "use an encrypted snapshot, FILE.db.age; `make snapshot` writes one if the stack has "
             "an age key (`make age-key`)",
         )
-    raise UserError(
-        "is not the name of a snapshot file",
-        "write the path that `make snapshot` prints, like .state/etcd/NAME.db.age",
-    )
+    return value
 
 
 def _certificate(value: str) -> str:
@@ -253,69 +269,96 @@ def _certificate(value: str) -> str:
     return value.strip()
 
 
-@dataclass(frozen=True)
-class Like:
-    """Adds a pattern to a text setting in the JSON schema. The models use a validator instead."""
-
-    pattern: re.Pattern[str]
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Add the pattern to the schema of the field."""
-        return {**handler(schema), "pattern": f"^{self.pattern.pattern}$"}
-
-
-SECRET = {
-    "anyOf": [
-        {"type": "string"},
-        {
-            "type": "object",
-            "properties": {"secure": {"type": "string"}},
-            "required": ["secure"],
-            "additionalProperties": False,
-        },
-    ]
-}
-"""JSON schema of a secret in a stack file: encrypted by Pulumi (``secure``), or plain text."""
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
-Network4 = Annotated[
-    IPv4Network, BeforeValidator(_network), Like(re.compile(rf"{_DOTTED}/\d{{1,2}}"))
-]
+Network4 = Annotated[IPv4Network, BeforeValidator(_network), Like(rf"{_DOTTED}/\d{{1,2}}")]
 Range = Annotated[
     AddressRange,
     BeforeValidator(AddressRange.parse),
     WithJsonSchema({"type": "string", "pattern": rf"^\s*{_DOTTED}\s*-\s*{_DOTTED}\s*$"}),
 ]
-Version = Annotated[str, BeforeValidator(_version), Like(_VERSION)]
-DnsLabel = Annotated[StrictStr, AfterValidator(_dns_label), Like(DNS_LABEL)]
-HostName = Annotated[
-    StrictStr,
-    AfterValidator(host_name),
-    Like(re.compile(rf"({DNS_LABEL.pattern}\.)+(?!\d+$){DNS_LABEL.pattern}")),
-]
-Url = Annotated[StrictStr, AfterValidator(_url), Like(_URL)]
-Certificate = Annotated[StrictStr, AfterValidator(_certificate)]
-SecureUrl = Annotated[StrictStr, AfterValidator(_secure_url), Like(_SECURE_URL)]
-Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema(SECRET)]
-ProxmoxName = Annotated[StrictStr, AfterValidator(_proxmox_name), Like(_PROXMOX_NAME)]
-SnapshotFile = Annotated[StrictStr, AfterValidator(_snapshot), Like(re.compile(r".*[^/]\.db\.age"))]
 Whole = Annotated[int, Field(strict=True)]
-Extension = Annotated[StrictStr, AfterValidator(_extension), Like(_EXTENSION)]
+_FULL_VERSION = "is not a full version", 'write all three numbers, as in "v1.13.9"'
+Version = Annotated[
+    StrictStr, Text(r"v\d{1,4}(\.\d{1,4}){2}", *_FULL_VERSION), BeforeValidator(_version)
+]
+DnsLabel = Annotated[
+    StrictStr,
+    Text(
+        _LABEL,
+        "is not a valid name",
+        f"use lower-case letters, digits and inner hyphens, at most {LONGEST_NAME} characters",
+    ),
+]
+HostName = Annotated[StrictStr, AfterValidator(host_name), Like(HOST_NAME)]
+Url = Annotated[
+    StrictStr,
+    Text(
+        _URL,
+        "is not a valid URL",
+        "write https:// (or http://), a host name and, if needed, port and path; no user, ? or #",
+    ),
+    AfterValidator(_without_slash),
+    AfterValidator(check_port),
+]
+SecureUrl = Annotated[
+    Url,
+    Text(
+        _URL.replace("https?", "https"),
+        "is not an https:// URL",
+        "write it like https://192.168.1.10:8006/",
+    ),
+]
 TimeServer = Annotated[StrictStr, AfterValidator(_time_server)]
 Mirrors = Annotated[
     dict[StrictStr, Annotated[tuple[Url, ...], Field(min_length=1)]],
     BeforeValidator(lambda it: it or {}),
     AfterValidator(_registries),
 ]
-KernelArgument = Annotated[StrictStr, AfterValidator(_kernel_argument), Like(_KERNEL_ARGUMENT)]
+Certificate = Annotated[StrictStr, AfterValidator(_certificate)]
+ProxmoxName = Annotated[
+    StrictStr,
+    Text(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+        "is not a name that Proxmox accepts",
+        "use letters, digits, hyphens, dots and underscores; start with a letter or digit",
+    ),
+]
+SnapshotFile = Annotated[
+    StrictStr,
+    AfterValidator(_unencrypted_snapshot),
+    Text(
+        r".*[^/]\.db\.age",
+        "is not the name of a snapshot file",
+        "write the path that `make snapshot` prints, like .state/etcd/NAME.db.age",
+    ),
+]
+Extension = Annotated[
+    StrictStr,
+    Text(
+        r"[a-z0-9-]+/[a-z0-9][a-z0-9._-]*",
+        "is not the name of a Talos system extension",
+        "write OWNER/NAME, such as siderolabs/i915",
+    ),
+]
+KernelArgument = Annotated[
+    StrictStr,
+    Text(
+        r"-?[A-Za-z0-9][^\s\"']*",
+        "is not one kernel argument",
+        "write each argument as its own entry, such as net.ifnames=0",
+    ),
+    AfterValidator(_kernel_argument),
+]
 Patches = tuple[dict[str, Any], ...]
-CONTROL_PLANE_CORES = 2
-"""Minimum number of cores of a control plane."""
-CONTROL_PLANE_MIB = 2048
-"""Minimum memory of a control plane in MiB."""
-LONGEST_NAME = 47
-"""Maximum length of a cluster name: a host name has at most 63 characters, and
-``-control-plane-1`` is appended."""
-MOST_MIB = 4 * 1024 * 1024
-"""Maximum memory of a VM in MiB: 4 TiB, Proxmox's limit."""
+Token = Annotated[
+    SecretStr,
+    Secret(
+        r"[^\s@]+@[^\s!]+![^\s=]+=[A-Za-z0-9-]+",
+        "is not a Proxmox API token",
+        "write it like USER@REALM!NAME=SECRET",
+    ),
+]
+Credential = Annotated[
+    SecretStr,
+    Secret(r"(?s).+", "is empty", "set the value that the provider shows"),
+]

@@ -2,18 +2,20 @@
 
 A rule is a function that yields problems. Its parameters are the settings groups that it needs, by
 name. A rule runs if all its groups are valid, so a mistake in one group does not hide problems of
-the others. The parameter ``running`` is the running stack (``settings/running.py``). ``advice``
-yields warnings.
+the others. Two parameters are no groups: ``machines`` holds the planned nodes, ``running`` the
+running stack (``settings/running.py``). ``advice`` yields warnings.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from settings import certificates, compatibility, gitops, patches
+from settings import compatibility
+from settings.plan import plan_nodes
 from settings.problems import Problem
+from settings.rules import patches
 from settings.rules.addresses import (
     addresses_in_network,
     addresses_outside_dhcp,
@@ -29,11 +31,6 @@ from settings.rules.addresses import (
     workers_have_a_first_address,
 )
 from settings.rules.advice import advice
-from settings.rules.backups import (
-    backup_servers_outside_the_cluster,
-    buckets_have_credentials,
-    snapshot_can_be_decrypted,
-)
 from settings.rules.machines import (
     data_disk_differs_from_os_disk,
     overrides_meet_minimum_of_role,
@@ -41,7 +38,6 @@ from settings.rules.machines import (
     retained_disks_exist,
     vm_ids_unique,
 )
-from settings.rules.rule import Rule
 from settings.rules.running import (
     longhorn_can_be_upgraded,
     pool_of_running_vms_stays,
@@ -51,17 +47,26 @@ from settings.rules.running import (
 )
 from settings.rules.services import (
     acme_production_needs_a_public_host,
+    backup_servers_outside_the_cluster,
+    buckets_have_credentials,
+    certificate_backups_have_an_age_key,
     chart_repositories,
+    credentials_fit_url,
+    dns_provider_has_credentials,
+    git_host_is_known,
     host_network_needs_one_control_plane,
     not_public,
+    snapshot_can_be_decrypted,
 )
-from settings.rules.volumes import user_volumes_leave_the_data_disk
 
 __all__ = ["RULES", "advice", "broken", "not_public"]
 
 
+Rule = Callable[..., Iterator[Problem]]
+"""A rule; see the description of this module."""
+
 BEFORE_PLAN: tuple[Rule, ...] = (workers_have_a_first_address, addresses_within_last_octet)
-"""Rules that must hold before the VM layout can be computed."""
+"""Rules that must hold before the nodes can be planned."""
 
 
 RULES: tuple[Rule, ...] = (
@@ -84,26 +89,26 @@ RULES: tuple[Rule, ...] = (
     data_disk_differs_from_os_disk,
     retained_disks_exist,
     acme_production_needs_a_public_host,
-    certificates.certificate_backups_have_an_age_key,
-    certificates.dns_provider_has_credentials,
+    certificate_backups_have_an_age_key,
+    dns_provider_has_credentials,
     host_network_needs_one_control_plane,
     compatibility.talos_and_kubernetes,
     chart_repositories,
     compatibility.charts,
     compatibility.flux_chart,
     compatibility.packages,
-    gitops.credentials_fit_url,
-    gitops.git_host_is_known,
+    credentials_fit_url,
+    git_host_is_known,
     patches.patches_are_known,
     patches.patches_change_no_managed_values,
-    user_volumes_leave_the_data_disk,
+    patches.user_volumes_leave_the_data_disk,
     versions_can_be_reached,
     longhorn_can_be_upgraded,
     running_vms_can_change,
     pool_of_running_vms_stays,
     restore_only_into_new_cluster,
 )
-"""Rules that run after ``BEFORE_PLAN``; many need the VM layout."""
+"""Rules that run after ``BEFORE_PLAN``; many need the planned nodes."""
 
 
 def broken(groups: Mapping[str, Any], rules: Iterable[Rule] = RULES) -> Iterator[Problem]:
@@ -112,12 +117,17 @@ def broken(groups: Mapping[str, Any], rules: Iterable[Rule] = RULES) -> Iterator
     ``groups`` maps the name of a group (``network``) to its model. Invalid groups are absent, and
     rules that need an absent group are skipped.
     """
+    known = dict(groups)
     if "nodes" in groups:
-        layout_problems = [problem for rule in BEFORE_PLAN for problem in rule(groups["nodes"])]
-        yield from layout_problems
-        if layout_problems:
-            groups = {name: group for name, group in groups.items() if name != "nodes"}
+        obstacles = [problem for rule in BEFORE_PLAN for problem in rule(groups["nodes"])]
+        yield from obstacles
+        if obstacles:
+            del known["nodes"]
+    if {"cluster", "nodes", "proxmox"} <= known.keys():
+        known["machines"] = plan_nodes(
+            known["cluster"], known["nodes"], known["proxmox"], known["running"].hosts
+        )
     for rule in rules:
         names = inspect.signature(rule).parameters
-        if all(name in groups for name in names):
-            yield from rule(**{name: groups[name] for name in names})
+        if known.keys() >= names.keys():
+            yield from rule(**{name: known[name] for name in names})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import urllib.parse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from settings.charts import MetalLB, Traefik
-from settings.groups import Cluster, Endpoint, Network, Nodes, Proxmox
+from settings.groups import Cluster, Endpoint, Network, Nodes
 from settings.node import Node, Role
-from settings.plan import plan_nodes
 from settings.problems import Problem
+from settings.values import AddressRange
 
 
 def node_path(node: Node, nodes: Nodes, field: str) -> str:
@@ -25,36 +25,52 @@ def node_path(node: Node, nodes: Nodes, field: str) -> str:
     return f"nodes.{group}.{key}"
 
 
-def _value(node: Node, path: str) -> str:
-    """The address; with the node's name if the setting is the first address of the role."""
-    return f"{node.address}" if "overrides" in path else f"{node.address} for {node.short_name}"
+def _own_addresses(
+    cluster: Cluster, nodes: Nodes, machines: Sequence[Node]
+) -> Iterator[tuple[str, str, IPv4Address]]:
+    """Path, shown value and address of the VIP and of each node."""
+    yield "cluster.vip", str(cluster.vip), cluster.vip
+    for node in machines:
+        path = node_path(node, nodes, "address")
+        # The first address of a role determines the addresses of several nodes.
+        suffix = "" if ".overrides." in path else f" for {node.short_name}"
+        yield path, f"{node.address}{suffix}", node.address
 
 
-def _path_and_value(node: Node, nodes: Nodes) -> tuple[str, str]:
-    path = node_path(node, nodes, "address")
-    return path, _value(node, path)
+def _other_addresses(
+    proxmoxve: Endpoint, network: Network
+) -> Iterator[tuple[str, str, IPv4Address, str]]:
+    """Path, shown value, address and owner of each address that is not of the cluster.
+
+    Leaves out a host name in the Proxmox endpoint: rules do not query the DNS.
+    """
+    with contextlib.suppress(ValueError):
+        host = IPv4Address(str(urllib.parse.urlsplit(proxmoxve.endpoint).hostname))
+        yield "proxmoxve:endpoint", proxmoxve.endpoint, host, "Proxmox"
+    yield "network.gateway", str(network.gateway), network.gateway, "the gateway"
+    for server in network.nameservers:
+        yield "network.nameservers", str(server), server, "a name server"
+
+
+def _in_order(path: str, span: AddressRange) -> Iterator[Problem]:
+    if span.last < span.first:
+        yield Problem(
+            path,
+            str(span),
+            "has a first address above its last address",
+            f"write {span.last}-{span.first}",
+        )
 
 
 def dhcp_in_order(network: Network) -> Iterator[Problem]:
     """The first address of the DHCP range is not above the last."""
-    if network.dhcp is not None and network.dhcp.last < network.dhcp.first:
-        yield Problem(
-            "network.dhcp",
-            str(network.dhcp),
-            "has a first address above its last address",
-            f"write {network.dhcp.last}-{network.dhcp.first}",
-        )
+    if network.dhcp is not None:
+        yield from _in_order("network.dhcp", network.dhcp)
 
 
 def pool_in_order(metallb: MetalLB) -> Iterator[Problem]:
     """In MetalLB 0.16 the CRD accepts a range from high to low, and only the webhook refuses it."""
-    if metallb.pool.last < metallb.pool.first:
-        yield Problem(
-            "metallb.pool",
-            str(metallb.pool),
-            "has a first address above its last address",
-            f"write {metallb.pool.last}-{metallb.pool.first}",
-        )
+    yield from _in_order("metallb.pool", metallb.pool)
 
 
 def pool_large_enough(metallb: MetalLB, traefik: Traefik) -> Iterator[Problem]:
@@ -80,14 +96,11 @@ def _unusable(address: IPv4Address, cidr: IPv4Network) -> tuple[str, str] | None
 
 
 def addresses_in_network(
-    network: Network, cluster: Cluster, nodes: Nodes, proxmox: Proxmox
+    network: Network, cluster: Cluster, nodes: Nodes, machines: Sequence[Node]
 ) -> Iterator[Problem]:
     """Gateway, VIP and node addresses are host addresses of the network."""
-    owned = [("network.gateway", str(network.gateway), network.gateway)]
-    owned.append(("cluster.vip", str(cluster.vip), cluster.vip))
-    for node in plan_nodes(cluster, nodes, proxmox):
-        owned.append((*_path_and_value(node, nodes), node.address))
-    for path, value, address in owned:
+    gateway = ("network.gateway", str(network.gateway), network.gateway)
+    for path, value, address in (gateway, *_own_addresses(cluster, nodes, machines)):
         if fault := _unusable(address, network.cidr):
             yield Problem(path, value, *fault)
 
@@ -104,21 +117,18 @@ def ranges_in_network(network: Network, metallb: MetalLB) -> Iterator[Problem]:
 
 
 def addresses_outside_dhcp(
-    network: Network, cluster: Cluster, nodes: Nodes, proxmox: Proxmox
+    network: Network, cluster: Cluster, nodes: Nodes, machines: Sequence[Node]
 ) -> Iterator[Problem]:
     """The router may lease any address of the DHCP range to another device."""
-    if network.dhcp is None:
-        return
-    reason = f"is inside the router's DHCP range {network.dhcp}"
-    fix = (
-        "choose an address outside of that range, or shrink the range in the router and in "
-        "network.dhcp"
-    )
-    if cluster.vip in network.dhcp:
-        yield Problem("cluster.vip", str(cluster.vip), reason, fix)
-    for node in plan_nodes(cluster, nodes, proxmox):
-        if node.address in network.dhcp:
-            yield Problem(*_path_and_value(node, nodes), reason, fix)
+    for path, value, address in _own_addresses(cluster, nodes, machines):
+        if network.dhcp is not None and address in network.dhcp:
+            yield Problem(
+                path,
+                value,
+                f"is inside the router's DHCP range {network.dhcp}",
+                "choose an address outside of that range, or shrink the range in the router and in "
+                "network.dhcp",
+            )
 
 
 def pool_outside_dhcp(network: Network, metallb: MetalLB) -> Iterator[Problem]:
@@ -133,31 +143,21 @@ def pool_outside_dhcp(network: Network, metallb: MetalLB) -> Iterator[Problem]:
         )
 
 
-def _host_address(proxmoxve: Endpoint) -> IPv4Address | None:
-    """The address in the Proxmox endpoint. None for a host name: rules do not query the DNS."""
-    with contextlib.suppress(ValueError):
-        return IPv4Address(str(urllib.parse.urlsplit(proxmoxve.endpoint).hostname))
-    return None
-
-
 def addresses_unique(
     proxmoxve: Endpoint,
     network: Network,
     cluster: Cluster,
     nodes: Nodes,
-    proxmox: Proxmox,
+    machines: Sequence[Node],
 ) -> Iterator[Problem]:
     """Each address has one owner; the problem names both owners."""
     owners: dict[IPv4Address, list[tuple[str, str]]] = defaultdict(list)
-    host = _host_address(proxmoxve)
-    if host is not None:
-        owners[host].append(("proxmoxve:endpoint", "Proxmox"))
-    owners[network.gateway].append(("network.gateway", "the gateway"))
-    for server in network.nameservers:
-        if server not in owners:  # gateway and Proxmox may be name servers
-            owners[server].append(("network.nameservers", "a name server"))
+    for path, _, address, owner in _other_addresses(proxmoxve, network):
+        # Gateway and Proxmox may be name servers.
+        if path != "network.nameservers" or address not in owners:
+            owners[address].append((path, owner))
     owners[cluster.vip].append(("cluster.vip", "the VIP"))
-    for node in plan_nodes(cluster, nodes, proxmox):
+    for node in machines:
         owners[node.address].append((node_path(node, nodes, "address"), node.short_name))
     for address, claims in owners.items():
         # Of two owners, the problem names an override as the setting to change.
@@ -176,26 +176,18 @@ def addresses_outside_pool(
     network: Network,
     cluster: Cluster,
     nodes: Nodes,
-    proxmox: Proxmox,
+    machines: Sequence[Node],
     metallb: MetalLB,
 ) -> Iterator[Problem]:
     """MetalLB may assign any address of its pool, so no node or other device may have one."""
     reason = f"is inside the MetalLB pool {metallb.pool}"
-    fix = "choose an address outside of metallb.pool, or move the pool"
-    move = "move metallb.pool to other addresses"
-    if cluster.vip in metallb.pool:
-        yield Problem("cluster.vip", str(cluster.vip), reason, fix)
-    if network.gateway in metallb.pool:
-        yield Problem("network.gateway", str(network.gateway), reason, move)
-    for server in network.nameservers:
-        if server in metallb.pool:
-            yield Problem("network.nameservers", str(server), reason, move)
-    host = _host_address(proxmoxve)
-    if host is not None and host in metallb.pool:
-        yield Problem("proxmoxve:endpoint", proxmoxve.endpoint, reason, move)
-    for node in plan_nodes(cluster, nodes, proxmox):
-        if node.address in metallb.pool:
-            yield Problem(*_path_and_value(node, nodes), reason, fix)
+    for path, value, address in _own_addresses(cluster, nodes, machines):
+        if address in metallb.pool:
+            fix = "choose an address outside of metallb.pool, or move the pool"
+            yield Problem(path, value, reason, fix)
+    for path, value, address, _ in _other_addresses(proxmoxve, network):
+        if address in metallb.pool:
+            yield Problem(path, value, reason, "move metallb.pool to other addresses")
 
 
 def ingress_in_pool(metallb: MetalLB, traefik: Traefik) -> Iterator[Problem]:

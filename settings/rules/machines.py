@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from settings.charts import Longhorn
-from settings.groups import Cluster, Nodes, Proxmox
+from settings.groups import Nodes, Proxmox
 from settings.node import Node, Role
-from settings.plan import WORKER_ID_OFFSET, plan_nodes
+from settings.plan import WORKER_ID_OFFSET
 from settings.problems import Problem
 from settings.rules.addresses import node_path
 from settings.values import CONTROL_PLANE_CORES, CONTROL_PLANE_MIB
 
 
-def vm_ids_unique(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
+def vm_ids_unique(nodes: Nodes, proxmox: Proxmox, machines: Sequence[Node]) -> Iterator[Problem]:
     """No two VMs have the same id."""
     taken: dict[int, Node] = {}
-    for node in plan_nodes(cluster, nodes, proxmox):
+    for node in machines:
         other = taken.setdefault(node.vm_id, node)
         if other is not node:
             # Of two nodes, the problem names an override as the setting to change.
@@ -46,11 +46,9 @@ def overrides_meet_minimum_of_role(nodes: Nodes) -> Iterator[Problem]:
                 )
 
 
-def replicas_have_disks(
-    longhorn: Longhorn, cluster: Cluster, nodes: Nodes, proxmox: Proxmox
-) -> Iterator[Problem]:
+def replicas_have_disks(longhorn: Longhorn, machines: Sequence[Node]) -> Iterator[Problem]:
     """Longhorn places each copy of a volume on another node (hard anti-affinity)."""
-    with_disk = [n for n in plan_nodes(cluster, nodes, proxmox) if n.data_disk_gib is not None]
+    with_disk = [n for n in machines if n.data_disk_gib is not None]
     if not with_disk:
         yield Problem(
             "nodes.workers.data_disk_gib",
@@ -70,12 +68,10 @@ def replicas_have_disks(
         )
 
 
-def data_disk_differs_from_os_disk(
-    cluster: Cluster, nodes: Nodes, proxmox: Proxmox
-) -> Iterator[Problem]:
+def data_disk_differs_from_os_disk(nodes: Nodes, machines: Sequence[Node]) -> Iterator[Problem]:
     """Talos finds the data disk by its size, so the OS disk must have another size."""
     reported = set()
-    for node in plan_nodes(cluster, nodes, proxmox):
+    for node in machines:
         path = node_path(node, nodes, "data_disk_gib")
         if node.data_disk_gib == node.os_disk_gib and path not in reported:
             reported.add(path)
@@ -88,14 +84,13 @@ def data_disk_differs_from_os_disk(
             )
 
 
-def retained_disks_exist(cluster: Cluster, nodes: Nodes, proxmox: Proxmox) -> Iterator[Problem]:
+def retained_disks_exist(nodes: Nodes, machines: Sequence[Node]) -> Iterator[Problem]:
     """``keep_data_disk_on_destroy`` needs a data disk."""
-    planned = plan_nodes(cluster, nodes, proxmox)
     for role, name, group in (
         (Role.CONTROL_PLANE, "control_planes", nodes.control_planes),
         (Role.WORKER, "workers", nodes.workers),
     ):
-        disks = [node.data_disk_gib for node in planned if node.role is role]
+        disks = [node.data_disk_gib for node in machines if node.role is role]
         if group.keep_data_disk_on_destroy and disks and not any(disks):
             yield Problem(
                 f"nodes.{name}.keep_data_disk_on_destroy",

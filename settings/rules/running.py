@@ -8,13 +8,12 @@ no data, so every setting can still change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from settings import compatibility
 from settings.charts import Longhorn
 from settings.groups import Cluster, Nodes, Proxmox
 from settings.node import Node
-from settings.plan import plan_nodes
 from settings.problems import Problem
 from settings.rules.addresses import node_path
 from settings.running import RunningMachine, RunningStack
@@ -51,7 +50,7 @@ def longhorn_can_be_upgraded(longhorn: Longhorn, running: RunningStack) -> Itera
 
 
 def running_vms_can_change(
-    cluster: Cluster, nodes: Nodes, proxmox: Proxmox, running: RunningStack
+    nodes: Nodes, proxmox: Proxmox, machines: Sequence[Node], running: RunningStack
 ) -> Iterator[Problem]:
     """A running node cannot change its address or storage, and its disks can only grow.
 
@@ -59,7 +58,7 @@ def running_vms_can_change(
     reported once, for the first node that cannot change.
     """
     reported = set[str]()
-    for node in plan_nodes(cluster, nodes, proxmox, running.hosts):
+    for node in machines:
         vm = running.machines.get(node.name)
         if vm is None or not vm.has_come_up or vm.vm_id != node.vm_id:
             continue
@@ -151,13 +150,13 @@ def _late_retention(node: Node, nodes: Nodes, vm: RunningMachine) -> Iterator[Pr
 
 
 def pool_of_running_vms_stays(
-    cluster: Cluster, nodes: Nodes, proxmox: Proxmox, running: RunningStack
+    proxmox: Proxmox, machines: Sequence[Node], running: RunningStack
 ) -> Iterator[Problem]:
     """If ``proxmox.pool`` is removed, the provider leaves VMs in the pool (bpg/proxmox v0.111.1
     proxmoxtf/resource/vm/vm.go, ``pool_id``), and Proxmox deletes no pool with members."""
     if running.pool is None or proxmox.pool is not None:
         return
-    planned = {node.name for node in plan_nodes(cluster, nodes, proxmox, running.hosts)}
+    planned = {node.name for node in machines}
     stay = [
         vm.name
         for vm in running.machines.values()

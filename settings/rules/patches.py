@@ -7,10 +7,13 @@ levels of keys are checked here; Talos' machinery checks deeper keys in ``make p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import operator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from settings.groups import Cluster, Nodes
+from settings.node import Node, Role
 from settings.problems import Problem, did_you_mean
 
 PatchProblem = tuple[str, str, str]
@@ -133,6 +136,9 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
 
 _GROUPS = sorted({owned[:2] for owned in OWNED if len(owned) > 2})
 """Paths of two keys whose value is a group of keys."""
+
+
+_COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
@@ -314,3 +320,57 @@ def _nested_group(patch: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def user_volumes_leave_the_data_disk(nodes: Nodes, machines: Sequence[Node]) -> Iterator[Problem]:
+    """No user volume of a patch matches the data disk: Longhorn's volume needs the whole disk."""
+    reported = set()
+    for node in machines:
+        for path, match in _user_volumes(node, nodes).values():
+            size_gib = node.data_disk_gib
+            if size_gib is None or path in reported or not _matches_surely(match, size_gib):
+                continue
+            reported.add(path)
+            yield Problem(
+                f"{path}.provisioning.diskSelector.match",
+                "set",
+                f"the user volume would take space on Longhorn's data disk of {node.short_name} "
+                f"({size_gib} GiB), and Longhorn's volume needs the whole disk",
+                "choose an expression that does not match this disk",
+            )
+
+
+def _user_volumes(node: Node, nodes: Nodes) -> dict[str, tuple[str, str]]:
+    """Return the path and the CEL expression of each user volume, by the name of the volume.
+
+    Patches of one volume are merged: the last expression counts.
+    """
+    is_worker = node.role is Role.WORKER
+    group = "workers" if is_worker else "control_planes"
+    of_role = len((nodes.workers if is_worker else nodes.control_planes).patches)
+    found = {}
+    for number, patch in enumerate(node.patches):
+        path = (
+            f"nodes.{group}.patches[{number}]"
+            if number < of_role
+            else f"nodes.overrides.{node.short_name}.patches[{number - of_role}]"
+        )
+        provisioning = patch.get("provisioning")
+        selector = provisioning.get("diskSelector") if isinstance(provisioning, dict) else None
+        if patch.get("kind") == "UserVolumeConfig" and isinstance(selector, dict):
+            found[str(patch.get("name", ""))] = path, str(selector.get("match", ""))
+    return found
+
+
+def _matches_surely(match: str, size_gib: int) -> bool:
+    """Return whether an expression matches every data disk of this size.
+
+    Only Talos evaluates all of CEL. An expression with anything but sizes and ``!system_disk``,
+    such as a device name, is accepted.
+    """
+    for term in match.split("&&"):
+        size = re.fullmatch(r"disk\.size\s*([<>]=?)\s*(\d+)u?\s*\*\s*GiB", term.strip())
+        is_true = _COMPARED[size[1]](size_gib, int(size[2])) if size else False
+        if term.strip() != "!system_disk" and not is_true:
+            return False
+    return True

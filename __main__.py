@@ -12,7 +12,7 @@ from components.metallb import MetalLB, MetalLBArgs
 from components.talos.cluster import TalosCluster, TalosClusterArgs
 from components.traefik.traefik import Traefik, TraefikArgs
 from components.whoami import Whoami, WhoamiArgs
-from lifecycle.deployment_record import DeploymentRecord
+from lifecycle.deployment_record import DeploymentRecord, DeploymentRecordArgs
 from preflight.machines import check_machines, proxmox_credentials
 from preflight.sources import load_settings, read_certificates, read_flux_health
 
@@ -22,7 +22,6 @@ proxmox = proxmoxve.Provider("proxmox", proxmox_credentials(settings))
 image_factory = talos.Provider("talos", image_factory_url=settings.image.factory)
 dynamic_provider = pulumi.ProviderResource("pulumi-python", "dynamic")
 on_proxmox = pulumi.ResourceOptions(providers=[proxmox, image_factory, dynamic_provider])
-
 image = TalosImage("image", TalosImageArgs.of(settings, checks.new_cluster), on_proxmox)
 machines = Machines("machines", MachinesArgs.of(settings, image.ids, checks.hooks), on_proxmox)
 cluster_args = TalosClusterArgs.of(settings, image.installer, machines.vms, checks.findings)
@@ -40,7 +39,8 @@ if settings.flux:
     flux = Flux("flux", flux_args, in_cluster)
     pulumi.export("flux", flux.health)
     applications.append(flux)
-DeploymentRecord("record", settings, cluster.record_options(applications, dynamic_provider))
+record_options = cluster.record_options(applications, dynamic_provider)
+DeploymentRecord("record", DeploymentRecordArgs(settings), record_options)
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("talosconfig", cluster.talosconfig)
 pulumi.export("certificates", cluster.certificates)

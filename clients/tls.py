@@ -5,24 +5,30 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import pulumi
-
-CREDENTIALS = ("ca_certificate", "client_certificate", "client_key")
-"""Input names of client credentials, as in the Talos provider. Each value is PEM in base64."""
+from dataclasses import dataclass
 
 
-def inputs_of(credentials: pulumi.Output[Any]) -> dict[str, pulumi.Output[str]]:
-    """The three ``CREDENTIALS`` as secret inputs of a resource."""
-    return {name: pulumi.Output.secret(getattr(credentials, name)) for name in CREDENTIALS}
+@dataclass(frozen=True, kw_only=True)
+class ClientCredentials:
+    """Client credentials for mutual TLS. Each value is PEM in base64, as in the Talos provider."""
+
+    ca_certificate: str
+    client_certificate: str
+    client_key: str
 
 
-def context_of(credentials: Mapping[str, Any]) -> ssl.SSLContext:
-    """Create a TLS client context from the three ``CREDENTIALS``. The key is never in a file."""
-    authority, certificate, key = (base64.b64decode(credentials[name]) for name in CREDENTIALS)
+def context_of(credentials: ClientCredentials) -> ssl.SSLContext:
+    """Create a TLS client context. The key is never in a file."""
+    authority, certificate, key = (
+        base64.b64decode(text)
+        for text in (
+            credentials.ca_certificate,
+            credentials.client_certificate,
+            credentials.client_key,
+        )
+    )
     # Talos writes the PEM header "ED25519 PRIVATE KEY" instead of the standard "PRIVATE KEY".
     key = key.replace(b"ED25519 PRIVATE KEY", b"PRIVATE KEY")
     context = ssl.create_default_context(cadata=authority.decode())

@@ -10,6 +10,7 @@ from clients.errors import OperationError
 from clients.pulumi_cli import stack_settings, state
 from clients.pulumi_cli.session import Session, SessionError
 from clients.talos.credentials import Authority
+from clients.tls import ClientCredentials
 from lifecycle.operations import snapshots
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
@@ -53,7 +54,7 @@ def _print_result(path: Path) -> None:
         )
 
 
-def _credentials(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _credentials(resources: Iterable[Mapping[str, Any]]) -> ClientCredentials | None:
     """Issue Talos credentials from the CA in the state; ``None`` if the state has no cluster.
 
     ``resources`` are the resources of the state, with secrets in plain text.
@@ -65,5 +66,5 @@ def _credentials(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | 
             )
             pair = state.opened(certificates["os"])
             authority = Authority(state.opened(pair["cert"]), state.opened(pair["key"]))
-            return vars(authority.admin_of_talos(authority.life))
+            return authority.admin_of_talos(authority.life)
     return None

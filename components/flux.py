@@ -24,8 +24,8 @@ from components.shared.objects import (
     make_release,
     make_secret,
 )
-from lifecycle.flux_ready import FluxReady, FluxSource
-from lifecycle.flux_uninstall import FluxUninstall
+from lifecycle.flux_ready import FluxReady, FluxReadyArgs, FluxSource
+from lifecycle.flux_uninstall import FluxUninstall, FluxUninstallArgs
 from settings.chart_source import ChartSource
 from settings.models import Settings
 
@@ -124,18 +124,16 @@ class Flux(pulumi.ComponentResource):
         )
         uninstall = FluxUninstall(
             f"{name}-uninstall",
-            kubeconfig=args.kubeconfig,
-            namespace=NAMESPACE,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[instance]),
+            FluxUninstallArgs(kubeconfig=args.kubeconfig, namespace=NAMESPACE),
+            pulumi.ResourceOptions(parent=self, depends_on=[instance]),
         )
         # Flux installs the custom resource definitions of the objects below.
         ready = FluxReady(
             f"{name}-ready",
-            part="controllers",
-            wanted="Flux is not ready",
-            kubeconfig=args.kubeconfig,
-            source=None,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[instance, uninstall]),
+            FluxReadyArgs(
+                part="controllers", wanted="Flux is not ready", kubeconfig=args.kubeconfig
+            ),
+            pulumi.ResourceOptions(parent=self, depends_on=[instance, uninstall]),
         )
         secrets = {GIT_SECRET: args.credentials}
         if args.age_key is not None:
@@ -158,16 +156,18 @@ class Flux(pulumi.ComponentResource):
         # `up` fails if Flux cannot read the repository, so a wrong URL or key is noticed at once.
         fetched = FluxReady(
             f"{name}-source-ready",
-            part="source",
-            wanted=f"Flux cannot read branch {args.branch} of {args.url}",
-            kubeconfig=args.kubeconfig,
-            source=FluxSource(
-                url=args.url,
-                branch=args.branch,
-                path=args.path,
-                reclaim_policy=args.reclaim_policy,
+            FluxReadyArgs(
+                part="source",
+                wanted=f"Flux cannot read branch {args.branch} of {args.url}",
+                kubeconfig=args.kubeconfig,
+                source=FluxSource(
+                    url=args.url,
+                    branch=args.branch,
+                    path=args.path,
+                    reclaim_policy=args.reclaim_policy,
+                ),
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[source]),
+            pulumi.ResourceOptions(parent=self, depends_on=[source]),
         )
         # `up` does not wait until the manifests are applied: an error in the repository must not
         # block changes of the infrastructure.

@@ -14,7 +14,7 @@ import pulumi
 import pulumi_proxmoxve as proxmoxve
 
 from clients.proxmox.guests import mac_address, pool_comment
-from lifecycle.retained_disk import RetainedDisk
+from lifecycle.retained_disk import RetainedDisk, RetainedDiskArgs
 from settings.groups import Endpoint
 from settings.models import Settings
 from settings.node import Node, Role
@@ -217,14 +217,14 @@ class Machines(pulumi.ComponentResource):
         """
         if not node.keep_data_disk_on_destroy:
             return {}
-        disk = RetainedDisk(
-            name,
+        disk_args = RetainedDiskArgs(
             node=node,
             stack_tag=args.stack_tag,
             datastore=args.datastore,
             proxmox=args.proxmox,
-            parent=self,
         )
+        opts = pulumi.ResourceOptions(parent=self, retain_on_delete=True)
+        disk = RetainedDisk(name, disk_args, opts)
         return {"path_in_datastore": disk.path}
 
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 
 from backup.etcd_archive import Archive, ArchiveError
 from clients.talos import machine_api, protobuf
-from clients.tls import context_of, inputs_of
+from clients.tls import ClientCredentials, context_of
 from clients.wait import NotYet, wait_until
-from lifecycle.provider import MODULE, Provider
-from lifecycle.restore import SETTING, Restore, bootstrap_inputs
+from lifecycle.provider import Provider, Resource, secret_credentials
+from lifecycle.restore import SETTING, Restore
 
 BOOTSTRAP_TIMEOUT_S = 600
 """Seconds that a node has to apply its machine config and accept the bootstrap."""
@@ -38,60 +38,74 @@ _BYTES = 2
 """Number of the field with the bytes in a message of the stream (Talos' ``common.Data``)."""
 
 
-class Bootstrap(dynamic.Resource, module=MODULE, name="Bootstrap"):
-    """The bootstrapped etcd of a cluster. It is never bootstrapped again."""
+@dataclass(frozen=True, kw_only=True)
+class BootstrapArgs:
+    """Arguments of ``Bootstrap``."""
 
-    def __init__(
-        self,
-        resource_name: str,
-        *,
-        node: str,
-        credentials: pulumi.Output[Any],
-        restore: Restore | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """``node`` is the address of the first control plane. ``credentials`` are a
-        ``credentials.Client`` for Talos and become a secret. ``restore`` is the snapshot to use.
-        """
-        super().__init__(
-            BootstrapProvider(),
-            resource_name,
-            {
-                "node": node,
-                **inputs_of(credentials),
-                **bootstrap_inputs(restore),
-            },
-            opts,
-        )
+    node: str
+    """Address of the first control plane."""
+    credentials: pulumi.Output[ClientCredentials]
+    """A Talos client; becomes a secret."""
+    restore: Restore | None = None
+    """The snapshot with which etcd starts; ``None`` for an empty etcd."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        inputs = {"node": self.node, **secret_credentials(self.credentials)}
+        if self.restore:
+            inputs |= {
+                "restore_from": self.restore.setting,
+                "archive": str(self.restore.path),
+                "age_key": pulumi.Output.secret(self.restore.key),
+            }
+        return inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapInputs(ClientCredentials):
+    """What the provider gets: a Talos client, the node and the snapshot file."""
+
+    node: str
+    restore_from: str | None = None
+    """Path of the snapshot file as in the stack file; ``None`` for an empty etcd."""
+    archive: str = ""
+    """Absolute path of the snapshot file."""
+    age_key: str = ""
+    """The age key that decrypts it."""
+
+
+class Bootstrap(Resource[BootstrapArgs]):
+    """The bootstrapped etcd of a cluster. It is never bootstrapped again."""
 
 
 class RestoreRefusedError(Exception):
     """The cluster cannot be restored from its snapshot: the setting, the reason and the fix."""
 
 
-class BootstrapProvider(Provider):
+class BootstrapProvider(Provider[BootstrapInputs]):
     """create: bootstrap etcd; update and delete: nothing."""
 
     name = "Bootstrap"
+    inputs = BootstrapInputs
     id_input = "node"
     compared = ()
     stored = ("node",)
 
-    def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
+    def on_create(self, inputs: BootstrapInputs) -> Mapping[str, Any]:
         """Bootstrap etcd. Raises ``TimeoutError`` or ``RestoreRefusedError``."""
-        snapshot_file = props.get("restore_from")
-        bootstrap(props, snapshot=_read_snapshot(props) if snapshot_file else None)
-        return {"restored_from": snapshot_file} if snapshot_file else {}
+        snapshot = _read_snapshot(inputs) if inputs.restore_from else None
+        bootstrap(inputs, snapshot=snapshot)
+        return {"restored_from": inputs.restore_from} if inputs.restore_from else {}
 
 
 def bootstrap(
-    props: Mapping[str, Any], limit: float = BOOTSTRAP_TIMEOUT_S, snapshot: bytes | None = None
+    inputs: BootstrapInputs, limit: float = BOOTSTRAP_TIMEOUT_S, snapshot: bytes | None = None
 ) -> None:
     """Bootstrap etcd, from ``snapshot`` if given; retry for at most ``limit`` seconds.
 
-    ``props`` are the inputs of ``Bootstrap``. Raises ``TimeoutError`` with the last error.
+    Raises ``TimeoutError`` with the last error.
     """
-    context, node = context_of(props), props["node"]
+    context, node = context_of(inputs), inputs.node
 
     def attempt() -> None:
         try:
@@ -130,22 +144,22 @@ def _messages(snapshot: bytes) -> Iterator[bytes]:
         yield protobuf.field(_BYTES, snapshot[start : start + _CHUNK_SIZE])
 
 
-def _read_snapshot(props: Mapping[str, Any]) -> bytes:
+def _read_snapshot(inputs: BootstrapInputs) -> bytes:
     """The etcd snapshot in the archive.
 
     Raises ``RestoreRefusedError`` if the archive cannot be read, or if its machine secrets are not
     those of the cluster.
     """
-    setting = f"{SETTING} = {props['restore_from']}"
+    setting = f"{SETTING} = {inputs.restore_from}"
     try:
-        archive = Archive.opened(Path(props["archive"]).read_bytes(), props["age_key"])
+        archive = Archive.opened(Path(inputs.archive).read_bytes(), inputs.age_key)
     except (OSError, ArchiveError) as error:
         reason = f"it {error}" if isinstance(error, ArchiveError) else "the file cannot be read"
         raise RestoreRefusedError(
             f"{setting}: {reason}. etcd is not bootstrapped yet. Restore the file and run `up` "
             "again, or remove the setting: then etcd starts empty."
         ) from None
-    if archive.authority != props["ca_certificate"]:
+    if archive.authority != inputs.ca_certificate:
         raise RestoreRefusedError(
             f"{setting}: the nodes were created with other machine secrets than those in this "
             "file, so they cannot read the snapshot. Run `make down`, then `make up`."

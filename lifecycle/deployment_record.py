@@ -3,44 +3,54 @@
 It depends on everything that the program deploys, so a failed ``up`` does not change the record.
 (Stack outputs do change: Pulumi also stores the outputs of a failed ``up``.) Pulumi deletes
 resources after it has stored the record, so a node whose removal failed is in the state but not in
-the record. The
-record contains no secret. ``preflight/state.py`` reads it at the start of the next run.
+the record. The record contains no secret. ``preflight/state.py`` reads it at the start of the next
+run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pulumi
-from pulumi import dynamic
-
-from lifecycle.provider import MODULE, Provider
+from lifecycle.provider import Provider, Resource
 from settings.version import VERSION
 
 if TYPE_CHECKING:
     from settings.models import Settings
 
 
-class DeploymentRecord(dynamic.Resource, module=MODULE, name="DeploymentRecord"):
-    """The settings of the last successful ``up``."""
+@dataclass(frozen=True)
+class DeploymentRecordArgs:
+    """Arguments of ``DeploymentRecord``."""
 
-    def __init__(
-        self, resource_name: str, settings: Settings, opts: pulumi.ResourceOptions
-    ) -> None:
-        """Record ``settings``. ``opts`` must contain ``depends_on`` with everything that is
-        deployed."""
-        inputs = {"record": build_record(settings)}
-        super().__init__(DeploymentRecordProvider(), resource_name, inputs, opts)
+    settings: Settings
+    """The settings to record."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        return {"record": build_record(self.settings)}
 
 
-class DeploymentRecordProvider(Provider):
+@dataclass(frozen=True, kw_only=True)
+class DeploymentRecordInputs:
+    """What the provider gets."""
+
+    record: Mapping[str, Any]
+
+
+class DeploymentRecord(Resource[DeploymentRecordArgs]):
+    """The settings of the last successful ``up``. It must depend on everything that is deployed."""
+
+
+class DeploymentRecordProvider(Provider[DeploymentRecordInputs]):
     """Only stores the record in the state."""
 
     name = "DeploymentRecord"
+    inputs = DeploymentRecordInputs
     stored = ("record",)
 
-    def id_of(self, props: Mapping[str, Any]) -> str:
+    def id_of(self, inputs: DeploymentRecordInputs) -> str:
         """A constant: a stack has one record."""
         return "deployment-record"
 

@@ -6,17 +6,16 @@ key or branch. This resource waits on create and update, and never in a preview 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 
 from clients.kubernetes import flux_health
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.wait import NotYet, wait_until
-from lifecycle.provider import MODULE, Provider
+from lifecycle.provider import Provider, Resource
 
 READY_TIMEOUT_S = {"controllers": 600, "source": 300}
 """Timeout in seconds by part: the controllers pull images, the source is fetched from Git."""
@@ -40,76 +39,79 @@ class FluxSource:
     """``longhorn.reclaim_policy``, for the message. Its change alone is no update."""
 
 
-class FluxReady(dynamic.Resource, module=MODULE, name="FluxReady"):
+@dataclass(frozen=True, kw_only=True)
+class FluxReadyArgs:
+    """Arguments of ``FluxReady``."""
+
+    part: str
+    """The awaited part, a key of ``READY_TIMEOUT_S``."""
+    wanted: str
+    """The beginning of the error message. If it changes, the resource waits again."""
+    kubeconfig: pulumi.Input[str]
+    """Kubeconfig; becomes a secret."""
+    source: FluxSource | None = None
+    """Set for the part ``source``, whose preview describes a change."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        return {
+            "part": self.part,
+            "wanted": self.wanted,
+            **({"source": asdict(self.source)} if self.source else {}),
+            "kubeconfig": pulumi.Output.secret(self.kubeconfig),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluxReadyInputs:
+    """What the provider gets."""
+
+    part: str
+    wanted: str
+    kubeconfig: str
+    source: FluxSource | None = None
+
+
+class FluxReady(Resource[FluxReadyArgs]):
     """A part of Flux that is ready: the controllers or the source."""
 
-    def __init__(
-        self,
-        resource_name: str,
-        *,
-        part: str,
-        wanted: str,
-        kubeconfig: pulumi.Input[str],
-        source: FluxSource | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """Wait for ``part``, a key of ``READY_TIMEOUT_S``.
 
-        ``wanted`` is the awaited condition, as the beginning of the error message. If it changes,
-        the resource waits again. ``source`` is set for the part ``source``, whose preview describes
-        a change. ``kubeconfig`` becomes a secret.
-        """
-        super().__init__(
-            FluxReadyProvider(),
-            resource_name,
-            {
-                "part": part,
-                "wanted": wanted,
-                **({"source": asdict(source)} if source else {}),
-                "kubeconfig": pulumi.Output.secret(kubeconfig),
-            },
-            opts,
-        )
-
-
-class FluxReadyProvider(Provider):
+class FluxReadyProvider(Provider[FluxReadyInputs]):
     """create and update: wait; delete: nothing. A renewed kubeconfig is no update."""
 
     name = "FluxReady"
+    inputs = FluxReadyInputs
     id_input = "part"
     compared = ("part", "wanted", "source")
     ignored = ("source.reclaim_policy",)
     stored = ("part", "wanted", "source")
 
-    def on_create(self, props: dict[str, Any]) -> None:
+    def on_create(self, inputs: FluxReadyInputs) -> None:
         """Wait until the part is ready. Raises ``TimeoutError`` with its last message."""
-        wait(props)
+        wait(inputs)
 
-    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+    def on_update(
+        self, olds: FluxReadyInputs, news: FluxReadyInputs, changed: Sequence[str]
+    ) -> None:
         """Wait again."""
         wait(news)
 
-    def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-        """The inputs that differ. Ignores ``source`` if an older program wrote the state without
-        it."""
-        found = super().changed(olds, news)
-        return found if olds.get("source") else [it for it in found if not it.startswith("source")]
-
-    def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
+    def describe(self, olds: FluxReadyInputs, news: FluxReadyInputs) -> str:
         """The message of a preview if the source changes."""
-        old, new = olds.get("source"), news.get("source")
-        return source_note(old, new) if old and new else ""
+        return source_note(olds.source, news.source) if olds.source and news.source else ""
 
 
-_SOURCE_KEYS = ("url", "branch", "path")
-
-
-def source_note(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+def source_note(old: FluxSource, new: FluxSource) -> str:
     """A message about what Flux deletes if the source changes; empty if it does not change."""
-    changes = [f"flux.{it}: {old[it]} → {new[it]}" for it in _SOURCE_KEYS if old[it] != new[it]]
+    values = {
+        "flux.url": (old.url, new.url),
+        "flux.branch": (old.branch, new.branch),
+        "flux.path": (old.path, new.path),
+    }
+    changes = [f"{name}: {was} → {will}" for name, (was, will) in values.items() if was != will]
     if not changes:
         return ""
-    policies = {old["reclaim_policy"], new["reclaim_policy"]}
+    policies = {old.reclaim_policy, new.reclaim_policy}
     if policies == {"retain"}:
         effect = (
             "their volumes and data stay in Longhorn, released (longhorn.reclaim_policy: retain)"
@@ -118,8 +120,8 @@ def source_note(old: Mapping[str, str], new: Mapping[str, str]) -> str:
         effect = "Longhorn deletes their data (longhorn.reclaim_policy: delete)"
     else:
         effect = (
-            f"longhorn.reclaim_policy changes from {old['reclaim_policy']} to "
-            f"{new['reclaim_policy']}, but each volume has the policy with which it was created. "
+            f"longhorn.reclaim_policy changes from {old.reclaim_policy} to "
+            f"{new.reclaim_policy}, but each volume has the policy with which it was created. "
             "`delete`: Longhorn deletes its data. `retain`: it stays in Longhorn, released"
         )
     return (
@@ -128,12 +130,12 @@ def source_note(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     )
 
 
-def wait(props: dict[str, Any]) -> None:
-    """Wait until the part is ready. ``props`` are the inputs of ``FluxReady``.
+def wait(inputs: FluxReadyInputs) -> None:
+    """Wait until the part is ready.
 
     Raises ``TimeoutError`` with Flux's last message after ``READY_TIMEOUT_S``.
     """
-    api, part = ClusterApi.of(props["kubeconfig"]), props["part"]
+    api, part = ClusterApi.of(inputs.kubeconfig), inputs.part
 
     def check() -> None:
         try:
@@ -145,7 +147,7 @@ def wait(props: dict[str, Any]) -> None:
 
     def timeout_error(last_message: str) -> TimeoutError:
         return TimeoutError(
-            f"{props['wanted']} after {READY_TIMEOUT_S[part]} s: {last_message}. {FIXES[part]}, "
+            f"{inputs.wanted} after {READY_TIMEOUT_S[part]} s: {last_message}. {FIXES[part]}, "
             "then run `up` again: it continues from here."
         )
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 
 from clients.kubernetes.api import ClusterApi
-from lifecycle.provider import MODULE, Provider
+from lifecycle.provider import Provider, Resource
 
 GRACE_S = 30
 """Seconds that pods have to terminate: a controller may be running a Helm upgrade."""
@@ -37,35 +37,45 @@ OPERATOR_SELECTOR = "labelSelector=fluxcd.controlplane.io%2Fname%3Dflux"
 """Selects what the operator created for the FluxInstance ``flux``."""
 
 
-class FluxUninstall(dynamic.Resource, module=MODULE, name="FluxUninstall"):
+@dataclass(frozen=True, kw_only=True)
+class FluxUninstallArgs:
+    """Arguments of ``FluxUninstall``."""
+
+    kubeconfig: pulumi.Input[str]
+    """Kubeconfig; becomes a secret."""
+    namespace: str
+    """Namespace of the controllers."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        return {
+            "kubeconfig": pulumi.Output.secret(self.kubeconfig),
+            "namespace": self.namespace,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluxUninstallInputs:
+    """What the provider gets."""
+
+    kubeconfig: str
+    namespace: str
+
+
+class FluxUninstall(Resource[FluxUninstallArgs]):
     """A resource whose deletion uninstalls Flux; its creation does nothing."""
 
-    def __init__(
-        self,
-        resource_name: str,
-        *,
-        kubeconfig: pulumi.Input[str],
-        namespace: str,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """``kubeconfig`` becomes a secret; ``namespace`` is that of the controllers."""
-        super().__init__(
-            FluxUninstallProvider(),
-            resource_name,
-            {"kubeconfig": pulumi.Output.secret(kubeconfig), "namespace": namespace},
-            opts,
-        )
 
-
-class FluxUninstallProvider(Provider):
+class FluxUninstallProvider(Provider[FluxUninstallInputs]):
     """create: nothing; update: store the renewed kubeconfig; delete: uninstall Flux."""
 
     name = "FluxUninstall"
+    inputs = FluxUninstallInputs
     id_input = "namespace"
 
-    def on_delete(self, props: dict[str, Any]) -> None:
+    def on_delete(self, inputs: FluxUninstallInputs) -> None:
         """Uninstall Flux. Raises ``TimeoutError`` or ``ApiError``."""
-        uninstall(ClusterApi.of(props["kubeconfig"]), props["namespace"])
+        uninstall(ClusterApi.of(inputs.kubeconfig), inputs.namespace)
 
 
 def uninstall(api: ClusterApi, namespace: str) -> None:

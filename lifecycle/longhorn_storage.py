@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 
 from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
@@ -26,7 +25,7 @@ from clients.kubernetes.longhorn import STORAGE_CLASS
 from clients.kubernetes.patient_api import PatientApi
 from lifecycle.operations import longhorn
 from lifecycle.operations.diagnostics import report
-from lifecycle.provider import MODULE, Provider
+from lifecycle.provider import Provider, Resource
 from settings.wording import count
 
 RESTORED_TIMEOUT_S = 60
@@ -65,8 +64,35 @@ class LonghornStorageArgs:
     kubeconfig: pulumi.Input[str]
     """Kubeconfig; becomes a secret. Its renewal is no update."""
 
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        return {
+            "data_disks": dict(self.data_disks),
+            "other_nodes": list(self.other_nodes),
+            "replicas": self.replicas,
+            "claims": list(self.claims),
+            "chart_version": self.chart_version,
+            "rebuild_s": self.rebuild_s,
+            "restored": self.restored,
+            "kubeconfig": pulumi.Output.secret(self.kubeconfig),
+        }
 
-class LonghornStorage(dynamic.Resource, module=MODULE, name="LonghornStorage"):
+
+@dataclass(frozen=True, kw_only=True)
+class LonghornStorageInputs:
+    """What the provider gets."""
+
+    data_disks: Mapping[str, int]
+    other_nodes: Sequence[str]
+    replicas: int
+    claims: Sequence[str]
+    chart_version: str
+    rebuild_s: int
+    restored: bool
+    kubeconfig: str
+
+
+class LonghornStorage(Resource[LonghornStorageArgs]):
     """Storage that is ready for claims. Depend on it before claiming a volume."""
 
     replicas: pulumi.Output[int]
@@ -74,79 +100,64 @@ class LonghornStorage(dynamic.Resource, module=MODULE, name="LonghornStorage"):
     chart_version: pulumi.Output[str]
     """Version of Longhorn that was checked last."""
 
-    def __init__(
-        self, name: str, args: LonghornStorageArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        inputs = {
-            "data_disks": dict(args.data_disks),
-            "other_nodes": list(args.other_nodes),
-            "replicas": args.replicas,
-            "claims": list(args.claims),
-            "chart_version": args.chart_version,
-            "rebuild_s": args.rebuild_s,
-            "restored": args.restored,
-            "kubeconfig": pulumi.Output.secret(args.kubeconfig),
-        }
-        super().__init__(LonghornStorageProvider(), name, inputs, opts)
 
-
-class LonghornStorageProvider(Provider):
+class LonghornStorageProvider(Provider[LonghornStorageInputs]):
     """create: wait for the disks; update: apply the changed settings; delete: nothing."""
 
     name = "LonghornStorage"
+    inputs = LonghornStorageInputs
     compared = ("data_disks", "replicas", "claims", "chart_version")
     stored = compared
 
-    def id_of(self, props: Mapping[str, Any]) -> str:
+    def id_of(self, inputs: LonghornStorageInputs) -> str:
         """A constant: a cluster has one of these resources."""
         return "longhorn"
 
-    def on_create(self, props: dict[str, Any]) -> None:
+    def on_create(self, inputs: LonghornStorageInputs) -> None:
         """Wait until all disks are correct. Raises ``OperationError``.
 
         In a restored cluster, problems are only printed: Longhorn rejects an empty disk in place of
         an old one, and a person must decide about the volumes that were on the old disk.
         """
-        restored = bool(props.get("restored"))
         try:
             longhorn.wait_for_disks(
-                PatientApi.of(props["kubeconfig"]),
-                props["data_disks"],
-                props["other_nodes"],
-                RESTORED if restored else NOTHING_STORED,
-                timeout_s=RESTORED_TIMEOUT_S if restored else longhorn.READY_TIMEOUT_S,
+                PatientApi.of(inputs.kubeconfig),
+                inputs.data_disks,
+                inputs.other_nodes,
+                RESTORED if inputs.restored else NOTHING_STORED,
+                timeout_s=RESTORED_TIMEOUT_S if inputs.restored else longhorn.READY_TIMEOUT_S,
             )
         except OperationError as error:
-            if not restored:
+            if not inputs.restored:
                 raise
             report(str(error))
 
-    def describe(self, olds: dict[str, Any], news: dict[str, Any]) -> str:
+    def describe(self, olds: LonghornStorageInputs, news: LonghornStorageInputs) -> str:
         """The message of a preview if the number of copies changes."""
-        if olds["replicas"] == news["replicas"]:
+        if olds.replicas == news.replicas:
             return ""
-        return replicas_note(olds["replicas"], news["replicas"], news["claims"])
+        return replicas_note(olds.replicas, news.replicas, news.claims)
 
-    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+    def on_update(
+        self, olds: LonghornStorageInputs, news: LonghornStorageInputs, changed: Sequence[str]
+    ) -> None:
         """Check new or larger disks, set copies and wait for engines. Raises ``OperationError``."""
-        api = PatientApi.of(news["kubeconfig"])
+        api = PatientApi.of(news.kubeconfig)
         # Only new and changed disks, so that a node that is down does not block a new node.
-        changed = dict(news["data_disks"].items() - olds["data_disks"].items())
-        if changed:
+        disks = dict(news.data_disks.items() - olds.data_disks.items())
+        if disks:
             longhorn.wait_for_disks(
                 api,
-                changed,
-                news["other_nodes"],
+                disks,
+                news.other_nodes,
                 f"Longhorn may have stored copies on these disks already. {CONTINUE}",
-                old_sizes=olds["data_disks"],
+                old_sizes=olds.data_disks,
             )
-        if olds["replicas"] != news["replicas"]:
-            longhorn.set_copies_of_claims(
-                api, news["claims"], news["replicas"], float(news["rebuild_s"])
-            )
-            _report_others(api, news["replicas"], news["claims"])
-        if olds["chart_version"] != news["chart_version"]:
-            longhorn.wait_for_engines(api, news["chart_version"])
+        if "replicas" in changed:
+            longhorn.set_copies_of_claims(api, news.claims, news.replicas, news.rebuild_s)
+            _report_others(api, news.replicas, news.claims)
+        if "chart_version" in changed:
+            longhorn.wait_for_engines(api, news.chart_version)
 
 
 def replicas_note(old: int, new: int, claims: Sequence[str]) -> str:

@@ -18,8 +18,8 @@ every ``ConfigurationApply``, because a machine config may need the new Talos. T
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import pulumi
 from pulumi import dynamic
@@ -29,64 +29,21 @@ from clients.errors import OperationError
 from clients.talos import talosctl
 from lifecycle.operations import config_diff, node_replacement
 from lifecycle.operations import node as operations
+from lifecycle.operations.context import (
+    NodeContext,
+    NodeCredentials,
+    NodeSpec,
+    OperationContext,
+)
 from lifecycle.operations.power import Power
-from lifecycle.provider import MODULE, Provider
-from settings.node import Node, Role
-
-if TYPE_CHECKING:
-    from settings.models import Settings
+from lifecycle.provider import Provider, Resource
+from settings.node import Node
 
 MachineState: TypeAlias = Literal["gone", "off", "blank", "created", ""]
 """The state of a node's VM. ``gone``: not on Proxmox. ``off``: not running. ``blank``: without
 machine config. ``created``: created in this run. Empty: none of these."""
 LOST: tuple[MachineState, ...] = ("gone", "blank")
 """States of a VM that must be created or configured again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperationContext:
-    """Inputs of operations that are the same for all nodes; not secret."""
-
-    cluster: str
-    """The stack tag; part of the file names of the lock and the snapshots."""
-    vip: str
-    """Virtual IP of the Kubernetes API."""
-    talos: str
-    """Talos version, with its leading v."""
-    control_planes: str
-    """``NAME=ADDRESS,...`` of all control planes."""
-    age_recipient: str | None
-    """The age recipient of etcd snapshots; ``None`` writes them in plain text."""
-    proxmox_endpoint: str
-    """URL of the Proxmox API, for power-cycles."""
-    proxmox_insecure: bool
-    """Whether to accept any certificate of Proxmox."""
-    drain_s: int
-    """Timeout of a drain in seconds (``timeouts.drain_s``)."""
-    return_s: int
-    """Timeout in seconds until a node is ready again (``timeouts.return_s``)."""
-    rebuild_s: int
-    """Timeout in seconds for Longhorn to rebuild or move replicas (``timeouts.rebuild_s``)."""
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> OperationContext:
-        """Create the context from the settings of a stack."""
-        return cls(
-            cluster=settings.stack_tag,
-            vip=str(settings.cluster.vip),
-            talos=settings.cluster.talos,
-            control_planes=",".join(
-                f"{node.name}={node.address}"
-                for node in settings.machines
-                if node.role is Role.CONTROL_PLANE
-            ),
-            age_recipient=settings.age_recipient,
-            proxmox_endpoint=settings.proxmoxve.endpoint,
-            proxmox_insecure=settings.proxmoxve.insecure,
-            drain_s=settings.timeouts.drain_s,
-            return_s=settings.timeouts.return_s,
-            rebuild_s=settings.timeouts.rebuild_s,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,50 +68,41 @@ class NodeLifecycleArgs:
     machine_state: pulumi.Input[MachineState]
     """The state of its VM; unknown in a preview that will create the VM."""
     credentials: pulumi.Output[Mapping[str, str]]
-    """Secret mapping: Talos client (``ca_certificate``, ``client_certificate``, ``client_key``),
-    kubeconfig (``access``) and Proxmox API token (``proxmox_token``)."""
+    """The fields of ``NodeCredentials`` (secret)."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource.
+
+        They are grouped, because each input costs time in every preview: Pulumi's SDK creates an
+        output for each one and waits for it.
+        """
+        return {
+            "node": asdict(NodeSpec.from_node(self.node, self.datastore)),
+            "cluster": asdict(self.context),
+            "installer": self.installer,
+            "configuration": self.configuration,
+            "patches": self.patches,
+            "has_come_up": self.has_come_up,
+            "machine_state": self.machine_state,
+            "credentials": self.credentials,
+            "generation": None,
+        }
 
 
-class NodeLifecycle(dynamic.Resource, module=MODULE, name="NodeLifecycle"):
-    """A node of the cluster.
+@dataclass(frozen=True, kw_only=True)
+class NodeLifecycleInputs(NodeContext):
+    """What the provider gets. The state has neither ``has_come_up`` nor ``machine_state``."""
 
-    Inputs are grouped, because each input costs time in every preview: Pulumi's SDK creates an
-    output for each one and waits for it.
-    """
+    has_come_up: bool
+    machine_state: MachineState | Unknown
+    generation: int
+
+
+class NodeLifecycle(Resource[NodeLifecycleArgs]):
+    """A node of the cluster."""
 
     generation: pulumi.Output[int]
     """Generation counter: increments when a VM was deleted, reset or reinstalled."""
-
-    def __init__(self, name: str, args: NodeLifecycleArgs, opts: pulumi.ResourceOptions) -> None:
-        node = args.node
-        super().__init__(
-            NodeLifecycleProvider(),
-            name,
-            {
-                "node": {
-                    "name": node.name,
-                    "address": str(node.address),
-                    "control_plane": node.role is Role.CONTROL_PLANE,
-                    "host": node.host,
-                    "vm_id": node.vm_id,
-                    "cores": node.cores,
-                    "memory_mib": node.memory_mib,
-                    "os_disk_gib": node.os_disk_gib,
-                    "data_disk_gib": node.data_disk_gib,
-                    "datastore": args.datastore,
-                    "retains_data_disk": node.keep_data_disk_on_destroy,
-                },
-                "cluster": asdict(args.context),
-                "installer": args.installer,
-                "configuration": args.configuration,
-                "patches": args.patches,
-                "has_come_up": args.has_come_up,
-                "machine_state": args.machine_state,
-                "credentials": args.credentials,
-                "generation": None,
-            },
-            opts,
-        )
 
 
 UPGRADE = ("cluster.talos", "installer")
@@ -164,13 +112,12 @@ DISKS = ("node.os_disk_gib", "node.data_disk_gib")
 v1.13.9 internal/app/machined/pkg/controllers/block/volume_manager.go)."""
 HARDWARE = ("node.cores", "node.memory_mib", *DISKS)
 """Inputs whose change needs a power-cycle."""
-_HARDWARE_KEYS = [name.partition(".")[2] for name in HARDWARE]
 CONFIG = ("patches", "cluster.vip", "cluster.talos")
 """Inputs whose change may need a reboot or restart Kubernetes components: the API server's
 certificate contains the VIP, and another Talos version may generate another config."""
 
 
-class NodeLifecycleProvider(Provider):
+class NodeLifecycleProvider(Provider[NodeLifecycleInputs]):
     """create: no-op; update: update or replace the node; delete: remove it from the cluster.
 
     ``check`` increments the generation. Pulumi calls it in each preview and ``up``, but not in a
@@ -178,8 +125,9 @@ class NodeLifecycleProvider(Provider):
     """
 
     name = "NodeLifecycle"
+    inputs = NodeLifecycleInputs
     # Another control plane does not change this node. The storage of the disks never changes.
-    # ``changed`` adds ``patches`` if the node goes down for them.
+    # ``further_changes`` adds ``patches`` if the node goes down for them.
     ignored = (
         "cluster.control_planes",
         "node.datastore",
@@ -191,9 +139,9 @@ class NodeLifecycleProvider(Provider):
     )
     stored = ("node", "cluster", "installer", "patches", "credentials", "generation")
 
-    def id_of(self, props: Mapping[str, Any]) -> str:
+    def id_of(self, inputs: NodeLifecycleInputs) -> str:
         """The name of the node."""
-        return str(props["node"]["name"])
+        return inputs.node.name
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
         """Increment the generation if the VM is new, and clear ``machine_state`` if not.
@@ -201,127 +149,105 @@ class NodeLifecycleProvider(Provider):
         Raises ``OperationError`` if the VM is missing on Proxmox but not in the Pulumi state, and
         if talosctl is needed but missing.
         """
-        olds, inputs = dict(olds), dict(news)
-        last = olds.get("generation")
-        inputs["generation"] = int(last or 1)
-        if last is None or not is_new_machine(news):
+        last, context = olds.get("generation"), self.parse(news)
+        inputs = {**news, "generation": int(last or 1)}
+        if last is None or not is_new_machine(context):
             inputs["machine_state"] = ""
         else:
-            if isinstance(news["credentials"], dict):  # otherwise unknown in a preview
-                node_replacement.require_tools(flat(news))
+            if isinstance(context.credentials, NodeCredentials):  # otherwise unknown in a preview
+                node_replacement.require_tools(context)
             inputs["generation"] += 1
         return dynamic.CheckResult(inputs, [])
 
-    def changed(self, olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
-        """The inputs that differ; ``patches`` only if the change reboots the node or restarts a
-        Kubernetes component on it."""
-        found = super().changed(olds, news)
-        if config_diff.takes_down(
-            olds["patches"], news["patches"], control_plane=news["node"]["control_plane"]
-        ):
-            found.append("patches")
-        return found
+    def further_changes(self, olds: NodeLifecycleInputs, news: NodeLifecycleInputs) -> list[str]:
+        """``patches`` if their change reboots the node or restarts a Kubernetes component on it."""
+        is_down = config_diff.takes_down(
+            olds.patches, news.patches, control_plane=news.node.control_plane
+        )
+        return ["patches"] if is_down else []
 
-    def require(self, news: dict[str, Any], changed: Sequence[str]) -> None:
+    def require(self, news: NodeLifecycleInputs, changed: Sequence[str]) -> None:
         """Raise ``TalosctlError`` if the update needs talosctl and it is missing or too old."""
-        if (
-            "generation" not in changed
-            and news["has_come_up"]
-            and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG))
-        ):
-            talosctl.require(news["cluster"]["talos"])
+        if "generation" not in changed and _needs_update(news, changed):
+            talosctl.require(news.cluster.talos)
 
-    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> Mapping[str, Any] | None:
+    def on_update(
+        self, olds: NodeLifecycleInputs, news: NodeLifecycleInputs, changed: Sequence[str]
+    ) -> Mapping[str, Any] | None:
         """Update the node, or remove the old node of a new VM. Raises ``OperationError``."""
-        changed = self.changed(olds, news)
         if "generation" in changed:
             return _remove_old_node(olds, news)
-        if news["has_come_up"] and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG)):
+        if _needs_update(news, changed):
             operations.update_node(
-                flat(news),
+                news,
                 grows=_any(changed, DISKS),
-                old_patches=olds["patches"] if _any(changed, CONFIG) else None,
+                old_patches=olds.patches if _any(changed, CONFIG) else None,
                 restarts_api="cluster.vip" in changed,
             )
         return None
 
-    def on_delete(self, props: dict[str, Any]) -> None:
+    def on_delete(self, inputs: NodeLifecycleInputs) -> None:
         """Remove the node from the cluster. Pulumi does not call this if it destroys the whole
         stack."""
-        operations.remove_node(flat(props))
+        operations.remove_node(inputs)
 
 
-def _remove_old_node(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _needs_update(news: NodeLifecycleInputs, changed: Sequence[str]) -> bool:
+    """Whether a running node must be updated; a new VM is created with the new values."""
+    return news.has_come_up and _any(changed, (*UPGRADE, *HARDWARE, *CONFIG))
+
+
+def _any(changed: Sequence[str], keys: Sequence[str]) -> bool:
+    return any(key in keys for key in changed)
+
+
+def _remove_old_node(olds: NodeLifecycleInputs, news: NodeLifecycleInputs) -> dict[str, Any] | None:
     """Remove from the cluster the old node of a VM that was recreated or reset.
 
     This does not wait for the new node, which gets its machine config later in the run. A VM that
     was reset still runs its old Talos and hardware. So the outputs hold these old values, and the
     next run upgrades and power-cycles the node.
     """
-    node_replacement.remove_stale_node(flat(news), with_disks=_has_lost_data_disk(news))
-    if _is_another_vm(news):
+    is_same_vm = news.machine_state in ("blank", "off", "")
+    lost_disk = not is_same_vm and not news.node.retains_data_disk
+    node_replacement.remove_stale_node(news, with_disks=lost_disk)
+    if not is_same_vm:
         return None
-    old_hardware = {key: olds["node"][key] for key in _HARDWARE_KEYS if key in olds["node"]}
+    old_node = replace(
+        news.node,
+        cores=olds.node.cores,
+        memory_mib=olds.node.memory_mib,
+        os_disk_gib=olds.node.os_disk_gib,
+        data_disk_gib=olds.node.data_disk_gib,
+    )
     return {
-        "node": {**news["node"], **old_hardware},
-        "cluster": {**news["cluster"], "talos": olds["cluster"]["talos"]},
-        "installer": olds["installer"],
+        "node": asdict(old_node),
+        "cluster": asdict(replace(news.cluster, talos=olds.cluster.talos)),
+        "installer": olds.installer,
     }
 
 
-def is_new_machine(news: Mapping[str, Any]) -> bool:
+def is_new_machine(context: NodeLifecycleInputs) -> bool:
     """Whether the VM was recreated, or has lost its machine config.
 
     Raises ``OperationError`` if the VM is missing on Proxmox but not in the Pulumi state.
     """
-    match news["machine_state"]:
+    match context.machine_state:
         case "blank" | "created":
             return True
         case "gone":
-            props = flat(news)
-            if Power.of(props).status():
+            if Power.of(context).status():
                 return True  # this run has created it
             raise OperationError(
-                f"VM {props['vm_id']:g} of {props['node']} is not on Proxmox any more, but it is "
-                "still in the Pulumi state. Run `make recover`, then `make up`, which creates the "
-                "VM again (or `make up ARGS=--refresh`). Nothing has been touched."
+                f"VM {context.node.vm_id} of {context.node.name} is not on Proxmox any more, but "
+                "it is still in the Pulumi state. Run `make recover`, then `make up`, which "
+                "creates the VM again (or `make up ARGS=--refresh`). Nothing has been touched."
             )
         case "off":
             # A reset may have shut the VM down. If this run has started it, check its config now.
-            props = flat(news)
-            return Power.of(props).status() == "running" and node_replacement.wait_for_answer(
-                props["address"], node_replacement.BOOT_LIMIT
+            is_running = Power.of(context).status() == "running"
+            return is_running and node_replacement.wait_for_answer(
+                context.node.address, node_replacement.BOOT_LIMIT
             )
         case state:
             return isinstance(state, Unknown)  # a preview that will create the VM
-
-
-def flat(props: Mapping[str, Any]) -> dict[str, Any]:
-    """The props of an operation: all inputs of ``NodeLifecycle`` in one mapping, without groups.
-
-    The keys are the fields of ``OperationContext``, the keys of ``credentials``, and those of the
-    group ``node``, except that ``node`` is the name of the node.
-    """
-    node = props["node"]
-    return {
-        **props["cluster"],
-        **props["credentials"],
-        **node,
-        "node": node["name"],
-        "installer": props["installer"],
-        "patches": props["patches"],
-        "configuration": props.get("configuration"),
-    }
-
-
-def _is_another_vm(news: Mapping[str, Any]) -> bool:
-    """Whether the VM was recreated; ``False`` if the same VM has lost its machine config."""
-    return news["machine_state"] not in ("blank", "off", "")
-
-
-def _has_lost_data_disk(news: Mapping[str, Any]) -> bool:
-    return _is_another_vm(news) and not news["node"]["retains_data_disk"]
-
-
-def _any(changed: Sequence[str], keys: Sequence[str]) -> bool:
-    return any(key in keys for key in changed)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 
 from clients.kubernetes import control_plane
-from clients.kubernetes.api import ApiError, ClusterApi
-from clients.tls import context_of
+from clients.kubernetes.api import ApiError, ClusterApi, Object
+from clients.tls import ClientCredentials, context_of
 from clients.wait import NotYet, wait_until
-from lifecycle.provider import MODULE, Provider
+from lifecycle.provider import Provider, Resource
 from settings.node import Node, Role
 
 READY_TIMEOUT_S = 900
@@ -46,34 +45,50 @@ class ClusterReadinessArgs:
     restored: bool
     """Whether etcd was restored from a snapshot: the status of a node may then be out of date."""
     credentials: pulumi.Output[Mapping[str, str]]
-    """A Kubernetes client with the three keys of ``clients.tls.CREDENTIALS`` (secret)."""
+    """The fields of ``ClientCredentials`` of a Kubernetes client (secret)."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        return {
+            "nodes": {
+                node.name: {
+                    "address": str(node.address),
+                    "control_plane": node.role is Role.CONTROL_PLANE,
+                    "generation": self.generations[node.name],
+                }
+                for node in self.nodes
+            },
+            "endpoint": self.endpoint,
+            "restored": self.restored,
+            "credentials": self.credentials,
+        }
 
 
-class ClusterReadiness(dynamic.Resource, module=MODULE, name="ClusterReadiness"):
+@dataclass(frozen=True, kw_only=True)
+class ExpectedNode:
+    """A node to wait for."""
+
+    address: str
+    control_plane: bool
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterReadinessInputs:
+    """What the provider gets."""
+
+    nodes: Mapping[str, ExpectedNode]
+    """All nodes, by name."""
+    endpoint: str
+    restored: bool
+    credentials: ClientCredentials
+
+
+class ClusterReadiness(Resource[ClusterReadinessArgs]):
     """All nodes are ready, under their declared names and at their declared addresses."""
 
-    def __init__(self, name: str, args: ClusterReadinessArgs, opts: pulumi.ResourceOptions) -> None:
-        super().__init__(
-            ClusterReadinessProvider(),
-            name,
-            {
-                "nodes": {
-                    node.name: {
-                        "address": str(node.address),
-                        "control_plane": node.role is Role.CONTROL_PLANE,
-                        "generation": args.generations[node.name],
-                    }
-                    for node in args.nodes
-                },
-                "endpoint": args.endpoint,
-                "restored": args.restored,
-                "credentials": args.credentials,
-            },
-            opts,
-        )
 
-
-class ClusterReadinessProvider(Provider):
+class ClusterReadinessProvider(Provider[ClusterReadinessInputs]):
     """create: wait for all nodes; update: wait for new nodes and generations; delete: nothing.
 
     A removed node is an update, too, so that a later node of the same name counts as new. Renewed
@@ -81,34 +96,37 @@ class ClusterReadinessProvider(Provider):
     """
 
     name = "ClusterReadiness"
+    inputs = ClusterReadinessInputs
     id_input = "endpoint"
     compared = ("nodes",)
     stored = ("nodes",)
 
-    def on_create(self, props: dict[str, Any]) -> None:
+    def on_create(self, inputs: ClusterReadinessInputs) -> None:
         """Wait for all nodes. Raises ``TimeoutError`` with the nodes that are not ready."""
-        wait_until_ready(props, props["nodes"])
+        wait_until_ready(inputs, inputs.nodes)
 
-    def on_update(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+    def on_update(
+        self, olds: ClusterReadinessInputs, news: ClusterReadinessInputs, changed: Sequence[str]
+    ) -> None:
         """Wait for new nodes and new generations. Raises ``TimeoutError``."""
-        before = olds["nodes"]
         wait_until_ready(
-            news, {name: it for name, it in news["nodes"].items() if it != before.get(name)}
+            news, {name: it for name, it in news.nodes.items() if it != olds.nodes.get(name)}
         )
 
 
 def wait_until_ready(
-    props: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]], limit: float = READY_TIMEOUT_S
+    inputs: ClusterReadinessInputs,
+    nodes: Mapping[str, ExpectedNode],
+    limit: float = READY_TIMEOUT_S,
 ) -> None:
     """Wait for all ``nodes`` in parallel, for at most ``limit`` seconds.
 
-    ``props`` are the inputs of ``ClusterReadiness``. Raises ``TimeoutError`` with each node that is
-    not ready and the reason.
+    Raises ``TimeoutError`` with each node that is not ready and the reason.
     """
 
     def wait(name: str) -> str:
         try:
-            _wait_for_node(props, {**nodes[name], "node": name}, limit)
+            _wait_for_node(inputs, name, nodes[name], limit)
         except TimeoutError as error:
             return str(error)
         return ""
@@ -124,37 +142,37 @@ def wait_until_ready(
         )
 
 
-def _wait_for_node(props: Mapping[str, Any], expected: Mapping[str, Any], limit: float) -> None:
-    api = ClusterApi(props["endpoint"], context_of(props["credentials"]))
-    lease_check = LeaseCheck() if props.get("restored") else None
+def _wait_for_node(
+    inputs: ClusterReadinessInputs, name: str, expected: ExpectedNode, limit: float
+) -> None:
+    api = ClusterApi(inputs.endpoint, context_of(inputs.credentials))
+    lease_check = LeaseCheck() if inputs.restored else None
 
     def check() -> None:
-        check_node(_get_node(expected, api), expected)
+        check_node(_get_node(name, api), expected)
         if lease_check:
-            lease_check.require_renewal(_get_renew_time(expected, api))
+            lease_check.require_renewal(_get_renew_time(name, api))
 
     def timeout_error(missing: str) -> TimeoutError:
-        label = f"{expected['node']} ({expected['address']})"
-        return TimeoutError(f"{label} is not ready after {limit:.0f} s: {missing}.")
+        return TimeoutError(
+            f"{name} ({expected.address}) is not ready after {limit:.0f} s: {missing}."
+        )
 
     wait_until(check, limit, timeout_error)
 
 
-def check_node(node: Mapping[str, Any], props: Mapping[str, Any]) -> None:
-    """Raise ``NotReadyError`` unless a ``Node`` object is ready and matches the settings.
-
-    ``props`` have the keys ``address`` and ``control_plane``.
-    """
+def check_node(node: Object, expected: ExpectedNode) -> None:
+    """Raise ``NotReadyError`` unless a ``Node`` object is ready and matches the settings."""
     status = node.get("status", {})
     addresses = {
         entry["address"]
         for entry in status.get("addresses", ())
         if entry.get("type") == "InternalIP"
     }
-    if props["address"] not in addresses:
+    if expected.address not in addresses:
         found = ", ".join(sorted(addresses)) or "no address"
         raise NotReadyError(f"in Kubernetes it has {found}, not the address in the settings")
-    if props["control_plane"] and control_plane.LABEL not in node["metadata"].get("labels", {}):
+    if expected.control_plane and control_plane.LABEL not in node["metadata"].get("labels", {}):
         raise NotReadyError("it does not have the label of a control plane yet")
     ready = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
     if ready is None or ready.get("status") != "True":
@@ -179,9 +197,9 @@ class LeaseCheck:
             raise NotReadyError("its kubelet has not renewed its lease since the restore")
 
 
-def _get_renew_time(props: Mapping[str, Any], api: ClusterApi) -> str:
+def _get_renew_time(name: str, api: ClusterApi) -> str:
     """The renew time of a node's lease; empty if it has no lease yet."""
-    path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{props['node']}"
+    path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}"
     try:
         lease = api.get(path)
     except ApiError as error:
@@ -189,10 +207,10 @@ def _get_renew_time(props: Mapping[str, Any], api: ClusterApi) -> str:
     return str(lease["spec"].get("renewTime", "")) if lease else ""
 
 
-def _get_node(props: Mapping[str, Any], api: ClusterApi) -> Mapping[str, Any]:
+def _get_node(name: str, api: ClusterApi) -> Object:
     """The ``Node`` object. Raises ``NotReadyError`` if it is missing or the API fails."""
     try:
-        node = api.get(f"/api/v1/nodes/{props['node']}")
+        node = api.get(f"/api/v1/nodes/{name}")
     except ApiError as error:
         raise NotReadyError(str(error)) from None
     if node is None:

@@ -14,11 +14,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi
 
@@ -116,17 +115,6 @@ def plan(settings: Settings) -> Restore | None:
         secrets=secrets,
         stack=settings.stack,
     )
-
-
-def bootstrap_inputs(restore: Restore | None) -> Mapping[str, Any]:
-    """The inputs of ``Bootstrap`` for a restore, empty without one; the key becomes a secret."""
-    if restore is None:
-        return {}
-    return {
-        "restore_from": restore.setting,
-        "archive": str(restore.path),
-        "age_key": pulumi.Output.secret(restore.key),
-    }
 
 
 def _read(settings: Settings, path: Path, key: str) -> Archive:

@@ -9,14 +9,15 @@ Talos finds its partition by label and never formats a disk that is already form
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi import dynamic
 
 from clients.errors import OperationError
+from lifecycle.operations.context import make_endpoint
 from lifecycle.operations.disk_holder import DiskHolder, name_of, tag
-from lifecycle.provider import MODULE, Provider
+from lifecycle.provider import Provider, Resource
 from settings.node import Node
 
 if TYPE_CHECKING:
@@ -32,80 +33,91 @@ _FIXED = {
 """Properties that cannot change, with the setting (or name) for messages."""
 
 
-class RetainedDisk(dynamic.Resource, module=MODULE, name="RetainedDisk"):
-    """A data disk that belongs to a disk holder (``operations/disk_holder.py``)."""
+@dataclass(frozen=True, kw_only=True)
+class RetainedDiskArgs:
+    """Arguments of ``RetainedDisk``."""
+
+    node: Node
+    """The node, which must have a data disk."""
+    stack_tag: str
+    """The tag of all VMs of the stack."""
+    datastore: str
+    """The Proxmox storage of the disk."""
+    proxmox: Endpoint
+    """The Proxmox API; its token becomes a secret."""
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the resource."""
+        return {
+            "path": None,
+            "node": self.node.name,
+            "vm_id": self.node.vm_id,
+            "owner": self.stack_tag,
+            "host": self.node.host,
+            "datastore": self.datastore,
+            "size_gib": self.node.data_disk_gib,
+            "endpoint": self.proxmox.endpoint,
+            "insecure": self.proxmox.insecure,
+            "api_token": pulumi.Output.secret(self.proxmox.api_token.get_secret_value()),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainedDiskInputs:
+    """What the provider gets."""
+
+    node: str
+    vm_id: int
+    owner: str
+    """The tag of all VMs of the stack."""
+    host: str
+    datastore: str
+    size_gib: int
+    endpoint: str
+    insecure: bool
+    api_token: str
+
+    def disk_holder(self) -> DiskHolder:
+        """The disk holder that owns the disk."""
+        return DiskHolder(
+            proxmox=make_endpoint(self.endpoint, self.api_token, insecure=self.insecure),
+            stack_tag=self.owner,
+            node=self.node,
+            vm_id=self.vm_id,
+            host=self.host,
+            datastore=self.datastore,
+            size_gib=self.size_gib,
+        )
+
+
+class RetainedDisk(Resource[RetainedDiskArgs]):
+    """A data disk that belongs to a disk holder (``operations/disk_holder.py``). Set
+    ``retain_on_delete``."""
 
     path: pulumi.Output[str]
     """The path of the disk in its storage."""
 
-    def __init__(
-        self,
-        resource_name: str,
-        *,
-        node: Node,
-        stack_tag: str,
-        datastore: str,
-        proxmox: Endpoint,
-        parent: pulumi.Resource,
-    ) -> None:
-        """Find or create the disk of ``node``. ``datastore`` is its Proxmox storage; ``stack_tag``
-        is the tag of all VMs of the stack."""
-        super().__init__(
-            RetainedDiskProvider(),
-            resource_name,
-            {
-                "path": None,
-                "node": node.name,
-                "vm_id": node.vm_id,
-                "owner": stack_tag,
-                "host": node.host,
-                "datastore": datastore,
-                "size_gib": node.data_disk_gib,
-                "endpoint": proxmox.endpoint,
-                "insecure": proxmox.insecure,
-                "api_token": pulumi.Output.secret(proxmox.api_token.get_secret_value()),
-            },
-            pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
-        )
 
-
-class RetainedDiskProvider(Provider):
+class RetainedDiskProvider(Provider[RetainedDiskInputs]):
     """create: find or create the disk; update: nothing; delete: nothing."""
 
     name = "RetainedDisk"
+    inputs = RetainedDiskInputs
     id_input = "node"
     compared = ()
     stored = ("node", *_FIXED)
 
-    def on_create(self, props: dict[str, Any]) -> Mapping[str, Any]:
+    def on_create(self, inputs: RetainedDiskInputs) -> Mapping[str, Any]:
         """Find or create the disk. Raises ``OperationError``."""
-        return {"path": _disk_holder(props).find_or_create_disk()}
+        return {"path": inputs.disk_holder().find_or_create_disk()}
 
-    def refuse(self, olds: dict[str, Any], news: dict[str, Any]) -> None:
+    def refuse(self, olds: RetainedDiskInputs, news: RetainedDiskInputs) -> None:
         """Raise ``OperationError`` if a fixed property of the disk changes."""
         for key, label in _FIXED.items():
-            old, new = olds[key], news[key]
+            old, new = getattr(olds, key), getattr(news, key)
             if old != new:
                 raise OperationError(
-                    f"{label}: the retained data disk of {news['node']} has {old}, and cannot "
+                    f"{label}: the retained data disk of {news.node} has {old}, and cannot "
                     f"become {new} while it is retained. Nothing has been touched. Set it back to "
                     f"{old}."
                 )
-
-
-def _disk_holder(props: Mapping[str, Any]) -> DiskHolder:
-    # Imported here, because the settings models would slow down the start of every dynamic
-    # provider.
-    from settings.groups import Endpoint
-
-    return DiskHolder(
-        proxmox=Endpoint(
-            endpoint=props["endpoint"], apiToken=props["api_token"], insecure=props["insecure"]
-        ),
-        stack_tag=props["owner"],
-        node=props["node"],
-        vm_id=int(props["vm_id"]),
-        host=props["host"],
-        datastore=props["datastore"],
-        size_gib=int(props["size_gib"]),
-    )

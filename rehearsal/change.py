@@ -19,11 +19,10 @@ from typing import Any, Literal
 
 from clients.errors import OperationError
 from lifecycle.bootstrap import BootstrapProvider
+from lifecycle.cluster_versions import EtcdSnapshotProvider, KubernetesVersionProvider
 from lifecycle.deployment_record import DeploymentRecordProvider
-from lifecycle.etcd_snapshot import EtcdSnapshotProvider
 from lifecycle.flux_ready import FluxReadyProvider
 from lifecycle.flux_uninstall import FluxUninstallProvider
-from lifecycle.kubernetes_version import KubernetesVersionProvider
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from lifecycle.node import NodeLifecycleProvider
 from lifecycle.provider import Provider
@@ -40,7 +39,7 @@ from settings.project import PROJECT_FOLDER
 
 Operation = Literal["create", "update", "replace", "delete"]
 
-DYNAMIC: dict[str, Provider] = {
+DYNAMIC: dict[str, Provider[Any]] = {
     resource_types.BOOTSTRAP: BootstrapProvider(),
     resource_types.SNAPSHOT: EtcdSnapshotProvider(),
     resource_types.FLUX_READY: FluxReadyProvider(),

@@ -17,7 +17,7 @@ from typing import Any, Self
 import yaml
 
 from clients.errors import OperationError
-from clients.tls import context_of
+from clients.tls import ClientCredentials, context_of
 
 ANSWER_LIMIT = 10
 """Timeout of one request in seconds."""
@@ -54,14 +54,12 @@ class ClusterApi:
         try:
             document = yaml.safe_load(kubeconfig)
             cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-            tls = context_of(
-                {
-                    "ca_certificate": cluster["certificate-authority-data"],
-                    "client_certificate": user["client-certificate-data"],
-                    "client_key": user["client-key-data"],
-                }
+            credentials = ClientCredentials(
+                ca_certificate=cluster["certificate-authority-data"],
+                client_certificate=user["client-certificate-data"],
+                client_key=user["client-key-data"],
             )
-            return cls(cluster["server"], tls)
+            return cls(cluster["server"], context_of(credentials))
         except (yaml.YAMLError, LookupError, TypeError, ValueError, OSError):
             # Without the original error, which may quote the credentials.
             raise ApiError("the kubeconfig cannot be read") from None

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from clients.tls import ClientCredentials
+
 LIFE = timedelta(days=365)
 """Validity of the credentials for users."""
 RENEWAL = timedelta(days=180)
@@ -49,15 +51,6 @@ class Days:
     """``notBefore``."""
     end: datetime
     """``notAfter``."""
-
-
-@dataclass(frozen=True)
-class Client:
-    """Client credentials for mutual TLS. Each value is PEM in base64, as in the Talos provider."""
-
-    ca_certificate: str
-    client_certificate: str
-    client_key: str
 
 
 class Authority:
@@ -94,12 +87,12 @@ class Authority:
         begin = self.life.begin + (now - self.life.begin) // RENEWAL * RENEWAL
         return Days(begin, min(begin + LIFE, self.life.end))
 
-    def admin_of_talos(self, days: Days) -> Client:
+    def admin_of_talos(self, days: Days) -> ClientCredentials:
         """Admin credentials for Talos, like those of ``talosctl gen config``."""
         key = ed25519.Ed25519PrivateKey.from_private_bytes(self._stream("talos", days)[:32])
         return self._client([(NameOID.ORGANIZATION_NAME, "os:admin")], key, "talos", days)
 
-    def admin_of_kubernetes(self, days: Days) -> Client:
+    def admin_of_kubernetes(self, days: Days) -> ClientCredentials:
         """Admin credentials for Kubernetes, like those in a kubeconfig of Talos."""
         number = int.from_bytes(self._stream("kubernetes", days)[:48]) % (_P256_ORDER - 1) + 1
         key = ec.derive_private_key(number, ec.SECP256R1())
@@ -114,7 +107,7 @@ class Authority:
 
     def _client(
         self, names: list[tuple[x509.ObjectIdentifier, str]], key: _Key, purpose: str, days: Days
-    ) -> Client:
+    ) -> ClientCredentials:
         serial = int.from_bytes(self._stream(purpose, days)[48:]) >> 1 | 1  # positive (RFC 5280)
         builder = (
             x509.CertificateBuilder()
@@ -138,7 +131,7 @@ class Authority:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        return Client(
+        return ClientCredentials(
             ca_certificate=self._text,
             client_certificate=_base64(certificate.public_bytes(serialization.Encoding.PEM)),
             client_key=_base64(private),
@@ -157,9 +150,9 @@ class Authority:
 class Given:
     """The credentials of a cluster that are valid now."""
 
-    kubernetes: Client
+    kubernetes: ClientCredentials
     """Admin credentials for Kubernetes."""
-    talos: Client
+    talos: ClientCredentials
     """Admin credentials for Talos."""
     kubeconfig: str
     """Kubeconfig for users (YAML)."""
@@ -205,7 +198,7 @@ def ends_of(stack: Mapping[str, Any]) -> dict[str, datetime]:
     return {name: datetime.fromisoformat(str(end)) for name, end in ends.items()}
 
 
-def own(certs: Any) -> Client:
+def own(certs: Any) -> ClientCredentials:
     """Talos credentials for this program only, valid as long as the CA.
 
     A delete uses the credentials in the state, however old, so they must not expire before the CA.
@@ -215,7 +208,7 @@ def own(certs: Any) -> Client:
     return authority.admin_of_talos(authority.life)
 
 
-def kubeconfig(cluster: str, endpoint: str, client: Client) -> str:
+def kubeconfig(cluster: str, endpoint: str, client: ClientCredentials) -> str:
     """A kubeconfig (YAML) with the same names as one of Talos; ``endpoint`` is
     ``https://VIP:6443``."""
     user = f"admin@{cluster}"

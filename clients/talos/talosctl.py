@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import yaml
 
 from clients.errors import OperationError
+from clients.tls import ClientCredentials
 
 COMMAND_TIMEOUT_S = 60
 """Default timeout of a command in seconds."""
@@ -82,13 +83,12 @@ def _minor(version: str) -> tuple[int, int]:
 class Talosctl:
     """``talosctl`` with the credentials of one cluster."""
 
-    def __init__(self, credentials: Mapping[str, str]) -> None:
-        """``credentials`` have the three keys of ``clients.tls.CREDENTIALS`` for Talos."""
+    def __init__(self, credentials: ClientCredentials) -> None:
         context = {
             "endpoints": [],
-            "ca": credentials["ca_certificate"],
-            "crt": credentials["client_certificate"],
-            "key": credentials["client_key"],
+            "ca": credentials.ca_certificate,
+            "crt": credentials.client_certificate,
+            "key": credentials.client_key,
         }
         self._config = yaml.safe_dump({"context": "castle", "contexts": {"castle": context}})
 

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pulumi
 
-from lifecycle.node import MachineState, OperationContext
+from lifecycle.node import MachineState
+from lifecycle.operations.context import OperationContext
 from lifecycle.restore import Restore
 from settings.models import Settings
 from settings.node import Node

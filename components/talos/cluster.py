@@ -17,16 +17,20 @@ import yaml
 
 from components.talos.args import TalosClusterArgs
 from components.talos.machine_config import node_patches, role_patch
-from lifecycle.bootstrap import Bootstrap
-from lifecycle.cluster_versions import ClusterVersionArgs
-from lifecycle.etcd_snapshot import EtcdSnapshot
-from lifecycle.kubernetes_version import KubernetesVersion
+from lifecycle.bootstrap import Bootstrap, BootstrapArgs
+from lifecycle.cluster_versions import (
+    ClusterVersionArgs,
+    EtcdSnapshot,
+    EtcdSnapshotArgs,
+    KubernetesVersion,
+)
 from lifecycle.node import LOST, MachineState, NodeLifecycle, NodeLifecycleArgs
 from lifecycle.readiness import ClusterReadiness, ClusterReadinessArgs
 from settings.node import Node, Role
 
 if TYPE_CHECKING:
-    from clients.talos.credentials import Client, Given
+    from clients.talos.credentials import Given
+    from clients.tls import ClientCredentials
 
 __all__ = ["TalosCluster", "TalosClusterArgs"]
 
@@ -238,7 +242,8 @@ class TalosCluster(pulumi.ComponentResource):
         )
         lost = [node for node in args.nodes if _is_lost(node, args)]
         chain(lost, [])
-        snapshot = EtcdSnapshot(f"{name}-etcd-snapshot", versions, args.installer, after())
+        snapshot_args = EtcdSnapshotArgs(**vars(versions), installer=args.installer)
+        snapshot = EtcdSnapshot(f"{name}-etcd-snapshot", snapshot_args, after())
         chain([node for node in args.nodes if node not in lost], [snapshot])
         return lifecycles, KubernetesVersion(f"{name}-kubernetes", versions, after(snapshot))
 
@@ -294,10 +299,8 @@ class TalosCluster(pulumi.ComponentResource):
         bootstraps_again = not others or not args.running.has_come_up
         return Bootstrap(
             f"{name}-bootstrap",
-            node=str(first.address),
-            credentials=self._client,
-            restore=args.restore,
-            opts=pulumi.ResourceOptions(
+            BootstrapArgs(node=str(first.address), credentials=self._client, restore=args.restore),
+            pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[applied[first.name]],
                 replace_with=[args.vms[first.name]] if bootstraps_again else [],
@@ -325,7 +328,7 @@ _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
 """All fields are set: if one is missing, the bridge fails after the call (pulumi-talos#252)."""
 
 
-def _issue(certs: Any, cluster_name: str, endpoint: str) -> tuple[Client, Given]:
+def _issue(certs: Any, cluster_name: str, endpoint: str) -> tuple[ClientCredentials, Given]:
     """Issue the program's own Talos credentials, and the credentials that users get."""
     from clients.talos import credentials
 

@@ -8,13 +8,13 @@ than the API server. If the node does not become ready, the caller sends the old
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from clients.talos.machine_api import TalosCallError
 from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff
+from lifecycle.operations.context import NodeContext
 from lifecycle.operations.live_config import kubernetes_images, machine_config
 
 _NEEDS_REBOOT = "Applied configuration with a reboot"
@@ -41,22 +41,21 @@ class ConfigRollout:
     def __init__(
         self,
         talos: Talosctl,
-        props: Mapping[str, Any],
+        context: NodeContext,
         old_patches: Sequence[str],
         *,
         restarts_api: bool,
     ) -> None:
-        """``props`` are as for ``node.update_node``; ``old_patches`` are the patches before the
-        change.
-
-        ``restarts_api``: kube-apiserver restarts, whatever the patches contain.
+        """``old_patches`` are the patches before the change. ``restarts_api``: kube-apiserver
+        restarts, whatever the patches contain.
         """
-        self._talos, self._props = talos, props
-        self._address: str = props["address"]
+        self._talos, self._context = talos, context
+        self._address = context.node.address
+        is_control_plane = context.node.control_plane
         self.components = config_diff.restarted(
-            old_patches, props["patches"], control_plane=props["control_plane"]
+            old_patches, context.patches, control_plane=is_control_plane
         )
-        if restarts_api and props["control_plane"] and "kube-apiserver" not in self.components:
+        if restarts_api and is_control_plane and "kube-apiserver" not in self.components:
             self.components.insert(0, "kube-apiserver")
         self._old_config = self._images = ""
 
@@ -70,7 +69,7 @@ class ConfigRollout:
 
         def dry_run() -> Effect:
             try:
-                self._old_config = machine_config(self._props, self._address)
+                self._old_config = machine_config(self._context.credentials, self._address)
                 self._images = kubernetes_images(self._old_config)
                 output = self._talos.run_once(
                     self._address, *self._command("auto"), "--dry-run", files=self._files
@@ -87,11 +86,11 @@ class ConfigRollout:
                 return Effect.REBOOT
             return Effect.RESTART if self.components else Effect.NONE
 
-        label = f"{self._props['node']} ({self._address})"
         return wait_for(
             dry_run,
-            self._props["return_s"],
-            f"{label} was not changed, because its Talos API did not answer",
+            self._context.cluster.return_s,
+            f"{self._context.node.peer.label} was not changed, because its Talos API did not "
+            "answer",
         )
 
     def send(self, mode: str) -> None:
@@ -119,4 +118,4 @@ class ConfigRollout:
 
     @property
     def _files(self) -> list[str]:
-        return [self._props["configuration"], *self._props["patches"], self._images]
+        return [self._context.configuration, *self._context.patches, self._images]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from clients.errors import OperationError
 from clients.talos.talosctl import Talosctl, TalosctlError
+from lifecycle.operations.context import Peer
 
 COMMAND_TIMEOUT_S = 30
 """Timeout of one command of talosctl."""
@@ -29,9 +30,9 @@ class Member:
         """The name for messages: the node's name, or the address if the name is unknown."""
         return self.name or self.address
 
-    def belongs_to(self, name: str, address: str) -> bool:
-        """Whether this is the member of the node with this name and address."""
-        return self.name == name if self.name else self.address == address
+    def belongs_to(self, node: Peer) -> bool:
+        """Whether this is the member of a node."""
+        return self.name == node.name if self.name else self.address == node.address
 
 
 class Etcd:
@@ -69,7 +70,7 @@ class Etcd:
             )
         return members
 
-    def require_quorum_without(self, name: str, address: str, *, is_removed: bool) -> Member | None:
+    def require_quorum_without(self, node: Peer, *, is_removed: bool) -> Member | None:
         """Return the member of a node, ``None`` if it has none. Raises ``OperationError`` if etcd
         would lose its majority without this member.
 
@@ -77,7 +78,7 @@ class Etcd:
         (``is_removed``). The only member may reboot, because no other member can take over.
         """
         members = self.members()
-        own = next((member for member in members if member.belongs_to(name, address)), None)
+        own = next((member for member in members if member.belongs_to(node)), None)
         others = [member for member in members if member != own]
         if own is None or (not others and not is_removed):
             return own
@@ -85,8 +86,9 @@ class Etcd:
         voters = len(others) if is_removed else len(members)
         if len(others) - len(faults) < voters // 2 + 1:
             text = "; ".join(f"{other}: {fault}" for other, fault in faults.items())
+            reason = text or "too few other members"
             raise OperationError(
-                f"etcd would lose its majority without {name} ({text or 'too few other members'}). "
+                f"etcd would lose its majority without {node.name} ({reason}). "
                 "Nothing has been touched. Start or repair the other control planes first, then "
                 "run `up` again."
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from clients.talos import machine_api, protobuf
-from clients.tls import context_of
+from clients.tls import ClientCredentials, context_of
 
 _GET = "/cosi.resource.State/Get"
 _CONFIG = ("config", "MachineConfigs.config.talos.dev", "v1alpha1")
@@ -27,11 +27,10 @@ _IMAGES = (
 """Group and key of the settings in a machine config that name a Kubernetes image."""
 
 
-def machine_config(credentials: Mapping[str, Any], address: str) -> str:
+def machine_config(credentials: ClientCredentials, address: str) -> str:
     """The complete machine config (YAML, all documents) of the node at ``address``.
 
-    ``credentials`` hold the three keys of ``clients.tls.CREDENTIALS`` for Talos. Raises
-    ``TalosCallError``.
+    ``credentials`` are a Talos client. Raises ``TalosCallError``.
     """
     request = b"".join(protobuf.field(n, part.encode()) for n, part in enumerate(_CONFIG, start=1))
     answer = machine_api.call(address, context_of(credentials), _GET, request)

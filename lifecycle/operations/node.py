@@ -6,9 +6,8 @@ node is drained before it goes down. The next node follows when this node is rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi
@@ -16,8 +15,9 @@ from clients.talos import talosctl
 from clients.talos.talosctl import TalosctlError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff, drain, volumes
-from lifecycle.operations.cluster_health import Cluster, NodeStatus, Peer, parse_node_status
+from lifecycle.operations.cluster import Cluster, NodeStatus, parse_node_status
 from lifecycle.operations.config_rollout import ConfigRollout, Effect
+from lifecycle.operations.context import NodeContext, Peer
 from lifecycle.operations.etcd import Member
 from lifecycle.operations.lock import cluster_lock
 from lifecycle.operations.power import Power
@@ -29,60 +29,70 @@ INSTALL_TIMEOUT_S = 900
 
 
 def update_node(
-    props: Mapping[str, Any],
+    context: NodeContext,
     *,
     grows: bool,
     old_patches: Sequence[str] | None,
     restarts_api: bool = False,
 ) -> None:
-    """Apply the Talos version, hardware and machine config in ``props`` to a running node.
+    """Apply the Talos version, hardware and machine config in ``context`` to a running node.
 
-    ``props`` are the inputs of ``NodeLifecycle`` without groups (``lifecycle.node.flat``).
     ``grows``: a disk of the node is larger now, so the node must reboot. ``old_patches``: the
     config patches before the change, ``None`` if the config does not change. ``restarts_api``: the
     change restarts the Kubernetes API, whatever the patches contain. Raises ``OperationError``.
     """
-    talosctl.require(props["talos"])
-    with cluster_lock(props["cluster"], props["return_s"]):
-        cluster = Cluster(props)
-        node = Peer(props["node"], props["address"])
+    is_control_plane = context.node.control_plane
+    with _open_cluster(context) as cluster:
         config = None
         effect = Effect.NONE
         if old_patches is not None:
-            config = ConfigRollout(cluster.talos, props, old_patches, restarts_api=restarts_api)
-            effect = config.prepare(may_be_too_new=_runs_old_talos(cluster, node))
-        power = Power.of(props)
-        update = NodeUpdate(cluster, node, is_control_plane=props["control_plane"], config=config)
+            config = ConfigRollout(cluster.talos, context, old_patches, restarts_api=restarts_api)
+            effect = config.prepare(may_be_too_new=_runs_old_talos(cluster, context))
+        power = Power.of(context)
+        update = NodeUpdate(
+            cluster, context, context.node.peer, is_control_plane=is_control_plane, config=config
+        )
         only_upgrade = effect is Effect.NONE and not grows and not power.has_new_hardware()
-        if props["control_plane"] and only_upgrade:
-            for peer in _control_planes_to_upgrade_first(cluster, node):
-                NodeUpdate(cluster, peer, is_control_plane=True).run(None, grows=False)
+        if is_control_plane and only_upgrade:
+            for peer in _control_planes_to_upgrade_first(cluster, context):
+                NodeUpdate(cluster, context, peer, is_control_plane=True).run(None, grows=False)
         update.run(power, grows=grows, effect=effect)
 
 
-def _runs_old_talos(cluster: Cluster, node: Peer) -> bool:
+@contextmanager
+def _open_cluster(context: NodeContext) -> Iterator[Cluster]:
+    """Hold the lock of the cluster, and yield its clients. Raises ``OperationError``."""
+    talosctl.require(context.cluster.talos)
+    with cluster_lock(context.cluster.cluster, context.cluster.return_s):
+        yield Cluster(context.cluster, context.credentials)
+
+
+def _runs_old_talos(cluster: Cluster, context: NodeContext) -> bool:
     try:
-        status = cluster.node_status(node.name)
+        status = cluster.node_status(context.node.name)
     except ApiError:
         return False
-    return status is not None and _needs_talos_upgrade(cluster.props, status)
+    return status is not None and _needs_talos_upgrade(context, status)
 
 
-def _control_planes_to_upgrade_first(cluster: Cluster, node: Peer) -> Iterator[Peer]:
-    """All other control planes if ``node`` has the VIP, otherwise none.
+def _control_planes_to_upgrade_first(cluster: Cluster, context: NodeContext) -> Iterator[Peer]:
+    """All other control planes if the node has the VIP, otherwise none.
 
     If the node with the VIP is upgraded last, the VIP moves only once. The resources of the other
     control planes then find nothing to do.
     """
-    others = [peer for peer in cluster.control_planes if peer.name != node.name]
+    node = context.node.peer
+    others = [peer for peer in context.cluster.peers if peer != node]
     status = cluster.node_status(node.name)
-    if others and status and _needs_talos_upgrade(cluster.props, status) and cluster.has_vip(node):
+    if not others or status is None or not _needs_talos_upgrade(context, status):
+        return
+    if cluster.has_address(node, context.cluster.vip):
         yield from (peer for peer in others if cluster.node_status(peer.name))
 
 
-def _needs_talos_upgrade(props: Mapping[str, Any], status: NodeStatus) -> bool:
-    _, schematic = _wanted_talos(props)
-    return status.talos != props["talos"] or status.schematic not in (None, schematic)
+def _needs_talos_upgrade(context: NodeContext, status: NodeStatus) -> bool:
+    _, schematic = _wanted_talos(context)
+    return status.talos != context.cluster.talos or status.schematic not in (None, schematic)
 
 
 def _installs_without_reboot(status: NodeStatus) -> bool:
@@ -91,9 +101,9 @@ def _installs_without_reboot(status: NodeStatus) -> bool:
     return (int(major), int(minor)) >= (1, 13)
 
 
-def _wanted_talos(props: Mapping[str, Any]) -> tuple[str, str]:
+def _wanted_talos(context: NodeContext) -> tuple[str, str]:
     """Version and schematic of the install image."""
-    name, _, version = props["installer"].rpartition(":")
+    name, _, version = context.installer.rpartition(":")
     return version, name.rpartition("/")[2]
 
 
@@ -103,15 +113,18 @@ class NodeUpdate:
     def __init__(
         self,
         cluster: Cluster,
+        context: NodeContext,
         node: Peer,
         *,
         is_control_plane: bool,
         config: ConfigRollout | None = None,
     ) -> None:
-        self.cluster, self.node, self.props = cluster, node, cluster.props
+        """``node`` is that of ``context``, or another control plane that gets the same Talos."""
+        self.cluster, self.context, self.node = cluster, context, node
+        self.timeouts = context.cluster
         self.is_control_plane = is_control_plane
         self.config = config
-        self.label = f"{node.name} ({node.address})"
+        self.label = node.label
 
     def run(self, power: Power | None, *, grows: bool, effect: Effect = Effect.NONE) -> None:
         """Update the node with one drain and as few reboots as possible.
@@ -127,9 +140,9 @@ class NodeUpdate:
         before = self.cluster.wait_ready(
             self.node.name, f"{self.label} was not changed, because it did not become ready"
         )
-        if problem := compatibility.talos_step(before.talos, self.props["talos"]):
+        if problem := compatibility.talos_step(before.talos, self.context.cluster.talos):
             raise OperationError(f"{problem.reason}: {problem.fix}.")
-        to_upgrade = _needs_talos_upgrade(self.props, before)
+        to_upgrade = _needs_talos_upgrade(self.context, before)
         to_cycle = power is not None and (grows or power.has_new_hardware())
         if to_upgrade or to_cycle or effect is Effect.REBOOT:
             self.require_safety()
@@ -205,7 +218,7 @@ class NodeUpdate:
     def _restart(self, components: list[str]) -> None:
         pods = StaticPods(self.cluster.api, self.node.name, components)
         self._rollout.send("no-reboot")
-        timeout_s, names = self.props["return_s"], ", ".join(components)
+        timeout_s, names = self.timeouts.return_s, ", ".join(components)
         try:
             pods.wait(timeout_s, f"{self.label}: {names} did not come back with the new config")
         except OperationError as error:
@@ -220,7 +233,7 @@ class NodeUpdate:
 
         wait_for(
             check,
-            self.props["return_s"],
+            self.timeouts.return_s,
             f"{self.label} was not rebooted, because two nodes must not be down at the same time "
             "and other nodes did not become ready",
         )
@@ -261,11 +274,9 @@ class NodeUpdate:
         Takes an etcd snapshot if the last one is older than an hour. Raises ``OperationError``.
         """
         if self.is_control_plane:
-            self.cluster.etcd.require_quorum_without(
-                self.node.name, self.node.address, is_removed=False
-            )
+            self.cluster.etcd.require_quorum_without(self.node, is_removed=False)
             self.cluster.take_snapshot_if_stale()
-        volumes.wait_for_other_replicas(self.cluster.api, self.node.name, self.props["rebuild_s"])
+        volumes.wait_for_other_replicas(self.cluster.api, self.node.name, self.timeouts.rebuild_s)
 
     @contextmanager
     def drained(self) -> Iterator[None]:
@@ -273,9 +284,9 @@ class NodeUpdate:
         api, name = self.cluster.api, self.node.name
         drain.cordon(api, name)
         try:
-            drain.drain(api, name, self.props["drain_s"])
+            drain.drain(api, name, self.timeouts.drain_s)
             # Checked again, because a drain takes time and moves the pods that use the volumes.
-            volumes.wait_for_other_replicas(api, name, self.props["rebuild_s"])
+            volumes.wait_for_other_replicas(api, name, self.timeouts.rebuild_s)
         except OperationError as error:
             drain.uncordon(api, name)
             raise OperationError(
@@ -287,12 +298,12 @@ class NodeUpdate:
 
     def _install(self, *, is_staged: bool, reboots: bool) -> None:
         """Install the wanted Talos. The node boots it now, or in its power-cycle."""
-        version, _ = _wanted_talos(self.props)
+        version, _ = _wanted_talos(self.context)
         try:
             self.cluster.talos.run(
                 self.node.address,
                 "upgrade",
-                *("--image", self.props["installer"]),
+                *("--image", self.context.installer),
                 # No drain or wait by talosctl, which ignores Longhorn: this module does both. Talos
                 # before 1.13 retains the node's data only with --preserve.
                 *("--drain=false", "--wait=false", "--progress=plain", "--preserve"),
@@ -311,7 +322,7 @@ class NodeUpdate:
 
     def _wait_until_upgraded(self, before: NodeStatus, *, with_config: bool) -> NodeStatus:
         """Wait until the node is ready with the wanted Talos."""
-        version, _ = _wanted_talos(self.props)
+        version, _ = _wanted_talos(self.context)
         after = self._wait_after_reboot(
             before, f"its upgrade to Talos {version}", with_config=with_config
         )
@@ -348,42 +359,39 @@ class NodeUpdate:
                 raise NotYet(faults.get(self.node.name, "the node is not a member of etcd"))
 
         wait_for(
-            check, self.props["return_s"], f"etcd on {self.label} did not become healthy again"
+            check, self.timeouts.return_s, f"etcd on {self.label} did not become healthy again"
         )
 
 
-def remove_node(props: Mapping[str, Any]) -> None:
+def remove_node(context: NodeContext) -> None:
     """Remove a node from its cluster: drain, replicas, etcd member, Kubernetes node, in this order.
 
-    ``props`` are as for ``update_node``. Completed steps are skipped. Raises ``OperationError``;
-    the next run continues.
+    Completed steps are skipped. Raises ``OperationError``; the next run continues.
     """
-    talosctl.require(props["talos"])
-    with cluster_lock(props["cluster"], props["return_s"]):
-        cluster = Cluster(props)
-        api, name = cluster.api, str(props["node"])
+    with _open_cluster(context) as cluster:
+        api, name = cluster.api, context.node.name
         node = api.get(f"/api/v1/nodes/{name}")
         is_ready = node is not None and parse_node_status(node).is_ready
         member: Member | None = None
-        if props["control_plane"]:
-            member = cluster.etcd.require_quorum_without(name, props["address"], is_removed=True)
+        if context.node.control_plane:
+            member = cluster.etcd.require_quorum_without(context.node.peer, is_removed=True)
             if member:
                 cluster.take_snapshot_if_stale()
-        _evacuate(api, props, is_ready=is_ready)
+        _evacuate(api, context, is_ready=is_ready)
         if member:
             cluster.etcd.remove_member(member, is_ready=is_ready)
         api.delete(f"/api/v1/nodes/{name}")
-        volumes.remove_longhorn_node(api, name, props["drain_s"])
+        volumes.remove_longhorn_node(api, name, context.cluster.drain_s)
 
 
-def _evacuate(api: ClusterApi, props: Mapping[str, Any], *, is_ready: bool) -> None:
+def _evacuate(api: ClusterApi, context: NodeContext, *, is_ready: bool) -> None:
     """Move pods and Longhorn replicas off a node. If that fails, undo it and raise."""
-    name = str(props["node"])
+    name = context.node.name
     drain.cordon(api, name)
     try:
         if is_ready:
-            drain.drain(api, name, props["drain_s"])
-        volumes.evict_replicas(api, name, props["rebuild_s"], is_ready=is_ready)
+            drain.drain(api, name, context.cluster.drain_s)
+        volumes.evict_replicas(api, name, context.cluster.rebuild_s, is_ready=is_ready)
     except OperationError as error:
         volumes.set_scheduling(api, name, allowed=True)
         drain.uncordon(api, name)

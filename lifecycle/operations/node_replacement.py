@@ -9,8 +9,6 @@ while. If the data disk is gone too, its Longhorn replicas are deleted.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from clients.errors import OperationError
 from clients.kubernetes.patient_api import PatientApi, delete_with_retries
@@ -18,6 +16,7 @@ from clients.talos import machine_api, maintenance, talosctl
 from clients.tls import context_of
 from clients.wait import NotYet, wait_until
 from lifecycle.operations import snapshots, volumes
+from lifecycle.operations.context import NodeContext
 from lifecycle.operations.etcd import Etcd
 from lifecycle.operations.lock import cluster_lock
 from lifecycle.operations.power import Power
@@ -42,37 +41,37 @@ def wait_for_answer(address: str, limit: float) -> bool:
     return answer is True
 
 
-def require_tools(props: Mapping[str, Any]) -> None:
+def require_tools(context: NodeContext) -> None:
     """Raise ``TalosctlError`` if an etcd member must be removed and talosctl is missing."""
-    if props["control_plane"] and _query_other_control_planes(props)[0]:
-        talosctl.require(props["talos"])
+    if context.node.control_plane and _query_other_control_planes(context)[0]:
+        talosctl.require(context.cluster.talos)
 
 
-def remove_stale_node(props: Mapping[str, Any], *, with_disks: bool) -> None:
+def remove_stale_node(context: NodeContext, *, with_disks: bool) -> None:
     """Remove what a cluster still has of a node whose VM was replaced. Completed steps are skipped.
 
-    ``props`` are as for ``node.update_node``. ``with_disks``: the data disk is gone too. If no
-    other control plane runs etcd (a first ``up`` that was interrupted, a single control plane),
-    there is nothing to remove. Raises ``OperationError`` if another control plane runs but does not
-    answer, or if etcd would lose its majority without the old member.
+    ``with_disks``: the data disk is gone too. If no other control plane runs etcd (a first ``up``
+    that was interrupted, a single control plane), there is nothing to remove. Raises
+    ``OperationError`` if another control plane runs but does not answer, or if etcd would lose its
+    majority without the old member.
     """
-    peers = _find_etcd_peers(props)
+    peers = _find_etcd_peers(context)
     if not peers:
         return
-    with cluster_lock(props["cluster"], props["return_s"]):
-        name = str(props["node"])
-        if props["control_plane"]:
-            talosctl.require(props["talos"])
-            _remove_etcd_member(peers, props)
-        api = PatientApi.of(props["access"])
+    cluster, name = context.cluster, context.node.name
+    with cluster_lock(cluster.cluster, cluster.return_s):
+        if context.node.control_plane:
+            talosctl.require(cluster.talos)
+            _remove_etcd_member(peers, context)
+        api = PatientApi.of(context.credentials.access)
         failure = f"Kubernetes did not delete the old node {name}"
-        delete_with_retries(api, f"/api/v1/nodes/{name}", props["return_s"], failure)
+        delete_with_retries(api, f"/api/v1/nodes/{name}", cluster.return_s, failure)
         if with_disks:
             volumes.delete_replicas(api, name)
-            volumes.remove_longhorn_node(api, name, props["drain_s"])
+            volumes.remove_longhorn_node(api, name, cluster.drain_s)
 
 
-def _find_etcd_peers(props: Mapping[str, Any]) -> list[str]:
+def _find_etcd_peers(context: NodeContext) -> list[str]:
     """Wait until it is certain which other control planes run etcd; returns their addresses.
 
     A control plane without config, power, VM or running etcd knows no members. A control plane that
@@ -81,8 +80,9 @@ def _find_etcd_peers(props: Mapping[str, Any]) -> list[str]:
     """
 
     def query() -> list[str]:
-        peers, silent = _query_other_control_planes(props)
-        running = Power.of(props).running_vms(props["cluster"]) if silent and not peers else ()
+        peers, silent = _query_other_control_planes(context)
+        stack_tag = context.cluster.cluster
+        running = Power.of(context).running_vms(stack_tag) if silent and not peers else ()
         if unanswered := [name for name in silent if name in running]:
             raise NotYet(", ".join(unanswered))
         return peers
@@ -90,35 +90,34 @@ def _find_etcd_peers(props: Mapping[str, Any]) -> list[str]:
     def timeout_error(silent: str) -> OperationError:
         return OperationError(
             f"The control plane {silent} runs, but its Talos API does not answer. So it is unknown "
-            f"whether the cluster still has the old node {props['node']}. Check this control "
+            f"whether the cluster still has the old node {context.node.name}. Check this control "
             "plane, then run `up` again."
         )
 
-    return wait_until(query, props["return_s"], timeout_error)
+    return wait_until(query, context.cluster.return_s, timeout_error)
 
 
-def _query_other_control_planes(props: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _query_other_control_planes(context: NodeContext) -> tuple[list[str], list[str]]:
     """Ask all other control planes once. Returns the addresses of those with a running etcd, and
     the names of those that do not answer."""
-    context = context_of(props)
+    tls = context_of(context.credentials)
     peers, silent = [], []
-    for entry in props["control_planes"].split(","):
-        name, _, address = entry.partition("=")
-        if name == props["node"]:
+    for peer in context.cluster.peers:
+        if peer.name == context.node.name:
             continue
         try:
-            if _ETCD_RUNNING in machine_api.call(address, context, _SERVICES):
-                peers.append(address)
+            if _ETCD_RUNNING in machine_api.call(peer.address, tls, _SERVICES):
+                peers.append(peer.address)
         except machine_api.TalosCallError:
-            if not maintenance.look(address):
-                silent.append(name)
+            if not maintenance.look(peer.address):
+                silent.append(peer.name)
     return peers, silent
 
 
-def _remove_etcd_member(peers: list[str], props: Mapping[str, Any]) -> None:
-    etcd = Etcd(talosctl.Talosctl(props), peers)
-    member = etcd.require_quorum_without(props["node"], props["address"], is_removed=True)
+def _remove_etcd_member(peers: list[str], context: NodeContext) -> None:
+    etcd = Etcd(talosctl.Talosctl(context.credentials), peers)
+    member = etcd.require_quorum_without(context.node.peer, is_removed=True)
     if member:
-        if not snapshots.is_fresh(props["cluster"]):
-            snapshots.take_and_store(props, peers)
+        if not snapshots.is_fresh(context.cluster.cluster):
+            snapshots.take_and_store(context.cluster, context.credentials, peers)
         etcd.remove_member(member, is_ready=False)

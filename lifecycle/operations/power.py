@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from clients.proxmox.api import ProxmoxError
+from lifecycle.operations.context import NodeContext, make_endpoint
 
 if TYPE_CHECKING:
     from settings.groups import Endpoint
@@ -35,20 +36,17 @@ class Power:
     vm_id: int
 
     @classmethod
-    def of(cls, props: Mapping[str, Any]) -> Power:
-        """Create it from the props of an operation (``lifecycle.node.flat``)."""
-        # Imported here, because the settings models would slow down the start of every dynamic
-        # provider.
-        from settings.groups import Endpoint
-
+    def of(cls, context: NodeContext) -> Power:
+        """Create it for the VM of a node."""
+        cluster = context.cluster
         return cls(
-            proxmox=Endpoint(
-                endpoint=props["proxmox_endpoint"],
-                insecure=props["proxmox_insecure"],
-                apiToken=props["proxmox_token"],
+            proxmox=make_endpoint(
+                cluster.proxmox_endpoint,
+                context.credentials.proxmox_token,
+                insecure=cluster.proxmox_insecure,
             ),
-            host=props["host"],
-            vm_id=int(props["vm_id"]),
+            host=context.node.host,
+            vm_id=context.node.vm_id,
         )
 
     def status(self) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,7 +18,8 @@ from backup.etcd_archive import Archive, ArchiveError, check, secrets_of
 from backup.private_file import write_private_file
 from clients.errors import OperationError
 from clients.talos import machine_api, protobuf
-from clients.tls import context_of
+from clients.tls import ClientCredentials, context_of
+from lifecycle.operations.context import ClusterContext
 from lifecycle.operations.live_config import machine_config
 from settings.project import STATE_FOLDER
 
@@ -40,11 +40,9 @@ _BYTES = 2
 """Number of the field with the bytes in a message of the stream (Talos' ``common.Data``)."""
 
 
-def take(credentials: Mapping[str, Any], addresses: Iterable[str]) -> Archive:
-    """Take a snapshot from the first control plane that gives one.
-
-    ``credentials`` hold the three keys of ``clients.tls.CREDENTIALS`` for Talos. Raises
-    ``OperationError``.
+def take(credentials: ClientCredentials, addresses: Iterable[str]) -> Archive:
+    """Take a snapshot from the first control plane that gives one; ``addresses`` are those of the
+    control planes. ``credentials`` are a Talos client. Raises ``OperationError``.
     """
     failures = []
     for address in addresses:
@@ -75,12 +73,11 @@ def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
     return path
 
 
-def take_and_store(props: Mapping[str, Any], addresses: Iterable[str]) -> Path:
-    """Take a snapshot and store it. Raises ``OperationError``.
-
-    ``props`` need ``cluster``, ``age_recipient`` and Talos credentials.
-    """
-    return keep(take(props, addresses), props["cluster"], props.get("age_recipient"))
+def take_and_store(
+    context: ClusterContext, credentials: ClientCredentials, addresses: Iterable[str]
+) -> Path:
+    """Take a snapshot and store it; returns its file. Raises ``OperationError``."""
+    return keep(take(credentials, addresses), context.cluster, context.age_recipient)
 
 
 def kept(cluster: str) -> list[Path]:
@@ -95,7 +92,7 @@ def is_fresh(cluster: str) -> bool:
     return time.time() - newest <= FRESH_S
 
 
-def _take_from(credentials: Mapping[str, Any], address: str) -> Archive:
+def _take_from(credentials: ClientCredentials, address: str) -> Archive:
     parts = machine_api.stream(address, context_of(credentials), _SNAPSHOT, limit=SILENCE_TIMEOUT_S)
     snapshot = b"".join(protobuf.find(part, _BYTES) for part in parts)
     check(snapshot)

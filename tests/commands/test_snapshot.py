@@ -13,7 +13,7 @@ import pytest
 from backup.etcd_archive import Archive
 from clients.errors import OperationError
 from clients.pulumi_cli.session import SessionError
-from clients.tls import context_of
+from clients.tls import ClientCredentials, context_of
 from commands import __main__ as commands
 from lifecycle.operations import snapshots
 from settings.models import Settings
@@ -46,8 +46,8 @@ def etcd_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Replace the snapshot of etcd; returns credentials and addresses of each call."""
     calls: list[Any] = []
 
-    def take(credentials: Mapping[str, Any], addresses: Iterable[str]) -> Archive:
-        calls.append((dict(credentials), list(addresses)))
+    def take(credentials: ClientCredentials, addresses: Iterable[str]) -> Archive:
+        calls.append((credentials, list(addresses)))
         return archive()
 
     monkeypatch.setattr(snapshots, "take", take)
@@ -77,7 +77,7 @@ def test_snapshot_prints_its_path_and_how_to_restore_it(
     assert commands.main(["snapshot"]) == 0
     ((credentials, addresses),) = etcd_calls
     assert addresses == ["192.168.1.253"]
-    assert credentials["ca_certificate"] == CERTIFICATE
+    assert credentials.ca_certificate == CERTIFICATE
     context_of(credentials)  # fails if certificate and key do not fit
     (path,) = snapshots.kept("ephemeral-castle-homelab")
     shown = capsys.readouterr().out

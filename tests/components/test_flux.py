@@ -205,9 +205,11 @@ def test_the_timeout_message_ends_with_the_last_condition(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ClusterApi, "of", lambda _: Api())
     advance_clock(monkeypatch, wait, 140)
-    props = {"part": "source", "wanted": "Flux cannot read branch main of X", "kubeconfig": ""}
+    inputs = flux_ready.FluxReadyInputs(
+        part="source", wanted="Flux cannot read branch main of X", kubeconfig=""
+    )
     with pytest.raises(TimeoutError) as raised:
-        flux_ready.wait(props)
+        flux_ready.wait(inputs)
     assert str(raised.value) == (
         "Flux cannot read branch main of X after 300 s: not ready: authentication required. Check "
         "flux.url, flux.branch and the key or token that goes with them, then run `up` again: it "
@@ -232,15 +234,13 @@ def source(**changes: str) -> dict[str, str]:
         (source(), source(), False),
         (source(), source(path="./b"), True),
         (source(), source(reclaim_policy="delete"), False),
-        (None, source(), False),  # a state of an older version of this program
     ],
 )
 def test_a_preview_of_another_path_says_that_flux_deletes_the_old_objects(
     old: Any, new: Any, changes: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     provider, props = flux_ready.FluxReadyProvider(), {"part": "source", "wanted": "branch main"}
-    olds = props | ({"source": old} if old else {})
-    assert provider.diff("", olds, props | {"source": new}).changes is changes
+    assert provider.diff("", props | {"source": old}, props | {"source": new}).changes is changes
     out = capsys.readouterr().out
     assert out.startswith("flux.path: ./a → ./b. Flux deletes everything") if changes else not out
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clients.errors import OperationError
-from lifecycle.etcd_snapshot import EtcdSnapshotProvider
-from lifecycle.kubernetes_version import KubernetesVersionProvider
+from lifecycle.cluster_versions import EtcdSnapshotProvider, KubernetesVersionProvider
 from lifecycle.node import NodeLifecycleProvider
+from lifecycle.operations.context import NodeContext
 
 CLUSTER: dict[str, Any] = {
     "talos": "v1.13.0",
@@ -60,7 +60,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr("clients.talos.talosctl.require", lambda talos: None)
     monkeypatch.setattr(
         "lifecycle.operations.node.update_node",
-        lambda props, **more: calls.append({"props": props, **more}),
+        lambda context, **more: calls.append({"context": context, **more}),
     )
     return calls
 
@@ -104,7 +104,7 @@ def test_changed_inputs_and_the_operation_that_they_cause(
         assert done == []
         return
     (call,) = done
-    assert call.pop("props")["node"] == "castle-worker-1"
+    assert call.pop("context").node.name == "castle-worker-1"
     assert call == DEFAULTS | expected
 
 
@@ -120,7 +120,7 @@ def test_a_vm_that_was_reset_is_upgraded_by_the_next_run(
 ) -> None:
     """It still runs its old Talos version and hardware."""
     monkeypatch.setattr(
-        "lifecycle.operations.node_replacement.remove_stale_node", lambda props, with_disks: None
+        "lifecycle.operations.node_replacement.remove_stale_node", lambda context, with_disks: None
     )
     news = changed("cluster.talos", "v1.13.9", with_node({"memory_mib": 9216, "cores": 8}))
     news |= {"generation": 2, "machine_state": "blank"}
@@ -152,11 +152,11 @@ def test_a_new_node_needs_no_operation_and_stores_no_machine_config(
 def test_a_node_is_removed_with_the_credentials_in_the_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    removed: list[dict[str, Any]] = []
+    removed: list[NodeContext] = []
     monkeypatch.setattr("lifecycle.operations.node.remove_node", removed.append)
     NodeLifecycleProvider().delete("", {**NODE, "__provider": "x"})
-    assert removed[0]["node"] == "castle-worker-1"
-    assert removed[0]["client_key"] == "old"
+    assert removed[0].node.name == "castle-worker-1"
+    assert removed[0].credentials.client_key == "old"
 
 
 def with_node(change: dict[str, Any]) -> dict[str, Any]:

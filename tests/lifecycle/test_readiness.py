@@ -8,28 +8,26 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 import trustme
 
+from lifecycle.provider import parse
 from lifecycle.readiness import (
+    ClusterReadinessInputs,
     ClusterReadinessProvider,
+    ExpectedNode,
     LeaseCheck,
     NotReadyError,
     check_node,
     wait_until_ready,
 )
 
-PROPS = {
-    "node": "castle-worker-1",
-    "address": "192.168.1.155",
-    "control_plane": False,
-}
-NODES: dict[str, Any] = {
-    "castle-worker-1": {"address": "192.168.1.155", "control_plane": False, "generation": 1}
-}
+EXPECTED = ExpectedNode(address="192.168.1.155", control_plane=False, generation=1)
+NODES: dict[str, Any] = {"castle-worker-1": vars(EXPECTED)}
 READY: dict[str, Any] = {
     "metadata": {"name": "castle-worker-1", "labels": {}},
     "status": {
@@ -43,12 +41,12 @@ READY: dict[str, Any] = {
 
 
 def test_a_ready_node_at_its_address_is_ready() -> None:
-    check_node(READY, PROPS)
+    check_node(READY, EXPECTED)
 
 
 def test_a_node_with_another_address_is_not_ready() -> None:
     with pytest.raises(NotReadyError, match="has 192.168.1.155, not the address in the settings"):
-        check_node(READY, PROPS | {"address": "192.168.1.156"})
+        check_node(READY, replace(EXPECTED, address="192.168.1.156"))
 
 
 def test_the_reason_of_an_unready_kubelet_is_shown() -> None:
@@ -57,17 +55,17 @@ def test_the_reason_of_an_unready_kubelet_is_shown() -> None:
         {"type": "Ready", "status": "False", "message": "cni plugin not initialized"}
     ]
     with pytest.raises(NotReadyError, match="not Ready: cni plugin not initialized"):
-        check_node(node, PROPS)
+        check_node(node, EXPECTED)
 
 
 def test_a_kubelet_that_never_reported_is_not_ready() -> None:
     with pytest.raises(NotReadyError, match="has not reported yet"):
-        check_node({**READY, "status": {**READY["status"], "conditions": []}}, PROPS)
+        check_node({**READY, "status": {**READY["status"], "conditions": []}}, EXPECTED)
 
 
 def test_a_control_plane_needs_its_label() -> None:
     with pytest.raises(NotReadyError, match="label of a control plane"):
-        check_node(READY, PROPS | {"control_plane": True})
+        check_node(READY, replace(EXPECTED, control_plane=True))
 
 
 @pytest.mark.parametrize("old", ["", "2026-11-20T10:00:00.000000Z"])
@@ -137,15 +135,21 @@ def api() -> Iterator[Api]:
     api.server.server_close()
 
 
+def wait(api: Api, nodes: dict[str, Any], limit: float) -> None:
+    """Wait for nodes with the credentials of the API."""
+    inputs = parse(ClusterReadinessInputs, api.props | {"nodes": nodes})
+    wait_until_ready(inputs, inputs.nodes, limit)
+
+
 def test_the_request_uses_the_client_certificate(api: Api) -> None:
-    wait_until_ready(api.props, NODES, limit=0)
+    wait(api, NODES, limit=0)
     assert api.paths == ["/api/v1/nodes/castle-worker-1"]
 
 
 def test_the_error_names_the_node_and_the_last_unmet_condition(api: Api) -> None:
     api.status = 404
     with pytest.raises(TimeoutError) as error:
-        wait_until_ready(api.props, NODES, limit=0)
+        wait(api, NODES, limit=0)
     text = str(error.value)
     assert "castle-worker-1 (192.168.1.155) is not ready after 0 s" in text
     assert "it has not joined the cluster yet" in text
@@ -161,7 +165,7 @@ def test_the_wait_repeats_until_the_node_is_ready(
         api.status = 200
 
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
-    wait_until_ready(api.props, NODES, limit=60)
+    wait(api, NODES, limit=60)
     assert len(api.paths) == 2
 
 
@@ -171,7 +175,7 @@ def test_the_error_names_an_api_that_does_not_answer() -> None:
     with pytest.raises(
         TimeoutError, match="Kubernetes API at https://127.0.0.1:.* does not answer"
     ):
-        wait_until_ready(api.props, NODES, limit=0)
+        wait(api, NODES, limit=0)
 
 
 def test_create_waits_and_stores_no_secret(api: Api) -> None:
@@ -218,7 +222,7 @@ def test_renewed_credentials_are_no_update(api: Api) -> None:
 def test_the_error_names_all_nodes_that_are_not_ready(api: Api) -> None:
     api.status = 404
     with pytest.raises(TimeoutError) as error:
-        wait_until_ready(api.props, NODES | WORKER_2, limit=0)
+        wait(api, NODES | WORKER_2, limit=0)
     text = str(error.value)
     assert "castle-worker-1 (192.168.1.155) is not ready" in text
     assert "castle-worker-2 (192.168.1.156) is not ready" in text
@@ -234,5 +238,5 @@ def test_a_request_with_a_truncated_answer_is_repeated(
         api.length = 0
 
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
-    wait_until_ready(api.props, NODES, limit=60)
+    wait(api, NODES, limit=60)
     assert len(api.paths) == 2

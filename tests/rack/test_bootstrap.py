@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from clients import wait
 from clients.talos.machine_api import TalosCallError, call
 from clients.tls import context_of
 from lifecycle import bootstrap as module
-from lifecycle.bootstrap import BootstrapProvider, bootstrap
+from lifecycle.bootstrap import BootstrapInputs, BootstrapProvider, bootstrap
+from lifecycle.provider import parse
 from tests.e2e.rack.rack import Rack
 
 from .machine_configs import SELECTOR, VIP, ClusterSecrets
@@ -34,6 +36,11 @@ def props(secrets: ClusterSecrets, node: str) -> dict[str, Any]:
         "client_key": key,
     }
     return {"node": node} | {name: base64.b64encode(blob).decode() for name, blob in blobs.items()}
+
+
+def inputs(secrets: ClusterSecrets, node: str) -> BootstrapInputs:
+    """The same, as the provider reads it."""
+    return parse(BootstrapInputs, props(secrets, node))
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ async def test_what_stands_in_the_way_is_said_when_the_time_is_up(
     cases.append(("127.77.3.12", "has not applied its machine config yet"))
     for node, reason in cases:
         with pytest.raises(TimeoutError, match=f"not bootstrapped on {node} in 0 s: .*{reason}"):
-            await asyncio.to_thread(bootstrap, props(secrets, node), 0)
+            await asyncio.to_thread(bootstrap, inputs(secrets, node), 0)
 
 
 async def test_it_waits_for_a_machine_that_is_not_there_yet(
@@ -88,7 +95,7 @@ async def test_it_waits_for_a_machine_that_is_not_there_yet(
         asyncio.run_coroutine_threadsafe(boot(), loop).result(30)
 
     monkeypatch.setattr("clients.wait.time.sleep", boot_instead_of_waiting)
-    await asyncio.to_thread(bootstrap, props(secrets, CONTROL_PLANE))
+    await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE))
     assert waits == [wait.INTERVAL]
     assert rack.machines[CONTROL_PLANE].installation.has_etcd_data
 
@@ -96,10 +103,9 @@ async def test_it_waits_for_a_machine_that_is_not_there_yet(
 async def test_a_certificate_of_another_cluster_opens_nothing(
     secrets: ClusterSecrets, machines: None
 ) -> None:
-    strange = props(ClusterSecrets(), CONTROL_PLANE)
-    context = context_of(
-        strange | {"ca_certificate": props(secrets, CONTROL_PLANE)["ca_certificate"]}
-    )
+    strange = inputs(ClusterSecrets(), CONTROL_PLANE)
+    own = inputs(secrets, CONTROL_PLANE)
+    context = context_of(replace(strange, ca_certificate=own.ca_certificate))
     with pytest.raises(TalosCallError, match="does not answer"):
         await asyncio.to_thread(call, CONTROL_PLANE, context, module.PROCEDURE)
 
@@ -116,7 +122,7 @@ async def test_a_snapshot_is_uploaded_whole_and_etcd_begins_with_it(
     # More than a connection takes in one go, and no multiple of a message.
     snapshot = bytes(range(256)) * 4000 + b"and a rest"
     for _ in range(2):
-        await asyncio.to_thread(bootstrap, props(secrets, CONTROL_PLANE), 10, snapshot)
+        await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE), 10, snapshot)
     machine = rack.machines[CONTROL_PLANE]
     assert machine.installation.recovery == snapshot
     assert machine.config is not None
@@ -127,5 +133,5 @@ async def test_a_machine_that_takes_no_snapshot_says_why(
     rack: Rack, secrets: ClusterSecrets, machines: None
 ) -> None:
     with pytest.raises(TimeoutError, match="etcd recover is only available on control plane"):
-        await asyncio.to_thread(bootstrap, props(secrets, WORKER), 0, b"a snapshot" * 100_000)
+        await asyncio.to_thread(bootstrap, inputs(secrets, WORKER), 0, b"a snapshot" * 100_000)
     assert rack.requests.of("talos", "Bootstrap") == []

@@ -77,7 +77,7 @@ def test_credentials_are_signed_by_the_ca_of_their_api(monkeypatch: pytest.Monke
         found.verify_directly_issued_by(certificate(client.ca_certificate))
         assert {name.oid: name.value for name in found.subject} == names
         assert found.serial_number > 0
-        context_of(vars(client))  # fails if the key does not belong to the certificate
+        context_of(client)  # fails if the key does not belong to the certificate
 
 
 def test_a_kubeconfig_has_the_names_that_talos_uses(monkeypatch: pytest.MonkeyPatch) -> None:

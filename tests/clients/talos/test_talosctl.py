@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from clients.talos.talosctl import Talosctl, TalosctlError, require
+from clients.tls import ClientCredentials
 
-CREDENTIALS = {"ca_certificate": "Q0E=", "client_certificate": "Q1JU", "client_key": "U0VDUkVU"}
+CREDENTIALS = ClientCredentials(
+    ca_certificate="Q0E=", client_certificate="Q1JU", client_key="U0VDUkVU"
+)
 
 
 @pytest.fixture

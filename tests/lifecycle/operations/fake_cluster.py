@@ -7,7 +7,14 @@ from typing import Any
 
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.talos.talosctl import Talosctl, TalosctlError
+from lifecycle.operations.context import (
+    NodeContext,
+    NodeCredentials,
+    NodeSpec,
+    OperationContext,
+)
 from lifecycle.operations.etcd import Etcd
+from lifecycle.provider import parse
 
 LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
@@ -84,6 +91,41 @@ def volume(name: str, copies: int, *healthy: str, failed: tuple[str, ...] = ()) 
             },
         }
     return objects
+
+
+def node_context(**changes: Any) -> NodeContext:
+    """The context of an operation on a worker. ``changes`` are fields of any of its parts."""
+    values = CONTEXT | changes
+    return NodeContext(
+        node=parse(NodeSpec, values),
+        cluster=parse(OperationContext, values),
+        credentials=parse(NodeCredentials, values),
+        installer=values["installer"],
+        patches=values["patches"],
+        configuration=values["configuration"],
+    )
+
+
+CONTEXT: dict[str, Any] = {
+    "cluster": "a-test",
+    "talos": "v1.13.9",
+    "installer": "factory/nocloud-installer/abc:v1.13.9",
+    "name": "castle-worker-1",
+    "address": "192.168.1.155",
+    "control_plane": False,
+    "control_planes": "castle-control-plane-1=192.168.1.253",
+    "access": "a kubeconfig",
+    "drain_s": 0,
+    "return_s": 0,
+    "rebuild_s": 0,
+    "configuration": "machine: {kubelet: {image: 'kubelet:v1.36.9'}}\n",
+    "patches": ["machine: {env: {A: new}}\n", "debug: true\n"],
+    "proxmox_endpoint": "https://192.168.1.10:8006",
+    "proxmox_insecure": False,
+    "proxmox_token": "castle@pve!pulumi=11111111-2222-3333-4444-555555555555",
+    "host": "pve",
+    "vm_id": 8010,
+}
 
 
 class FakeTalosctl(Talosctl):

@@ -13,11 +13,11 @@ from clients.talos.machine_api import TalosCallError
 from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
 from lifecycle.operations import config_rollout
 from lifecycle.operations import node as operations
-from lifecycle.operations.cluster_health import Cluster
+from lifecycle.operations.cluster import Cluster
 from lifecycle.operations.drain import CORDONED_BY_US
 from lifecycle.operations.live_config import kubernetes_images
 from lifecycle.operations.power import Power
-from tests.lifecycle.operations.fake_cluster import FakeCluster, etcd, node, pod
+from tests.lifecycle.operations.fake_cluster import FakeCluster, etcd, node, node_context, pod
 
 NAME = "castle-worker-1"
 OLD_PATCHES = ["machine: {env: {A: old}}\n"]
@@ -26,25 +26,6 @@ LIVE = """machine: {env: {A: old}, kubelet: {image: "kubelet:v1.36.3"}}
 apiVersion: v1alpha1
 kind: HostnameConfig
 """
-NEWS: dict[str, Any] = {
-    "cluster": "castle-of-a-test",
-    "talos": "v1.13.9",
-    "installer": "factory/nocloud-installer/abc:v1.13.9",
-    "node": NAME,
-    "address": "192.168.1.155",
-    "control_plane": False,
-    "control_planes": "castle-control-plane-1=192.168.1.253",
-    "drain_s": 0,
-    "return_s": 0,
-    "rebuild_s": 0,
-    "configuration": "machine: {kubelet: {image: 'kubelet:v1.36.9'}}\n",
-    "patches": ["machine: {env: {A: new}}\n", "debug: true\n"],
-    "proxmox_endpoint": "https://192.168.1.10:8006",
-    "proxmox_insecure": False,
-    "proxmox_token": "castle@pve!pulumi=11111111-2222-3333-4444-555555555555",
-    "host": "pve",
-    "vm_id": 8010,
-}
 WITHOUT_REBOOT = "Applied configuration without a reboot (skipped in dry-run)."
 IMAGES = "machine:\n  kubelet:\n    image: kubelet:v1.36.3\n"
 NEW = "machine: {env: {A: new}}\n---\ndebug: true\n---\n" + IMAGES
@@ -137,9 +118,8 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
             return ""
 
     class FakeClients(Cluster):
-        def __init__(self, props: Any) -> None:
-            self.props, self.control_planes = props, []
-            self.talos, self.api = FakeTalosctl(props), found.api
+        def __init__(self, context: Any, credentials: Any) -> None:
+            self.context, self.talos, self.api = context, FakeTalosctl(credentials), found.api
             self._api_now = found.api
             self.etcd = etcd("castle-control-plane-1")
 
@@ -161,9 +141,9 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     return found
 
 
-def roll_out(props: dict[str, Any] = NEWS, old_patches: Sequence[str] = OLD_PATCHES) -> None:
-    """Update the node after a change of its patches."""
-    operations.update_node(props, grows=False, old_patches=old_patches)
+def roll_out(old_patches: Sequence[str] = OLD_PATCHES, **changes: Any) -> None:
+    """Update the node after a change of its patches. ``changes`` are fields of its context."""
+    operations.update_node(node_context(**changes), grows=False, old_patches=old_patches)
 
 
 def test_the_running_kubernetes_images_are_read_from_the_machine_config() -> None:
@@ -360,7 +340,6 @@ def test_components_restart_and_get_their_old_config_back_if_they_fail(
 ) -> None:
     nodes.dry_run_output = WITHOUT_REBOOT
     patch = "cluster: {apiServer: {extraArgs: {a: new}}}\n"
-    plane = NEWS | {"control_plane": True, "patches": [patch]}
     api_server: dict[str, Any] = {"metadata": {"annotations": {}}, "status": {}}
     nodes.api.objects[APISERVER] = api_server
 
@@ -372,13 +351,12 @@ def test_components_restart_and_get_their_old_config_back_if_they_fail(
     nodes.on_config = restart
     if is_right:
         with pytest.raises(OperationError, match="the node is not a member of etcd"):
-            roll_out(
-                NEWS | {"control_plane": True, "patches": [patch]}, []
-            )  # the fake etcd has no member of this name
+            # The fake etcd has no member of this name.
+            roll_out([], control_plane=True, patches=[patch])
         assert [mode for mode, _ in nodes.sent] == ["no-reboot"]
         return
     with pytest.raises(OperationError, match=r"kube-apiserver .*did not come back with the new"):
-        roll_out(plane, [])
+        roll_out([], control_plane=True, patches=[patch])
     assert [(mode, "new" in text) for mode, text in nodes.sent] == [
         ("no-reboot", True),
         ("no-reboot", False),

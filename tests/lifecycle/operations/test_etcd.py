@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clients.errors import OperationError
+from lifecycle.operations.context import Peer
 from lifecycle.operations.etcd import Etcd, Member
 from tests.lifecycle.operations.fake_cluster import FakeTalosctl, etcd
 
@@ -45,11 +46,11 @@ def test_etcd_keeps_its_majority(
 ) -> None:
     found = etcd(*members, unhealthy=unhealthy)
     if allowed:
-        member = found.require_quorum_without("cp-3", "10.0.0.3", is_removed=is_removed)
+        member = found.require_quorum_without(Peer("cp-3", "10.0.0.3"), is_removed=is_removed)
         assert member is not None and member.name == "cp-3"
     else:
         with pytest.raises(OperationError, match="would lose its majority without cp-3"):
-            found.require_quorum_without("cp-3", "10.0.0.3", is_removed=is_removed)
+            found.require_quorum_without(Peer("cp-3", "10.0.0.3"), is_removed=is_removed)
 
 
 def test_a_member_that_never_started_is_identified_by_its_address() -> None:
@@ -58,7 +59,7 @@ def test_a_member_that_never_started_is_identified_by_its_address() -> None:
     assert found.members()[2] == Member("0000000000000003", "", "10.0.0.3")
     with pytest.raises(OperationError, match=r"not healthy \(10\.0\.0\.3: etcdserver: no leader\)"):
         found.require_health()
-    member = found.require_quorum_without("cp-3", "10.0.0.3", is_removed=True)
+    member = found.require_quorum_without(Peer("cp-3", "10.0.0.3"), is_removed=True)
     assert member == found.members()[2]
 
 

@@ -11,31 +11,28 @@ from clients.errors import OperationError
 from clients.kubernetes.patient_api import PatientApi
 from clients.talos import machine_api, maintenance, talosctl
 from lifecycle.operations import node_replacement, snapshots
+from lifecycle.operations.context import NodeContext
 from lifecycle.operations.power import Power
 from tests.lifecycle.operations.fake_cluster import (
     LONGHORN,
     FakeCluster,
     FakeTalosctl,
     node,
+    node_context,
     volume,
 )
 
-PROPS: dict[str, Any] = {
-    "cluster": "a-test",
-    "talos": "v1.13.9",
-    "node": "cp-2",
-    "address": "10.0.0.2",
-    "control_plane": True,
-    "control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2,cp-3=10.0.0.3",
-    "access": "a kubeconfig",
-    "return_s": 0,
-    "proxmox_endpoint": "https://192.168.1.10:8006",
-    "proxmox_insecure": False,
-    "proxmox_token": "castle@pve!pulumi=11111111-2222-3333-4444-555555555555",
-    "host": "pve",
-    "vm_id": 8001,
-    "drain_s": 1,
-}
+
+def context(**changes: Any) -> NodeContext:
+    """The second of three control planes, or another node."""
+    values = {
+        "name": "cp-2",
+        "address": "10.0.0.2",
+        "control_plane": True,
+        "control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2,cp-3=10.0.0.3",
+        "drain_s": 1,
+    }
+    return node_context(**values | changes)
 
 
 WITH_ETCD = b"\n\x0b\n\x04etcd\x12\x07Running"
@@ -60,7 +57,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_etcd_member_and_kubernetes_node_are_removed(cluster: SimpleNamespace) -> None:
-    node_replacement.remove_stale_node(PROPS, with_disks=False)
+    node_replacement.remove_stale_node(context(), with_disks=False)
     assert ("10.0.0.1", "etcd", "remove-member", "0000000000000002") in cluster.talos.commands
     assert "/api/v1/nodes/cp-2" not in cluster.api.objects
     assert "/api/v1/nodes/cp-1" in cluster.api.objects
@@ -69,7 +66,7 @@ def test_etcd_member_and_kubernetes_node_are_removed(cluster: SimpleNamespace) -
 
 
 def test_replicas_of_a_lost_data_disk_are_removed_and_no_others(cluster: SimpleNamespace) -> None:
-    node_replacement.remove_stale_node(PROPS, with_disks=True)
+    node_replacement.remove_stale_node(context(), with_disks=True)
     assert f"{LONGHORN}/replicas/certs-cp-2" not in cluster.api.objects
     assert f"{LONGHORN}/nodes/cp-2" not in cluster.api.objects
     assert f"{LONGHORN}/replicas/certs-cp-1" in cluster.api.objects
@@ -77,7 +74,7 @@ def test_replicas_of_a_lost_data_disk_are_removed_and_no_others(cluster: SimpleN
 
 def test_a_worker_has_no_etcd_member_to_remove(cluster: SimpleNamespace) -> None:
     node_replacement.remove_stale_node(
-        PROPS | {"node": "worker-1", "control_plane": False}, with_disks=False
+        context(name="worker-1", control_plane=False), with_disks=False
     )
     assert cluster.talos.commands == []
     assert "/api/v1/nodes/cp-2" in cluster.api.objects
@@ -86,22 +83,21 @@ def test_a_worker_has_no_etcd_member_to_remove(cluster: SimpleNamespace) -> None
 def test_a_removal_that_costs_etcd_its_majority_is_refused(cluster: SimpleNamespace) -> None:
     cluster.talos = FakeTalosctl("cp-1", "cp-2", "cp-3", unhealthy=("cp-2", "cp-3"))
     with pytest.raises(OperationError, match="would lose its majority without cp-2"):
-        node_replacement.remove_stale_node(PROPS, with_disks=True)
+        node_replacement.remove_stale_node(context(), with_disks=True)
     assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
 
 @pytest.mark.parametrize(
     ("services", "control_planes"),
-    [(WITHOUT_ETCD, PROPS["control_planes"]), (WITH_ETCD, "cp-2=10.0.0.2")],
+    [(WITHOUT_ETCD, "cp-1=10.0.0.1,cp-2=10.0.0.2"), (WITH_ETCD, "cp-2=10.0.0.2")],
 )
 def test_nothing_is_removed_if_no_other_control_plane_runs_etcd(
     cluster: SimpleNamespace, services: bytes, control_planes: str
 ) -> None:
     """For example after a first `up` that was interrupted before the bootstrap."""
     cluster.services = services
-    props = PROPS | {"control_planes": control_planes}
-    node_replacement.require_tools(props)
-    node_replacement.remove_stale_node(props, with_disks=True)
+    node_replacement.require_tools(context(control_planes=control_planes))
+    node_replacement.remove_stale_node(context(control_planes=control_planes), with_disks=True)
     assert cluster.talos.commands == []
     assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
@@ -127,13 +123,13 @@ def test_a_running_control_plane_that_does_not_answer_is_an_error(
     """It may be booting, and no later run would remove the old node."""
     silent.in_maintenance = in_maintenance
     with pytest.raises(OperationError) as raised:
-        node_replacement.remove_stale_node(PROPS | {"node": "worker-1"}, with_disks=True)
+        node_replacement.remove_stale_node(context(name="worker-1"), with_disks=True)
     assert str(raised.value) == (
         "The control plane cp-1 runs, but its Talos API does not answer. So it is unknown whether "
         "the cluster still has the old node worker-1. Check this control plane, then run `up` "
         "again."
     )
-    node_replacement.require_tools(PROPS)  # a preview does not wait
+    node_replacement.require_tools(context())  # a preview does not wait
 
 
 def test_a_control_plane_that_boots_is_awaited(
@@ -149,7 +145,7 @@ def test_a_control_plane_that_boots_is_awaited(
     monkeypatch.setattr(machine_api, "call", call)
     monkeypatch.setattr("clients.wait.INTERVAL", 0)
     node_replacement.remove_stale_node(
-        PROPS | {"control_planes": "cp-1=10.0.0.1,cp-2=10.0.0.2", "return_s": 60}, with_disks=False
+        context(control_planes="cp-1=10.0.0.1,cp-2=10.0.0.2", return_s=60), with_disks=False
     )
     assert "/api/v1/nodes/cp-2" not in silent.api.objects
 
@@ -160,7 +156,7 @@ def test_there_is_no_wait_after_an_interrupted_first_up(
 ) -> None:
     """The other control planes have no config yet, are off, or do not exist."""
     silent.in_maintenance, silent.running = config, frozenset(running)
-    node_replacement.remove_stale_node(PROPS, with_disks=True)
+    node_replacement.remove_stale_node(context(), with_disks=True)
     assert silent.talos.commands == []
 
 
@@ -172,5 +168,5 @@ def test_talosctl_is_required_if_an_etcd_member_must_be_removed(
 
     monkeypatch.setattr(talosctl, "require", missing)
     with pytest.raises(OperationError, match="not on PATH"):
-        node_replacement.require_tools(PROPS)
-    node_replacement.require_tools(PROPS | {"control_plane": False})
+        node_replacement.require_tools(context())
+    node_replacement.require_tools(context(control_plane=False))

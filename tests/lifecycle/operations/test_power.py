@@ -10,14 +10,8 @@ import pytest
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from lifecycle.operations.power import Power
+from tests.lifecycle.operations.fake_cluster import node_context
 
-PROPS = {
-    "proxmox_endpoint": "https://192.168.1.10:8006",
-    "proxmox_insecure": False,
-    "proxmox_token": "castle@pve!pulumi=11111111-2222-3333-4444-555555555555",
-    "host": "pve",
-    "vm_id": 8010.0,
-}
 BASE = "/nodes/pve/qemu/8010/status/"
 
 
@@ -52,20 +46,20 @@ def proxmox(monkeypatch: pytest.MonkeyPatch) -> Proxmox:
 
 
 def test_a_running_vm_is_rebooted(proxmox: Proxmox) -> None:
-    Power.of(PROPS).cycle()
+    Power.of(node_context()).cycle()
     assert proxmox.actions == ["reboot"]
 
 
 def test_a_vm_that_is_off_is_started(proxmox: Proxmox) -> None:
     proxmox.status = "stopped"
-    Power.of(PROPS).cycle()
+    Power.of(node_context()).cycle()
     assert proxmox.actions == ["start"]
 
 
 def test_a_vm_that_does_not_shut_down_is_stopped_and_started(proxmox: Proxmox) -> None:
     """Proxmox cancels the reboot in this case, and would cancel the next one too."""
     proxmox.ends["reboot"] = "VM quit/powerdown failed - got timeout"
-    Power.of(PROPS).cycle()
+    Power.of(node_context()).cycle()
     assert proxmox.actions == ["reboot", "stop", "start"]
 
 
@@ -82,7 +76,7 @@ def test_the_error_names_the_failed_action_and_the_reason(
 ) -> None:
     proxmox.ends = ends
     with pytest.raises(OperationError, match=f"could not {message}"):
-        Power.of(PROPS).cycle()
+        Power.of(node_context()).cycle()
     assert len(proxmox.actions) == count
 
 
@@ -93,4 +87,4 @@ def test_running_vms_of_a_stack_are_found_by_tag(proxmox: Proxmox) -> None:
         {"name": "cp-3", "status": "running", "tags": "a-castle-2"},
         {"name": "nas", "status": "running"},
     ]
-    assert Power.of(PROPS).running_vms("a-castle") == {"cp-1"}
+    assert Power.of(node_context()).running_vms("a-castle") == {"cp-1"}

@@ -1,23 +1,25 @@
-"""Access of operations to a running cluster: Talos, the Kubernetes API and etcd."""
+"""Clients of operations for a running cluster, and the upgrade of its Kubernetes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from clients.errors import OperationError
 from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.kubernetes.patient_api import PatientApi
 from clients.talos.talosctl import Talosctl, TalosctlError
+from clients.tls import ClientCredentials
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import snapshots
+from lifecycle.operations.context import ClusterContext, Peer
 from lifecycle.operations.etcd import Etcd
 
 _SCHEMATIC = "extensions.talos.dev/schematic"
 """Annotation that Talos sets on a node: the schematic id of its Image Factory image."""
 _ADDRESS_TABLE = "/proc/net/fib_trie"
 """File of the Linux kernel that lists all local addresses of a node, including the VIP."""
+_UPGRADE_TIMEOUT_S = 3600
+"""Seconds for an upgrade of Kubernetes, which takes some minutes per node."""
 
 
 @dataclass(frozen=True)
@@ -33,42 +35,30 @@ class NodeStatus:
     is_ready: bool
 
 
-@dataclass(frozen=True)
-class Peer:
-    """Name and address of a node."""
-
-    name: str
-    address: str
-
-
 class Cluster:
-    """Clients for a running cluster.
+    """Clients for Talos, Kubernetes and etcd of a running cluster."""
 
-    ``props`` need ``cluster``, ``vip``, ``control_planes``, ``return_s`` and Talos credentials
-    (``OperationContext`` and ``NodeLifecycleArgs.credentials`` in ``lifecycle/node.py``).
-    """
+    def __init__(self, context: ClusterContext, credentials: ClientCredentials) -> None:
+        """Get a kubeconfig from the first control plane that answers. Raises ``OperationError``.
 
-    def __init__(self, props: Mapping[str, Any]) -> None:
-        """Get a kubeconfig from the first control plane that answers. Raises ``OperationError``."""
-        self.props = props
-        self.control_planes = [
-            Peer(*entry.split("=", 1)) for entry in props["control_planes"].split(",")
-        ]
-        self.talos = Talosctl(props)
+        ``credentials`` are a Talos client.
+        """
+        self.context, self._credentials = context, credentials
+        self.talos = Talosctl(credentials)
         kubeconfig = self._kubeconfig()
         self.api: ClusterApi = PatientApi.of(kubeconfig)
         self._api_now = ClusterApi.of(kubeconfig)
-        self.etcd = Etcd(self.talos, [peer.address for peer in self.control_planes])
+        self.etcd = Etcd(self.talos, [peer.address for peer in context.peers])
 
     def _kubeconfig(self) -> str:
         refusals = []
-        for peer in self.control_planes:
+        for peer in self.context.peers:
             try:
                 return self.talos.run(peer.address, "kubeconfig", "-", "--merge=false", limit=30)
             except TalosctlError as error:
                 refusals.append(str(error))
         raise OperationError(
-            f"No control plane of {self.props['cluster']} gives a kubeconfig through the Talos "
+            f"No control plane of {self.context.cluster} gives a kubeconfig through the Talos "
             f"API: {'; '.join(refusals)}. Nothing has been touched. Start or repair a control "
             "plane, then run `up` again."
         )
@@ -80,11 +70,12 @@ class Cluster:
 
     def take_snapshot(self) -> None:
         """Take a snapshot of etcd and store it in ``.state/etcd``."""
-        snapshots.take_and_store(self.props, [member.address for member in self.etcd.members()])
+        addresses = [member.address for member in self.etcd.members()]
+        snapshots.take_and_store(self.context, self._credentials, addresses)
 
     def take_snapshot_if_stale(self) -> None:
         """Take a snapshot of etcd, unless the last one is less than an hour old."""
-        if not snapshots.is_fresh(self.props["cluster"]):
+        if not snapshots.is_fresh(self.context.cluster):
             self.take_snapshot()
 
     def other_unready_nodes(self, name: str) -> list[str]:
@@ -95,10 +86,9 @@ class Cluster:
         ]
         return [other for other in unready if other != name]
 
-    def has_vip(self, peer: Peer) -> bool:
-        """Whether the VIP is on this control plane now."""
-        table = self.talos.run(peer.address, "read", _ADDRESS_TABLE)
-        return f"|-- {self.props['vip']}\n" in table
+    def has_address(self, peer: Peer, address: str) -> bool:
+        """Whether a node has this address now, for example the VIP."""
+        return f"|-- {address}\n" in self.talos.run(peer.address, "read", _ADDRESS_TABLE)
 
     def wait_ready(self, name: str, failure: str, old_boot_id: str = "") -> NodeStatus:
         """Wait until a node is ready, in another boot than ``old_boot_id``.
@@ -119,7 +109,7 @@ class Cluster:
                 raise NotYet("its kubelet is not ready")
             return status
 
-        return wait_for(check, self.props["return_s"], failure)
+        return wait_for(check, self.context.return_s, failure)
 
 
 def parse_node_status(node: Object) -> NodeStatus:
@@ -132,3 +122,33 @@ def parse_node_status(node: Object) -> NodeStatus:
         schematic=node["metadata"].get("annotations", {}).get(_SCHEMATIC),
         is_ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
     )
+
+
+def upgrade_kubernetes(cluster: Cluster, version: str) -> None:
+    """Upgrade the control planes, then all kubelets, to ``version``, with its leading v.
+
+    A dry run comes first. Components that have this version are skipped, so the next run continues
+    an upgrade that was stopped. Raises ``OperationError``.
+    """
+    address = cluster.etcd.members()[0].address
+    command = [
+        "upgrade-k8s",
+        *("--to", version.removeprefix("v")),
+        # Otherwise talosctl adds comments, and the machine config differs from the one that the
+        # Talos provider sends.
+        *("--with-docs=false", "--with-examples=false"),
+    ]
+    try:
+        cluster.talos.run(address, *command, "--dry-run", limit=_UPGRADE_TIMEOUT_S)
+    except TalosctlError as error:
+        raise OperationError(
+            f"Kubernetes was not upgraded to {version}, because the dry run failed. Nothing has "
+            f"been touched. {error}"
+        ) from None
+    try:
+        cluster.talos.run(address, *command, limit=_UPGRADE_TIMEOUT_S)
+    except TalosctlError as error:
+        raise OperationError(
+            f"The upgrade of Kubernetes to {version} stopped before its end. Run `up` again: it "
+            f"continues from here. {error}"
+        ) from None

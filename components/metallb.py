@@ -28,9 +28,6 @@ class MetalLBArgs:
     """The Helm chart."""
     addresses: str
     """Addresses of the pool, ``FIRST-LAST``, outside the router's DHCP range."""
-    announce_from_control_planes: bool
-    """True if the stack has no workers. Control planes then announce the pool although Talos gives
-    them the label ``exclude-from-external-load-balancers`` (siderolabs/talos#9960)."""
 
     @classmethod
     def of(cls, settings: Settings) -> MetalLBArgs:
@@ -38,7 +35,6 @@ class MetalLBArgs:
         return cls(
             chart=ChartSource.of("metallb", settings.metallb),
             addresses=str(settings.metallb.pool),
-            announce_from_control_planes=not settings.workers,
         )
 
 
@@ -54,9 +50,7 @@ class MetalLB(pulumi.ComponentResource):
         super().__init__("ephemeral-castle:index:MetalLB", name, None, opts)
         self.pool = POOL
         namespace = make_namespace(self, f"{name}-namespace", NAMESPACE, "privileged")
-        release = make_release(
-            self, f"{name}-release", NAMESPACE, args.chart, values(args), [namespace]
-        )
+        release = make_release(self, f"{name}-release", NAMESPACE, args.chart, VALUES, [namespace])
         pool = make_custom_object(
             self,
             f"{name}-pool",
@@ -78,17 +72,19 @@ class MetalLB(pulumi.ComponentResource):
         self.register_outputs({"pool": self.pool})
 
 
-def values(args: MetalLBArgs) -> dict[str, Any]:
-    """Return the chart values. The chart's schema checks types, but accepts unknown keys."""
-    speaker: dict[str, Any] = {"tolerations": [control_plane.TOLERATION]}
-    if args.announce_from_control_planes:
-        speaker["ignoreExcludeLB"] = True
-    return {
-        "controller": {"tolerations": [control_plane.TOLERATION]},
-        "speaker": speaker,
-        # On by default since 0.16. Only BGP needs it.
-        "frrk8s": {"enabled": False},
-        # MetalLB's webhook starts to answer some time after its pod is ready. Until then the API
-        # server would refuse all pools with error 500. The settings are checked before.
-        "crds": {"validationFailurePolicy": "Ignore"},
-    }
+VALUES: dict[str, Any] = {
+    "controller": {"tolerations": [control_plane.TOLERATION]},
+    "speaker": {
+        "tolerations": [control_plane.TOLERATION],
+        # Talos gives control planes the label exclude-from-external-load-balancers
+        # (siderolabs/talos#9960). Only the node that runs Traefik can announce its address
+        # (externalTrafficPolicy Local), and Traefik may run on a control plane.
+        "ignoreExcludeLB": True,
+    },
+    # On by default since 0.16. Only BGP needs it.
+    "frrk8s": {"enabled": False},
+    # MetalLB's webhook starts to answer some time after its pod is ready. Until then the API
+    # server would refuse all pools with error 500. The settings are checked before.
+    "crds": {"validationFailurePolicy": "Ignore"},
+}
+"""The chart values. The chart's schema checks types, but accepts unknown keys."""

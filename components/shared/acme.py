@@ -20,8 +20,11 @@ def challenge(dns: DnsChallenge | None) -> dict[str, Any]:
     options: dict[str, Any] = {"provider": dns.provider}
     if dns.resolvers:
         options["resolvers"] = [f"{server}:53" for server in dns.resolvers]
+    # Traefik 3.7.6 to 3.7.12 waits, if this block is missing, until the resolvers show the record,
+    # which the DNS server of a home network may never do (traefik/traefik#13697).
+    options["propagation"] = {"requireAllRNS": False}
     if dns.delay_s:
-        options["propagation"] = {"delayBeforeChecks": f"{dns.delay_s}s"}
+        options["propagation"]["delayBeforeChecks"] = f"{dns.delay_s}s"
     return {"dnsChallenge": options}
 
 

@@ -228,7 +228,10 @@ def _load_balancer(address: IPv4Address) -> dict[str, Any]:
         "updateStrategy": {"type": "Recreate"},
         "service": {
             "annotations": {"metallb.io/loadBalancerIPs": str(address)},
-            "spec": {"type": "LoadBalancer"},
+            # With the default, Cluster, a node between replaces the client's address by its own.
+            # In L2 mode MetalLB then announces the address from the node that runs Traefik
+            # (metallb.io/usage, Traffic policies).
+            "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"},
         },
     }
 

@@ -82,19 +82,11 @@ def longhorn_values(
     )
 
 
-def metallb_values(from_control_planes: bool) -> dict[str, Any]:
-    return metallb.values(
-        metallb.MetalLBArgs(
-            chart=CHART, addresses="a-b", announce_from_control_planes=from_control_planes
-        )
-    )
-
-
 def all_values(chart: str) -> list[dict[str, Any]]:
     """The values of a chart for all relevant combinations of arguments."""
     return {
         "longhorn-1.12.1": [longhorn_values(), longhorn_values(BACKUP), longhorn_values(BUCKET)],
-        "metallb-0.16.1": [metallb_values(False), metallb_values(True)],
+        "metallb-0.16.1": [metallb.VALUES],
         "traefik-41.3.0": [
             traefik_values("load-balancer"),
             traefik_values("host-network"),
@@ -109,7 +101,7 @@ def test_traefik_behind_metallb_has_a_fixed_address_and_deletes_its_old_pod_firs
     values = traefik_values("load-balancer")
     assert values["service"] == {
         "annotations": {"metallb.io/loadBalancerIPs": "192.168.1.240"},
-        "spec": {"type": "LoadBalancer"},
+        "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"},
     }
     assert values["updateStrategy"]["type"] == "Recreate"
     assert "hostNetwork" not in values and "nodeSelector" not in values
@@ -214,11 +206,10 @@ def test_longhorn_always_tolerates_control_planes() -> None:
     assert values["defaultSettings"]["taintToleration"].endswith("control-plane:NoSchedule")
 
 
-def test_metallb_announces_from_control_planes_only_without_workers() -> None:
-    assert "ignoreExcludeLB" not in metallb_values(False)["speaker"]
-    assert metallb_values(True)["speaker"]["ignoreExcludeLB"] is True
-    assert metallb_values(False)["frrk8s"] == {"enabled": False}
-    assert metallb_values(False)["crds"] == {"validationFailurePolicy": "Ignore"}
+def test_metallb_announces_from_the_node_that_runs_traefik_also_if_it_is_a_control_plane() -> None:
+    assert metallb.VALUES["speaker"]["ignoreExcludeLB"] is True
+    assert metallb.VALUES["frrk8s"] == {"enabled": False}
+    assert metallb.VALUES["crds"] == {"validationFailurePolicy": "Ignore"}
 
 
 @pytest.mark.parametrize("chart", ["longhorn-1.12.1", "metallb-0.16.1", "traefik-41.3.0"])

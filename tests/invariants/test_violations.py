@@ -17,7 +17,6 @@ import yaml
 from rehearsal import machine_config
 from rehearsal.record import Invoke, Recording, Resource
 from rehearsal.run import Rehearsal
-from settings import resource_types
 from tests.invariants import INVARIANTS, Violation, find_violations
 from tests.invariants.documents import main, of_kind
 from tests.recorder import one
@@ -692,12 +691,8 @@ def an_advertisement_names_an_unknown_pool(recording: Recording) -> None:
 
 
 @case("at_least_one_node_announces_the_pool", "metallb-release", "speaker.ignoreExcludeLB")
-def there_are_no_workers(recording: Recording) -> None:
-    recording.resources = [
-        r
-        for r in recording.resources
-        if not (r.type == resource_types.APPLY and "-worker-" in r.name)
-    ]
+def metallb_obeys_the_label_of_control_planes(recording: Recording) -> None:
+    drop(one(recording, "metallb-release"), "values.speaker.ignoreExcludeLB")
 
 
 @case("at_least_one_node_announces_the_pool", "metallb-release", "frrk8s.enabled false")

@@ -172,11 +172,12 @@ def test_dns_settings_replace_http_01_by_dns_01() -> None:
     assert acme["dnsChallenge"] == {
         "provider": "cloudflare",
         "resolvers": ["1.1.1.1:53", "9.9.9.9:53"],
-        "propagation": {"delayBeforeChecks": "30s"},
+        "propagation": {"requireAllRNS": False, "delayBeforeChecks": "30s"},
     }
     minimal = dns_values(resolvers=(), delay_s=0, wildcards=())
     assert minimal["certificatesResolvers"]["letsencrypt"]["acme"]["dnsChallenge"] == {
-        "provider": "cloudflare"
+        "provider": "cloudflare",
+        "propagation": {"requireAllRNS": False},
     }
     assert "domains" not in minimal["ports"]["websecure"]["http"]["tls"]
     over_http = traefik.values(args(None))

@@ -34,7 +34,6 @@ CASTLE = ProxmoxRole(
         "VM.PowerMgmt",
         "VM.Migrate",
         "VM.Config.Disk",
-        "VM.Config.CDROM",
         "VM.Config.CPU",
         "VM.Config.Memory",
         "VM.Config.Network",

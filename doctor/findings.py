@@ -35,10 +35,12 @@ class CannotCheckError(Exception):
     """A check cannot give a result; the text is the reason.
 
     ``reported_elsewhere``: another check reports the cause, so this check adds only a note.
+    ``detail``: the message of Proxmox, if it refused a request.
     """
 
-    def __init__(self, reason: str, *, reported_elsewhere: bool = False) -> None:
+    def __init__(self, reason: str, *, detail: str = "", reported_elsewhere: bool = False) -> None:
         super().__init__(reason)
+        self.detail = detail
         self.reported_elsewhere = reported_elsewhere
 
 

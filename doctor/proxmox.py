@@ -67,7 +67,8 @@ class Proxmox:
                 reason = f"the token may not read {path}"
                 raise CannotCheckError(reason, reported_elsewhere=True) from None
             verb = "does not answer" if error.status is None else "refuses"
-            raise CannotCheckError(f"Proxmox {verb} {path}: {error.detail}") from None
+            reason = f"Proxmox {verb} {path}: {error.detail}"
+            raise CannotCheckError(reason, detail=error.detail) from None
 
     def online(self) -> dict[str, bool]:
         """The names of all Proxmox hosts, and whether each host is online."""

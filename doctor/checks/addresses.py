@@ -62,12 +62,19 @@ def check_addresses(context: Context) -> Iterator[Finding]:
     if all(presences[address].on_link or presences[address].answer for address in addresses):
         yield ok(subject, text)
         return
-    bridge = context.settings.network.bridge
     yield note(
         subject,
         f"{text} as far as this machine can find out: it is in another network, so it cannot "
         "find silent devices by ARP",
-        f"run on a Proxmox host for each address: arping -D -c 2 -I {bridge} {addresses[0]}",
+        f"run for each address {_find_device(addresses[0])}",
+    )
+
+
+def _find_device(address: IPv4Address) -> str:
+    """A command for a host in the same network, with programs that each Proxmox host has."""
+    return (
+        f"in a shell of a Proxmox host: ping -c 1 -W 1 {address}; ip neigh show {address} -- a MAC "
+        "address in the last line is that of the device"
     )
 
 
@@ -117,7 +124,7 @@ class _AddressCheck:
             yield warning(
                 subject,
                 f"may be taken: {presence.answer}, but a firewall on the path may be the cause",
-                f"find the device from a Proxmox host: arping -c 2 {address}",
+                f"run {_find_device(address)}",
             )
         elif presence.answer and not is_expected:
             yield failure(

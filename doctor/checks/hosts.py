@@ -24,7 +24,8 @@ def check_hosts(context: Context) -> Iterator[Finding]:
             fix = f"correct proxmox.hosts: {did_you_mean(host, online)}"
             yield failure(host, "is not a host of this Proxmox cluster", fix)
         elif not online[host]:
-            yield failure(host, "is offline", "start it, or remove it from proxmox.hosts")
+            fix = "start it; if it has no VM of the stack, you can remove it from proxmox.hosts"
+            yield failure(host, "is offline", fix)
         else:
             yield from _check_host(context, host)
 

@@ -69,14 +69,14 @@ def check_from_hosts(context: Context) -> Iterator[Finding]:
         except CannotCheckError as error:
             if error.reported_elsewhere:
                 raise
-            if _CONNECTION_ERROR.search(str(error)):
+            if _CONNECTION_ERROR.search(error.detail):
                 failed.append(host)
                 yield context.download_problem(
                     host,
                     f"cannot reach {factory} to download the image: {error}",
                     f"check the name servers and the gateway of {host}",
                 )
-            elif "invalid server response" not in str(error):
+            elif "invalid server response" not in error.detail:
                 failed.append(host)
                 yield warning(
                     host,

@@ -138,35 +138,37 @@ def check_privileges(context: Context) -> Iterator[Finding]:
     """Check that the token has every needed privilege. The fix has the commands that grant them."""
     settings = context.settings
     token_id = settings.proxmoxve.token_id
-    user, _, token_name = token_id.partition("!")
     granted = _GrantedPrivileges(context.proxmox)
-    if not any(granted.listed.values()):
-        yield failure(
-            token_id,
-            "has no privileges",
-            f"{RUN_ON_A_HOST}pveum user token modify {user} {token_name} --privsep 0, and the "
-            "commands of step 2 of README.md",
-        )
-        return
     needed = list(needs(settings))
     missing: dict[tuple[str, ProxmoxRole, str], list[str]] = defaultdict(list)
     for need in needed:
         for privilege in sorted(need.privileges - granted.on(need.path)):
             role_path = granted.replaced_at(need.path, privilege) or need.role_path
             missing[privilege, need.role, role_path].append(need.path)
+    if not missing:
+        names = {privilege for need in needed for privilege in need.privileges}
+        yield ok(token_id, f"has the {len(names)} privileges that it needs")
+        return
     roles = {
         entry["roleid"]: frozenset(filter(None, (entry.get("privs") or "").split(",")))
-        for entry in (context.proxmox.read("/access/roles") if missing else ())
+        for entry in context.proxmox.read("/access/roles")
     }
     groups: dict[tuple[ProxmoxRole, str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (privilege, role, role_path), paths in missing.items():
         groups[role, role_path, tuple(paths)].append(privilege)
-    for (role, role_path, on_paths), privileges in groups.items():
-        commands = "; ".join(_pveum_commands(role, role_path, privileges, user, roles, granted))
-        yield from _report_missing(privileges, on_paths, f"{RUN_ON_A_HOST}{commands}")
-    if not missing:
-        names = {privilege for need in needed for privilege in need.privileges}
-        yield ok(token_id, f"has the {len(names)} privileges that it needs")
+    commands = {
+        (role, role_path, paths): [
+            *_pveum_commands(role, role_path, privileges, token_id, roles, granted)
+        ]
+        for (role, role_path, paths), privileges in groups.items()
+    }
+    if not any(granted.listed.values()):
+        every_command = dict.fromkeys(it for group in commands.values() for it in group)
+        yield failure(token_id, "has no privileges", RUN_ON_A_HOST + "; ".join(every_command))
+        return
+    for group, privileges in groups.items():
+        fix = RUN_ON_A_HOST + "; ".join(commands[group])
+        yield from _report_missing(privileges, group[2], fix)
 
 
 def _report_missing(privileges: list[str], paths: tuple[str, ...], fix: str) -> Iterator[Finding]:
@@ -185,7 +187,7 @@ def _pveum_commands(
     role: ProxmoxRole,
     role_path: str,
     privileges: list[str],
-    user: str,
+    token_id: str,
     roles: Mapping[str, frozenset[str]],
     granted: _GrantedPrivileges,
 ) -> Iterator[str]:
@@ -198,4 +200,9 @@ def _pveum_commands(
         yield f'pveum role modify {role.name} --append 1 --privs "{" ".join(sorted(absent))}"'
     is_assigned = known and absent == set(privileges) and known <= granted.on(role_path)
     if not is_assigned:
-        yield f"pveum acl modify {role_path} --users {user} --roles {role.name}"
+        # A token with privilege separation has only the privileges that both it and its user have.
+        # The quotes are for the shell, which expands an exclamation mark.
+        user = token_id.partition("!")[0]
+        yield (
+            f"pveum acl modify {role_path} --users {user} --tokens '{token_id}' --roles {role.name}"
+        )

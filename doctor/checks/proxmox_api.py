@@ -14,6 +14,11 @@ from settings.wording import count
 
 CERTIFICATE_WARNING = timedelta(days=14)
 """A certificate that expires within this time is a warning: Proxmox renews it before that."""
+RENEW = (
+    "renew it: under System, Certificates if you uploaded or ordered it there, otherwise in a "
+    "shell of the host: pvecm updatecerts --force && systemctl restart pveproxy"
+)
+"""The fix for a certificate that expires."""
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _OTHER_NAME = (62, 64)
 """Error codes of OpenSSL (x509_vfy.h): X509_V_ERR_HOSTNAME_MISMATCH,
@@ -75,14 +80,14 @@ def _check_certificate(certificate: web.ServerCertificate, insecure: bool) -> Fi
         return warning(
             "certificate",
             f"expires in {count(left.days, 'day')}",
-            "renew it: System, Certificates; or pvecm updatecerts --force",
+            RENEW,
         )
     return ok("certificate", f"is trusted, and expires on {certificate.expires:%Y-%m-%d}")
 
 
 def _fix(certificate: web.ServerCertificate) -> str:
     if certificate.code == _EXPIRED:
-        return "renew it in a shell of the host: pvecm updatecerts --force"
+        return RENEW
     if certificate.code == _NOT_YET_VALID:
         return "correct the clocks of this machine and of the host"
     if certificate.code in _OTHER_NAME:

@@ -17,6 +17,13 @@ THIN = frozenset({"lvmthin", "dir", "btrfs", "nfs", "cifs", "cephfs", "rbd", "zf
 """Storage types (pve-storage plugins) that can be thin: a disk uses space only for data written to
 it. A ``zfspool`` is thin only with ``sparse``, which the API does not report."""
 
+_FILES = {"dir", "btrfs", "nfs", "cifs"}
+SUPPORTED = {
+    "import": frozenset({*_FILES, "cephfs"}),
+    "images": frozenset({*_FILES, "lvm", "lvmthin", "zfspool", "rbd", "zfs", "glusterfs"}),
+}
+"""The storage types that can have a content type (pve-storage plugins, ``plugindata``)."""
+
 
 @dataclass(frozen=True)
 class _Purpose:
@@ -67,10 +74,16 @@ def _check_content(
         yield failure(name, f"is not a storage of {host} that the token may see", fix)
     elif purpose.content not in _contents(entry):
         contents = ",".join([*_contents(entry), purpose.content])
+        fix = f"run in a shell of {host}: pvesm set {name} --content {contents}"
+        if entry.get("type") not in SUPPORTED[purpose.content]:
+            fix = (
+                f"choose another {purpose.setting}: a storage of type {entry.get('type')} cannot "
+                "have this content type"
+            )
         yield failure(
             name,
             f"on {host} does not allow content type `{purpose.content}` ({purpose.setting})",
-            f"run in a shell of {host}: pvesm set {name} --content {contents}",
+            fix,
         )
     elif not int(entry.get("active") or 0):
         fix = f"find the reason in a shell of {host}: pvesm status"

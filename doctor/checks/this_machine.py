@@ -31,8 +31,8 @@ def check_cli(context: Context) -> Iterator[Finding]:
 
 def check_settings(context: Context) -> Iterator[Finding]:
     """Report the warnings about the settings, which ``make up`` prints too."""
+    file = f"Pulumi.{context.settings.stack}.yaml"
     for sentence in context.advice:
-        subject, _, text = sentence.partition(" ")
-        yield warning(subject, text, "")
+        yield warning(file, f"has a warning: {sentence}", "")
     if not context.advice:
-        yield ok(f"Pulumi.{context.settings.stack}.yaml", "is correct, without warnings")
+        yield ok(file, "is correct, without warnings")

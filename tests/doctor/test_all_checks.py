@@ -97,7 +97,8 @@ FAULTS = {
     ),
     "the token has no privileges": Fault(
         lambda h: grant(h, frozenset(), frozenset()),
-        "privileges", F, "has no privileges", "--privsep 0",
+        "privileges", F, "has no privileges",
+        "acl modify /storage/local --users root@pam --tokens 'root@pam!rack' --roles CastleImages",
     ),
     "a host has another name": Fault(
         lambda h: h.set("proxmox.hosts", ["pve1", "pve-2"]),
@@ -152,6 +153,11 @@ FAULTS = {
         lambda h: change(h, "local-lvm", content=frozenset({"rootdir"})),
         "storages", F, "local-lvm on pve2 does not allow content type `images`",
         "pvesm set local-lvm --content rootdir,images",
+    ),
+    "a storage cannot have images": Fault(
+        lambda h: change(h, "local", kind="lvmthin", content=frozenset({"rootdir"})),
+        "storages", F, "local on pve2 does not allow content type `import`",
+        "choose another proxmox.image_datastore: a storage of type lvmthin cannot",
     ),
     "a storage is not active": Fault(
         lambda h: change(h, "local-lvm", active=False),
@@ -216,7 +222,7 @@ FAULTS = {
         "addresses",
         W,
         "156 for worker-2 may be taken: it refuses port 22, but a firewall",
-        "arping",
+        "ip neigh show",
     ),
     "a node's address is taken by a device that refuses": Fault(
         lambda h: h.devices.update({h.address(156): Presence("it refuses port 22", MAC, True)}),

@@ -100,7 +100,7 @@ async def test_silent_addresses_are_free_only_in_this_machines_network(
     assert (finding.result, finding.text) == (Result.OK, text)
     homelab.devices[homelab.address(157)] = Presence(on_link=False)
     (finding,) = await findings_of(homelab, "addresses")
-    assert finding.result is Result.NOTE and "arping -D -c 2 -I vmbr0" in finding.fix
+    assert finding.result is Result.NOTE and "ip neigh show" in finding.fix
 
 
 async def test_only_64_addresses_of_a_large_pool_are_checked(homelab: FakeHomelab) -> None:

@@ -14,7 +14,7 @@ from settings.project import PROJECT_FOLDER
 from tests.doctor.homelab import FakeHomelab
 from tests.e2e.rack.proxmox.access import Access
 
-USER = "root@pam"
+TOKEN_ID = "root@pam!rack"
 
 
 def pveum(access: Access, commands: list[str]) -> None:
@@ -30,7 +30,8 @@ def pveum(access: Access, commands: list[str]) -> None:
                 )
             case ["role", "modify", name, "--append", "1", *_]:
                 access.roles[name] |= frozenset(options["--privs"].split())
-            case ["acl", "modify", path, "--users", _, "--roles", name]:
+            case ["acl", "modify", path, "--users", _, *tokens, "--roles", name]:
+                assert tokens in ([], ["--tokens", TOKEN_ID])
                 assert name in access.roles
                 access.acl[path] = access.acl.get(path, frozenset()) | {name}
             case ["user", *_]:
@@ -80,6 +81,10 @@ def image_role_is_not_assigned(access: Access) -> None:
     del access.acl["/storage/local"]
 
 
+def nothing_is_granted(access: Access) -> None:
+    access.roles, access.acl = {}, {}
+
+
 def role_is_assigned_only_on_vms(access: Access) -> None:
     access.acl = {"/vms": frozenset({"Castle"}), "/storage/local": frozenset({"CastleImages"})}
 
@@ -93,6 +98,7 @@ def role_is_assigned_only_on_vms(access: Access) -> None:
         image_role_lacks_privileges,
         image_role_is_not_assigned,
         role_is_assigned_only_on_vms,
+        nothing_is_granted,
     ],
 )
 async def test_the_fix_grants_the_missing_privileges(homelab: FakeHomelab, fault: object) -> None:

@@ -20,7 +20,16 @@ help: ## List all commands
 
 venv: .venv/ready ## Create the Python environment of the program
 
-.venv/python:
+# Every command needs .venv/python, so every command checks this first.
+.PHONY: check-environment
+check-environment:
+	@[ ! -e .venv/python ] || $(BIN)/python -c '$(HAS_PACKAGES)' 2>/dev/null || { \
+		echo "The Python environment .venv does not work: its Python was upgraded or removed." \
+			"Run \`rm -r .venv\`, then repeat the command."; exit 1; }
+HAS_PACKAGES := import importlib.util, os, sys; \
+	sys.exit(os.path.exists(".venv/ready") and not importlib.util.find_spec("pulumi"))
+
+.venv/python: | check-environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is required. Select one, e.g. PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv .venv

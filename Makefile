@@ -114,8 +114,8 @@ format: .venv/ready-dev ## Format the code and apply automatic fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .venv/ready ## Measure the duration of the rehearsal for 3, 30 and 100 workers
-	@$(BIN)/python -m rehearsal.bench
+bench: .venv/ready-dev ## Measure the duration of the rehearsal for 3, 30 and 100 workers
+	@$(BIN)/python -m tests.rehearsal.bench
 
 e2e-bench: .venv/ready-dev ## Measure up, preview, refresh and down on simulated hardware
 	@$(BIN)/python -m tests.e2e.bench

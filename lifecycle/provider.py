@@ -12,6 +12,7 @@ the short names must never change; the provider classes may move.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -39,6 +40,9 @@ PROVIDERS: dict[str, str] = {
 
 MODULE = "ephemeral-castle"
 """The module in the type tokens of the dynamic resources; frozen, too."""
+
+DYNAMIC = f"pulumi-python:dynamic/{MODULE}:"
+"""Start of the type token of each dynamic resource; the short name of the provider follows."""
 
 T = TypeVar("T")
 
@@ -71,6 +75,11 @@ def load(name: str) -> Provider[Any]:
     module, _, class_name = PROVIDERS[name].partition(":")
     provider: Provider[Any] = getattr(importlib.import_module(module), class_name)()
     return provider
+
+
+def provider_of(type_: str) -> Provider[Any]:
+    """Create the provider of a dynamic resource of this type."""
+    return load(type_.removeprefix(DYNAMIC))
 
 
 class Provider(dynamic.ResourceProvider, Generic[InputsT]):
@@ -235,13 +244,19 @@ def parse(kind: type[T], props: Mapping[str, Any]) -> T:
     ``Mapping[str, D]``. A missing input is the default of its field, or ``None``: Pulumi drops
     nulls, and old inputs are only those that the provider stores.
     """
-    hints = get_type_hints(kind)
+    hints = _hints_of(kind)  # type: ignore[arg-type]
     values = {
         field.name: _typed(hints[field.name], props.get(field.name))
         for field in fields(kind)  # type: ignore[arg-type]
         if field.name in props or field.default is MISSING
     }
     return kind(**values)
+
+
+@functools.cache
+def _hints_of(kind: type) -> dict[str, Any]:
+    """The types of the fields. Cached: a stack has many nodes, and Python parses each type."""
+    return get_type_hints(kind)
 
 
 def _typed(hint: Any, value: Any) -> Any:

@@ -32,6 +32,8 @@ class Sources:
     A rehearsal replaces them by functions that need no network.
     """
 
+    read_config: Callable[[], Mapping[str, str]] = pulumi.runtime.get_config_env
+    """Reads the configuration of the stack, which the Pulumi CLI decrypts."""
     decrypt_settings: Callable[[str, Mapping[str, str]], Mapping[str, Any]] = encrypted.opened
     """Decrypts ``Pulumi.NAME.sops.yaml`` of a stack, given its name and configuration."""
     list_guests: Callable[[Endpoint, Iterable[int]], list[Guest]] = list_guests
@@ -61,8 +63,9 @@ def load_settings() -> Settings:
     """
     _switch_off_garbage_collection()
     running = read_running_stack()
-    config, stack = pulumi.runtime.get_config_env(), pulumi.get_stack()
-    return joined(config, CURRENT.get().decrypt_settings(stack, config), stack, running)
+    sources, stack = CURRENT.get(), pulumi.get_stack()
+    config = sources.read_config()
+    return joined(config, sources.decrypt_settings(stack, config), stack, running)
 
 
 def _switch_off_garbage_collection() -> None:

@@ -14,9 +14,8 @@ from rich.console import Console
 
 from rehearsal import show_change
 from rehearsal.change import rehearse_change
-from rehearsal.report import as_json
 from rehearsal.run import rehearse
-from rehearsal.show import show
+from rehearsal.show import as_json, show
 from settings.problems import SettingsError
 
 

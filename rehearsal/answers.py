@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
+from lifecycle.provider import DYNAMIC, provider_of
 from rehearsal import authorities, machine_config
 from rehearsal.values import Secret
+from settings import resource_types
 
 Answer = tuple[str, dict[str, Any]]
 
@@ -77,6 +79,17 @@ def _secrets(name: str, inputs: Mapping[str, Any]) -> Answer:
     }
 
 
+def _dynamic(type_: str, inputs: Mapping[str, Any]) -> Answer:
+    """The id of our own provider, and the outputs that it would learn from Proxmox."""
+    outputs: dict[str, Any] = {}
+    if type_ == resource_types.NODE:
+        outputs = {"generation": 1}
+    elif type_ == resource_types.RETAINED_DISK:
+        outputs = {"path": f"vm-{int(inputs['vm_id']) + 100_000}-disk-0"}
+    provider = provider_of(type_)
+    return provider.id_of(provider.parse(inputs)), outputs
+
+
 def _kubernetes(name: str, inputs: Mapping[str, Any]) -> Answer:
     metadata = inputs.get("metadata", {})
     namespace = inputs.get("namespace") or metadata.get("namespace")
@@ -93,36 +106,19 @@ _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
     "proxmoxve:download/file:File": _file,
     "proxmoxve:index/poolLegacy:PoolLegacy": _id_from("poolId"),
     "proxmoxve:index/vmLegacy:VmLegacy": _vm,
-    "pulumi-python:dynamic/ephemeral-castle:RetainedDisk": lambda name, inputs: (
-        str(inputs["node"]),
-        {"path": f"vm-{int(inputs['vm_id']) + 100_000}-disk-0"},
-    ),
     "talos:machine/secrets:Secrets": _secrets,
     "talos:machine/configurationApply:ConfigurationApply": _id_from("node"),
-    "pulumi-python:dynamic/ephemeral-castle:Bootstrap": _id_from("node"),
-    "pulumi-python:dynamic/ephemeral-castle:EtcdSnapshot": _id_from("cluster"),
-    "pulumi-python:dynamic/ephemeral-castle:KubernetesVersion": _id_from("cluster"),
-    "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness": _id_from("endpoint"),
-    "pulumi-python:dynamic/ephemeral-castle:NodeLifecycle": lambda _, inputs: (
-        str(inputs["node"]["name"]),
-        {"generation": 1},
-    ),
-    "pulumi-python:dynamic/ephemeral-castle:DeploymentRecord": lambda *_: (
-        "deployment-record",
-        {},
-    ),
-    "pulumi-python:dynamic/ephemeral-castle:LonghornStorage": lambda *_: ("longhorn", {}),
-    "pulumi-python:dynamic/ephemeral-castle:FluxReady": _id_from("part"),
-    "pulumi-python:dynamic/ephemeral-castle:FluxUninstall": _id_from("namespace"),
 }
 
 
 def resource(type_: str, name: str, inputs: Mapping[str, Any]) -> Answer:
     """Return the id and the computed outputs of a new resource. Raises ``Unanswered``."""
-    if type_.startswith("pulumi:providers:"):
+    if type_.startswith(resource_types.ANY_PROVIDER):
         return f"{name}-provider", {}
     if type_.startswith("kubernetes:"):
         return _kubernetes(name, inputs)
+    if type_.startswith(DYNAMIC):
+        return _dynamic(type_, inputs)
     if type_ not in _RESOURCES:
         raise Unanswered(f"the rehearsal has no mock answer for resource type {type_}")
     return _RESOURCES[type_](name, inputs)

@@ -18,16 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clients.errors import OperationError
-from lifecycle.bootstrap import BootstrapProvider
-from lifecycle.cluster_versions import EtcdSnapshotProvider, KubernetesVersionProvider
-from lifecycle.deployment_record import DeploymentRecordProvider
-from lifecycle.flux_ready import FluxReadyProvider
-from lifecycle.flux_uninstall import FluxUninstallProvider
-from lifecycle.longhorn_storage import LonghornStorageProvider
-from lifecycle.node import NodeLifecycleProvider
-from lifecycle.provider import Provider
-from lifecycle.readiness import ClusterReadinessProvider
-from lifecycle.retained_disk import RetainedDiskProvider
+from lifecycle.provider import DYNAMIC, provider_of
 from rehearsal import effects
 from rehearsal.record import Refusal, Resource, needs
 from rehearsal.run import Rehearsal, offline, rehearse
@@ -38,20 +29,6 @@ from settings.problems import Problem, SettingsError
 from settings.project import PROJECT_FOLDER
 
 Operation = Literal["create", "update", "replace", "delete"]
-
-DYNAMIC: dict[str, Provider[Any]] = {
-    resource_types.BOOTSTRAP: BootstrapProvider(),
-    resource_types.SNAPSHOT: EtcdSnapshotProvider(),
-    resource_types.FLUX_READY: FluxReadyProvider(),
-    resource_types.UNINSTALL: FluxUninstallProvider(),
-    effects.RETAINED_DISK: RetainedDiskProvider(),
-    resource_types.KUBERNETES_VERSION: KubernetesVersionProvider(),
-    resource_types.NODE: NodeLifecycleProvider(),
-    resource_types.READY: ClusterReadinessProvider(),
-    resource_types.RECORD: DeploymentRecordProvider(),
-    resource_types.STORAGE: LonghornStorageProvider(),
-}
-"""By type of a dynamic resource: the provider whose ``diff`` decides whether it changes."""
 
 REPLACING_INPUTS = {
     resource_types.FILE: ("url", "fileName", "nodeName", "datastoreId"),
@@ -122,7 +99,7 @@ def compare(old: Rehearsal, new: Rehearsal) -> Change:
     before, after = old.recording.by_urn(), new.recording.by_urn()
     found: dict[str, tuple[Operation, tuple[str, ...]]] = {}
     for urn, resource in after.items():
-        if not resource.custom or resource.type.startswith("pulumi:providers:"):
+        if not resource.is_managed:
             continue
         if urn not in before:
             found[urn] = "create", ()
@@ -144,7 +121,7 @@ def _compare_resources(
     inputs = _changed_inputs(old, new)
     if any(found.get(urn, ("",))[0] == "replace" for urn in new.replace_with):
         return "replace", inputs
-    if new.type in DYNAMIC:
+    if new.type.startswith(DYNAMIC):
         return _diff_dynamic(old, new, inputs, change)
     if not inputs:
         return None
@@ -164,7 +141,7 @@ def _diff_dynamic(
     with offline(), contextlib.redirect_stdout(printed):
         try:
             olds, news = _with_generations(reveal(dict(old.inputs)), reveal(dict(new.inputs)))
-            diff = DYNAMIC[new.type].compare(olds, news, needs_tools=False)
+            diff = provider_of(new.type).compare(olds, news, needs_tools=False)
         except OperationError as refusal:
             text = str(refusal).removesuffix(" Nothing has been touched.")
             # The snapshot and each node refuse the same change: report it once.
@@ -260,11 +237,7 @@ def _forward_steps(
 def _deletions(change: Change) -> list[Step]:
     """Return the deletions: after all other steps, and each one after its dependents."""
     after = change.new.recording.by_urn()
-    gone = [
-        it
-        for it in change.old.recording.resources
-        if it.custom and it.urn not in after and not it.type.startswith("pulumi:providers:")
-    ]
+    gone = [it for it in change.old.recording.resources if it.is_managed and it.urn not in after]
     names = {it.urn: it.name for it in gone}
     stages: dict[str, int] = {}
     last = max((step.stage for step in change.steps), default=0)

@@ -12,14 +12,27 @@ from rehearsal.record import Resource
 from rehearsal.values import reveal
 from settings import resource_types
 
-RETAINED_DISK = "pulumi-python:dynamic/ephemeral-castle:RetainedDisk"
-
 _UNITS = {
     "memory_mib": "MiB memory",
     "cores": "cores",
     "os_disk_gib": "GiB disk",
     "data_disk_gib": "GiB disk",
 }
+
+_MESSAGES = {
+    "create": "is created",
+    "replace": "is replaced",
+    "update": "is updated in place",
+    "delete": "is deleted",
+}
+"""By operation: what the step does to a resource without a more precise message."""
+
+_UPDATE_MESSAGES = {
+    resource_types.READY: "waits until new nodes are ready",
+    resource_types.SNAPSHOT: "checks that etcd is healthy, and saves a snapshot",
+    resource_types.APPLY: "is applied without a reboot",
+}
+"""By resource type: what an update does, whatever has changed."""
 
 _INTERRUPTED_BY_RELEASE = {
     "metallb": "MetalLB's speakers, which announce the ingress address",
@@ -48,17 +61,14 @@ def of(operation: str, old: Resource | None, new: Resource) -> Effect:
         return _UPDATES[new.type](old, new)
     if operation == "delete" and new.type == resource_types.NODE:
         return _remove_node(new)
-    if operation == "delete" and new.type == RETAINED_DISK:
+    if operation == "delete" and new.type == resource_types.RETAINED_DISK:
         return Effect(message="is removed from the state; the disk stays on its storage")
-    messages = {
-        "create": "is created",
-        "replace": "is replaced",
-        "update": "is updated in place",
-        "delete": "is deleted",
-    }
+    message = _MESSAGES[operation]
+    if operation == "update":
+        message = _UPDATE_MESSAGES.get(new.type, message)
     node = _node_name(new)
     is_replaced_vm = operation == "replace" and new.type == resource_types.MACHINE
-    return Effect(message=messages[operation], node=node, interrupts=node if is_replaced_vm else "")
+    return Effect(message=message, node=node, interrupts=node if is_replaced_vm else "")
 
 
 def is_another_vm(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
@@ -124,24 +134,12 @@ def _entry(inputs: Mapping[str, Any], key: str) -> Any:
     return inputs[group].get(name) if name else inputs.get(group)
 
 
-def _update_readiness(old: Resource, new: Resource) -> Effect:
-    return Effect(message="waits until new nodes are ready")
-
-
-def _update_snapshot(old: Resource, new: Resource) -> Effect:
-    return Effect(message="checks that etcd is healthy, and saves a snapshot")
-
-
 def _update_kubernetes(old: Resource, new: Resource) -> Effect:
     return Effect(
         message=f"upgrades Kubernetes from {old.plain('kubernetes')} to "
         f"{new.plain('kubernetes')}, one node at a time",
         interrupts="kube-apiserver on one control plane at a time",
     )
-
-
-def _update_machine_config(old: Resource, new: Resource) -> Effect:
-    return Effect(message="is applied without a reboot")
 
 
 def _update_vm(old: Resource, new: Resource) -> Effect:
@@ -192,10 +190,7 @@ def _remove_node(node: Resource) -> Effect:
 
 _UPDATES: dict[str, Callable[[Resource, Resource], Effect]] = {
     resource_types.NODE: _update_node,
-    resource_types.READY: _update_readiness,
-    resource_types.SNAPSHOT: _update_snapshot,
     resource_types.KUBERNETES_VERSION: _update_kubernetes,
-    resource_types.APPLY: _update_machine_config,
     resource_types.MACHINE: _update_vm,
     resource_types.RELEASE: _update_release,
     resource_types.STORAGE: _update_storage,

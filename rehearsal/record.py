@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rehearsal.values import Secret, reveal
+from settings import resource_types
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Resource:
     def is_secret(self, name: str) -> bool:
         """Return whether the whole input is a secret."""
         return isinstance(self.inputs.get(name), Secret)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether a provider manages it: false for components and for providers themselves."""
+        return self.custom and not self.type.startswith(resource_types.ANY_PROVIDER)
 
     @property
     def in_kubernetes(self) -> bool:

@@ -7,9 +7,7 @@ import contextlib
 import contextvars
 import functools
 import gc
-import json
 import logging
-import os
 import runpy
 import sys
 import threading
@@ -71,7 +69,7 @@ def rehearse(
     program: dict[str, Any] = {}
 
     def body() -> None:
-        CURRENT.set(_offline_sources(state))
+        CURRENT.set(_offline_sources(file.config, state))
         program.update(runpy.run_path(str(PROJECT_FOLDER / "__main__.py"), run_name="__main__"))
 
     monitor = RecordingMonitor(PROJECT, stack, preview, state)
@@ -95,9 +93,10 @@ def rehearse(
     )
 
 
-def _offline_sources(state: Mapping[str, Any]) -> Sources:
+def _offline_sources(config: Mapping[str, str], state: Mapping[str, Any]) -> Sources:
     """Return sources that need no Proxmox, no cluster and no key."""
     return Sources(
+        read_config=lambda: config,
         # No guest on Proxmox has any VM id.
         list_guests=lambda *_: [],
         look_at_machines=_machine_states(state),
@@ -139,14 +138,9 @@ def perform(
     notes = _Notes()
 
     def run() -> None:
-        with _pulumi_runtime(file, notes, monitor), offline():
-            loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(loop)
-            try:
-                loop.run_until_complete(runtime_stack.run_in_stack(body))
-            finally:
-                asyncio.set_event_loop(None)
-                loop.close()
+        _configure_sdk(file, notes, monitor)
+        with offline():
+            asyncio.run(runtime_stack.run_in_stack(body))
 
     # The SDK stores its settings in context variables. The copied context discards them afterwards.
     contextvars.copy_context().run(run)
@@ -160,46 +154,27 @@ class _Hooks:
         """Accept a hook and do nothing."""
 
 
-@contextlib.contextmanager
-def _pulumi_runtime(
-    file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor
-) -> Iterator[None]:
-    """Configure the Pulumi SDK of this process with the stack's settings and the mock monitor."""
+def _configure_sdk(file: stack_file.StackFile, notes: _Notes, monitor: RecordingMonitor) -> None:
+    """Configure the Pulumi SDK in this context with the stack's settings and the mock monitor."""
     logger = logging.Logger("rehearsal")
     logger.addHandler(notes)
-    with _environment("PULUMI_CONFIG", json.dumps(file.config)):
-        pulumi.runtime.set_all_config(file.config, file.secret_keys)
-        runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the previous run
-        # Like `set_mocks`, but without its root stack: `run_in_stack` creates the real one, whose
-        # outputs are recorded.
-        features = monitor.GetDeploymentInfo(None)  # type: ignore[no-untyped-call]
-        runtime.configure(
-            mocks.MockSettings(  # type: ignore[no-untyped-call]
-                monitor=monitor,
-                monitor_features=set(features.supportedFeatures),
-                engine=mocks.MockEngine(logger),
-                project=monitor.project,
-                stack=monitor.stack,
-                dry_run=monitor.preview,
-                organization=None,
-                callbacks=_Hooks(),
-            )
+    pulumi.runtime.set_all_config(file.config, file.secret_keys)
+    runtime.set_root_resource(None)  # type: ignore[arg-type]  # of the previous run
+    # Like `set_mocks`, but without its root stack: `run_in_stack` creates the real one, whose
+    # outputs are recorded.
+    features = monitor.GetDeploymentInfo(None)  # type: ignore[no-untyped-call]
+    runtime.configure(
+        mocks.MockSettings(  # type: ignore[no-untyped-call]
+            monitor=monitor,
+            monitor_features=set(features.supportedFeatures),
+            engine=mocks.MockEngine(logger),
+            project=monitor.project,
+            stack=monitor.stack,
+            dry_run=monitor.preview,
+            organization=None,
+            callbacks=_Hooks(),
         )
-        yield
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable, and restore it afterwards."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    )
 
 
 class _Notes(logging.Handler):

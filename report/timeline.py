@@ -10,6 +10,7 @@ from commands.last_up import LastUp, Operation
 from rehearsal import timeline
 from rehearsal.record import Recording, Resource
 from report.model import Bar, Timeline
+from settings import resource_types
 
 MAX_SEPARATE_ROWS = 5
 """Up to this number of similar operations have separate rows. More of them share one row.
@@ -35,7 +36,7 @@ def build_timeline(recording: Recording, last_up: LastUp | None) -> Timeline:
     bars = tuple(
         _build_bar(operation, by_urn, is_critical=operation.urn in path)
         for operation in operations
-        if not _type_of(operation.urn).startswith("pulumi:providers:")
+        if not _type_of(operation.urn).startswith(resource_types.ANY_PROVIDER)
     )
     return Timeline(
         source="last up" if last_up else "rehearsal",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import bench
+from tests.rehearsal import bench
 
 
 def test_bench_measures_the_imports_and_every_size(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from rehearsal import __main__ as command
-from rehearsal import answers
-from rehearsal.change import DYNAMIC, Change, rehearse_change
+from rehearsal.change import Change, rehearse_change
 from settings import resource_types
 from settings.problems import SettingsError
 from tests.rehearsals import FLUX, write_stack
@@ -58,11 +57,6 @@ def drained(change: Change) -> list[str]:
         assert before.stage < after.stage, (before.resource.name, after.resource.name)
     assert all(step.effect.interrupts == step.effect.node for step in found)
     return [step.effect.node for step in found]
-
-
-def test_every_dynamic_resource_is_compared_by_its_own_diff() -> None:
-    known = {type_ for type_ in answers._RESOURCES if type_.startswith("pulumi-python:")}
-    assert known == DYNAMIC.keys()
 
 
 def test_equal_stack_files_have_no_steps(between: Between) -> None:

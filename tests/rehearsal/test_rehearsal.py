@@ -26,8 +26,8 @@ from components.whoami import Whoami
 from rehearsal import answers, run
 from rehearsal.monitor import STACK, RecordingMonitor
 from rehearsal.record import Recording, Refusal, Resource
-from rehearsal.report import as_json
 from rehearsal.run import Rehearsal, rehearse
+from rehearsal.show import as_json
 from rehearsal.values import MASK, Secret, decode_struct, encode, mask, reveal
 from settings import resource_types, stack_file
 from settings.node import Role

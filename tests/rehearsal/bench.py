@@ -14,9 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from settings.project import PROJECT_FOLDER
+from tests.rehearsals import write_stack
 
 SIZES = (3, 30, 100)
 ROUNDS = 5
@@ -31,19 +30,9 @@ REHEARSE = (
     "import sys\n"
     "from pathlib import Path\n"
     "from rehearsal.run import rehearse\n"
-    "rehearse('bench', Path(sys.argv[1]))\n"
+    "rehearse('homelab', Path(sys.argv[1]))\n"
 )
 TARGETS = "3 workers at most 2.5 times the imports; 100 workers at most 2.7 times 3 workers"
-
-
-def write_stack(workers: int, folder: Path) -> None:
-    """Write ``Pulumi.homelab.yaml`` with another number of workers to ``folder``."""
-    document = yaml.safe_load((PROJECT_FOLDER / "Pulumi.homelab.yaml").read_text(encoding="utf-8"))
-    config = document["config"]
-    config["ephemeral-castle:nodes"]["workers"]["count"] = workers
-    config["ephemeral-castle:nodes"]["workers"]["first_address"] = "192.168.1.125"
-    folder.mkdir()
-    (folder / "Pulumi.bench.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
 def run_seconds(code: str, *arguments: str) -> float:
@@ -61,7 +50,10 @@ def run_seconds(code: str, *arguments: str) -> float:
 def measure(root: Path, sizes: Sequence[int] = SIZES, rounds: int = ROUNDS) -> dict[str, float]:
     """Return the median seconds of the imports, and of a rehearsal of each number of workers."""
     for workers in sizes:
-        write_stack(workers, root / str(workers))
+        folder = root / str(workers)
+        folder.mkdir()
+        changes = {"nodes.workers.count": workers, "nodes.workers.first_address": "192.168.1.125"}
+        write_stack(folder, "homelab", changes)
     times: dict[str, list[float]] = {}
     # The first round compiles changed modules, so it does not count.
     for round_number in range(rounds + 1):

@@ -7,7 +7,7 @@ import re
 from typing import Annotated
 
 import pyrage
-from pydantic import AfterValidator, SecretStr, StrictStr, WithJsonSchema
+from pydantic import AfterValidator, Field, SecretStr, StrictStr, WithJsonSchema
 
 from settings.problems import UserError
 from settings.values import HOST_NAME, SECRET, Like, Secret, Text, check_port, host_name
@@ -86,6 +86,23 @@ ChartVersion = Annotated[
         r"\d{1,4}(\.\d{1,4}){2}",
         "is not a full chart version",
         'write all three numbers, such as "1.12.1"',
+    ),
+    Field(
+        description="Version of the Helm chart. This program supports the versions in "
+        "``settings/compatibility.py``."
+    ),
+]
+OperatorVersion = Annotated[
+    ChartVersion,
+    Field(
+        description="Version of the Flux Operator's chart. It determines the version of Flux, "
+        "which the operator installs."
+    ),
+]
+Repository = Annotated[
+    StrictStr,
+    Field(
+        description="URL of the chart repository, or a local folder with one sub-folder per chart."
     ),
 ]
 Domain = Annotated[StrictStr, AfterValidator(_wildcard), Like(HOST_NAME)]

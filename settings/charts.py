@@ -23,19 +23,18 @@ from settings.chart_values import (
     GitToken,
     GitUrl,
     Interval,
+    OperatorVersion,
+    Repository,
     RepositoryPath,
 )
 from settings.values import Address, Certificate, Credential, HostName, Range, Whole
 
 
 class Chart(Group):
-    """A Helm chart."""
+    """A Helm chart. Each chart has its own defaults."""
 
     chart_version: ChartVersion
-    """Version of the Helm chart. This program supports the versions in
-    ``settings/compatibility.py``."""
-    chart_repository: StrictStr
-    """URL of the chart repository, or a local folder with one sub-folder per chart."""
+    chart_repository: Repository
 
 
 class Longhorn(Chart):
@@ -51,10 +50,7 @@ class Longhorn(Chart):
     """Scheduled backups of all volumes to a target outside of the cluster. Default: no backups."""
     # renovate: datasource=helm depName=longhorn registryUrl=https://charts.longhorn.io
     chart_version: ChartVersion = "1.12.1"
-    """Version of the Helm chart. This program supports the versions in
-    ``settings/compatibility.py``."""
-    chart_repository: StrictStr = "https://charts.longhorn.io"
-    """URL of the chart repository, or a local folder with one sub-folder per chart."""
+    chart_repository: Repository = "https://charts.longhorn.io"
 
 
 class MetalLB(Chart):
@@ -64,10 +60,7 @@ class MetalLB(Chart):
     """Addresses for Services of type LoadBalancer, ``FIRST-LAST``, outside of the DHCP range."""
     # renovate: datasource=helm depName=metallb registryUrl=https://metallb.github.io/metallb
     chart_version: ChartVersion = "0.16.1"
-    """Version of the Helm chart. This program supports the versions in
-    ``settings/compatibility.py``."""
-    chart_repository: StrictStr = "https://metallb.github.io/metallb"
-    """URL of the chart repository, or a local folder with one sub-folder per chart."""
+    chart_repository: Repository = "https://metallb.github.io/metallb"
 
 
 class DnsChallenge(Group):
@@ -118,10 +111,7 @@ class Traefik(Chart):
     acme: Acme
     # renovate: datasource=helm depName=traefik registryUrl=https://traefik.github.io/charts
     chart_version: ChartVersion = "41.3.0"
-    """Version of the Helm chart. This program supports the versions in
-    ``settings/compatibility.py``."""
-    chart_repository: StrictStr = "https://traefik.github.io/charts"
-    """URL of the chart repository, or a local folder with one sub-folder per chart."""
+    chart_repository: Repository = "https://traefik.github.io/charts"
 
 
 class Whoami(Group):
@@ -156,11 +146,8 @@ class Flux(Chart):
     certificate: Certificate | None = None
     """Certificate (PEM) of the Git server or its CA, for ``https://``, if the CA is private."""
     # renovate: datasource=docker depName=ghcr.io/controlplaneio-fluxcd/charts/flux-operator
-    chart_version: ChartVersion = "0.49.0"
-    """Version of the Flux Operator's chart. It determines the version of Flux, which the operator
-    installs."""
-    chart_repository: StrictStr = "oci://ghcr.io/controlplaneio-fluxcd/charts"
-    """URL of the chart repository, or a local folder with one sub-folder per chart."""
+    chart_version: OperatorVersion = "0.49.0"
+    chart_repository: Repository = "oci://ghcr.io/controlplaneio-fluxcd/charts"
 
 
 class Sops(Group):

@@ -129,7 +129,7 @@ def talos_and_kubernetes(cluster: Cluster) -> Iterator[Problem]:
 
 def _chart(name: str, chart: Chart, cluster: Cluster) -> Iterator[Problem]:
     entry = CHARTS[name]
-    number = tuple(int(part) for part in chart.chart_version.split("."))
+    number = _number(chart.chart_version)
     if not entry.oldest <= number < entry.below:
         oldest, below = (".".join(map(str, end)) for end in (entry.oldest, entry.below))
         yield Problem(
@@ -178,31 +178,39 @@ def packages() -> Iterator[Problem]:
             )
 
 
-def talos_step(old: str, new: str) -> Problem | None:
-    """Return the problem if Talos cannot be upgraded from ``old`` to ``new``, else None.
-
-    An upgrade goes at most one minor version up, and there is no downgrade (docs.siderolabs.com,
-    "Upgrading Talos Linux").
-    """
-    return _step("cluster.talos", "Talos", old, new)
-
-
-def kubernetes_step(old: str, new: str) -> Problem | None:
-    """Return the problem if Kubernetes cannot be upgraded from ``old`` to ``new``, else None.
-
-    An upgrade goes at most one minor version up, and there is no downgrade (kubernetes.io, "Version
-    Skew Policy").
-    """
-    return _step("cluster.kubernetes", "Kubernetes", old, new)
+STEPS = {
+    "cluster.talos": ("Talos", "v", 'docs.siderolabs.com, "Upgrading Talos Linux"'),
+    "cluster.kubernetes": ("Kubernetes", "v", 'kubernetes.io, "Version Skew Policy"'),
+    "longhorn.chart_version": (
+        "Longhorn",
+        "",
+        "longhorn-manager v1.12.1 upgrade/util/util.go, checkLHUpgradePath",
+    ),
+}
+"""What can be upgraded by at most one minor version at a time and never downgraded. By setting:
+name, prefix of its versions, source."""
 
 
-def longhorn_step(old: str, new: str) -> Problem | None:
-    """Return the problem if Longhorn cannot be upgraded from ``old`` to ``new``, else None.
-
-    An upgrade goes at most one minor version up, and there is no downgrade (longhorn-manager
-    v1.12.1 upgrade/util/util.go, ``checkLHUpgradePath``).
-    """
-    return _step("longhorn.chart_version", "Longhorn", old, new, prefix="")
+def upgrade_step(setting: str, old: str, new: str) -> Problem | None:
+    """Return the problem if ``STEPS[setting]`` cannot change from ``old`` to ``new``, else None."""
+    what, prefix, _ = STEPS[setting]
+    if _number(new) < _number(old):
+        return Problem(
+            setting,
+            new,
+            f"the cluster runs {what} {old}, and {what} cannot be downgraded",
+            f"write {old} or a newer version",
+        )
+    (old_major, old_minor), (new_major, new_minor) = minor_of(old), minor_of(new)
+    if new_major != old_major or new_minor > old_minor + 1:
+        return Problem(
+            setting,
+            new,
+            f"the cluster runs {what} {old}, and an upgrade to {new} skips a minor version",
+            f"write the newest {prefix}{old_major}.{old_minor + 1}.x, run `make up`, then write "
+            "the next minor version",
+        )
+    return None
 
 
 def talos_with_running_kubernetes(talos: str, kubernetes: str) -> Problem | None:
@@ -238,26 +246,6 @@ def kubernetes_of_a_snapshot(written: str, wanted: str) -> tuple[str, str] | Non
     else:
         return None
     return reason, f"set cluster.kubernetes to {written}, and upgrade after the restore"
-
-
-def _step(setting: str, what: str, old: str, new: str, prefix: str = "v") -> Problem | None:
-    if _number(new) < _number(old):
-        return Problem(
-            setting,
-            new,
-            f"the cluster runs {what} {old}, and {what} cannot be downgraded",
-            f"write {old} or a newer version",
-        )
-    (old_major, old_minor), (new_major, new_minor) = minor_of(old), minor_of(new)
-    if new_major != old_major or new_minor > old_minor + 1:
-        return Problem(
-            setting,
-            new,
-            f"the cluster runs {what} {old}, and an upgrade to {new} skips a minor version",
-            f"write the newest {prefix}{old_major}.{old_minor + 1}.x, run `make up`, then write "
-            "the next minor version",
-        )
-    return None
 
 
 def _number(text: str) -> tuple[int, ...]:

@@ -233,7 +233,7 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     API versions a Longhorn supports. So before another minor version every volume must run the
     engine of the installed Longhorn. Raises ``ApiError``.
     """
-    if problem := compatibility.longhorn_step(old, new):
+    if problem := compatibility.upgrade_step("longhorn.chart_version", old, new):
         return f"{problem}\nLonghorn has not been changed."
     if compatibility.minor_of(old) == compatibility.minor_of(new):
         return None

@@ -140,7 +140,9 @@ class NodeUpdate:
         before = self.cluster.wait_ready(
             self.node.name, f"{self.label} was not changed, because it did not become ready"
         )
-        if problem := compatibility.talos_step(before.talos, self.context.cluster.talos):
+        if problem := compatibility.upgrade_step(
+            "cluster.talos", before.talos, self.context.cluster.talos
+        ):
             raise OperationError(f"{problem.reason}: {problem.fix}.")
         to_upgrade = _needs_talos_upgrade(self.context, before)
         to_cycle = power is not None and (grows or power.has_new_hardware())

@@ -1,8 +1,8 @@
-"""Rules for machine config patches: known kinds and keys, and no conflict with this program.
+"""Rules for machine config patches: the right shape, and no conflict with this program.
 
 They are strategic merge patches (docs.siderolabs.com, "Configuration Patches"): documents with a
-``kind``, or parts of the main document (``v1alpha1``), which has no ``kind``. Only the two upper
-levels of keys are checked here; Talos' machinery checks deeper keys in ``make preview``.
+``kind``, or parts of the main document (``v1alpha1``), which has no ``kind``. In ``make preview``,
+Talos' machinery refuses unknown kinds and keys.
 """
 
 from __future__ import annotations
@@ -14,56 +14,29 @@ from typing import Any
 
 from settings.groups import Cluster, Nodes
 from settings.node import Node, Role
-from settings.problems import Problem, did_you_mean
+from settings.problems import Problem
 
 PatchProblem = tuple[str, str, str]
 """Path within a patch, reason and fix of a problem."""
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-MAIN: dict[str, tuple[str, ...]] = {
-    "machine": _words(
-        "acceptedCAs baseRuntimeSpecOverrides ca certSANs controlPlane disks env features files "
-        "install kernel kubelet logging network nodeAnnotations nodeLabels nodeTaints pods "
-        "registries seccompProfiles sysctls sysfs systemDiskEncryption time token type udev"
-    ),
-    "cluster": _words(
-        "acceptedCAs adminKubeconfig aescbcEncryptionSecret aggregatorCA "
-        "allowSchedulingOnControlPlanes apiServer ca clusterName controlPlane controllerManager "
-        "coreDNS discovery etcd externalCloudProvider extraManifestHeaders extraManifests id "
-        "inlineManifests network proxy scheduler secret secretboxEncryptionSecret serviceAccount "
-        "token"
-    ),
-    "debug": (),
-}
-"""Keys of the main document, and the keys below them, deprecated ones included (siderolabs/talos
-v1.13.9 pkg/machinery/config/types/v1alpha1)."""
-
-KINDS = _words(
-    "BondConfig BridgeConfig DHCPv4Config DHCPv6Config DummyLinkConfig EthernetConfig "
-    "EventSinkConfig ExistingVolumeConfig ExtensionServiceConfig HCloudVIPConfig HostnameConfig "
-    "KmsgLogConfig KubeSpanEndpointsConfig Layer2VIPConfig LinkAliasConfig LinkConfig "
-    "NetworkDefaultActionConfig NetworkRuleConfig OOMConfig PCIDriverRebindConfig RawVolumeConfig "
-    "RegistryAuthConfig RegistryMirrorConfig RegistryTLSConfig ResolverConfig SideroLinkConfig "
-    "StaticHostConfig SwapVolumeConfig TimeSyncConfig TrustedRootsConfig UserVolumeConfig "
-    "VLANConfig VolumeConfig WatchdogTimerConfig WireguardConfig ZswapConfig"
+KINDS_SINCE_1_13 = (
+    "BlackholeRouteConfig",
+    "EnvironmentConfig",
+    "ExternalVolumeConfig",
+    "ImageVerificationConfig",
+    "KubeSpanConfig",
+    "RoutingRuleConfig",
+    "TCPProbeConfig",
+    "VRFConfig",
 )
-"""Kinds of documents of Talos 1.12, the oldest version that this program supports (registered in
-siderolabs/talos v1.12.0 pkg/machinery/config/types)."""
-
-KINDS_SINCE_1_13 = _words(
-    "BlackholeRouteConfig EnvironmentConfig ExternalVolumeConfig ImageVerificationConfig "
-    "KubeSpanConfig RoutingRuleConfig TCPProbeConfig VRFConfig"
-)
-"""Kinds of documents that Talos 1.13 added (the same folder, v1.13.0 to v1.13.9)."""
+"""Kinds of documents that Talos 1.13 added (siderolabs/talos v1.13.9 pkg/machinery/config/types).
+The provider's machinery knows them, so a preview does not refuse them for Talos 1.12."""
 
 _DISK_SELECTOR = ("provisioning", "diskSelector")
 _NO_GROUP = "is not a group of keys", "write keys and values below this key"
 
-_MOUNTED = _words("ExistingVolumeConfig ExternalVolumeConfig UserVolumeConfig")
+_MOUNTED = ("ExistingVolumeConfig", "ExternalVolumeConfig", "UserVolumeConfig")
 """Kinds of volume documents whose volume Talos mounts at /var/mnt/NAME."""
 
 _DISKS = "this program selects disks by their size", "set os_disk_gib or data_disk_gib"
@@ -134,23 +107,22 @@ OWNED: dict[tuple[str, ...], tuple[str, str]] = {
 }
 """Keys of the main document that this program sets: reason and fix for a patch of them."""
 
-_GROUPS = sorted({owned[:2] for owned in OWNED if len(owned) > 2})
-"""Paths of two keys whose value is a group of keys."""
+_GROUPS = sorted({owned[:depth] for owned in OWNED for depth in range(1, len(owned))})
+"""Paths whose value is a group of keys."""
 
 
 _COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
-    """Each patch is a Talos document of a known kind, or a part of the main document."""
-    known = [*KINDS, *KINDS_SINCE_1_13]
+    """Each patch is a document that the Talos version knows, or a part of the main document."""
     for path, patch in _patches(nodes):
         kind = patch.get("kind")
+        for key in ("apiVersion", "kind", "name"):
+            if not isinstance(patch.get(key, ""), str):
+                yield Problem(f"{path}.{key}", "set", "is not text", "write it as text")
         if kind is None:
-            yield from (Problem(*_problem_fields(path, found)) for found in _unknown_keys(patch))
-        elif kind not in known:
-            fix = did_you_mean(str(kind), known)
-            yield Problem(f"{path}.kind", str(kind), "is not a kind of Talos document", fix)
+            yield from (Problem(*_problem_fields(path, it)) for it in _wrong_shapes(patch))
         elif kind in KINDS_SINCE_1_13 and cluster.talos.startswith("v1.12."):
             yield Problem(
                 f"{path}.kind",
@@ -160,13 +132,6 @@ def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
             )
         elif kind == "UserVolumeConfig" and (inner := _scalar(patch, *_DISK_SELECTOR)):
             yield Problem(f"{path}.{inner}", "set", *_NO_GROUP)
-        elif patch.get("apiVersion") != "v1alpha1":
-            yield Problem(
-                f"{path}.apiVersion",
-                str(patch.get("apiVersion", "missing")),
-                f"is not the apiVersion of {kind}",
-                "write apiVersion: v1alpha1",
-            )
 
 
 def patches_change_no_managed_values(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
@@ -205,7 +170,7 @@ def _problem_fields(path: str, found: PatchProblem) -> tuple[str, str, str, str]
     return f"{path}.{inner}" if inner else path, "set", reason, fix
 
 
-def _unknown_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
+def _wrong_shapes(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
     if {"op", "path"} <= patch.keys():
         yield (
             "",
@@ -215,18 +180,8 @@ def _unknown_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
         return
     if not patch:
         yield "", "is an empty patch", "remove it"
-    for key, value in patch.items():
-        if key not in MAIN:
-            fix = did_you_mean(key, [*MAIN, "kind"])
-            yield key, "is not a key of a machine config", fix
-        elif MAIN[key] and not isinstance(value, dict):
-            yield key, *_NO_GROUP
-        elif MAIN[key]:
-            for inner in value.keys() - {*MAIN[key], "$patch"}:
-                fix = did_you_mean(inner, MAIN[key])
-                yield f"{key}.{inner}", "is not a key of a machine config", fix
-    for group in _GROUPS:
-        if isinstance(patch.get(group[0]), dict) and (scalar := _scalar(patch, *group)):
+    for scalar in dict.fromkeys(_scalar(patch, *group) for group in _GROUPS):
+        if scalar:
             yield scalar, *_NO_GROUP
     kubelet = _nested_group(patch, "machine", "kubelet")
     mounts = kubelet.get("extraMounts", [])
@@ -307,7 +262,7 @@ def _conflicting_document(patch: Mapping[str, Any], cluster: Cluster) -> Iterato
         yield "name", "is the name of Longhorn's volume on the data disk", "set data_disk_gib"
     elif kind == "TimeSyncConfig" and cluster.ntp:
         yield "kind", "cluster.ntp creates this document", "remove the patch or cluster.ntp"
-    elif kind == "RegistryMirrorConfig" and name in cluster.registry_mirrors:
+    elif kind == "RegistryMirrorConfig" and str(name) in cluster.registry_mirrors:
         yield (
             "name",
             "cluster.registry_mirrors creates this document",

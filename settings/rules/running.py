@@ -31,13 +31,13 @@ def versions_can_be_reached(cluster: Cluster, running: RunningStack) -> Iterator
         return
     talos = {vm.talos for vm in running.machines.values() if vm.has_come_up} | {running.talos}
     found = [
-        *(compatibility.talos_step(old, cluster.talos) for old in talos if old),
-        *(compatibility.kubernetes_step(old, cluster.kubernetes) for old in running.kubernetes),
-        *(
-            compatibility.talos_with_running_kubernetes(cluster.talos, old)
-            for old in running.kubernetes
-        ),
+        compatibility.upgrade_step("cluster.talos", old, cluster.talos) for old in talos if old
     ]
+    for old in running.kubernetes:
+        found += [
+            compatibility.upgrade_step("cluster.kubernetes", old, cluster.kubernetes),
+            compatibility.talos_with_running_kubernetes(cluster.talos, old),
+        ]
     yield from dict.fromkeys(problem for problem in found if problem)
 
 
@@ -45,7 +45,7 @@ def longhorn_can_be_upgraded(longhorn: Longhorn, running: RunningStack) -> Itera
     """An upgrade of Longhorn goes at most one minor version up; a downgrade is refused."""
     old = running.charts.get("longhorn")
     if old and running.has_come_up:
-        problem = compatibility.longhorn_step(old, longhorn.chart_version)
+        problem = compatibility.upgrade_step("longhorn.chart_version", old, longhorn.chart_version)
         yield from [problem] if problem else []
 
 

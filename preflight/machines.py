@@ -23,13 +23,12 @@ import pulumi_proxmoxve as proxmoxve
 
 from clients.errors import OperationError
 from clients.proxmox.api import ProxmoxError
-from clients.proxmox.guests import Guest, conflict_message, find_conflicts
+from clients.proxmox.guests import Guest, VmIdConflict, find_conflicts
 from clients.talos import talosctl
 from components.talos.args import ClusterFindings
 from lifecycle.node import LOST, MachineState
 from preflight.sources import CURRENT
 from settings.models import Settings
-from settings.node import Node
 from settings.running import RunningStack
 
 
@@ -78,9 +77,7 @@ def check_machines(settings: Settings) -> MachineChecks:
     _require_talosctl_for_removal(guests, settings)
     taken = find_conflicts(guests, settings.machines, settings.stack_tag)
     _refuse_taken_ids_of_existing_vms(taken, guests, settings)
-    messages = {
-        node.name: conflict_message(node, guest, settings.stack_tag) for node, guest in taken
-    }
+    messages = {conflict.node.name: str(conflict) for conflict in taken}
     has_vms = any(settings.stack_tag in guest.tags for guest in guests)
     states = sources.look_at_machines(guests, settings.machines)
     _refuse_upgrade_without_a_control_plane(settings, states)
@@ -143,7 +140,7 @@ def _refuse_upgrade_without_a_control_plane(
 
 
 def _refuse_taken_ids_of_existing_vms(
-    taken: Iterable[tuple[Node, Guest]], guests: Iterable[Guest], settings: Settings
+    taken: Iterable[VmIdConflict], guests: Iterable[Guest], settings: Settings
 ) -> None:
     """Refuse to change the VM id of an existing VM to a taken id.
 
@@ -151,11 +148,7 @@ def _refuse_taken_ids_of_existing_vms(
     one, so the hook would refuse too late.
     """
     existing = {guest.name for guest in guests if settings.stack_tag in guest.tags}
-    refusals = [
-        conflict_message(node, guest, settings.stack_tag)
-        for node, guest in taken
-        if node.name in existing
-    ]
+    refusals = [str(conflict) for conflict in taken if conflict.node.name in existing]
     if refusals:
         raise pulumi.RunError("\n".join(refusals))
 

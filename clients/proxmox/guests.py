@@ -75,40 +75,60 @@ def is_free(get: Callable[[str], Any], vm_id: int) -> bool:
     return True
 
 
+@dataclass(frozen=True, kw_only=True)
+class VmIdConflict:
+    """A VM id of a planned node that another guest has. As text: with node, reason and fix."""
+
+    node: Node
+    guest: Guest
+    in_stack: bool
+    """Whether the guest has the tag of the stack, and is another node of it."""
+    reason: str
+    """Which guest has the VM id, as the rest of a sentence."""
+    fix: str
+    """What to do, as the rest of a sentence."""
+
+    def __str__(self) -> str:
+        return (
+            f"VM id {self.node.vm_id}, wanted for {self.node.name}, {self.reason}. "
+            f"{self.fix[0].upper()}{self.fix[1:]}. Nothing has been touched."
+        )
+
+
 def find_conflicts(
     guests: Iterable[Guest], nodes: Sequence[Node], stack_tag: str
-) -> list[tuple[Node, Guest]]:
-    """The VM id conflicts: nodes whose VM id another guest has, with that guest.
-
-    The other guest has no tag of the stack, or it is another node of the stack.
-    """
+) -> list[VmIdConflict]:
+    """Find the nodes whose VM id belongs to a guest without the tag, or to another node."""
     by_id = {guest.vm_id: guest for guest in guests}
     found = [(node, by_id[node.vm_id]) for node in nodes if node.vm_id in by_id]
     return [
-        (node, guest)
+        _conflict(node, guest, stack_tag)
         for node, guest in found
         if stack_tag not in guest.tags or _is_another_node(node, guest)
     ]
 
 
-def conflict_message(node: Node, guest: Guest, stack_tag: str) -> str:
-    """The message about a VM id conflict: the guest that has the id, and the fix."""
-    if stack_tag in guest.tags:
-        return (
-            f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it belongs to "
-            f"{guest.name} of this stack. Set cluster.name, proxmox.first_vm_id or the vm_id in "
-            "nodes.overrides back to the old value, or run `make down` first. (If somebody renamed "
-            f"the VM in Proxmox, rename it to {node.name}.) Nothing has been touched."
+def _conflict(node: Node, guest: Guest, stack_tag: str) -> VmIdConflict:
+    in_stack = stack_tag in guest.tags
+    if in_stack:
+        owner = f"{guest.name} of this stack"
+        fix = (
+            "set cluster.name, proxmox.first_vm_id or the vm_id in nodes.overrides back to the old "
+            "value, or run `make down` first; if somebody renamed the VM in Proxmox, rename it to "
+            f"{node.name}"
         )
-    kind = {"lxc": "container", "qemu": "virtual machine"}.get(guest.kind, "guest")
-    # Proxmox lists new guests, and guests on hosts that do not answer, without a name.
-    name = f"'{guest.name}'" if guest.name else "without a known name"
-    return (
-        f"VM id {node.vm_id}, wanted for {node.name}, is taken: on {guest.host} it belongs to the "
-        f"{kind} {name}, which is not part of this stack and has not been touched. Choose another "
-        f"proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides. (If it is a VM "
-        f"of this stack that lost its tag, add the tag {stack_tag} in Proxmox.)"
-    )
+    else:
+        kind = {"lxc": "container", "qemu": "virtual machine"}.get(guest.kind, "guest")
+        # Proxmox lists new guests, and guests on hosts that do not answer, without a name.
+        name = f"'{guest.name}'" if guest.name else "without a known name"
+        owner = f"the {kind} {name}, which is not part of this stack"
+        fix = (
+            f"choose another proxmox.first_vm_id, or a vm_id for {node.short_name} in "
+            "nodes.overrides; if it is a VM of this stack that lost its tag, add the tag "
+            f"{stack_tag} in Proxmox"
+        )
+    reason = f"is taken: on {guest.host} it belongs to {owner}"
+    return VmIdConflict(node=node, guest=guest, in_stack=in_stack, reason=reason, fix=fix)
 
 
 def _is_another_node(node: Node, guest: Guest) -> bool:

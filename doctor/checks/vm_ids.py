@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clients.proxmox.api import ProxmoxError
-from clients.proxmox.guests import Guest, find_conflicts, list_guests, pool_comment
+from clients.proxmox.guests import VmIdConflict, find_conflicts, list_guests, pool_comment
 from doctor.context import Context
 from doctor.findings import CannotCheckError, Finding, failure, ok, warning
-from settings.node import Node
-
-_KINDS = {"lxc": "container", "qemu": "virtual machine"}
 
 
 def check_vm_ids(context: Context) -> Iterator[Finding]:
@@ -23,8 +20,8 @@ def check_vm_ids(context: Context) -> Iterator[Finding]:
     except ProxmoxError as error:
         raise CannotCheckError(str(error)) from None
     conflicts = find_conflicts(guests, settings.machines, settings.stack_tag)
-    for node, guest in conflicts:
-        yield _report_conflict(node, guest, settings.stack_tag)
+    for conflict in conflicts:
+        yield _report_conflict(conflict)
     if not conflicts:
         existing = sum(guest.vm_id in wanted for guest in guests)
         text = f"are free or used by this stack: {existing} of {len(wanted)} VMs exist"
@@ -32,34 +29,18 @@ def check_vm_ids(context: Context) -> Iterator[Finding]:
     yield from _check_pool(context)
 
 
-def _report_conflict(node: Node, guest: Guest, stack_tag: str) -> Finding:
-    subject = f"VM id {node.vm_id}"
-    if stack_tag in guest.tags:
-        return warning(
-            subject,
-            f"is needed for {node.name}, but this stack's {guest.name} on {guest.host} has it; "
-            "`up` continues only if the Pulumi state has this VM and somebody renamed it in "
-            "Proxmox, otherwise `up` stops before it changes the VM",
-            "set cluster.name, proxmox.first_vm_id or the vm_id in nodes.overrides back, or run "
-            f"`make down` first; if somebody renamed the VM in Proxmox, name it {node.name} again",
-        )
-    if guest.name == node.name:
-        return warning(
-            subject,
-            f"belongs to a VM named {node.name} without the tag of this stack; `up` continues only "
-            "if the Pulumi state has this VM, otherwise `up` stops before it changes the VM",
-            f"if the VM belongs to this stack, give it the tag {stack_tag} in Proxmox",
-        )
-    kind = _KINDS.get(guest.kind, "guest")
-    # Proxmox lists a new guest, and a guest on a host that does not answer, without its name.
-    name = f"'{guest.name}'" if guest.name else "without a known name"
-    return failure(
+def _report_conflict(conflict: VmIdConflict) -> Finding:
+    subject = f"VM id {conflict.node.vm_id} for {conflict.node.name}"
+    condition = "the Pulumi state has this VM"
+    if conflict.in_stack:
+        condition += " and somebody renamed it in Proxmox"
+    elif conflict.guest.name != conflict.node.name:
+        return failure(subject, conflict.reason, conflict.fix)
+    return warning(
         subject,
-        f"is needed for {node.name}, but taken: on {guest.host} it is the {kind} {name}, which "
-        "does not belong to this stack",
-        f"choose another proxmox.first_vm_id, or a vm_id for {node.short_name} in nodes.overrides; "
-        f"if the guest is a VM of this stack that lost its tag, give it the tag {stack_tag} in "
-        "Proxmox",
+        f"{conflict.reason}; `up` continues only if {condition}, otherwise `up` stops before it "
+        "changes the VM",
+        conflict.fix,
     )
 
 

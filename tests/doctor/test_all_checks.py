@@ -184,14 +184,15 @@ FAULTS = {
     ),
     "a VM id is taken": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(8011, node="pve1", config={"name": "nas"}),
-        "VM ids", F, "VM id 8011 is needed for castle-worker-2, but taken: on pve1",
+        "VM ids", F, "VM id 8011 for castle-worker-2 is taken: on pve1 it belongs to the virtual",
         "choose another proxmox.first_vm_id",
     ),
     "a VM with the name of a node has no tag": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
             8010, node="pve2", config={"name": "castle-worker-1", "memory": "1"}
         ),
-        "VM ids", W, "without the tag of this stack", "give it the tag ephemeral-castle-homelab",
+        "VM ids", W, "which is not part of this stack; `up` continues only",
+        "add the tag ephemeral-castle-homelab",
     ),
     "another VM of the stack has the VM id": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
@@ -199,7 +200,7 @@ FAULTS = {
             node="pve2",
             config={"name": "keep-worker-1", "memory": "1", "tags": "ephemeral-castle-homelab"},
         ),
-        "VM ids", W, "this stack's keep-worker-1 on pve2 has it", "set cluster.name",
+        "VM ids", W, "on pve2 it belongs to keep-worker-1 of this stack", "set cluster.name",
     ),
     "the pool does not belong to the stack": Fault(
         lambda h: h.rack.proxmox.cluster.pools.update(castle=Pool(poolid="castle", comment="old")),

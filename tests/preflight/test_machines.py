@@ -18,7 +18,6 @@ from clients.errors import OperationError
 from clients.proxmox.api import ProxmoxError
 from clients.proxmox.guests import (
     Guest,
-    conflict_message,
     find_conflicts,
     list_guests,
 )
@@ -142,9 +141,7 @@ def test_guests_with_the_stack_tag_or_another_id_are_no_conflict() -> None:
     own = Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({STACK_TAG}))
     other_id = Guest(200, "dns", "pve2", "lxc", frozenset())
     found = find_conflicts([NAS, own, other_id], settings_with().machines, STACK_TAG)
-    assert [(node.name, guest.name) for node, guest in found] == [
-        ("castle-worker-1", "precious-nas")
-    ]
+    assert [(it.node.name, it.guest.name) for it in found] == [("castle-worker-1", "precious-nas")]
 
 
 def test_a_vm_of_another_stack_is_a_conflict() -> None:
@@ -157,8 +154,8 @@ STACK_TAGS = frozenset({STACK_TAG, "talos"})
 
 def test_another_vm_of_the_stack_is_a_conflict() -> None:
     former = Guest(8010, "keep-worker-1", "pve", "qemu", STACK_TAGS)
-    ((node, guest),) = find_conflicts([former], settings_with().machines, STACK_TAG)
-    text = conflict_message(node, guest, STACK_TAG)
+    (conflict,) = find_conflicts([former], settings_with().machines, STACK_TAG)
+    text = str(conflict)
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
     assert "belongs to keep-worker-1 of this stack" in text
     assert "Set cluster.name" in text and "`make down` first" in text
@@ -209,8 +206,8 @@ def test_the_id_of_a_guest_that_the_token_may_not_see_is_taken(proxmox: Proxmox)
     proxmox.unseen = {8012}
     guests = list_guests(proxmox.endpoint(), [8010, 8012, 8013])
     assert [guest.vm_id for guest in guests] == [8010, 8011, 200, 8012]
-    ((node, guest),) = find_conflicts([guests[-1]], settings_with().machines, STACK_TAG)
-    text = conflict_message(node, guest, STACK_TAG)
+    (conflict,) = find_conflicts([guests[-1]], settings_with().machines, STACK_TAG)
+    text = str(conflict)
     assert "VM id 8012" in text and "the guest 'one that the token may not see'" in text
 
 
@@ -219,8 +216,8 @@ def test_a_guest_without_a_name_is_refused_with_a_readable_message(proxmox: Prox
     proxmox.body = json.dumps({"data": [{"vmid": 8010, "node": "pve", "type": "qemu"}]})
     guests = list_guests(proxmox.endpoint())
     assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}))]
-    ((node, guest),) = find_conflicts(guests, settings_with().machines, STACK_TAG)
-    text = conflict_message(node, guest, STACK_TAG)
+    (conflict,) = find_conflicts(guests, settings_with().machines, STACK_TAG)
+    text = str(conflict)
     assert (
         "on pve it belongs to the virtual machine without a known name, which is not part" in text
     )

@@ -27,8 +27,8 @@ def snapshot(session: Session) -> int:
             print(f"The stack {session.stack} has no cluster yet, so there is no etcd to save.")
             return 1
         addresses = [str(node.address) for node in settings.control_planes]
-        archive = snapshots.take(credentials, addresses)
-        path = snapshots.keep(archive, settings.stack_tag, settings.age_recipient)
+        archive = snapshots.take_snapshot(credentials, addresses)
+        path = snapshots.store_snapshot(archive, settings.stack_tag, settings.age_recipient)
     except (SessionError, SettingsError, OperationError, OSError) as error:
         print(f"No snapshot was taken: {error}")
         return 1
@@ -39,10 +39,11 @@ def snapshot(session: Session) -> int:
 def _print_result(path: Path) -> None:
     shown = path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path
     print(
-        f"Saved a snapshot of etcd: {shown}, {path.stat().st_size / 1e6:.1f} MB. Only the newest "
-        f"{snapshots.KEPT} snapshots of a stack are kept here; to keep this one longer, copy it."
+        f"Saved a snapshot of etcd: {shown}, {path.stat().st_size / 1e6:.1f} MB. Only the "
+        f"newest {snapshots.MAX_FILES} snapshots of a stack are kept here; to keep this one "
+        "longer, copy it."
     )
-    if path.name.endswith(snapshots.SEALED):
+    if path.name.endswith(snapshots.ENCRYPTED_SUFFIX):
         print(
             "It is encrypted for sops.age_key and contains the machine secrets. To restore it: run "
             f"`make down`, set cluster.restore_from: {shown}, then run `make up`."

@@ -24,8 +24,13 @@ from components.shared.objects import (
     make_release,
     make_secret,
 )
-from lifecycle.flux_ready import FluxReady, FluxReadyArgs, FluxSource
-from lifecycle.flux_uninstall import FluxUninstall, FluxUninstallArgs
+from lifecycle.flux import (
+    FluxReady,
+    FluxReadyArgs,
+    FluxSource,
+    FluxUninstall,
+    FluxUninstallArgs,
+)
 from settings.chart_source import ChartSource
 from settings.models import Settings
 

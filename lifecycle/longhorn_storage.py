@@ -23,8 +23,7 @@ from clients.errors import OperationError
 from clients.kubernetes.api import ApiError
 from clients.kubernetes.longhorn import STORAGE_CLASS
 from clients.kubernetes.patient_api import PatientApi
-from lifecycle.operations import longhorn
-from lifecycle.operations.diagnostics import report
+from lifecycle.operations import longhorn, report
 from lifecycle.provider import Provider, Resource
 from settings.wording import count
 

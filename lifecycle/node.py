@@ -246,8 +246,8 @@ def is_new_machine(context: NodeLifecycleInputs) -> bool:
         case "off":
             # A reset may have shut the VM down. If this run has started it, check its config now.
             is_running = Power.of(context).status() == "running"
-            return is_running and node_replacement.wait_for_answer(
-                context.node.address, node_replacement.BOOT_LIMIT
+            return is_running and node_replacement.is_in_maintenance(
+                context.node.address, node_replacement.BOOT_TIMEOUT_S
             )
         case state:
             return isinstance(state, Unknown)  # a preview that will create the VM

@@ -22,15 +22,15 @@ import pulumi
 from pulumi import dynamic
 
 from clients.tls import ClientCredentials
-from lifecycle.operations.diagnostics import report
+from lifecycle.operations import report
 
 PROVIDERS: dict[str, str] = {
     "Bootstrap": "lifecycle.bootstrap:BootstrapProvider",
     "ClusterReadiness": "lifecycle.readiness:ClusterReadinessProvider",
     "DeploymentRecord": "lifecycle.deployment_record:DeploymentRecordProvider",
     "EtcdSnapshot": "lifecycle.cluster_versions:EtcdSnapshotProvider",
-    "FluxReady": "lifecycle.flux_ready:FluxReadyProvider",
-    "FluxUninstall": "lifecycle.flux_uninstall:FluxUninstallProvider",
+    "FluxReady": "lifecycle.flux:FluxReadyProvider",
+    "FluxUninstall": "lifecycle.flux:FluxUninstallProvider",
     "KubernetesVersion": "lifecycle.cluster_versions:KubernetesVersionProvider",
     "LonghornStorage": "lifecycle.longhorn_storage:LonghornStorageProvider",
     "NodeLifecycle": "lifecycle.node:NodeLifecycleProvider",

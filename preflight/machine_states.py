@@ -34,8 +34,8 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
             return "gone"
         if not guest.is_running:
             return "off"
-        boot_time_left = node_replacement.BOOT_LIMIT - guest.uptime_s
-        has_no_config = node_replacement.wait_for_answer(str(node.address), boot_time_left)
+        boot_time_left = node_replacement.BOOT_TIMEOUT_S - guest.uptime_s
+        has_no_config = node_replacement.is_in_maintenance(str(node.address), boot_time_left)
         return "blank" if has_no_config else ""
 
     with ThreadPoolExecutor(max_workers=32) as pool:

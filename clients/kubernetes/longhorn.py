@@ -102,6 +102,8 @@ class Volume:
     """Time of the last backup; ``None`` if there is none."""
     created: datetime | None = None
     """Time at which Longhorn created it; ``None`` if not known."""
+    is_detached: bool = False
+    """Whether certainly no node uses the volume. Also ``False`` while it attaches or detaches."""
 
     @property
     def title(self) -> str:
@@ -259,6 +261,7 @@ def _volume(
         healthy_nodes=tuple(nodes),
         zones=tuple(dict.fromkeys(zones.get(node, "") for node in nodes)),
         is_attached=status.get("state") == "attached",
+        is_detached=status.get("state") == "detached",
         robustness=str(status.get("robustness") or "unknown"),
         engine_image=str(status.get("currentImage") or spec.get("image") or ""),
         last_backup=_parse_time(status.get("lastBackupAt")),

@@ -62,14 +62,15 @@ def restarted(olds: Sequence[str], news: Sequence[str], *, control_plane: bool) 
 def _differs(olds: Sequence[str], news: Sequence[str], extract: Any) -> bool:
     """Whether the parts that ``extract`` returns differ between old and new config."""
     sides = [
-        [part for text in texts for it in _documents(text) if (part := extract(it))]
+        [part for text in texts for it in main_documents(text) if (part := extract(it))]
         for texts in (olds, news)
     ]
     return sides[0] != sides[1]
 
 
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    """The documents without a ``kind``. Only these can need a reboot."""
+def main_documents(text: str) -> Iterator[dict[str, Any]]:
+    """The documents without a ``kind``: those with ``machine`` and ``cluster``. Only these can need
+    a reboot."""
     for document in yaml.safe_load_all(text):
         if isinstance(document, dict) and "kind" not in document:
             yield document

@@ -9,17 +9,37 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
+import yaml
+
+from clients.errors import OperationError
+from clients.kubernetes.api import ApiError, ClusterApi, Object
 from clients.talos.machine_api import TalosCallError
 from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff
 from lifecycle.operations.context import NodeContext
-from lifecycle.operations.live_config import kubernetes_images, machine_config
+from lifecycle.operations.live_config import machine_config
 
 _NEEDS_REBOOT = "Applied configuration with a reboot"
 """Output of a dry run if the change needs a reboot (siderolabs/talos v1.13.9
 internal/app/machined/internal/server/v1alpha1/v1alpha1_server.go)."""
+
+_RESTART_TIMEOUT_S = 30
+"""Seconds until the kubelet restarts a static pod. If the config of a pod did not change, no
+restart comes."""
+_CONFIG_VERSION = "talos.dev/config-version"
+"""Annotation that Talos sets on a static pod and changes with the config of the pod."""
+_IMAGES = (
+    ("machine", "kubelet"),
+    ("cluster", "apiServer"),
+    ("cluster", "controllerManager"),
+    ("cluster", "scheduler"),
+    ("cluster", "proxy"),
+)
+"""Group and key of the settings in a machine config that name a Kubernetes image."""
 
 
 class Effect(enum.Enum):
@@ -119,3 +139,61 @@ class ConfigRollout:
     @property
     def _files(self) -> list[str]:
         return [self._context.configuration, *self._context.patches, self._images]
+
+
+def kubernetes_images(config: str) -> str:
+    """A config patch (YAML) with the Kubernetes images that a machine config names."""
+    patch: dict[str, dict[str, Any]] = {}
+    for document in config_diff.main_documents(config):
+        for group, component in _IMAGES:
+            image = ((document.get(group) or {}).get(component) or {}).get("image")
+            if image:
+                patch.setdefault(group, {})[component] = {"image": image}
+    return yaml.safe_dump(patch)
+
+
+class StaticPods:
+    """The static pods of some components on one control plane."""
+
+    def __init__(self, api: ClusterApi, node: str, components: list[str]) -> None:
+        """Record the config versions of the pods before the change."""
+        self._api = api
+        self._names = [f"{component}-{node}" for component in components]
+        self._before = {name: _config_version(self._get(name)) for name in self._names}
+
+    def wait(self, timeout_s: float, failure: str) -> None:
+        """Wait until all pods have restarted and are ready.
+
+        Raises ``OperationError`` after ``timeout_s`` seconds; its text begins with ``failure``.
+        """
+        with suppress(OperationError):
+            wait_for(self._check_restarted, min(timeout_s, _RESTART_TIMEOUT_S), failure)
+        wait_for(self._check_ready, timeout_s, failure)
+
+    def _check_restarted(self) -> None:
+        for name, pod in self._get_all().items():
+            if _config_version(pod) == self._before[name]:
+                raise NotYet(f"{name} has not restarted yet")
+
+    def _check_ready(self) -> None:
+        for name, pod in self._get_all().items():
+            if not _is_ready(pod):
+                raise NotYet(f"{name} is not ready")
+
+    def _get_all(self) -> dict[str, Object | None]:
+        try:
+            return {name: self._get(name) for name in self._names}
+        except ApiError as error:
+            raise NotYet(str(error)) from None
+
+    def _get(self, name: str) -> Object | None:
+        return self._api.get(f"/api/v1/namespaces/kube-system/pods/{name}")
+
+
+def _config_version(pod: Object | None) -> str:
+    return str(pod["metadata"].get("annotations", {}).get(_CONFIG_VERSION, "")) if pod else ""
+
+
+def _is_ready(pod: Object | None) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ()) if pod else ()
+    return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)

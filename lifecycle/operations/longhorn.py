@@ -23,7 +23,7 @@ from clients.kubernetes.longhorn import (
     set_copies,
 )
 from clients.wait import NotYet, wait_until
-from lifecycle.operations.diagnostics import report
+from lifecycle.operations import report
 from lifecycle.operations.storage_health import StorageProblem, disk_problems
 from settings import compatibility
 from settings.wording import count

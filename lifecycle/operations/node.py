@@ -16,12 +16,11 @@ from clients.talos.talosctl import TalosctlError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff, drain, volumes
 from lifecycle.operations.cluster import Cluster, NodeStatus, parse_node_status
-from lifecycle.operations.config_rollout import ConfigRollout, Effect
+from lifecycle.operations.config_rollout import ConfigRollout, Effect, StaticPods
 from lifecycle.operations.context import NodeContext, Peer
 from lifecycle.operations.etcd import Member
 from lifecycle.operations.lock import cluster_lock
 from lifecycle.operations.power import Power
-from lifecycle.operations.static_pods import StaticPods
 from settings import compatibility
 
 INSTALL_TIMEOUT_S = 900

@@ -21,7 +21,7 @@ from lifecycle.operations.etcd import Etcd
 from lifecycle.operations.lock import cluster_lock
 from lifecycle.operations.power import Power
 
-BOOT_LIMIT = 120
+BOOT_TIMEOUT_S = 120
 """Seconds from power-on until a VM must answer on the Talos API."""
 _PAUSE_S = 2
 _SERVICES = "/machine.MachineService/ServiceList"
@@ -30,7 +30,7 @@ _ETCD_RUNNING = b"\n\x04etcd\x12\x07Running"
 (siderolabs/talos api/machine/machine.proto)."""
 
 
-def wait_for_answer(address: str, limit: float) -> bool:
+def is_in_maintenance(address: str, limit: float) -> bool:
     """Whether the VM at an address is in maintenance mode, so has no machine config.
 
     Asks again for at most ``limit`` seconds while the VM does not answer.

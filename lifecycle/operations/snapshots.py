@@ -25,11 +25,11 @@ from settings.project import STATE_FOLDER
 
 FOLDER = STATE_FOLDER / "etcd"
 """Folder of the snapshots; git ignores it."""
-SEALED = ".db.age"
+ENCRYPTED_SUFFIX = ".db.age"
 """Suffix of an encrypted file with snapshot and machine secrets."""
-PLAIN = ".db"
+PLAIN_SUFFIX = ".db"
 """Suffix of a plain snapshot of etcd, without machine secrets."""
-KEPT = 5
+MAX_FILES = 5
 """Number of snapshots per stack; older files are deleted."""
 FRESH_S = 3600
 """Seconds for which a snapshot is recent enough for another operation of the same ``up``."""
@@ -40,7 +40,7 @@ _BYTES = 2
 """Number of the field with the bytes in a message of the stream (Talos' ``common.Data``)."""
 
 
-def take(credentials: ClientCredentials, addresses: Iterable[str]) -> Archive:
+def take_snapshot(credentials: ClientCredentials, addresses: Iterable[str]) -> Archive:
     """Take a snapshot from the first control plane that gives one; ``addresses`` are those of the
     control planes. ``credentials`` are a Talos client. Raises ``OperationError``.
     """
@@ -59,16 +59,16 @@ def take(credentials: ClientCredentials, addresses: Iterable[str]) -> Archive:
     )
 
 
-def keep(archive: Archive, cluster: str, recipient: str | None) -> Path:
-    """Store a snapshot in a new file, and delete all but the newest ``KEPT`` files of the stack.
+def store_snapshot(archive: Archive, cluster: str, recipient: str | None) -> Path:
+    """Store a snapshot in a new file; delete all but the newest ``MAX_FILES`` files of the stack.
 
     ``cluster`` is the stack tag. ``recipient`` is the age recipient; ``None`` writes plain text.
     """
     FOLDER.mkdir(parents=True, mode=0o700, exist_ok=True)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = FOLDER / f"{cluster}-{now}{SEALED if recipient else PLAIN}"
+    path = FOLDER / f"{cluster}-{now}{ENCRYPTED_SUFFIX if recipient else PLAIN_SUFFIX}"
     write_private_file(path, archive.sealed(recipient) if recipient else archive.etcd)
-    for old in kept(cluster)[:-KEPT]:
+    for old in stored_files(cluster)[:-MAX_FILES]:
         old.unlink(missing_ok=True)
     return path
 
@@ -77,10 +77,12 @@ def take_and_store(
     context: ClusterContext, credentials: ClientCredentials, addresses: Iterable[str]
 ) -> Path:
     """Take a snapshot and store it; returns its file. Raises ``OperationError``."""
-    return keep(take(credentials, addresses), context.cluster, context.age_recipient)
+    return store_snapshot(
+        take_snapshot(credentials, addresses), context.cluster, context.age_recipient
+    )
 
 
-def kept(cluster: str) -> list[Path]:
+def stored_files(cluster: str) -> list[Path]:
     """The snapshot files of a stack (``cluster`` is its tag), oldest first."""
     name = re.compile(re.escape(cluster) + r"-\d{8}T\d{6}Z\.db(\.age)?")
     return sorted(path for path in FOLDER.glob("*") if name.fullmatch(path.name))
@@ -88,7 +90,7 @@ def kept(cluster: str) -> list[Path]:
 
 def is_fresh(cluster: str) -> bool:
     """Whether the newest snapshot of a stack is less than an hour old."""
-    newest = max((path.stat().st_mtime for path in kept(cluster)), default=0.0)
+    newest = max((path.stat().st_mtime for path in stored_files(cluster)), default=0.0)
     return time.time() - newest <= FRESH_S
 
 

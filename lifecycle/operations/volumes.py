@@ -5,13 +5,10 @@ If Longhorn is not installed, all waits end at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from clients.kubernetes.api import ClusterApi, Object
+from clients.kubernetes.longhorn import PATH, Volume, read_volumes
 from clients.kubernetes.patient_api import delete_with_retries
 from clients.wait import NotYet, wait_for
-
-_LONGHORN = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system"
 
 
 def wait_for_other_replicas(api: ClusterApi, node: str, timeout_s: float) -> None:
@@ -23,13 +20,9 @@ def wait_for_other_replicas(api: ClusterApi, node: str, timeout_s: float) -> Non
     """
 
     def check() -> None:
-        volumes = [
-            it
-            for it in _volumes_only_healthy_on(api, node)
-            if _replica_count(it) > 1 and _is_attached(it)
-        ]
+        volumes = [it for it in _only_healthy_on(api, node) if it.copies > 1 and not it.is_detached]
         if volumes:
-            names = ", ".join(_name(volume) for volume in volumes)
+            names = ", ".join(volume.title for volume in volumes)
             raise NotYet(f"{node} has the only healthy replica of {names}")
 
     wait_for(check, timeout_s, f"Longhorn did not rebuild replicas outside of {node}")
@@ -49,11 +42,9 @@ def evict_replicas(api: ClusterApi, node: str, timeout_s: float, *, is_ready: bo
         if is_ready:
             left = {replica["spec"]["volumeName"] for replica in _replicas(api, node)}
         else:
-            left = {volume["metadata"]["name"] for volume in _volumes_only_healthy_on(api, node)}
+            left = {volume.name for volume in _only_healthy_on(api, node)}
         if left:
-            names = [
-                _name(v) for v in api.items(f"{_LONGHORN}/volumes") if v["metadata"]["name"] in left
-            ]
+            names = [volume.title for volume in read_volumes(api) if volume.name in left]
             raise NotYet(
                 f"{', '.join(names or left)} still needs this node. If too few other nodes have a "
                 "data disk with free space, set a lower number of replicas for the volume in "
@@ -69,7 +60,7 @@ def set_scheduling(api: ClusterApi, node: str, *, allowed: bool) -> bool:
     Returns ``False`` if Longhorn does not have the node.
     """
     change = {"spec": {"allowScheduling": allowed, "evictionRequested": not allowed}}
-    path = f"{_LONGHORN}/nodes/{node}"
+    path = f"{PATH}/nodes/{node}"
     if api.get(path) is None:
         return False
     api.merge(path, change)
@@ -82,43 +73,19 @@ def remove_longhorn_node(api: ClusterApi, node: str, timeout_s: float) -> None:
     Longhorn's webhook refuses that at first, so this tries for at most ``timeout_s`` seconds.
     """
     failure = f"Longhorn did not delete its node {node}"
-    delete_with_retries(api, f"{_LONGHORN}/nodes/{node}", timeout_s, failure)
+    delete_with_retries(api, f"{PATH}/nodes/{node}", timeout_s, failure)
 
 
 def delete_replicas(api: ClusterApi, node: str) -> None:
     """Delete the replica objects of a node whose data disk is gone."""
     for replica in _replicas(api, node):
-        api.delete(f"{_LONGHORN}/replicas/{replica['metadata']['name']}")
+        api.delete(f"{PATH}/replicas/{replica['metadata']['name']}")
 
 
-def _volumes_only_healthy_on(api: ClusterApi, node: str) -> Iterator[Object]:
+def _only_healthy_on(api: ClusterApi, node: str) -> list[Volume]:
     """The volumes whose healthy replicas are all on one node."""
-    healthy: dict[str, set[str]] = {}
-    for replica in _replicas(api):
-        spec = replica["spec"]
-        if spec.get("healthyAt") and not spec.get("failedAt"):
-            healthy.setdefault(spec["volumeName"], set()).add(spec["nodeID"])
-    for volume in api.items(f"{_LONGHORN}/volumes"):
-        if healthy.get(volume["metadata"]["name"]) == {node}:
-            yield volume
+    return [volume for volume in read_volumes(api) if set(volume.healthy_nodes) == {node}]
 
 
-def _replicas(api: ClusterApi, node: str | None = None) -> list[Object]:
-    replicas = api.items(f"{_LONGHORN}/replicas")
-    return [r for r in replicas if node is None or r["spec"].get("nodeID") == node]
-
-
-def _is_attached(volume: Object) -> bool:
-    return bool(volume.get("status", {}).get("state") != "detached")
-
-
-def _replica_count(volume: Object) -> int:
-    return int(volume["spec"].get("numberOfReplicas", 1))
-
-
-def _name(volume: Object) -> str:
-    """The name for messages: namespace and name of the claim, or the name of the volume."""
-    claim = volume.get("status", {}).get("kubernetesStatus", {})
-    if claim.get("pvcName"):
-        return f"{claim.get('namespace')}/{claim['pvcName']}"
-    return str(volume["metadata"]["name"])
+def _replicas(api: ClusterApi, node: str) -> list[Object]:
+    return [it for it in api.items(f"{PATH}/replicas") if it["spec"].get("nodeID") == node]

@@ -50,7 +50,7 @@ def etcd_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append((credentials, list(addresses)))
         return archive()
 
-    monkeypatch.setattr(snapshots, "take", take)
+    monkeypatch.setattr(snapshots, "take_snapshot", take)
     monkeypatch.setattr(snapshots, "FOLDER", tmp_path / ".state" / "etcd")
     monkeypatch.setattr("commands.snapshot.PROJECT_FOLDER", tmp_path)
     return calls
@@ -79,7 +79,7 @@ def test_snapshot_prints_its_path_and_how_to_restore_it(
     assert addresses == ["192.168.1.253"]
     assert credentials.ca_certificate == CERTIFICATE
     context_of(credentials)  # fails if certificate and key do not fit
-    (path,) = snapshots.kept("ephemeral-castle-homelab")
+    (path,) = snapshots.stored_files("ephemeral-castle-homelab")
     shown = capsys.readouterr().out
     assert shown.startswith(f"Saved a snapshot of etcd: .state/etcd/{path.name}, 0.0 MB")
     assert path.name.endswith(".db.age") is sealed
@@ -116,7 +116,7 @@ def test_the_reason_of_a_failed_snapshot_is_shown(
 
     use_settings(monkeypatch, settings_with())
     state(fake, json.loads(json.dumps(SECRETS)))
-    monkeypatch.setattr(snapshots, "take", refuse)
+    monkeypatch.setattr(snapshots, "take_snapshot", refuse)
     assert commands.main(["snapshot"]) == 1
     assert f"No snapshot was taken: {error}" in capsys.readouterr().out
-    assert snapshots.kept("ephemeral-castle-homelab") == []
+    assert snapshots.stored_files("ephemeral-castle-homelab") == []

@@ -15,7 +15,7 @@ from clients import wait
 from clients.kubernetes import flux_health
 from clients.kubernetes.api import ApiError, ClusterApi
 from components import flux
-from lifecycle import flux_ready, flux_uninstall
+from lifecycle import flux as flux_resources
 from rehearsal.record import Recording
 from tests.components.test_charts import KEYS, _keys
 from tests.recorder import one, record, sent, settings_with
@@ -205,11 +205,11 @@ def test_the_timeout_message_ends_with_the_last_condition(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ClusterApi, "of", lambda _: Api())
     advance_clock(monkeypatch, wait, 140)
-    inputs = flux_ready.FluxReadyInputs(
+    inputs = flux_resources.FluxReadyInputs(
         part="source", wanted="Flux cannot read branch main of X", kubeconfig=""
     )
     with pytest.raises(TimeoutError) as raised:
-        flux_ready.wait(inputs)
+        flux_resources.wait_until_ready(inputs)
     assert str(raised.value) == (
         "Flux cannot read branch main of X after 300 s: not ready: authentication required. Check "
         "flux.url, flux.branch and the key or token that goes with them, then run `up` again: it "
@@ -218,7 +218,7 @@ def test_the_timeout_message_ends_with_the_last_condition(monkeypatch: pytest.Mo
 
 
 def test_up_waits_again_for_another_branch_but_not_for_a_new_kubeconfig() -> None:
-    provider = flux_ready.FluxReadyProvider()
+    provider = flux_resources.FluxReadyProvider()
     old = {"part": "source", "wanted": "branch main", "kubeconfig": "old"}
     assert provider.diff("", old, old | {"kubeconfig": "new"}).changes is False
     assert provider.diff("", old, old | {"wanted": "branch home"}).changes is True
@@ -239,7 +239,10 @@ def source(**changes: str) -> dict[str, str]:
 def test_a_preview_of_another_path_says_that_flux_deletes_the_old_objects(
     old: Any, new: Any, changes: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    provider, props = flux_ready.FluxReadyProvider(), {"part": "source", "wanted": "branch main"}
+    provider, props = (
+        flux_resources.FluxReadyProvider(),
+        {"part": "source", "wanted": "branch main"},
+    )
     assert provider.diff("", props | {"source": old}, props | {"source": new}).changes is changes
     out = capsys.readouterr().out
     assert out.startswith("flux.path: ./a → ./b. Flux deletes everything") if changes else not out
@@ -267,7 +270,7 @@ class Cluster(ClusterApi):
 
     def items(self, path: str) -> list[dict[str, Any]]:
         path = path.partition("?")[0]
-        if path == flux_uninstall.KINDS:
+        if path == flux_resources.KINDS:
             return [
                 {
                     "metadata": {"name": f"{plural}.{group}"},
@@ -320,19 +323,19 @@ def advance_clock(monkeypatch: pytest.MonkeyPatch, module: Any, seconds: int) ->
 def test_the_removal_deletes_all_of_flux_and_nothing_else(
     pods_obey: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance_clock(monkeypatch, flux_uninstall, 10)
+    advance_clock(monkeypatch, flux_resources, 10)
     cluster = Cluster(pods_obey=pods_obey)
-    flux_uninstall.uninstall(cluster, NAMESPACE)
+    flux_resources.uninstall_flux(cluster, NAMESPACE)
     assert cluster.kinds == {"certificates": "cert-manager.io"}
     assert cluster.roles == cluster.pods == cluster.deployments == []
     assert cluster.finalizers == {"flux-system": [], "hello": []}
-    flux_uninstall.uninstall(cluster, NAMESPACE)  # a second run does no harm
+    flux_resources.uninstall_flux(cluster, NAMESPACE)  # a second run does no harm
 
 
 def test_the_removal_ends_although_kubernetes_creates_pods_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    advance_clock(monkeypatch, flux_uninstall, 10)
+    advance_clock(monkeypatch, flux_resources, 10)
 
     class Late(Cluster):
         """A cluster that creates a deleted Deployment again, twice, and pods of a Deployment."""
@@ -348,7 +351,7 @@ def test_the_removal_ends_although_kubernetes_creates_pods_again(
             return super().items(path)
 
     cluster = Late()
-    flux_uninstall.uninstall(cluster, NAMESPACE)
+    flux_resources.uninstall_flux(cluster, NAMESPACE)
     assert cluster.kinds == {"certificates": "cert-manager.io"}
     assert cluster.pods == cluster.deployments == []
 
@@ -356,18 +359,18 @@ def test_the_removal_ends_although_kubernetes_creates_pods_again(
 def test_a_removal_without_progress_ends_with_the_remaining_pods(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    advance_clock(monkeypatch, flux_uninstall, 50)
+    advance_clock(monkeypatch, flux_resources, 50)
 
     class UndeletableCluster(Cluster):
         def delete(self, path: str, **options: Any) -> None:
             """Deletes nothing."""
 
     with pytest.raises(TimeoutError, match="pods of Flux still exist after 120 s: pod"):
-        flux_uninstall.uninstall(UndeletableCluster(), NAMESPACE)
+        flux_resources.uninstall_flux(UndeletableCluster(), NAMESPACE)
 
 
 def test_a_renewed_kubeconfig_is_stored_for_the_removal() -> None:
-    provider = flux_uninstall.FluxUninstallProvider()
+    provider = flux_resources.FluxUninstallProvider()
     old = {"kubeconfig": "old", "namespace": NAMESPACE}
     new = old | {"kubeconfig": "new", "__provider": "code"}
     assert provider.diff("", old, old).changes is False

@@ -103,7 +103,7 @@ def test_a_vm_that_exists_only_in_the_pulumi_state_is_an_error(
 def test_a_vm_that_was_off_is_checked_after_its_start(
     monkeypatch: pytest.MonkeyPatch, blank: bool
 ) -> None:
-    monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: blank)
+    monkeypatch.setattr(node_replacement, "is_in_maintenance", lambda address, limit: blank)
     assert checked(monkeypatch, machine_state="off")["generation"] == 1 + blank
 
 

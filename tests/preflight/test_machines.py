@@ -352,7 +352,7 @@ def test_a_configured_vm_that_is_not_in_the_state_is_not_recorded_as_created(
 ) -> None:
     """Its node is a member of the cluster, so the program must not remove it from the cluster."""
     monkeypatch.setattr(
-        "lifecycle.operations.node_replacement.wait_for_answer", lambda address, limit: False
+        "lifecycle.operations.node_replacement.is_in_maintenance", lambda address, limit: False
     )
     guest = Guest(8010, "castle-worker-1", "pve", "qemu", STACK_TAGS, is_running=True)
     known = {"castle-worker-1": RunningMachine(name="castle-worker-1")} if is_known else {}
@@ -399,11 +399,11 @@ def test_each_vm_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"192.168.1.253": False, "192.168.1.155": True}
     limits: list[float] = []
 
-    def wait_for_answer(address: str, limit: float) -> bool:
+    def is_in_maintenance(address: str, limit: float) -> bool:
         limits.append(limit)
         return answers[address]
 
-    monkeypatch.setattr(node_replacement, "wait_for_answer", wait_for_answer)
+    monkeypatch.setattr(node_replacement, "is_in_maintenance", is_in_maintenance)
     tags = frozenset({STACK_TAG})
     guests = [
         Guest(8000, NAMES[0], "pve", "qemu", tags, is_running=True, uptime_s=500),
@@ -419,7 +419,7 @@ def test_each_vm_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_control_plane_that_is_switched_off_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)
-    monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: False)
+    monkeypatch.setattr(node_replacement, "is_in_maintenance", lambda address, limit: False)
     tags = frozenset({STACK_TAG})
     check(
         [
@@ -438,7 +438,7 @@ def test_a_warning_is_logged_if_no_control_plane_is_left(
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)
     addresses = {"192.168.1.253": 8000, "192.168.1.155": 8010, "192.168.1.156": 8011}
     monkeypatch.setattr(
-        node_replacement, "wait_for_answer", lambda address, limit: addresses[address] in blank
+        node_replacement, "is_in_maintenance", lambda address, limit: addresses[address] in blank
     )
     guests = [
         Guest(number, "", "pve", "qemu", frozenset({STACK_TAG}), is_running=True)
@@ -454,7 +454,7 @@ def test_the_removal_of_a_node_needs_talosctl(monkeypatch: pytest.MonkeyPatch) -
         raise OperationError("This change needs talosctl, which is not on PATH.")
 
     monkeypatch.setattr(talosctl, "require", missing)
-    monkeypatch.setattr(node_replacement, "wait_for_answer", lambda address, limit: False)
+    monkeypatch.setattr(node_replacement, "is_in_maintenance", lambda address, limit: False)
     fourth = Guest(8013, "castle-worker-4", "pve", "qemu", frozenset({STACK_TAG}))
     with pytest.raises(pulumi.RunError, match="castle-worker-4: This change needs talosctl"):
         check([fourth])

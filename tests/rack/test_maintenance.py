@@ -27,7 +27,9 @@ async def test_a_machine_waits_until_it_has_its_config(
 async def test_one_that_has_just_been_switched_on_is_waited_for(
     proxmox: ProxmoxClient,
 ) -> None:
-    assert await asyncio.to_thread(node_replacement.wait_for_answer, NOBODY, 0) is False
-    waiting = asyncio.create_task(asyncio.to_thread(node_replacement.wait_for_answer, MACHINE, 30))
+    assert await asyncio.to_thread(node_replacement.is_in_maintenance, NOBODY, 0) is False
+    waiting = asyncio.create_task(
+        asyncio.to_thread(node_replacement.is_in_maintenance, MACHINE, 30)
+    )
     await proxmox.boot_machine(101, MACHINE)
     assert await waiting is True

@@ -15,7 +15,6 @@ from lifecycle.operations import config_rollout
 from lifecycle.operations import node as operations
 from lifecycle.operations.cluster import Cluster
 from lifecycle.operations.drain import CORDONED_BY_US
-from lifecycle.operations.live_config import kubernetes_images
 from lifecycle.operations.power import Power
 from tests.lifecycle.operations.fake_cluster import FakeCluster, etcd, node, node_context, pod
 
@@ -137,7 +136,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     monkeypatch.setattr(Power, "has_new_hardware", lambda _: found.has_new_hardware)
     monkeypatch.setattr(Power, "cycle", cycle)
     monkeypatch.setattr("clients.talos.talosctl.require", lambda talos: None)
-    monkeypatch.setattr("lifecycle.operations.static_pods._RESTART_TIMEOUT_S", 0)
+    monkeypatch.setattr("lifecycle.operations.config_rollout._RESTART_TIMEOUT_S", 0)
     return found
 
 
@@ -147,7 +146,7 @@ def roll_out(old_patches: Sequence[str] = OLD_PATCHES, **changes: Any) -> None:
 
 
 def test_the_running_kubernetes_images_are_read_from_the_machine_config() -> None:
-    assert kubernetes_images(LIVE) == IMAGES
+    assert config_rollout.kubernetes_images(LIVE) == IMAGES
     config = {
         "machine": {"type": "controlplane", "kubelet": {"image": "kubelet:v1"}},
         "cluster": {
@@ -158,7 +157,7 @@ def test_the_running_kubernetes_images_are_read_from_the_machine_config() -> Non
             "etcd": {"image": "etcd:v3"},
         },
     }
-    assert yaml.safe_load(kubernetes_images(yaml.safe_dump(config))) == {
+    assert yaml.safe_load(config_rollout.kubernetes_images(yaml.safe_dump(config))) == {
         "machine": {"kubelet": {"image": "kubelet:v1"}},
         "cluster": {
             "apiServer": {"image": "api:v1"},

@@ -20,10 +20,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_snapshot_is_encrypted_with_a_key_and_plain_without(folder: Path) -> None:
-    sealed = snapshots.keep(archive(), "castle", RECIPIENT)
+    sealed = snapshots.store_snapshot(archive(), "castle", RECIPIENT)
     assert sealed.name.endswith(".db.age")
     assert Archive.opened(sealed.read_bytes(), str(KEY)) == archive()
-    plain = snapshots.keep(archive(), "castle", None)
+    plain = snapshots.store_snapshot(archive(), "castle", None)
     assert plain.suffix == ".db" and plain.read_bytes() == SNAPSHOT
     for path in (sealed, plain):
         assert path.stat().st_mode & 0o777 == 0o600
@@ -37,14 +37,14 @@ def test_only_the_newest_snapshots_of_a_stack_are_retained(folder: Path) -> None
         (folder / f"castle-202611{day}T100000Z.db{'.age' if day % 2 else ''}").touch()
     other = folder / "castle-two-20200101T100000Z.db"
     other.touch()
-    newest = snapshots.keep(archive(), "castle", RECIPIENT)
-    kept = snapshots.kept("castle")
-    assert len(kept) == snapshots.KEPT and newest in kept
+    newest = snapshots.store_snapshot(archive(), "castle", RECIPIENT)
+    kept = snapshots.stored_files("castle")
+    assert len(kept) == snapshots.MAX_FILES and newest in kept
     assert [path.name[7:15] for path in kept if path != newest][-1] == "20261118"
-    assert other.exists() and snapshots.kept("castle-two") == [other]
+    assert other.exists() and snapshots.stored_files("castle-two") == [other]
 
 
 def test_a_snapshot_of_the_last_hour_is_fresh(folder: Path) -> None:
     assert not snapshots.is_fresh("castle")
-    snapshots.keep(archive(), "castle", RECIPIENT)
+    snapshots.store_snapshot(archive(), "castle", RECIPIENT)
     assert snapshots.is_fresh("castle") and not snapshots.is_fresh("castle-two")

@@ -1,8 +1,0 @@
-"""Messages of dynamic resources to the user."""
-
-from __future__ import annotations
-
-
-def report(text: str) -> None:
-    """Print a message, which Pulumi shows under *Diagnostics* (tried with Pulumi 3.259)."""
-    print(text, flush=True)

@@ -52,13 +52,28 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
             return failed  # only a part of the stack was destroyed
         last_up.mark_settled(PROJECT_FOLDER, session.stack)
         # This search also finds the VMs that could not be removed before the destroy.
-        return _remove_orphans(session, cli_args)
+        if code := _remove_orphans(session, cli_args):
+            return code
+        _forget_pending_operations(session)
+        return 0
     except (SessionError, SettingsError, OperationError) as error:
         print(
             "Pulumi destroyed the stack, but Proxmox could not be searched for resources that are "
             f"not in the state. To search again, run `make down`. The reason: {error}"
         )
         return 1
+
+
+def _forget_pending_operations(session: Session) -> None:
+    """Remove the record of interrupted operations from the state of a stack without resources.
+
+    A destroy keeps it, so the next ``up`` would report a run that did not finish. Raises
+    ``SessionError``.
+    """
+    deployment = session.deployment()
+    if deployment.get("pending_operations"):
+        settled = deployment | {"pending_operations": []}
+        session.replace_state(session.exported() | {"deployment": settled})
 
 
 def _is_partial(cli_args: Sequence[str]) -> bool:

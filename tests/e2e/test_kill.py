@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -80,6 +81,8 @@ def test_down_leaves_nothing(make_lab: MakeLab, resource: str) -> None:
     assert gone.code == 0, gone.output
     assert lab.providers() == []
     assert_empty(lab)
+    # Otherwise the next `up` would report a run that did not finish.
+    assert not json.loads(lab.state())["deployment"].get("pending_operations")
 
 
 def test_down_waits_for_a_disk_that_proxmox_still_imports(make_lab: MakeLab) -> None:

@@ -95,9 +95,7 @@ class VolumeBackup(Group):
     target: ShareOrBucket
     """NFS share ``nfs://192.168.1.5:/backups``, or bucket ``s3://BUCKET@REGION/PREFIX``, outside of
     the cluster. A bucket needs the group ``s3``."""
-    schedule: Annotated[StrictStr, AfterValidator(check_schedule), Like(SCHEDULE.pattern)] = (
-        "0 3 * * *"
-    )
+    schedule: Schedule = "0 3 * * *"
     """When Longhorn backs up each volume: minute, hour, day, month, weekday, in UTC."""
     retain: Annotated[Whole, Field(ge=1, le=100)] = 7
     """Number of backups to retain of each volume, 1 to 100 (Longhorn's limit)."""

@@ -7,16 +7,16 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import pulumi
 from pulumi.runtime.config import is_config_secret
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from settings import encrypted, rules
-from settings.base import Group
+from settings.base import Group, group_in
 from settings.groups import PROJECT, Nodes
 from settings.models import Settings
 from settings.problems import Problem, SettingsError, UserError, did_you_mean
@@ -55,8 +55,8 @@ GROUPS = {
 
 def model_of(field: FieldInfo) -> type[Group]:
     """The model class of a group; the type of an optional group is ``Model | None``."""
-    candidates = (field.annotation, *get_args(field.annotation))
-    (model,) = (c for c in candidates if isinstance(c, type) and issubclass(c, Group))
+    model = group_in(field.annotation)
+    assert model is not None, "every field in GROUPS is a group"
     return model
 
 
@@ -190,19 +190,19 @@ def _without_consequences(details: list[ErrorDetails]) -> Iterator[ErrorDetails]
             yield detail
 
 
-def _missing_group(path: str, model: type[BaseModel]) -> Iterator[Problem]:
+def _missing_group(path: str, model: type[Group]) -> Iterator[Problem]:
     for name, field in model.model_fields.items():
         if field.is_required():
             key = field.alias or name
             yield from _missing(_join(path, key), model, key)
 
 
-def _missing(path: str, model: type[BaseModel], key: str) -> Iterator[Problem]:
+def _missing(path: str, model: type[Group], key: str) -> Iterator[Problem]:
     """A problem for a missing key; if it is a group, one for each required key of the group."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    annotation = fields[key].annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield from _missing_group(path, annotation)
+    inner = group_in(fields[key].annotation)
+    if inner is not None:
+        yield from _missing_group(path, inner)
     else:
         text = " ".join((fields[key].description or key).replace("``", "").split())
         meaning = text.split(". ")[0].rstrip(".")
@@ -214,7 +214,7 @@ def _join(path: str, key: str) -> str:
 
 
 def _translate(
-    group: str, detail: ErrorDetails, model: type[BaseModel], *, hidden: bool
+    group: str, detail: ErrorDetails, model: type[Group], *, hidden: bool
 ) -> Iterator[Problem]:
     """Convert a pydantic error into a problem; into several if a group is missing."""
     path = group
@@ -256,16 +256,13 @@ def _reason_and_fix(detail: ErrorDetails) -> tuple[str, str]:
     return _TYPES.get(kind, (detail["msg"].lower(), "see docs/settings.md"))
 
 
-def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+def _model_at(model: type[Group], location: tuple[int | str, ...]) -> type[Group]:
     """The model class at a location of a pydantic error."""
     for part in location:
         field = model.model_fields.get(str(part))
-        if field is None:
-            continue  # a list index or the name of an override
-        candidates = (field.annotation, *get_args(field.annotation))
-        model = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model
-        )
+        # Other parts are a list index or the name of an override.
+        if field is not None:
+            model = group_in(field.annotation) or model
     return model
 
 

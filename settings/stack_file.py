@@ -23,8 +23,9 @@ import pyrage
 import yaml
 
 from settings import encrypted
+from settings.base import leaves
 from settings.groups import PROJECT
-from settings.load import TOKEN
+from settings.load import GROUPS, TOKEN, model_of
 from settings.problems import Problem, SettingsError, did_you_mean
 
 PLACEHOLDER_TOKEN = "rehearsal@pve!rehearsal=00000000-0000-0000-0000-000000000000"
@@ -37,8 +38,18 @@ FORMATS = {
 }
 """Placeholders of the secrets whose format the models check, by path."""
 SECRETS = re.compile(
-    r"flux\.(deploy_key|token)|s3\.(access|secret)_key|sops\.age_key"
-    r"|traefik\.acme\.dns\.credentials\.[^.]+|nodes\..*patches\[\d+\]\..*",
+    "|".join(
+        [
+            *(
+                re.escape(path).replace("NAME", "[^.]+")
+                for group, field in GROUPS.items()
+                for path, leaf in leaves(model_of(field), group)
+                if "SecretStr" in str(leaf.annotation)
+            ),
+            r"s3\.access_key",
+            r"nodes\..*patches\[\d+\]\..*",
+        ]
+    ),
     re.DOTALL,
 )
 """Paths of the settings that may be encrypted, besides the token."""

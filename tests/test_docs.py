@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args
-
 import pytest
-from pydantic import BaseModel
 
+from settings.base import leaves
 from settings.load import GROUPS, model_of
 from settings.project import PROJECT_FOLDER
 
-
-def keys(model: type[BaseModel]) -> Iterator[str]:
-    """Yield every key of a settings group and of its nested groups."""
-    for name, field in model.model_fields.items():
-        yield field.alias or name
-        annotation: Any = field.annotation
-        for candidate in (annotation, *get_args(annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                yield from keys(candidate)
-
-
-ALL_KEYS = sorted({key for field in GROUPS.values() for key in keys(model_of(field))} | set(GROUPS))
+ALL_KEYS = sorted(
+    {
+        key
+        for group, field in GROUPS.items()
+        for path, _ in leaves(model_of(field), group)
+        for key in path.split(".")
+    }
+    - {"NAME", "proxmoxve"}
+)
 
 
 @pytest.mark.parametrize("file", ["Pulumi.homelab.yaml", "docs/settings.md"])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rehearsal.record import Recording
-from settings.resource_types import FLUX_READY, INSTANCE, KUSTOMIZATION, SECRET, SOURCE, UNINSTALL
+from settings.resource_types import FLUX_READY, INSTANCE, SECRET, UNINSTALL
 from tests.invariants.registry import invariant
+
+SOURCE = "kubernetes:source.toolkit.fluxcd.io/v1:GitRepository"
+KUSTOMIZATION = "kubernetes:kustomize.toolkit.fluxcd.io/v1:Kustomization"
 
 
 @invariant("fluxcd/flux2#632, fluxcd/terraform-provider-flux#67: objects stay Terminating")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rehearsal.record import Recording
-from settings.resource_types import ADVERTISEMENT, CLAIM, POOL, ROUTE
+from settings.resource_types import ADVERTISEMENT, CLAIM, POOL
 from tests.invariants.kubernetes import depends_on_release, releases_of
 from tests.invariants.registry import invariant
 
@@ -24,6 +24,8 @@ OTHER_VERSIONS_KEYS = {
     ("persistence", "accessModes"),
 }
 """Keys of other chart versions. Traefik's chart 41 rejects or ignores them."""
+
+ROUTE = "kubernetes:traefik.io/v1alpha1:IngressRoute"
 
 
 @invariant("traefik/traefik-helm-chart v41 values.schema.json")

@@ -78,6 +78,8 @@ class RecordingMonitor(mocks.MockMonitor):
             ignore_changes=tuple(request.ignoreChanges),
             replace_on_changes=tuple(request.replaceOnChanges),
             delete_before_replace=request.deleteBeforeReplace,
+            retain_on_delete=request.retainOnDelete,
+            hooks=_hooks(request),
             custom_timeouts=_timeouts(request),
             inputs=inputs,
         )
@@ -129,6 +131,12 @@ def _invoke_response(result: dict[str, Any]) -> Any:
     # `return` is a keyword of Python, so it is passed in a dict.
     fields: dict[str, Any] = {"return": encode(result)}
     return resource_pb2.ResourceInvokeResponse(**fields)
+
+
+def _hooks(request: Any) -> tuple[str, ...]:
+    hooks = request.hooks
+    events = hooks.DESCRIPTOR.fields_by_name
+    return tuple(f"{event} {name}" for event in events for name in getattr(hooks, event))
 
 
 def _timeouts(request: Any) -> dict[str, str]:

@@ -46,6 +46,10 @@ class Resource:
     ignore_changes: tuple[str, ...] = ()
     replace_on_changes: tuple[str, ...] = ()
     delete_before_replace: bool = False
+    retain_on_delete: bool = False
+    """Whether Pulumi forgets the resource instead of deleting it."""
+    hooks: tuple[str, ...] = ()
+    """Event and name of each resource hook, such as ``before_create NAME``."""
     custom_timeouts: Mapping[str, str] = field(default_factory=dict)
     """By operation (``create``, ``update``, ``delete``): the timeout, as in ``5m``."""
     inputs: Mapping[str, Any] = field(default_factory=dict)

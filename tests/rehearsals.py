@@ -99,6 +99,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "Flux over SSH, with an age key": FLUX,
     "Flux and a public repository": {"flux": {"url": "https://github.com/me/manifests.git"}},
+    "retained data disks": {"nodes.workers.keep_data_disk_on_destroy": True},
+    "time servers, mirrors and patches": {
+        "cluster.ntp": ["192.168.1.1"],
+        "cluster.registry_mirrors": {"docker.io": ["https://mirror.example.org"]},
+        "nodes.workers.patches": [{"machine": {"sysctls": {"vm.nr_hugepages": "1024"}}}],
+    },
     "another image factory": {
         "image": {"factory": "https://factory.example.org/", "extensions": ["siderolabs/i915"]}
     },

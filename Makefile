@@ -105,6 +105,9 @@ rack: .venv/ready-dev ## Start the simulated hardware and print how to deploy to
 test: lint ## Run all checks and tests that CI runs
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+mutants: .venv/ready-dev ## Change the program in 240 ways and count which the tests detect (an hour)
+	@$(BIN)/python -m tests.mutation
+
 lint: .venv/ready-dev ## Check format, style and types
 	@$(BIN)/ruff format --check --quiet . || { echo "To correct the format, run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .

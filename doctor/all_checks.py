@@ -50,10 +50,10 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("Storage", "volume backups", longhorn.check_backups),
     ("Downloads", "Image Factory", image_factory.check_factory),
     ("Downloads", "Image Factory from the hosts", image_factory.check_from_hosts),
-    ("Downloads", "Longhorn", charts.check_longhorn),
-    ("Downloads", "MetalLB", charts.check_metallb),
-    ("Downloads", "Traefik", charts.check_traefik),
-    ("Downloads", "Flux", charts.check_flux),
+    ("Downloads", "Longhorn", charts.chart_check("longhorn")),
+    ("Downloads", "MetalLB", charts.chart_check("metallb")),
+    ("Downloads", "Traefik", charts.chart_check("traefik")),
+    ("Downloads", "Flux", charts.chart_check("flux", "flux-operator")),
     ("From the internet", "DNS", dns.check_site_name),
 )
 """Group, name and function of each check, in the order of the output."""

@@ -13,43 +13,30 @@ from typing import Any
 import yaml
 
 from doctor import web
-from doctor.context import Context
+from doctor.context import Check, Context
 from doctor.findings import Finding, failure, ok, warning
 from doctor.probes import Fetch
 from settings.chart_source import ChartSource
-from settings.charts import Chart
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Uses libyaml if possible, because the plain parser needs a minute for an index of a few MiB."""
 
 
-def check_longhorn(context: Context) -> Iterator[Finding]:
-    """Check Longhorn's chart."""
-    return _check_component(context, "longhorn", context.settings.longhorn)
+def chart_check(group: str, chart: str = "") -> Check:
+    """Return the check of the chart of a settings group; it has no findings without the group.
 
+    ``chart`` is the name of the chart if it differs from the name of the group.
+    """
 
-def check_metallb(context: Context) -> Iterator[Finding]:
-    """Check MetalLB's chart."""
-    return _check_component(context, "metallb", context.settings.metallb)
+    def check(context: Context) -> Iterator[Finding]:
+        settings = getattr(context.settings, group)
+        if settings is not None:
+            source = ChartSource.of(chart or group, settings)
+            fetch, problem = context.probes.fetch, context.download_problem
+            yield from _check_chart(source, group, fetch, problem)
 
-
-def check_traefik(context: Context) -> Iterator[Finding]:
-    """Check Traefik's chart."""
-    return _check_component(context, "traefik", context.settings.traefik)
-
-
-def check_flux(context: Context) -> Iterator[Finding]:
-    """Check the Flux Operator's chart if the stack file has a group ``flux``."""
-    if context.settings.flux is not None:
-        yield from _check_component(context, "flux-operator", context.settings.flux, group="flux")
-
-
-def _check_component(
-    context: Context, name: str, chart: Chart, group: str = ""
-) -> Iterator[Finding]:
-    source = ChartSource.of(name, chart)
-    return _check_chart(source, group or name, context.probes.fetch, context.download_problem)
+    return check
 
 
 def _check_chart(

@@ -1,8 +1,7 @@
-"""Certificates of servers on loopback, and charts in a registry or a folder."""
+"""The certificate of Proxmox, read from servers on loopback."""
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -17,10 +16,8 @@ import trustme
 
 from doctor import web
 from doctor.checks import proxmox_api
-from doctor.checks.charts import _check_chart, _registry_has
 from doctor.findings import Result
 from doctor.web import ServerCertificate
-from settings.chart_source import ChartSource
 
 AUTHORITY = trustme.CA()
 
@@ -109,79 +106,3 @@ def test_insecure_with_a_trusted_certificate_is_a_note() -> None:
     leaf = AUTHORITY.issue_cert("127.0.0.1")
     finding = proxmox_api._check_certificate(read_certificate(leaf), insecure=True)
     assert finding.result is Result.NOTE and "remove proxmoxve:insecure" in finding.fix
-
-
-# Charts -------------------------------------------------------------------------------------------
-
-
-CHART = ChartSource(name="traefik", version="41.3.0", repository="oci://registry.test/charts")
-
-
-class Registry:
-    """A fake public registry, which requires an anonymous token."""
-
-    def __init__(self, *tags: str) -> None:
-        self.tags = tags
-        self.requests: list[str] = []
-
-    def fetch(self, url: str, headers: Any = None) -> bytes:
-        self.requests.append(url)
-        if url.startswith("https://auth.test/token?"):
-            return json.dumps({"token": "anonymous"}).encode()
-        if (headers or {}).get("Authorization") != "Bearer anonymous":
-            challenge = 'Bearer realm="https://auth.test/token",service="r",scope="pull"'
-            raise self._refusal(url, 401, {"WWW-Authenticate": challenge})
-        if url.rpartition("/")[2] not in self.tags:
-            raise self._refusal(url, 404, {})
-        return b"{}"
-
-    def _refusal(self, url: str, code: int, headers: dict[str, str]) -> Exception:
-        import email.message
-        import io
-        import urllib.error
-
-        message = email.message.Message()
-        for name, value in headers.items():
-            message[name] = value
-        return urllib.error.HTTPError(url, code, "no", message, io.BytesIO())
-
-
-def test_a_chart_in_a_registry_is_found_with_an_anonymous_token() -> None:
-    registry = Registry("41.3.0")
-    assert _registry_has(CHART, registry.fetch)
-    assert registry.requests == [
-        "https://registry.test/v2/charts/traefik/manifests/41.3.0",
-        "https://auth.test/token?service=r&scope=pull",
-        "https://registry.test/v2/charts/traefik/manifests/41.3.0",
-    ]
-
-
-def test_a_chart_version_missing_in_a_registry_is_a_failure() -> None:
-    (finding,) = _check_chart(CHART, "traefik", Registry("41.2.0").fetch)
-    assert finding.result is Result.FAILURE and "is not in oci://" in finding.text
-
-
-def test_a_registry_that_refuses_is_a_failure() -> None:
-    def refuse(url: str, headers: Any = None) -> bytes:
-        raise Registry()._refusal(url, 403, {})
-
-    (finding,) = _check_chart(CHART, "traefik", refuse)
-    assert "it answers 403 no" in finding.text
-
-
-def test_an_invalid_index_is_a_failure() -> None:
-    chart = ChartSource(name="traefik", version="41.3.0", repository="https://charts.test")
-    for text in (b"<html>", b"{", b"entries: []", b"entries: {traefik: [{}]}"):
-        (finding,) = _check_chart(chart, "traefik", lambda url, headers=None, text=text: text)
-        assert finding.result is Result.FAILURE and "cannot be found, because" in finding.text
-
-
-@pytest.mark.parametrize(("version", "result"), [("41.3.0", Result.OK), ("41.2.9", Result.WARNING)])
-def test_another_chart_version_in_a_folder_is_a_warning(
-    tmp_path: Path, version: str, result: Result
-) -> None:
-    (tmp_path / "traefik").mkdir()
-    (tmp_path / "traefik" / "Chart.yaml").write_text(f"version: {version}")
-    chart = ChartSource(name="traefik", version="41.3.0", repository=str(tmp_path))
-    (finding,) = _check_chart(chart, "traefik", web.fetch)
-    assert finding.result is result

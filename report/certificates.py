@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,114 +16,72 @@ from cryptography import x509
 
 from clients.talos import credentials
 from commands import acme_record
-from report import model
+from report.model import Certificate, Certificates
+from settings import resource_types
 
-_CREDENTIALS = (
-    ("kubeconfig", "kubectl; make up renews it every six months"),
-    ("talosconfig", "talosctl; make up renews it every six months"),
-)
-"""Name of the stack's output, and purpose of the credential."""
-_CAS = (
-    (
-        "talos:machine/secrets:Secrets",
-        ("machineSecrets", "certs", "k8s", "cert"),
-        "Kubernetes CA",
-        "signs certificates of the API server and kubeconfigs",
-    ),
-    (
-        "talos:machine/secrets:Secrets",
-        ("machineSecrets", "certs", "k8sAggregator", "cert"),
-        "Kubernetes aggregator CA",
-        "signs certificates of API extensions",
-    ),
-    (
-        "talos:machine/secrets:Secrets",
-        ("machineSecrets", "certs", "etcd", "cert"),
-        "etcd CA",
-        "signs certificates of etcd members",
-    ),
-    (
-        "talos:machine/secrets:Secrets",
-        ("machineSecrets", "certs", "os", "cert"),
-        "Talos CA",
-        "signs certificates of Talos nodes and talosconfigs",
-    ),
-)
-"""CAs: type of the resource, path in its outputs, name and purpose."""
+_CREDENTIALS = {
+    "kubeconfig": "kubectl; make up renews it every six months",
+    "talosconfig": "talosctl; make up renews it every six months",
+}
+"""By name of the stack's output: purpose of the credential."""
+_CAS = {
+    "k8s": ("Kubernetes CA", "signs certificates of the API server and kubeconfigs"),
+    "k8sAggregator": ("Kubernetes aggregator CA", "signs certificates of API extensions"),
+    "etcd": ("etcd CA", "signs certificates of etcd members"),
+    "os": ("Talos CA", "signs certificates of Talos nodes and talosconfigs"),
+}
+"""By name in the machine secrets: name and purpose of the CA."""
+_SITES = {
+    "staging": "a site, for testing: browsers do not trust it",
+    "production": "a site; Traefik renews it in its last month",
+}
+"""By ACME server: purpose of a certificate that it signed."""
 
 
-def find_certificates(resources: list[dict[str, Any]], now: datetime) -> model.Certificates:
-    """Find the certificates in the resources of a state; the first to expire comes first."""
-    found = tuple(sorted(_find_all(resources, now), key=lambda it: (it.ends, it.name)))
-    reason = "" if found else "the stack has no cluster yet"
-    return model.Certificates(found=found, reason=reason)
-
-
-def add_site_certificates(
-    certificates: model.Certificates,
+def build_certificates(
+    resources: list[dict[str, Any]],
     signed: Iterable[acme_record.Signed],
     server: str,
     now: datetime,
-) -> model.Certificates:
-    """Add the certificates of sites that one ACME server (``staging``, ``production``) signed.
+) -> Certificates:
+    """Find the certificates of a stack; the first to expire comes first.
 
-    Adds none if the stack has no cluster.
+    ``resources`` are those of the Pulumi state. ``signed`` are certificates of sites; only those of
+    the ACME server in use (``staging`` or ``production``) count, and only if the stack has a
+    cluster.
     """
-    if not certificates.found:
-        return certificates
-    purposes = {
-        "staging": "a site, for testing: browsers do not trust it",
-        "production": "a site; Traefik renews it in its last month",
-    }
-    sites = [
-        model.Certificate(
-            name=it.certificate.name,
-            opens=purposes[server],
-            begins=it.certificate.begins,
-            ends=it.certificate.ends,
-            days_left=(it.certificate.ends - now).days,
-        )
-        for it in signed
-        if it.server == server
-    ]
-    both = sorted([*certificates.found, *sites], key=lambda it: (it.ends, it.name))
-    return replace(certificates, found=tuple(both))
+    found = [*_find_credentials(resources, now), *_find_cas(resources, now)]
+    if not found:
+        return Certificates(found=(), reason="the stack has no cluster yet")
+    sites = [it.certificate for it in signed if it.server == server]
+    found += [_certificate(it.name, _SITES[server], it.begins, it.ends, now) for it in sites]
+    return Certificates(found=tuple(sorted(found, key=lambda it: (it.ends, it.name))), reason="")
 
 
-def no_certificates(reason: str) -> model.Certificates:
-    """An empty result with the reason: the state could not be read."""
-    return model.Certificates(found=(), reason=reason)
-
-
-def _find_credentials(
-    resources: list[dict[str, Any]], now: datetime
-) -> Iterator[model.Certificate]:
+def _find_credentials(resources: list[dict[str, Any]], now: datetime) -> Iterator[Certificate]:
     for resource in resources:
         ends = credentials.ends_of(resource)
-        for name, purpose in _CREDENTIALS:
+        for name, purpose in _CREDENTIALS.items():
             if end := ends.get(name):
-                begin = end - credentials.LIFE
-                yield model.Certificate(
-                    name=name, opens=purpose, begins=begin, ends=end, days_left=(end - now).days
-                )
+                yield _certificate(name, purpose, end - credentials.LIFE, end, now)
 
 
-def _find_all(resources: list[dict[str, Any]], now: datetime) -> Iterator[model.Certificate]:
-    yield from _find_credentials(resources, now)
-    for type_, path, name, purpose in _CAS:
-        for resource in resources:
-            if resource.get("type") != type_ or resource.get("delete"):
-                continue
-            certificate = _parse(_value_at(resource.get("outputs"), path))
-            if certificate:
-                ends = certificate.not_valid_after_utc
-                yield model.Certificate(
-                    name=name,
-                    opens=purpose,
-                    begins=certificate.not_valid_before_utc,
-                    ends=ends,
-                    days_left=(ends - now).days,
-                )
+def _find_cas(resources: list[dict[str, Any]], now: datetime) -> Iterator[Certificate]:
+    for resource in resources:
+        if resource.get("type") != resource_types.SECRETS or resource.get("delete"):
+            continue
+        for key, (name, purpose) in _CAS.items():
+            path = ("machineSecrets", "certs", key, "cert")
+            if ca := _parse(_value_at(resource.get("outputs"), path)):
+                begins, ends = ca.not_valid_before_utc, ca.not_valid_after_utc
+                yield _certificate(name, purpose, begins, ends, now)
+
+
+def _certificate(
+    name: str, purpose: str, begins: datetime, ends: datetime, now: datetime
+) -> Certificate:
+    days_left = (ends - now).days
+    return Certificate(name=name, opens=purpose, begins=begins, ends=ends, days_left=days_left)
 
 
 def _value_at(value: Any, path: tuple[str, ...]) -> Any:

@@ -41,10 +41,7 @@ def build_report(rehearsal: Rehearsal, project: Path = PROJECT_FOLDER) -> model.
         ),
         versions=versions.list_versions(settings),
         certificates=_read_certificates(project, settings, now, resources, reason),
-        problems=tuple(
-            model.Problem(resource=problem.resource, message=problem.message)
-            for problem in rehearsal.problems
-        ),
+        problems=tuple(rehearsal.problems),
         notes=tuple(rehearsal.notes),
     )
 
@@ -65,10 +62,10 @@ def _read_certificates(
     reason: str,
 ) -> model.Certificates:
     if reason:
-        return certificates.no_certificates(reason)
-    found = certificates.find_certificates(resources, now)
+        return model.Certificates(found=(), reason=reason)
     signed = acme_record.load(project, settings.stack)
-    return certificates.add_site_certificates(found, signed, settings.traefik.acme.server, now)
+    server = settings.traefik.acme.server
+    return certificates.build_certificates(resources, signed, server, now)
 
 
 def _build_hosts(settings: Settings) -> tuple[model.Host, ...]:

@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from clients.kubernetes.longhorn import BackupTarget
+from lifecycle.operations.storage_health import StorageProblem
+from rehearsal.record import Refusal
+
 SpanKind = Literal["router", "proxmox", "dhcp", "control-plane", "worker", "vip", "pool", "ingress"]
 
 
@@ -202,27 +206,6 @@ class Volume:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackupTarget:
-    """Longhorn's backup target."""
-
-    url: str
-    is_available: bool
-    reason: str
-    """Longhorn's own message if it is not available."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StorageProblem:
-    """A problem or a note about storage. The page shows ``subject``, then ``text``."""
-
-    severity: Literal["warning", "note"]
-    subject: str
-    text: str
-    """A sentence without its subject."""
-    fix: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Storage:
     """Data disks of the stack file, and Longhorn's objects at the time of the record."""
 
@@ -234,14 +217,6 @@ class Storage:
     target: BackupTarget | None
     """None if Longhorn has no backup target, or if there is no record."""
     problems: tuple[StorageProblem, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A resource that a provider would refuse, and the reason."""
-
-    resource: str
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +234,7 @@ class Report:
     timeline: Timeline
     versions: tuple[Version, ...]
     certificates: Certificates
-    problems: tuple[Problem, ...]
+    problems: tuple[Refusal, ...]
     notes: tuple[str, ...]
     """Warnings of the program in the rehearsal."""
 

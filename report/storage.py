@@ -26,15 +26,8 @@ def build_storage(settings: Settings, record: StorageRecord | None) -> model.Sto
         )
         if moment
         else (),
-        target=model.BackupTarget(
-            url=target.url, is_available=target.is_available, reason=target.reason
-        )
-        if target and target.url
-        else None,
-        problems=tuple(
-            model.StorageProblem(severity=it.severity, subject=it.subject, text=it.text, fix=it.fix)
-            for it in storage_problems(storage, settings, moment, is_deployed=False)
-        )
+        target=target if target and target.url else None,
+        problems=tuple(storage_problems(storage, settings, moment, is_deployed=False))
         if moment
         else (),
     )

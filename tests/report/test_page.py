@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from rehearsal.record import Refusal
 from rehearsal.run import Rehearsal
 from report import page
-from report.model import Bar, Problem, Report, Timeline, as_json
+from report.model import Bar, Report, Timeline, as_json
 from tests.report.certificates import NOW, state_of
 from tests.report.conftest import MakeReport
 
@@ -70,7 +71,7 @@ def full(
     report = replace(
         make_report(homelab),
         made=NOW,
-        problems=(Problem(resource="traefik", message="would be refused"),),
+        problems=(Refusal(resource="traefik", message="would be refused"),),
     )
     return report, [*secrets, token, token.partition("=")[2], prefix]
 
@@ -173,7 +174,7 @@ def test_html_in_names_is_escaped(full: tuple[Report, list[str]]) -> None:
             ),
             hosts=(replace(host, machines=(machine, *host.machines[1:])),),
             timeline=replace(report.timeline, bars=(bar, *report.timeline.bars[1:])),
-            problems=(Problem(resource=NASTY, message=NASTY),),
+            problems=(Refusal(resource=NASTY, message=NASTY),),
             notes=(NASTY,),
         )
     )

@@ -28,7 +28,7 @@ from lifecycle.provider import Provider, Resource, secret_credentials
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterVersionArgs:
-    """Arguments of ``EtcdSnapshot`` and ``KubernetesVersion``."""
+    """Arguments of ``KubernetesVersion``, and part of those of ``EtcdSnapshot``."""
 
     context: OperationContext
     """The stack tag, the Talos version, the control planes and the timeout of the lock."""
@@ -53,17 +53,19 @@ class ClusterVersionArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EtcdSnapshotArgs(ClusterVersionArgs):
+class EtcdSnapshotArgs:
     """Arguments of ``EtcdSnapshot``."""
 
+    versions: ClusterVersionArgs
+    """The cluster and its versions."""
     installer: pulumi.Input[str]
     """The Talos install image."""
 
     def inputs(self) -> dict[str, Any]:
         """The inputs of the resource."""
-        return super().inputs() | {
+        return self.versions.inputs() | {
             "installer": self.installer,
-            "age_recipient": self.context.age_recipient,
+            "age_recipient": self.versions.context.age_recipient,
         }
 
 

@@ -242,7 +242,7 @@ class TalosCluster(pulumi.ComponentResource):
         )
         lost = [node for node in args.nodes if _is_lost(node, args)]
         chain(lost, [])
-        snapshot_args = EtcdSnapshotArgs(**vars(versions), installer=args.installer)
+        snapshot_args = EtcdSnapshotArgs(versions=versions, installer=args.installer)
         snapshot = EtcdSnapshot(f"{name}-etcd-snapshot", snapshot_args, after())
         chain([node for node in args.nodes if node not in lost], [snapshot])
         return lifecycles, KubernetesVersion(f"{name}-kubernetes", versions, after(snapshot))

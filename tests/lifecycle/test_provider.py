@@ -6,6 +6,7 @@ import base64
 import importlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +16,10 @@ import dill  # type: ignore[import-untyped]
 import pytest
 from pulumi import dynamic
 from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.output import Unknown
 
 from lifecycle import provider
-from lifecycle.provider import PROVIDERS, Provider, Resource, plain
+from lifecycle.provider import PROVIDERS, Provider, Resource, parse, plain
 from settings.project import PROJECT_FOLDER
 
 FROZEN = {
@@ -241,3 +243,39 @@ def test_whole_numbers_become_integers() -> None:
         "b": [2, {"c": 2.5}],
     }
     assert isinstance(plain({"a": 1.0})["a"], int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A group of inputs."""
+
+    gib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Groups of inputs in all forms that providers use."""
+
+    one: Size
+    maybe: Size | None
+    many: Mapping[str, Size]
+    text: str = "default"
+
+
+def test_groups_of_inputs_become_dataclasses() -> None:
+    size = {"gib": 3}
+    props = {"one": size, "maybe": size, "many": {"n1": size}, "text": "x", "other": 1}
+    assert parse(Groups, props) == Groups(
+        one=Size(gib=3), maybe=Size(gib=3), many={"n1": Size(gib=3)}, text="x"
+    )
+
+
+def test_a_missing_input_is_its_default_or_none() -> None:
+    """Pulumi drops nulls, and old inputs are only the stored ones."""
+    found = parse(Groups, {"one": None})
+    assert vars(found) == {"one": None, "maybe": None, "many": None, "text": "default"}
+
+
+def test_a_value_that_is_unknown_in_a_preview_stays_unknown() -> None:
+    unknown = Unknown()  # type: ignore[no-untyped-call]
+    assert parse(Groups, {"one": unknown}).one is unknown  # type: ignore[comparison-overlap]

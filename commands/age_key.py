@@ -6,57 +6,43 @@ arguments. An existing key is never replaced, because files encrypted for it cou
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import sys
 
 import pyrage
-import yaml
 
-from settings.groups import PROJECT
+from clients.pulumi_cli.session import PulumiError, Session
+from settings import stack_file
+from settings.problems import SettingsError
 
 KEY = "sops.age_key"
 """Path of the setting in the stack file."""
 
 
-def create_key(pulumi: Sequence[str], file: Path, environment: dict[str, str]) -> int:
+def create_key(session: Session) -> int:
     """Create the key if the stack has none, and print its public key (the age recipient).
 
-    ``pulumi`` is the command line of the CLI, ``file`` the stack file ``Pulumi.NAME.yaml``; the
-    stack must exist. Returns the exit code of the CLI.
+    The stack must exist. Returns an exit code.
     """
-    stack = file.name.removeprefix("Pulumi.").removesuffix(".yaml")
-    document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    exists = _has_key(document.get("config") or {})
-    verb = ["get"] if exists else ["set", "--secret"]
-    identity = "" if exists else str(pyrage.x25519.Identity.generate())
-    done = subprocess.run(
-        [*pulumi, "config", *verb, "--path", KEY, "--stack", stack, "--non-interactive"],
-        cwd=file.parent,
-        env=environment,
-        input=identity,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        return done.returncode
-    recipient = pyrage.x25519.Identity.from_str(identity or done.stdout.strip()).to_public()
+    try:
+        file = stack_file.find(session.stack, session.project)
+        # A group that is encrypted as a whole may contain a key, so it counts as one.
+        exists = stack_file.open_file(file).value(KEY) is not None
+        if exists:
+            identity = session.read(["config", "get", "--path", KEY]).decode().strip()
+        else:
+            identity = str(pyrage.x25519.Identity.generate())
+            session.read(["config", "set", "--secret", "--path", KEY], identity)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except PulumiError as error:
+        print(error, file=sys.stderr)
+        return error.status or 1
     print(
         f"{file.name} already has an age key; it was not changed."
         if exists
         else f"Stored a new age key, encrypted, in {file.name}. Keep that file and its passphrase."
     )
+    recipient = pyrage.x25519.Identity.from_str(identity).to_public()
     print(f"Public key for the .sops.yaml of your manifests repository:\n{recipient}")
     return 0
-
-
-def _has_key(config: dict[str, Any]) -> bool:
-    """Tell whether the stack file may contain a key.
-
-    Pulumi reads a name without a namespace as a setting of this project. A group that is encrypted
-    as a whole (``secure``) may contain a key, so it counts as one.
-    """
-    groups = [config.get(name) or {} for name in (f"{PROJECT}:sops", "sops")]
-    return any({"age_key", "secure"} & set(group) for group in groups)

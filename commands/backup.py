@@ -19,13 +19,12 @@ from backup.store import BackupError, BackupStore
 from clients.kubernetes import exec
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.pulumi_cli import stack_settings
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli.session import PulumiError, Session
 from commands import acme_record, helm_records
 from commands.ask import confirmed
 from components.traefik import certificate_backup, traefik
 from settings.models import Settings
 from settings.problems import SettingsError
-from settings.project import PROJECT_FOLDER
 
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 CONTAINER = "traefik"
@@ -140,7 +139,7 @@ def save_certificates(session: Session) -> list[SavedBackup]:
     resources = _read_resources(session)
     try:
         settings = stack_settings.settings(session)
-    except SessionError as error:
+    except PulumiError as error:
         raise BackupError(f"the settings cannot be read: {error}") from None
     if settings.sops.age_key is None:
         raise NoKeyError(
@@ -162,8 +161,8 @@ def record_certificates(session: Session) -> None:
 def _read_resources(session: Session) -> list[dict[str, Any]]:
     """Return the resources of the state, secrets in plain text, if it has a certificate volume."""
     try:
-        resources: list[dict[str, Any]] = session.deployment(secrets=True).get("resources") or []
-    except SessionError as error:
+        resources = session.resources(secrets=True)
+    except PulumiError as error:
         raise BackupError(f"the state cannot be read: {error}") from None
     if not any(_is_certificate_volume(resource) for resource in resources):
         raise NoClusterError(
@@ -191,7 +190,7 @@ def _read_and_record(session: Session, resources: list[dict[str, Any]]) -> list[
             for file in files
             for certificate in file.parsed.certificates
         ]
-        acme_record.keep(PROJECT_FOLDER, session.stack, signed)
+        acme_record.keep(session.project, session.stack, signed)
     return files
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from clients.errors import OperationError
 from clients.pulumi_cli import stack_settings
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli.session import PulumiError, Session
 from commands import backup, last_up, orphaned_resources, recover, running_tasks
 from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
-from settings.project import PROJECT_FOLDER
 from settings.resource_types import MACHINE
 
 REFRESH_PROXMOX = ["refresh", "--target", "**VmLegacy**", "--target", "**download/file:File**"]
@@ -48,15 +47,15 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
     if code := session.run(["destroy"], cli_args):
         return code
     try:
-        if session.deployment().get("resources"):
+        if session.resources():
             return failed  # only a part of the stack was destroyed
-        last_up.mark_settled(PROJECT_FOLDER, session.stack)
+        last_up.mark_settled(session.project, session.stack)
         # This search also finds the VMs that could not be removed before the destroy.
         if code := _remove_orphans(session, cli_args):
             return code
         _forget_pending_operations(session)
         return 0
-    except (SessionError, SettingsError, OperationError) as error:
+    except (PulumiError, SettingsError, OperationError) as error:
         print(
             "Pulumi destroyed the stack, but Proxmox could not be searched for resources that are "
             f"not in the state. To search again, run `make down`. The reason: {error}"
@@ -68,7 +67,7 @@ def _forget_pending_operations(session: Session) -> None:
     """Remove the record of interrupted operations from the state of a stack without resources.
 
     A destroy keeps it, so the next ``up`` would report a run that did not finish. Raises
-    ``SessionError``.
+    ``PulumiError``.
     """
     deployment = session.deployment()
     if deployment.get("pending_operations"):
@@ -103,14 +102,14 @@ def _find_unknown_vms(
     if _is_partial(cli_args):
         return []
     try:
-        resources = session.deployment().get("resources") or []
+        resources = session.resources()
         vms = [resource for resource in resources if resource["type"] == MACHINE]
         known_ids = {int(vm["outputs"]["vmId"]) for vm in vms if "vmId" in vm.get("outputs", {})}
         if not resources:
             return []  # the search after the destroy finds them
         settings = stack_settings.settings(session)
         return orphaned_resources.find_vms(settings.proxmoxve, settings.stack_tag, known_ids)
-    except (SessionError, SettingsError, OperationError):
+    except (PulumiError, SettingsError, OperationError):
         return []
 
 

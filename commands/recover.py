@@ -24,7 +24,7 @@ from typing import Any
 from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi
 from clients.pulumi_cli import stack_settings
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli.session import PulumiError, Session
 from commands import (
     helm_records,
     last_up,
@@ -35,7 +35,6 @@ from commands import (
 )
 from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
-from settings.project import PROJECT_FOLDER
 from settings.resource_types import MACHINE, RELEASE
 
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
@@ -85,7 +84,7 @@ def clear_killed_runs(session: Session, cli_args: Sequence[str]) -> int:
 
     Asks first; a yes flag in ``cli_args`` answers.
     """
-    stale_runs = stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+    stale_runs = stale_processes.find_stale_runs(session.project, session.stack)
     if code := _refuse_if_active(stale_runs):
         return code
     if stale_runs:
@@ -98,7 +97,7 @@ def clear_killed_runs(session: Session, cli_args: Sequence[str]) -> int:
 
 def cancel(session: Session, cli_args: Sequence[str]) -> int:
     """Remove the lock of a run that has ended; returns an exit code."""
-    stale_runs = stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+    stale_runs = stale_processes.find_stale_runs(session.project, session.stack)
     if code := _refuse_if_active(stale_runs):
         return code
     if stale_runs.foreign_locks and not _confirm_clearing(stale_runs, "Remove the lock?", cli_args):
@@ -153,10 +152,10 @@ def recover(session: Session, cli_args: Sequence[str]) -> int:
             return code
         if not _remove_blockers(session, api, cli_args):
             return 1
-    except (SessionError, SettingsError, OperationError) as error:
+    except (PulumiError, SettingsError, OperationError) as error:
         print(f"The recovery failed: {error}")
         return 1
-    last_up.mark_settled(PROJECT_FOLDER, session.stack)
+    last_up.mark_settled(session.project, session.stack)
     print("Recovered. Continue with `make up` or `make down`.")
     return 0
 
@@ -166,14 +165,14 @@ def recover_if_needed(session: Session, cli_args: Sequence[str]) -> int:
 
     ``cli_args`` belong to ``up``, so only its flags that answer questions are used here.
     """
-    last = last_up.load(PROJECT_FOLDER, session.stack)
+    last = last_up.load(session.project, session.stack)
     try:
         needed = bool(
             (last and not last.succeeded and not last.settled)
-            or stale_processes.find_stale_runs(PROJECT_FOLDER, session.stack)
+            or stale_processes.find_stale_runs(session.project, session.stack)
             or StateDamage.of(session.deployment(secrets=True))
         )
-    except SessionError:
+    except PulumiError:
         needed = True  # the state cannot be read
     if not needed:
         return 0
@@ -212,7 +211,7 @@ def _remove_blockers(session: Session, api: ClusterApi | None, cli_args: Sequenc
     """
     try:
         steps = json.loads(session.read(["preview", "--json"])).get("steps", [])
-    except SessionError:
+    except PulumiError:
         # With --json the CLI writes its errors to standard output, which `read` discards.
         print("The next changes cannot be determined, because the preview fails:", flush=True)
         session.run(["preview"])

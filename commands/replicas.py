@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from clients.kubernetes.api import ApiError, ClusterApi
 from clients.kubernetes.longhorn import STORAGE_CLASS, Volume, set_copies
-from clients.pulumi_cli import stack_settings
-from clients.pulumi_cli.kubeconfig import kubeconfig_of
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli import stack_settings, state
+from clients.pulumi_cli.session import PulumiError, Session
 from commands.ask import confirmed
 from lifecycle.operations.longhorn import volumes_with_other_copies
 from lifecycle.operations.storage_health import gib
@@ -28,13 +27,13 @@ def set_replicas(session: Session, cli_args: Sequence[str]) -> int:
     """
     try:
         copies = stack_settings.settings(session).replicas
-        kubeconfig = kubeconfig_of(session)
+        kubeconfig = state.kubeconfig(session)
         if kubeconfig is None:
             print(f"The stack {session.stack} has no cluster, so it has no volumes to change.")
             return 1
         api = ClusterApi.of(kubeconfig)
         volumes = volumes_with_other_copies(api, copies)
-    except (ApiError, SessionError, SettingsError) as error:
+    except (ApiError, PulumiError, SettingsError) as error:
         print(f"The number of copies was not changed: {error}")
         return 1
     if not volumes:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from clients.proxmox import api as proxmox_api
 from clients.proxmox.api import ProxmoxError
 from clients.pulumi_cli import stack_settings
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli.session import PulumiError, Session
 from settings.groups import Endpoint
 from settings.problems import SettingsError
 
@@ -25,7 +25,7 @@ def wait(session: Session) -> None:
 
     Does nothing if Proxmox or the settings cannot be read; the next step reports that error.
     """
-    with suppress(SessionError, SettingsError):
+    with suppress(PulumiError, SettingsError):
         wait_for(stack_settings.settings(session).proxmoxve)
 
 

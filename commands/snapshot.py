@@ -8,12 +8,11 @@ from typing import Any
 
 from clients.errors import OperationError
 from clients.pulumi_cli import stack_settings, state
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli.session import PulumiError, Session
 from clients.talos.credentials import Authority
 from clients.tls import ClientCredentials
 from lifecycle.operations import snapshots
 from settings.problems import SettingsError
-from settings.project import PROJECT_FOLDER
 
 MACHINE_SECRETS = "talos:machine/secrets:Secrets"
 
@@ -22,22 +21,22 @@ def snapshot(session: Session) -> int:
     """Take and save a snapshot; returns an exit code."""
     try:
         settings = stack_settings.settings(session)
-        credentials = _credentials(session.deployment(secrets=True).get("resources") or ())
+        credentials = _credentials(session.resources(secrets=True))
         if credentials is None:
             print(f"The stack {session.stack} has no cluster yet, so there is no etcd to save.")
             return 1
         addresses = [str(node.address) for node in settings.control_planes]
         archive = snapshots.take_snapshot(credentials, addresses)
         path = snapshots.store_snapshot(archive, settings.stack_tag, settings.age_recipient)
-    except (SessionError, SettingsError, OperationError, OSError) as error:
+    except (PulumiError, SettingsError, OperationError, OSError) as error:
         print(f"No snapshot was taken: {error}")
         return 1
-    _print_result(path)
+    _print_result(path, session.project)
     return 0
 
 
-def _print_result(path: Path) -> None:
-    shown = path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path
+def _print_result(path: Path, project: Path) -> None:
+    shown = path.relative_to(project) if path.is_relative_to(project) else path
     print(
         f"Saved a snapshot of etcd: {shown}, {path.stat().st_size / 1e6:.1f} MB. Only the "
         f"newest {snapshots.MAX_FILES} snapshots of a stack are kept here; to keep this one "

@@ -7,7 +7,6 @@ second preview.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from clients.pulumi_cli import event_log, failures
 from clients.pulumi_cli.session import Session
@@ -22,9 +21,7 @@ REFRESH = ("-r", "--refresh")
 change, so the update always runs."""
 
 
-def up(
-    session: Session, cli_args: Sequence[str], project: Path, after: Callable[[Session], None]
-) -> int:
+def up(session: Session, cli_args: Sequence[str], after: Callable[[Session], None]) -> int:
     """Preview, ask and update; returns an exit code.
 
     ``cli_args`` are arguments of ``pulumi up``. ``after`` runs after a successful update and if
@@ -37,7 +34,7 @@ def up(
         if not _needs_update(session, cli_args):
             print("Nothing to change.", flush=True)
             # The stack matches its file, so an earlier failure needs no recovery any more.
-            last_up.mark_settled(project, session.stack)
+            last_up.mark_settled(session.project, session.stack)
             after(session)
             return 0
         if not confirmed((), "Perform this update?", cli_args):
@@ -46,7 +43,7 @@ def up(
     flags = event_log.flags(session.temporary)
     code = session.run(["up"], ["--yes", "--skip-preview", *args, *flags], event_log.ENVIRONMENT)
     log = event_log.text(session.temporary)
-    last_up.save_record(log, project, session.stack)
+    last_up.save_record(log, session.project, session.stack)
     if code:
         _report_failures(log)
     else:

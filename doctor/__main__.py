@@ -6,19 +6,16 @@ Exit codes: 0 no failure, 1 at least one failure, 2 wrong settings.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from typing import Any
 
 from clients.kubernetes.longhorn import Storage
-from clients.pulumi_cli import api_token, certificate_ends, cli, passphrase, state
-from clients.pulumi_cli import kubeconfig as stack_kubeconfig
+from clients.pulumi_cli import certificate_ends, cli, passphrase, stack_settings, state
+from clients.pulumi_cli.session import StackReader
 from doctor import storage_record
 from doctor.run import run_checks
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
 
-CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
@@ -29,29 +26,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stack", default="homelab", help="name in Pulumi.NAME.yaml")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
-    pulumi = cli.installed(CLI_FOLDER)
-    environment = dict(os.environ)
+    reader = StackReader(cli.installed(), options.stack, PROJECT_FOLDER)
 
     def open_token() -> str:
-        passphrase.ask_once(environment, PROJECT_FOLDER / f"Pulumi.{options.stack}.yaml")
-        return api_token.opened(options.stack, PROJECT_FOLDER, pulumi, environment)
+        passphrase.ask_once(reader)
+        return stack_settings.api_token(reader)
 
     def read_storage() -> Storage | None:
-        kubeconfig = stack_kubeconfig.read_kubeconfig(
-            options.stack, PROJECT_FOLDER, CLI_FOLDER, environment
-        )
+        kubeconfig = state.kubeconfig(reader) if reader.pulumi else None
         return storage_record.read_and_record(options.stack, PROJECT_FOLDER, kubeconfig)
-
-    def read_state() -> list[dict[str, Any]]:
-        return state.resources(PROJECT_FOLDER, CLI_FOLDER, options.stack)
 
     try:
         return run_checks(
             options.stack,
             PROJECT_FOLDER,
-            cli=pulumi,
+            cli=reader.pulumi,
             open_token=open_token,
-            read_certificate_ends=lambda: certificate_ends.of(PROJECT_FOLDER, read_state),
+            read_certificate_ends=lambda: certificate_ends.of(reader),
             read_storage=read_storage,
             as_json=options.json,
         )

@@ -32,7 +32,7 @@ class Context:
     with ``./``."""
     storage: Callable[[], Storage | None] = no_cluster
     """Reads Longhorn's objects in the running cluster; None if the stack has no cluster with
-    Longhorn. Raises ``ApiError`` if the Kubernetes API does not answer."""
+    Longhorn. Raises ``OperationError`` if the Kubernetes API does not answer."""
 
     @property
     def hosts(self) -> list[str]:

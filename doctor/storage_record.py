@@ -13,16 +13,16 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.errors import OperationError
+from clients.kubernetes.api import ClusterApi
 from clients.kubernetes.longhorn import Storage, read_storage
-from clients.pulumi_cli import stack_settings
-from clients.pulumi_cli.kubeconfig import kubeconfig_of
-from clients.pulumi_cli.session import Session, SessionError
+from clients.pulumi_cli import stack_settings, state
+from clients.pulumi_cli.session import Session
 from lifecycle.operations.storage_health import storage_problems
 from settings.problems import SettingsError
 from settings.project import STATE
 
-EXPECTED_ERRORS = (ApiError, SessionError, SettingsError)
+EXPECTED_ERRORS = (OperationError, SettingsError)
 """Errors with a complete message. Of any other error the type is printed too."""
 
 
@@ -77,7 +77,7 @@ def after_up(session: Session, project: Path) -> None:
     Raises nothing, because the ``up`` itself has succeeded.
     """
     try:
-        storage = read_and_record(session.stack, project, kubeconfig_of(session))
+        storage = read_and_record(session.stack, project, state.kubeconfig(session))
         if storage is None:
             return
         settings, now = stack_settings.settings(session), datetime.now(UTC)

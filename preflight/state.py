@@ -11,20 +11,18 @@ export``, which is documented and about a second slower.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pulumi
 
+from clients.pulumi_cli import cli
+from clients.pulumi_cli.session import PulumiError, StackReader
 from settings.node import Role
 from settings.running import RunningMachine, RunningStack
 
 INVOKE = "pulumi:pulumi:readStackResourceOutputs"
-CLI_TIMEOUT_S = 60
 
 MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
@@ -60,24 +58,14 @@ def read_running_stack() -> RunningStack:
 
 def _export(stack: str, reason: str) -> list[dict[str, Any]]:
     """Read the resources of the state with the Pulumi CLI, with secrets as ciphertext."""
-    command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
     try:
-        done = subprocess.run(
-            command,
-            env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
-            capture_output=True,
-            check=True,
-            timeout=CLI_TIMEOUT_S,
-        )
-        deployment = json.loads(done.stdout).get("deployment") or {}
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return StackReader(cli.installed(), stack).resources()
+    except PulumiError as error:
         raise StateError(
             f"The Pulumi state of {stack} cannot be read, so the program cannot check what runs. "
             f"Nothing has been changed. Error of the engine: {reason}. Error of the Pulumi "
-            f"CLI: {error}. Correct the cause and run the command again."
+            f"CLI: {error.without_output}. Correct the cause and run the command again."
         ) from None
-    resources: list[dict[str, Any]] = deployment.get("resources") or []
-    return resources
 
 
 def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningStack:

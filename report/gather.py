@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clients.pulumi_cli import state
+from clients.pulumi_cli import cli
+from clients.pulumi_cli.session import PulumiError, StackReader
 from commands import acme_record, last_up
-from commands.__main__ import CLI_FOLDER
 from doctor import storage_record
 from preflight.state import running_stack
 from rehearsal.run import Rehearsal
@@ -49,9 +49,9 @@ def build_report(rehearsal: Rehearsal, project: Path = PROJECT_FOLDER) -> model.
 def _read_state(project: Path, stack: str) -> tuple[list[dict[str, Any]], str]:
     """Read the resources of the state; if this fails, return an empty list and the reason."""
     try:
-        return state.resources(project, CLI_FOLDER, stack), ""
-    except state.NoStateError as error:
-        return [], str(error)
+        return StackReader(cli.installed(), stack, project).resources(), ""
+    except PulumiError as error:
+        return [], f"the state cannot be read: {error.without_output}"
 
 
 def _read_certificates(

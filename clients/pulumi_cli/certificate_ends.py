@@ -4,7 +4,7 @@ talosconfig in the project folder. Needs no passphrase."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,23 @@ from typing import Any
 import yaml
 from cryptography import x509
 
-from clients.pulumi_cli import state
+from clients.pulumi_cli.session import PulumiError, StackReader
 from clients.talos import credentials
 
 
-def of(project: Path, read_state: Callable[[], list[dict[str, Any]]]) -> dict[str, datetime]:
+def of(reader: StackReader) -> dict[str, datetime]:
     """The expiry times by name.
 
     ``kubeconfig``, ``talosconfig`` and ``authorities`` are those in the state, ``./kubeconfig`` and
-    ``./talosconfig`` those of the files. Missing ones are left out. ``read_state`` returns the
-    resources of the state, or raises ``NoStateError``.
+    ``./talosconfig`` those of the files. Missing ones are left out.
     """
-    return _outputs(read_state) | dict(_files(project))
+    return _outputs(reader) | dict(_files(reader.project))
 
 
-def _outputs(read_state: Callable[[], list[dict[str, Any]]]) -> dict[str, datetime]:
+def _outputs(reader: StackReader) -> dict[str, datetime]:
     try:
-        resources = read_state()
-    except state.NoStateError:
+        resources = reader.resources()
+    except PulumiError:
         return {}
     return {name: end for it in resources for name, end in credentials.ends_of(it).items()}
 

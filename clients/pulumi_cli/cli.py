@@ -7,14 +7,17 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from pulumi.automation import PulumiCommand
+from settings.project import PROJECT_FOLDER
+
+CLI_FOLDER = PROJECT_FOLDER / ".pulumi-cli"
+"""Folder into which the CLI is installed if it is not on PATH."""
 
 
 class NoCliError(Exception):
     """The Pulumi CLI is missing and could not be installed. The message has the fix."""
 
 
-def installed(folder: Path) -> Path | None:
+def installed(folder: Path = CLI_FOLDER) -> Path | None:
     """The path of the CLI on PATH or in ``folder``; ``None`` if it is missing."""
     if found := shutil.which("pulumi"):
         return Path(found)
@@ -22,7 +25,7 @@ def installed(folder: Path) -> Path | None:
     return command if command.exists() else None
 
 
-def find(folder: Path) -> Path:
+def find(folder: Path = CLI_FOLDER) -> Path:
     """The path of the CLI. If it is missing, install it into ``folder``. Raises ``NoCliError``."""
     if found := installed(folder):
         return found
@@ -30,6 +33,9 @@ def find(folder: Path) -> Path:
     print(
         f"No `pulumi` on PATH: installing v{version('pulumi')} into {folder.name}/ ...", flush=True
     )
+    # Imported here because only an installation needs it, and the import is slow.
+    from pulumi.automation import PulumiCommand
+
     try:
         # Installs the release with the version of the pinned SDK.
         PulumiCommand.install(root=str(folder))

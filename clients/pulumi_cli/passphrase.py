@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import getpass
-import re
 import sys
-from collections.abc import MutableMapping
-from pathlib import Path
+
+from clients.pulumi_cli.session import StackReader
+from settings import stack_file
 
 VARIABLE = "PULUMI_CONFIG_PASSPHRASE"
 FILE_VARIABLE = "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 
-def ask_once(environment: MutableMapping[str, str], stack_file: Path) -> None:
-    """Ask for the passphrase and set it in ``environment``, if the CLI would ask for it.
+def ask_once(reader: StackReader) -> None:
+    """Ask for the passphrase and set it in the session's environment, if the CLI would ask for it.
 
     The CLI asks if the stack file has an encryption salt, neither variable is set, and standard
-    input is a terminal.
+    input is a terminal. Raises ``SettingsError`` if the stack file cannot be read.
     """
-    if VARIABLE in environment or FILE_VARIABLE in environment or not sys.stdin.isatty():
+    if {VARIABLE, FILE_VARIABLE} & reader.environment.keys() or not sys.stdin.isatty():
         return
-    text = stack_file.read_text(encoding="utf-8") if stack_file.exists() else ""
-    if re.search(r"^encryptionsalt:", text, re.MULTILINE):
-        prompt = f"Enter the passphrase of {stack_file.name} (set {VARIABLE} to remember): "
-        environment[VARIABLE] = getpass.getpass(prompt)
+    file = stack_file.find(reader.stack, reader.project)
+    if "encryptionsalt" in stack_file.open_file(file).keys:
+        prompt = f"Enter the passphrase of {file.name} (set {VARIABLE} to remember): "
+        reader.environment[VARIABLE] = getpass.getpass(prompt)

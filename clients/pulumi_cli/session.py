@@ -1,4 +1,4 @@
-"""Runs the Pulumi CLI for one stack of this project, with one private temporary folder."""
+"""Runs the Pulumi CLI for one stack of this project. No other module starts the CLI."""
 
 from __future__ import annotations
 
@@ -12,40 +12,173 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from clients.errors import ClientError
 from settings.project import PROJECT_FOLDER
 
 READ_ONLY_COMMAND = "preview"
 """The only command for ``Session.run`` that does not change the state."""
 CONFIG = ("config", "--json", "--show-secrets")
 """Arguments of the CLI that print all settings of a stack, secrets included."""
+_NO_SUCH_STACK = 6
+"""Exit code of the CLI (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
 
 
-class SessionError(Exception):
-    """A command of the CLI failed. The text is that of the CLI."""
+class PulumiError(ClientError):
+    """A command of the CLI failed. ``operation`` is the command, ``subject`` the stack, ``status``
+    the exit code, or None if the CLI did not answer. ``detail``, the text, is what the CLI printed.
+    """
+
+    def __str__(self) -> str:
+        return self.detail
+
+    @property
+    def without_output(self) -> str:
+        """The reason without the CLI's output: a URL of a backend in it may contain a password."""
+        return self.detail if self.status is None else f"`{self.operation}` shows the reason"
 
 
-class Session:
-    """Runs the CLI for one stack, and caches its answers.
+class StackReader:
+    """Reads settings and state of a stack with the CLI, and caches the answers."""
+
+    _timeout_s: float | None = 60
+    """Seconds in which the CLI must answer."""
+    _always_decrypts = False
+    """Whether ``resources`` always decrypts secrets, so that all callers share one export."""
+
+    def __init__(self, pulumi: Path | None, stack: str, project: Path = PROJECT_FOLDER) -> None:
+        """``pulumi`` is the path of the CLI; without it each command raises ``PulumiError``."""
+        self.pulumi = pulumi
+        self.stack = stack
+        self.project = project
+        self.environment = dict(os.environ)
+        """Variables of the CLI."""
+        self._lock = threading.Lock()
+        self._exported: dict[bool, dict[str, Any]] = {}
+        self._config: dict[str, Any] | None = None
+
+    def read(self, words: Sequence[str], given: str = "") -> bytes:
+        """Run a command with ``given`` on standard input and return its output.
+
+        Raises ``PulumiError``.
+        """
+        done = self._capture(words, given)
+        if done.returncode != 0:
+            detail = done.stderr.decode(errors="replace").strip()
+            raise self._error(words, detail, done.returncode)
+        return done.stdout
+
+    def resources(self, *, secrets: bool = False) -> list[dict[str, Any]]:
+        """The resources in the state; empty if the stack does not exist.
+
+        With ``secrets``, secrets are in plain text; without, they may be. Never write them to a
+        file. Raises ``PulumiError``.
+        """
+        try:
+            deployment = self.deployment(secrets=secrets or self._always_decrypts)
+        except PulumiError as error:
+            if error.status == _NO_SUCH_STACK:
+                return []
+            raise
+        found: list[dict[str, Any]] = deployment.get("resources") or []
+        return found
+
+    def deployment(self, *, secrets: bool = False) -> dict[str, Any]:
+        """The deployment in the state, with ``resources`` and ``pending_operations``.
+
+        With ``secrets``, secrets are in plain text, otherwise encrypted. Raises ``PulumiError``.
+        """
+        found: dict[str, Any] | None = self.exported(secrets=secrets).get("deployment")
+        return found or {}
+
+    def exported(self, *, secrets: bool = False) -> dict[str, Any]:
+        """The exported state; do not modify it. Raises ``PulumiError``."""
+        words = ["stack", "export", *(["--show-secrets"] if secrets else [])]
+        with self._lock:
+            if secrets not in self._exported:
+                self._exported[secrets] = self._read_object(words)
+            return self._exported[secrets]
+
+    def config(self) -> dict[str, Any]:
+        """The entries ``value`` and ``secret`` of each setting of the stack, secrets in plain text:
+        never write them to a file.
+
+        Raises ``PulumiError``.
+        """
+        with self._lock:
+            if self._config is None:
+                self._config = self._read_object(CONFIG)
+            return self._config
+
+    def _read_object(self, words: Sequence[str]) -> dict[str, Any]:
+        """Run a command that prints a JSON object. Raises ``PulumiError``."""
+        try:
+            found = json.loads(self.read(words))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._error(words, f"`pulumi {' '.join(words)}` prints no JSON object")
+        return found
+
+    def _executable(self) -> str:
+        if self.pulumi is None:
+            raise PulumiError(
+                "pulumi",
+                self.stack,
+                "there is no Pulumi CLI to read the state (the stack may not exist yet, or its "
+                "state is on another computer)",
+            )
+        return str(self.pulumi)
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        return [self._executable(), *words, "--stack", self.stack]
+
+    def _error(self, words: Sequence[str], detail: str, status: int | None = None) -> PulumiError:
+        return PulumiError(
+            f"pulumi {' '.join(words)} --stack {self.stack}", self.stack, detail, status
+        )
+
+    def _capture(self, words: Sequence[str], given: str = "") -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run(
+                [*self._command(words), "--non-interactive"],
+                cwd=self.project,
+                env=self.environment | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
+                input=given.encode(),
+                capture_output=True,
+                timeout=self._timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            detail = f"the Pulumi CLI did not answer within {self._timeout_s} s"
+            raise self._error(words, detail) from None
+        except OSError as error:
+            detail = f"the Pulumi CLI does not start: {error.strerror}"
+            raise self._error(words, detail) from None
+
+
+class Session(StackReader):
+    """Runs commands that change a stack, with one private temporary folder.
 
     The settings are read once. The state is read again after each command that may change it.
     """
 
-    def __init__(self, pulumi: Path, stack: str, temporary: Path) -> None:
+    _timeout_s = None
+    _always_decrypts = True
+
+    def __init__(
+        self, pulumi: Path, stack: str, temporary: Path, project: Path = PROJECT_FOLDER
+    ) -> None:
         """``pulumi`` is the path of the CLI, ``temporary`` a private folder."""
-        self.stack = stack
+        super().__init__(pulumi, stack, project)
         self.temporary = temporary
-        self.pulumi = pulumi
-        self._lock = threading.Lock()
-        self._exported: dict[bool, dict[str, Any]] = {}
-        self._config: bytes | None = None
-        self.environment = os.environ | {
+        self.environment |= {
             "TMPDIR": str(temporary),
             "PATH": f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
 
     def select(self) -> int:
         """Select the stack, and create it if it is missing; returns the exit code."""
-        return self._run([str(self.pulumi), "stack", "select", "--create", self.stack])
+        return self._run([self._executable(), "stack", "select", "--create", self.stack])
 
     def run(
         self,
@@ -63,46 +196,8 @@ class Session:
         """Run a command without output; returns whether it succeeds."""
         return self._capture(words).returncode == 0
 
-    def read(self, words: Sequence[str]) -> bytes:
-        """Run a command and return its output. Raises ``SessionError``."""
-        done = self._capture(words)
-        if done.returncode != 0:
-            raise SessionError(done.stderr.decode(errors="replace").strip())
-        return done.stdout
-
-    def deployment(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The deployment in the state, with ``resources`` and ``pending_operations``.
-
-        With ``secrets``, secrets are in plain text: never write them to a file. Raises
-        ``SessionError``.
-        """
-        found: dict[str, Any] = self.exported(secrets=secrets).get("deployment") or {}
-        return found
-
-    def exported(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The exported state; do not modify it. Raises ``SessionError``."""
-        show = ["--show-secrets"] if secrets else []
-        with self._lock:
-            if secrets not in self._exported:
-                try:
-                    found = json.loads(self.read(["stack", "export", *show]))
-                except ValueError:
-                    raise SessionError("the state that the Pulumi CLI exports is invalid") from None
-                self._exported[secrets] = found
-            return self._exported[secrets]
-
-    def config(self) -> bytes:
-        """The settings of the stack as JSON, with secrets: never write them to a file.
-
-        Raises ``SessionError``.
-        """
-        with self._lock:
-            if self._config is None:
-                self._config = self.read(CONFIG)
-            return self._config
-
     def replace_state(self, exported: Mapping[str, Any]) -> None:
-        """Import a state, whose secrets must be encrypted. Raises ``SessionError``.
+        """Import a state, whose secrets must be encrypted. Raises ``PulumiError``.
 
         The Pulumi backend keeps the previous state in its history.
         """
@@ -117,18 +212,6 @@ class Session:
         with self._lock:
             self._exported = {}
 
-    def _command(self, words: Sequence[str]) -> list[str]:
-        return [str(self.pulumi), *words, "--stack", self.stack]
-
-    def _capture(self, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*self._command(words), "--non-interactive"],
-            cwd=PROJECT_FOLDER,
-            env=self.environment,
-            capture_output=True,
-            check=False,
-        )
-
     def _run(self, command: list[str], environment: Mapping[str, str] | None = None) -> int:
         """Run a command in the foreground and wait for its end, in spite of signals.
 
@@ -137,7 +220,7 @@ class Session:
         folder that the CLI still uses.
         """
         child = subprocess.Popen(
-            command, cwd=PROJECT_FOLDER, env=self.environment | dict(environment or {})
+            command, cwd=self.project, env=self.environment | dict(environment or {})
         )
 
         def forward(number: int, frame: FrameType | None) -> None:

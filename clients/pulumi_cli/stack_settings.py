@@ -1,36 +1,55 @@
-"""Reads the settings of a stack through the Pulumi CLI, secrets included."""
+"""Reads the settings of a stack through the Pulumi CLI, secrets included, into memory only."""
 
 from __future__ import annotations
 
 import functools
-import json
 
 import pulumi
 
-from clients.pulumi_cli.session import Session, SessionError
-from settings.load import load
+from clients.pulumi_cli.session import PulumiError, StackReader
+from settings import encrypted
+from settings.load import TOKEN, load
 from settings.models import Settings
+from settings.problems import Problem, SettingsError
 
 
 @functools.cache
-def settings(session: Session) -> Settings:
+def settings(reader: StackReader) -> Settings:
     """Read the settings once per session: no command that reads them also changes them.
 
-    Raises ``SessionError``, or ``SettingsError`` if the settings are wrong.
+    Raises ``PulumiError``, or ``SettingsError`` if the settings are wrong.
     """
+    secret_keys = [key for key, entry in reader.config().items() if entry["secret"]]
+    values = _values(reader)
+    pulumi.runtime.set_all_config(values, secret_keys)
+    return load(values, reader.stack)
+
+
+def api_token(reader: StackReader) -> str:
+    """Decrypt the Proxmox API token. Raises ``SettingsError``."""
+
+    def refuse(reason: str, fix: str) -> SettingsError:
+        problem = Problem(TOKEN, "encrypted", f"cannot be decrypted{reason}", fix)
+        return SettingsError([problem], reader.stack)
+
+    if reader.pulumi is None:
+        raise refuse(" without the Pulumi CLI", "`make preview` installs it")
     try:
-        values, secret = values_of(session.config())
-    except ValueError:
-        raise SessionError("the settings that the Pulumi CLI prints are invalid") from None
-    pulumi.runtime.set_all_config(values, secret)
-    return load(values, session.stack)
+        values = _values(reader)
+        if TOKEN in encrypted.read(reader.stack, reader.project):
+            return str(encrypted.opened(reader.stack, values, reader.project)[TOKEN])
+        return values[TOKEN].strip()
+    except PulumiError as error:
+        lines = (line.strip() for line in error.detail.splitlines())
+        reason = next(filter(None, lines), "no error message").removeprefix("error: ")
+        raise refuse(
+            f": {reason}",
+            "set PULUMI_CONFIG_PASSPHRASE to the passphrase, or enter the token again: make token",
+        ) from None
+    except (ValueError, LookupError):
+        raise refuse(" by the Pulumi CLI", "run `pulumi config` to see the error") from None
 
 
-def values_of(output: str | bytes) -> tuple[dict[str, str], list[str]]:
-    """The settings as the program gets them, and the names of the encrypted keys.
-
-    ``output`` is what the CLI prints for ``session.CONFIG``. Raises ``ValueError``.
-    """
-    config = json.loads(output)
-    values = {key: str(entry["value"]) for key, entry in config.items()}
-    return values, [key for key, entry in config.items() if entry["secret"]]
+def _values(reader: StackReader) -> dict[str, str]:
+    """The settings in the form in which Pulumi passes them to the program."""
+    return {key: str(entry["value"]) for key, entry in reader.config().items()}

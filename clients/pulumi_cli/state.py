@@ -1,26 +1,15 @@
-"""Reads the Pulumi state of a stack with encrypted secrets, so without a passphrase."""
+"""Values in the Pulumi state of a stack."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clients.pulumi_cli import cli
+from clients.pulumi_cli.session import PulumiError, StackReader
 
 STACK = "pulumi:pulumi:Stack"
 """Type of the resource that has the stack outputs."""
-_NO_SUCH_STACK = 6
-"""Exit code of the CLI (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
-_EXPORT_TIMEOUT_S = 60
-"""Seconds that the CLI has to export the state."""
-
-
-class NoStateError(Exception):
-    """The state cannot be read. The message has the reason."""
 
 
 def opened(value: Any) -> Any:
@@ -30,42 +19,21 @@ def opened(value: Any) -> Any:
     return value
 
 
-def resources(
-    project: Path, cli_folder: Path, stack: str, environment: Mapping[str, str] = os.environ
-) -> list[dict[str, Any]]:
-    """The resources in the state of a stack; empty if the stack does not exist.
+def kubeconfig(reader: StackReader) -> str | None:
+    """The stack output ``kubeconfig``; None if it is missing. Never write it to a file.
 
-    Secrets are ciphertext. ``environment`` is the environment of the CLI, which is not installed
-    if it is missing. Raises ``NoStateError``.
+    The secrets are decrypted only if the output exists. Raises ``PulumiError``, whose text has no
+    output of the CLI.
     """
-    pulumi = cli.installed(cli_folder)
-    if pulumi is None:
-        raise NoStateError(
-            "there is no Pulumi CLI to read the state (the stack may not exist yet, or its state "
-            "is on another computer)"
-        )
-    command = ["pulumi", "stack", "export", "--stack", stack, "--non-interactive"]
     try:
-        done = subprocess.run(
-            command,
-            executable=pulumi,
-            cwd=project,
-            env={**environment, "PULUMI_SKIP_UPDATE_CHECK": "true"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_EXPORT_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise NoStateError(f"the Pulumi CLI did not answer within {_EXPORT_TIMEOUT_S} s") from None
-    if done.returncode == _NO_SUCH_STACK:
-        return []
-    try:
-        if done.returncode == 0:
-            found: list[dict[str, Any]] = json.loads(done.stdout)["deployment"].get("resources", [])
-            return found
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    # Without the message of the CLI, because a backend URL in it may contain a password.
-    raise NoStateError(f"the state cannot be read; `{' '.join(command[:5])}` shows the reason")
+        if _output(reader.resources(), "kubeconfig") is None:
+            return None
+        return str(opened(_output(reader.resources(secrets=True), "kubeconfig")))
+    except PulumiError as error:
+        detail = f"the kubeconfig of the cluster cannot be read: {error.without_output}"
+        raise PulumiError(error.operation, error.subject, detail) from None
+
+
+def _output(resources: Iterable[Mapping[str, Any]], name: str) -> Any:
+    stacks = (it for it in resources if it["type"] == STACK)
+    return next((it.get("outputs", {}).get(name) for it in stacks), None)

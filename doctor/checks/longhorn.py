@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from threading import Lock
 
-from clients.kubernetes.api import ApiError
+from clients.errors import OperationError
 from clients.kubernetes.longhorn import Storage
 from doctor.context import Context
 from doctor.findings import Finding, gib, note, ok, warning
@@ -19,20 +19,20 @@ from settings.wording import count
 
 
 def read_once(read: Callable[[], Storage | None]) -> Callable[[], Storage | None]:
-    """Wrap ``read`` so that it runs once, and all threads get its result or its ``ApiError``."""
+    """Wrap ``read`` so that it runs once, and all threads get its result or ``OperationError``."""
     lock = Lock()
-    answers: list[Storage | ApiError | None] = []
+    answers: list[Storage | OperationError | None] = []
 
     def answer() -> Storage | None:
         with lock:
             if not answers:
                 try:
                     answers.append(read())
-                except ApiError as error:
+                except OperationError as error:
                     answers.append(error)
         (found,) = answers
-        if isinstance(found, ApiError):
-            raise ApiError(str(found), found.code)
+        if isinstance(found, OperationError):
+            raise found.with_traceback(None)
         return found
 
     return answer
@@ -43,7 +43,7 @@ def check_access(context: Context) -> Iterator[Finding]:
     try:
         if context.storage() is None:
             yield note("storage", "is not checked: this stack has no cluster with Longhorn yet")
-    except ApiError as error:
+    except OperationError as error:
         yield warning(
             "storage",
             f"is not checked: {error}",
@@ -108,7 +108,7 @@ def storage_of(context: Context) -> Storage | None:
     """The storage of the running cluster; None without Longhorn, or if the API does not answer."""
     try:
         return context.storage()
-    except ApiError:
+    except OperationError:
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyrage
 import pytest
 import yaml
 
+from clients.pulumi_cli.session import Session
 from commands import age_key
 
 FAKE = """#!{python}
@@ -48,16 +48,18 @@ def fake(tmp_path: Path) -> Cli:
     return found
 
 
-def stack(folder: Path, config: dict[str, Any]) -> Path:
+def session(fake: Cli, config: dict[str, Any]) -> Session:
+    """A session of a stack with these settings."""
+    folder = fake.path.parent
     file = folder / "Pulumi.home.lab.yaml"
     file.write_text(yaml.safe_dump({"encryptionsalt": "v1:x", "config": config}))
-    return file
+    return Session(fake.path, "home.lab", folder, folder)
 
 
 def test_a_new_secret_key_is_passed_to_the_cli_on_standard_input_only(
-    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert age_key.create_key([str(fake.path)], stack(tmp_path, {}), dict(os.environ)) == 0
+    assert age_key.create_key(session(fake, {})) == 0
     arguments, given, environment = fake.call
     assert arguments[:4] == ["config", "set", "--secret", "--path"]
     assert arguments[4:7] == ["sops.age_key", "--stack", "home.lab"]
@@ -76,12 +78,11 @@ def test_a_new_secret_key_is_passed_to_the_cli_on_standard_input_only(
     ],
 )
 def test_an_existing_key_is_not_replaced(
-    config: dict[str, Any], fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    config: dict[str, Any], fake: Cli, capfd: pytest.CaptureFixture[str]
 ) -> None:
     identity = pyrage.x25519.Identity.generate()
     fake.answers(f"{identity}\n")
-    file = stack(tmp_path, config)
-    assert age_key.create_key([str(fake.path)], file, dict(os.environ)) == 0
+    assert age_key.create_key(session(fake, config)) == 0
     arguments, given, _ = fake.call
     assert arguments[:2] == ["config", "get"] and given == ""
     shown = capfd.readouterr().out
@@ -90,9 +91,7 @@ def test_an_existing_key_is_not_replaced(
     assert str(identity) not in shown
 
 
-def test_nothing_is_printed_if_the_cli_fails(
-    fake: Cli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_printed_if_the_cli_fails(fake: Cli, capfd: pytest.CaptureFixture[str]) -> None:
     fake.answers(code=255)
-    assert age_key.create_key([str(fake.path)], stack(tmp_path, {}), dict(os.environ)) == 255
+    assert age_key.create_key(session(fake, {})) == 255
     assert capfd.readouterr().out == ""

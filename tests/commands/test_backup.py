@@ -12,7 +12,6 @@ import pytest
 from backup.acme_json import read
 from clients.kubernetes import exec
 from clients.kubernetes.api import ApiError, ClusterApi
-from clients.pulumi_cli import session
 from commands import __main__ as commands
 from commands import acme_record, backup
 from commands.helm_records import PROVIDER
@@ -102,10 +101,7 @@ def cluster(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeC
         def get(self, path: str) -> dict[str, Any] | None:
             return fake_cluster.get(path)
 
-    for module in (commands, session):
-        monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
-    for name in ("recover", "down", "backup"):
-        monkeypatch.setattr(f"commands.{name}.PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
     # Proxmox has no orphaned resources.

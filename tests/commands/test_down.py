@@ -15,8 +15,8 @@ from commands import down
 class FakeSession(Session):
     """A session whose CLI destroys everything, except the record of interrupted operations."""
 
-    def __init__(self, deployment: dict[str, Any]) -> None:
-        self.stack = "homelab"
+    def __init__(self, project: Path, deployment: dict[str, Any]) -> None:
+        super().__init__(project / "pulumi", "homelab", project, project)
         self.state: dict[str, Any] = {"version": 3, "deployment": deployment}
 
     def run(self, words: Any, more: Any = (), environment: Any = None) -> int:
@@ -34,8 +34,7 @@ class FakeSession(Session):
 
 
 @pytest.fixture(autouse=True)
-def _no_proxmox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(down, "PROJECT_FOLDER", tmp_path)
+def _no_proxmox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("commands.recover.clear_killed_runs", lambda *_: 0)
     monkeypatch.setattr("commands.running_tasks.wait", lambda *_: None)
     monkeypatch.setattr("commands.backup.before_destroy", lambda *_: True)
@@ -44,12 +43,12 @@ def _no_proxmox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_interrupted_operations_are_forgotten_if_nothing_is_left_on_proxmox(
-    monkeypatch: pytest.MonkeyPatch, code: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
 ) -> None:
     """Otherwise the next ``up`` reports a run that did not finish (proxmox: pending creates)."""
     monkeypatch.setattr(down, "_remove_orphans", lambda *_: code)
     pending = [{"type": "creating", "resource": {"urn": "urn:a::b"}}]
-    session = FakeSession({"manifest": {"magic": "x"}, "pending_operations": pending})
+    session = FakeSession(tmp_path, {"manifest": {"magic": "x"}, "pending_operations": pending})
     assert down.down(session, ["--yes"]) == code
     assert session.state["deployment"]["pending_operations"] == (pending if code else [])
     assert session.state["deployment"]["manifest"] == {"magic": "x"}

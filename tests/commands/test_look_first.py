@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from clients.pulumi_cli import passphrase
+from clients.pulumi_cli.session import StackReader
 from commands import __main__ as commands
 from settings.load import TOKEN
 from settings.problems import Problem, SettingsError
@@ -118,6 +119,7 @@ def test_the_passphrase_is_asked_once_for_the_doctor_and_the_cli(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(commands, "PROJECT_FOLDER", encrypted.parent)
+    (encrypted.parent / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     fake.does(
         "word = os.environ.get('PULUMI_CONFIG_PASSPHRASE')\n"
         "if arguments[0] == 'config' and word == 'horse':\n"
@@ -134,10 +136,11 @@ def test_the_passphrase_is_not_asked_if_it_is_set_or_not_needed(
     terminal: list[str], encrypted: Path, tmp_path: Path
 ) -> None:
     for name in (passphrase.VARIABLE, passphrase.FILE_VARIABLE):
-        passphrase.ask_once({name: "x"}, encrypted)
-    plain = tmp_path / "Pulumi.plain.yaml"
-    plain.write_text("config: {}\n")
-    passphrase.ask_once({}, plain)
+        reader = StackReader(None, "homelab", encrypted.parent)
+        reader.environment[name] = "x"
+        passphrase.ask_once(reader)
+    (tmp_path / "Pulumi.plain.yaml").write_text("config: {}\n")
+    passphrase.ask_once(StackReader(None, "plain", tmp_path))
     assert terminal == []
 
 
@@ -145,6 +148,6 @@ def test_the_passphrase_is_not_asked_without_a_terminal(
     terminal: list[str], encrypted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    environment: dict[str, str] = {}
-    passphrase.ask_once(environment, encrypted)
-    assert (terminal, environment) == ([], {})
+    reader = StackReader(None, "homelab", encrypted.parent)
+    passphrase.ask_once(reader)
+    assert terminal == [] and passphrase.VARIABLE not in reader.environment

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pulumi.automation import PulumiCommand
 
-from clients.pulumi_cli import cli, session
+from clients.pulumi_cli import cli
 from clients.pulumi_cli.private_folder import PREFIX, private_folder
 from commands import __main__ as commands
 from commands import last_up
@@ -47,8 +47,6 @@ def test_up_writes_the_event_log_to_the_private_folder_and_records_the_times(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr("commands.recover.PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
     fake.answers("stack export", {"version": 3, "deployment": {}})
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
@@ -82,7 +80,6 @@ def test_kubeconfig_and_talosconfig_are_readable_by_their_owner_only(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
     (tmp_path / name).write_text("of an earlier cluster")
     fake.does("print('an admin key')")
@@ -97,7 +94,6 @@ def test_no_file_is_written_if_the_stack_has_no_such_output(
     fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
-    monkeypatch.setattr(session, "PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
     fake.does("sys.exit(0 if arguments[1] == 'select' else 255)")
     assert commands.main(["kubeconfig"]) == 1

@@ -29,10 +29,7 @@ VM = {
 @pytest.fixture(autouse=True)
 def _empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use a project folder in which no process of this computer runs."""
-    for module in (commands, session):
-        monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
-    for name in ("recover", "down"):
-        monkeypatch.setattr(f"commands.{name}.PROJECT_FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
 

@@ -12,7 +12,7 @@ import pytest
 
 from backup.etcd_archive import Archive
 from clients.errors import OperationError
-from clients.pulumi_cli.session import SessionError
+from clients.pulumi_cli.session import PulumiError
 from clients.tls import ClientCredentials, context_of
 from commands import __main__ as commands
 from lifecycle.operations import snapshots
@@ -50,9 +50,10 @@ def etcd_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append((credentials, list(addresses)))
         return archive()
 
+    monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.homelab.yaml").write_text("config: {}")
     monkeypatch.setattr(snapshots, "take_snapshot", take)
     monkeypatch.setattr(snapshots, "FOLDER", tmp_path / ".state" / "etcd")
-    monkeypatch.setattr("commands.snapshot.PROJECT_FOLDER", tmp_path)
     return calls
 
 
@@ -102,7 +103,7 @@ def test_snapshot_fails_without_a_cluster(
 
 
 @pytest.mark.parametrize(
-    "error", [OperationError("etcd does not answer"), SessionError("no state")]
+    "error", [OperationError("etcd does not answer"), PulumiError("pulumi", "homelab", "no state")]
 )
 def test_the_reason_of_a_failed_snapshot_is_shown(
     fake: Cli,

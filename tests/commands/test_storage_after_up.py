@@ -30,6 +30,7 @@ def project(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_stack(tmp_path, "homelab", {"nodes.workers.count": 2, "cluster.name": "castle"})
     settings = rehearse("homelab", tmp_path).settings
     monkeypatch.setattr(commands, "PROJECT_FOLDER", tmp_path)
+    (tmp_path / "Pulumi.yaml").write_text("backend: {url: 'file://./.state'}")
     monkeypatch.setattr(stack_settings, "settings", lambda session: settings)
     fake.answers("stack export", opened_state(KUBECONFIG))
     monkeypatch.chdir(PROJECT_FOLDER)
@@ -138,7 +139,7 @@ def test_an_unreadable_state_is_reported_without_the_output_of_the_cli(
     fake.answers("stack export", "https://user:password@backend", code=1)
     storage_record.after_up(session, project)
     out = capfd.readouterr().out
-    assert "`pulumi stack export --stack homelab --show-secrets` shows the reason" in out
+    assert "`pulumi stack export --show-secrets --stack homelab` shows the reason" in out
     assert "password@" not in out
 
 

@@ -79,17 +79,15 @@ def prepare_preview(cli: Cli, events: str) -> None:
 
 
 @pytest.fixture
-def session(fake: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setattr("clients.pulumi_cli.session.PROJECT_FOLDER", tmp_path)
+def session(fake: Cli, tmp_path: Path) -> Session:
     (tmp_path / "private").mkdir()
-    return Session(fake.folder / "pulumi", "homelab", tmp_path / "private")
+    return Session(fake.folder / "pulumi", "homelab", tmp_path / "private", tmp_path)
 
 
 def run(session: Session, *cli_args: str) -> tuple[int, list[Session]]:
     """Run ``up``; returns the exit code and the sessions for which ``after`` was called."""
     finished: list[Session] = []
-    project = session.temporary.parent
-    return command.up(session, cli_args, project, finished.append), finished
+    return command.up(session, cli_args, finished.append), finished
 
 
 def words(fake: Cli) -> list[list[str]]:

@@ -188,7 +188,7 @@ def test_the_cli_reads_the_state_if_the_engine_fails(monkeypatch: pytest.MonkeyP
 
 def test_the_program_stops_if_engine_and_cli_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi.runtime, "invoke", refuse)
-    monkeypatch.setattr(subprocess, "run", Cli(FileNotFoundError("no pulumi")))
+    monkeypatch.setattr(subprocess, "run", Cli(FileNotFoundError(2, "no pulumi")))
     with pytest.raises(StateError, match="Nothing has been changed.*unknown function.*no pulumi"):
         read({})
 

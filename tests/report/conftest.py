@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.pulumi_cli import state
+from clients.pulumi_cli.session import StackReader
 from rehearsal.run import Rehearsal, rehearse
 from report import gather
 from report.model import Report
@@ -46,7 +46,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
 def resources(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The resources that the fake Pulumi CLI exports; empty until a test adds some."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(state, "resources", lambda *arguments: found)
+    monkeypatch.setattr(StackReader, "resources", lambda _: found)
     return found
 
 

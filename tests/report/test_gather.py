@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup.acme_json import Certificate
-from clients.pulumi_cli import state
+from clients.pulumi_cli.session import PulumiError, StackReader
 from commands import acme_record, last_up
 from commands.acme_record import Signed
 from rehearsal.run import Rehearsal
@@ -65,11 +65,13 @@ def test_an_invalid_record_counts_as_no_record(text: str, tmp_path: Path) -> Non
 def test_a_state_that_cannot_be_read_gives_the_reason(
     homelab: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object) -> None:
-        raise state.NoStateError("the disk is on fire")
+    def fail(_: StackReader) -> None:
+        raise PulumiError("pulumi stack export", "homelab", "the disk is on fire")
 
-    monkeypatch.setattr(state, "resources", fail)
-    assert gather.build_report(homelab, tmp_path).certificates.reason == "the disk is on fire"
+    monkeypatch.setattr(StackReader, "resources", fail)
+    assert gather.build_report(homelab, tmp_path).certificates.reason == (
+        "the state cannot be read: the disk is on fire"
+    )
 
 
 def test_json_has_the_whole_report(make_report: MakeReport, homelab: Rehearsal) -> None:
@@ -83,7 +85,7 @@ def test_json_has_the_whole_report(make_report: MakeReport, homelab: Rehearsal) 
 def test_the_report_reads_the_record_of_site_certificates(
     homelab: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clients.pulumi_cli.state.resources", lambda *_: state_of(days=300)[0])
+    monkeypatch.setattr(StackReader, "resources", lambda _: state_of(days=300)[0])
     signed = Signed(server="staging", certificate=Certificate(("tazlab.net",), NOW, NOW))
     acme_record.keep(tmp_path, "homelab", [signed])
     names = [one.name for one in gather.build_report(homelab, tmp_path).certificates.found]

@@ -17,7 +17,7 @@ from clients.proxmox.guests import mac_address, pool_comment
 from lifecycle.retained_disk import RetainedDisk, RetainedDiskArgs
 from settings.groups import Endpoint
 from settings.models import Settings
-from settings.node import Node, Role
+from settings.node import DATA_DISK, OS_DISK, Node, Role
 from settings.running import RunningStack
 
 
@@ -117,12 +117,12 @@ class Machines(pulumi.ComponentResource):
         self, name: str, node: Node, args: MachinesArgs, pool_id: pulumi.Input[str] | None
     ) -> proxmoxve.VmLegacy:
         disks = [
-            _disk(args.datastore, "scsi0", node.os_disk_gib)
+            _disk(args.datastore, OS_DISK, node.os_disk_gib)
             | {"import_from": args.image_ids[node.host]}
         ]
         if node.data_disk_gib is not None:
             disks.append(
-                _disk(args.datastore, "scsi1", node.data_disk_gib)
+                _disk(args.datastore, DATA_DISK, node.data_disk_gib)
                 | self._retained_disk(f"{name}-data", node, args)
             )
         network_device: dict[str, Any] = {
@@ -148,7 +148,7 @@ class Machines(pulumi.ComponentResource):
             memory={"dedicated": node.memory_mib},
             scsi_hardware="virtio-scsi-single",
             disks=disks,
-            boot_orders=["scsi0"],
+            boot_orders=[OS_DISK],
             # Without this argument the provider adds the host's physical drive as ide3. The
             # interface must be ide0 or ide2 with q35 (bpg docs of `cdrom`).
             cdrom={"file_id": "none", "interface": "ide0"},

@@ -19,7 +19,7 @@ import pulumi
 
 from clients.pulumi_cli import cli
 from clients.pulumi_cli.session import PulumiError, StackReader
-from settings.node import Role
+from settings.node import DATA_DISK, OS_DISK, Role
 from settings.running import RunningMachine, RunningStack
 
 INVOKE = "pulumi:pulumi:readStackResourceOutputs"
@@ -28,7 +28,6 @@ MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 MACHINE_SECRETS = "talos:machine/secrets:Secrets"
 HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
-OS_DISK, DATA_DISK = "scsi0", "scsi1"
 
 
 class StateError(pulumi.RunError):

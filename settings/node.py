@@ -7,6 +7,9 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any
 
+OS_DISK, DATA_DISK = "scsi0", "scsi1"
+"""Names of the two disks of a VM in Proxmox."""
+
 
 class Role(StrEnum):
     """Role of a node. The value is also a part of its name and a tag of its VM."""

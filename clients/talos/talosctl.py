@@ -19,6 +19,7 @@ import yaml
 
 from clients.errors import OperationError
 from clients.tls import ClientCredentials
+from settings.compatibility import minor_of
 
 COMMAND_TIMEOUT_S = 60
 """Default timeout of a command in seconds."""
@@ -46,8 +47,8 @@ def require(talos: str) -> None:
 
     Its minor version must be that of Talos or newer, and ``MINIMUM_VERSION`` or newer.
     """
-    wanted = max(MINIMUM_VERSION, _minor(talos))
-    release = talos if wanted == _minor(talos) else f"v{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]}"
+    wanted = max(MINIMUM_VERSION, minor_of(talos))
+    release = talos if wanted == minor_of(talos) else f"v{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]}"
     fix = (
         f"Put talosctl {release} on PATH (https://docs.siderolabs.com/talos/latest/"
         "getting-started/talosctl) and run this again. Nothing has been touched."
@@ -70,14 +71,9 @@ def require(talos: str) -> None:
             f"{command} did not print its version within {COMMAND_TIMEOUT_S} s. {fix}"
         ) from None
     found = re.search(r"v\d+\.\d+\.\d+\S*", done.stdout)
-    if found is None or _minor(found[0]) < wanted:
+    if found is None or minor_of(found[0]) < wanted:
         version = found[0] if found else "an unknown version"
         raise TalosctlError(f"The talosctl on PATH is {version}, too old for Talos {talos}. {fix}")
-
-
-def _minor(version: str) -> tuple[int, int]:
-    major, minor, *_ = version.removeprefix("v").split(".")
-    return int(major), int(minor)
 
 
 class Talosctl:

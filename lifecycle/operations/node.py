@@ -96,8 +96,7 @@ def _needs_talos_upgrade(context: NodeContext, status: NodeStatus) -> bool:
 
 def _installs_without_reboot(status: NodeStatus) -> bool:
     """Whether the running Talos supports ``talosctl upgrade --no-reboot`` (1.13 and newer)."""
-    major, minor, *_ = status.talos.removeprefix("v").split(".")
-    return (int(major), int(minor)) >= (1, 13)
+    return compatibility.minor_of(status.talos) >= (1, 13)
 
 
 def _wanted_talos(context: NodeContext) -> tuple[str, str]:

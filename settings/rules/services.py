@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from settings.backups import S3, bucket_of, server_of
 from settings.charts import DnsChallenge, Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
 from settings.groups import Cluster, Nodes
@@ -38,6 +40,12 @@ Source: the provider's page in the documentation of lego, Traefik's ACME client
 """
 NOT_PUBLIC = ("example", "test", "invalid", "localhost", "local", "internal", "lan", "home.arpa")
 """Domains for which no public CA issues certificates (RFC 2606, 6761, 6762, 8375, 9476)."""
+
+_WITHOUT_EFFECT = {
+    "ssh": {"token": "", "certificate": ": flux.known_hosts identifies the server"},
+    "https": {"deploy_key": "", "known_hosts": ""},
+}
+"""By scheme of ``flux.url``: settings of ``flux`` without effect, and the reason."""
 
 
 def acme_production_needs_a_public_host(traefik: Traefik, whoami: Whoami) -> Iterator[Problem]:
@@ -229,45 +237,32 @@ def credentials_fit_url(flux: Flux | None) -> Iterator[Problem]:
     """``ssh://`` needs a deploy key and known hosts; ``https://`` takes a token or nothing."""
     if flux is None:
         return
-    if flux.url.startswith("ssh://"):
-        if flux.deploy_key is None:
-            yield Problem(
-                "flux.deploy_key",
-                "missing",
-                f"{flux.url} needs a private SSH key",
-                f"run `{SET_COMMAND} flux.deploy_key < deploy_key`, and add the public key to the "
-                "Git server",
-            )
-        if flux.known_hosts is None:
-            yield Problem(
-                "flux.known_hosts",
-                "missing",
-                "over SSH, Flux connects only to a server with a known host key",
-                f"write the output of `ssh-keyscan {_keyscan_arguments(flux.url)}`, after you have "
-                "compared it with the host keys that the Git server publishes",
-            )
-        if flux.token is not None:
-            yield Problem(
-                "flux.token",
-                "(hidden)",
-                "has no effect with an ssh:// URL",
-                "remove it, or write flux.url with https://",
-            )
-        if flux.certificate is not None:
-            yield Problem(
-                "flux.certificate",
-                "set",
-                "has no effect with an ssh:// URL: flux.known_hosts identifies the server",
-                "remove it, or write flux.url with https://",
-            )
-        return
-    for name in ("deploy_key", "known_hosts"):
-        if getattr(flux, name) is not None:
+    scheme = urllib.parse.urlsplit(flux.url).scheme
+    if scheme == "ssh" and flux.deploy_key is None:
+        yield Problem(
+            "flux.deploy_key",
+            "missing",
+            f"{flux.url} needs a private SSH key",
+            f"run `{SET_COMMAND} flux.deploy_key < deploy_key`, and add the public key to the "
+            "Git server",
+        )
+    if scheme == "ssh" and flux.known_hosts is None:
+        yield Problem(
+            "flux.known_hosts",
+            "missing",
+            "over SSH, Flux connects only to a server with a known host key",
+            f"write the output of `ssh-keyscan {_keyscan_arguments(flux.url)}`, after you have "
+            "compared it with the host keys that the Git server publishes",
+        )
+    other = "https" if scheme == "ssh" else "ssh"
+    for name, reason in _WITHOUT_EFFECT[scheme].items():
+        value = getattr(flux, name)
+        if value is not None:
             yield Problem(
                 f"flux.{name}",
-                "(hidden)" if name == "deploy_key" else "set",
-                "has no effect with an https:// URL",
-                "remove it, or write flux.url with ssh://",
+                "(hidden)" if isinstance(value, SecretStr) else "set",
+                f"has no effect with an {scheme}:// URL{reason}",
+                f"remove it, or write flux.url with {other}://",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import urllib.error
 
 
 class OperationError(Exception):
@@ -30,7 +31,7 @@ class ClientError(OperationError):
 
 def describe_failure(error: Exception) -> str:
     """The reason for which a request got no valid answer, in a few words without a period."""
-    cause = getattr(error, "reason", error)
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, socket.gaierror):

@@ -16,8 +16,9 @@ from typing import Any
 
 from backup import acme_json
 from backup.store import BackupError, BackupStore
+from clients.errors import OperationError
 from clients.kubernetes import exec
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import PulumiError, Session
 from commands import acme_record, helm_records
@@ -182,7 +183,7 @@ def _read_and_record(session: Session, resources: list[dict[str, Any]]) -> list[
         raise BackupError("the Kubernetes API does not answer")
     try:
         files = list(_read_files(api))
-    except ApiError as error:
+    except OperationError as error:
         raise BackupError(str(error)) from None
     with suppress(OSError):  # the record is informative only
         signed = [

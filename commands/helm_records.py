@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.errors import OperationError
+from clients.kubernetes.api import ClusterApi
 from clients.kubernetes.helm_release import Release, forget, knows
 from clients.pulumi_cli import state
 
@@ -28,7 +29,7 @@ def api_of(resources: list[dict[str, Any]]) -> ClusterApi | None:
             try:
                 api = ClusterApi.of(state.opened(raw))
                 api.get("/version")
-            except ApiError:
+            except OperationError:
                 return None
             return api
     return None

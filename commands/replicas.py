@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.errors import OperationError
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.kubernetes.longhorn import STORAGE_CLASS, Volume, set_copies
 from clients.pulumi_cli import stack_settings, state
-from clients.pulumi_cli.session import PulumiError, Session
+from clients.pulumi_cli.session import Session
 from commands.ask import confirmed
 from lifecycle.operations.longhorn import volumes_with_other_copies
 from lifecycle.operations.storage_health import gib
@@ -33,7 +34,7 @@ def set_replicas(session: Session, cli_args: Sequence[str]) -> int:
             return 1
         api = ClusterApi.of(kubeconfig)
         volumes = volumes_with_other_copies(api, copies)
-    except (ApiError, PulumiError, SettingsError) as error:
+    except (OperationError, SettingsError) as error:
         print(f"The number of copies was not changed: {error}")
         return 1
     if not volumes:
@@ -55,7 +56,7 @@ def _set_copies(api: ClusterApi, volumes: Sequence[Volume], copies: int) -> int:
     for volume in volumes:
         try:
             set_copies(api, volume, copies)
-        except ApiError as error:
+        except KubernetesError as error:
             refused += 1
             print(f"{volume.title} was not changed (number of copies: {volume.copies}): {error}")
     if changed := len(volumes) - refused:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from clients.kubernetes import control_plane
+from clients.kubernetes.api import CONTROL_PLANE, CONTROL_PLANE_TOLERATION
 from clients.kubernetes.longhorn import DATA_PATH, NAMESPACE, STORAGE_CLASS
 from components.shared.objects import (
     make_custom_object,
@@ -180,7 +180,7 @@ def values(args: LonghornArgs) -> dict[str, Any]:
         # Set from the first release on, because Longhorn applies it only while no volume is
         # attached (longhorn#8524). With the exposure host-network, Traefik's volume is on a
         # control plane.
-        "taintToleration": f"{control_plane.LABEL}:NoSchedule",
+        "taintToleration": f"{CONTROL_PLANE}:NoSchedule",
     }
     return {
         "defaultBackupStore": {
@@ -199,6 +199,6 @@ def values(args: LonghornArgs) -> dict[str, Any]:
         # On by default since 1.12.1. If the CNI enforces network policies, it blocks iSCSI
         # connections from the host.
         "networkPolicies": {"restrictInternalTraffic": False},
-        "longhornManager": {"tolerations": [control_plane.TOLERATION]},
-        "longhornDriver": {"tolerations": [control_plane.TOLERATION]},
+        "longhornManager": {"tolerations": [CONTROL_PLANE_TOLERATION]},
+        "longhornDriver": {"tolerations": [CONTROL_PLANE_TOLERATION]},
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pulumi
 
-from clients.kubernetes import control_plane
+from clients.kubernetes.api import CONTROL_PLANE_TOLERATION
 from components.shared.objects import make_custom_object, make_namespace, make_release
 from settings.chart_source import ChartSource
 from settings.models import Settings
@@ -73,9 +73,9 @@ class MetalLB(pulumi.ComponentResource):
 
 
 VALUES: dict[str, Any] = {
-    "controller": {"tolerations": [control_plane.TOLERATION]},
+    "controller": {"tolerations": [CONTROL_PLANE_TOLERATION]},
     "speaker": {
-        "tolerations": [control_plane.TOLERATION],
+        "tolerations": [CONTROL_PLANE_TOLERATION],
         # Talos gives control planes the label exclude-from-external-load-balancers
         # (siderolabs/talos#9960). Only the node that runs Traefik can announce its address
         # (externalTrafficPolicy Local), and Traefik may run on a control plane.

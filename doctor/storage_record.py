@@ -61,7 +61,7 @@ def read_and_record(stack: str, project: Path, kubeconfig: str | None) -> Storag
     """Read the storage of a stack's cluster, and write the record of it for the report.
 
     ``kubeconfig`` is None if the stack has no cluster. Returns None if the stack has no cluster or
-    Longhorn is not installed in it. Raises ``ApiError``.
+    Longhorn is not installed in it. Raises ``OperationError``.
     """
     storage = read_storage(ClusterApi.of(kubeconfig)) if kubeconfig else None
     if storage:

@@ -22,7 +22,7 @@ from typing import Any
 import pulumi
 
 from clients.kubernetes import flux_health
-from clients.kubernetes.api import ApiError, ClusterApi, Object
+from clients.kubernetes.api import ClusterApi, KubernetesError, Object
 from clients.wait import NotYet, wait_until
 from lifecycle.provider import Provider, Resource
 
@@ -164,7 +164,7 @@ def wait_until_ready(inputs: FluxReadyInputs) -> None:
     def check() -> None:
         try:
             found = api.get(flux_health.PARTS[part])
-        except ApiError as error:
+        except KubernetesError as error:
             raise NotYet(str(error)) from None
         if not flux_health.is_ready(found):
             raise NotYet(flux_health.sentence(found))
@@ -215,7 +215,7 @@ class FluxUninstallProvider(Provider[FluxUninstallInputs]):
     id_input = "namespace"
 
     def on_delete(self, inputs: FluxUninstallInputs) -> None:
-        """Uninstall Flux. Raises ``TimeoutError`` or ``ApiError``."""
+        """Uninstall Flux. Raises ``TimeoutError`` or ``KubernetesError``."""
         uninstall_flux(ClusterApi.of(inputs.kubeconfig), inputs.namespace)
 
 
@@ -223,7 +223,7 @@ def uninstall_flux(api: ClusterApi, namespace: str) -> None:
     """Stop the controllers in ``namespace``, then delete all objects and kinds of Flux.
 
     Raises ``TimeoutError`` with the objects that are left after ``STEP_TIMEOUT_S`` seconds, and
-    ``ApiError`` if the API does not answer. It can be repeated.
+    ``KubernetesError`` if the API does not answer. It can be repeated.
     """
     stop_controllers(api, namespace)
     delete_kinds(api)

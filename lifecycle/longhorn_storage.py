@@ -20,9 +20,8 @@ from typing import Any
 import pulumi
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError
+from clients.kubernetes.api import KubernetesError, RetryingApi
 from clients.kubernetes.longhorn import STORAGE_CLASS
-from clients.kubernetes.patient_api import PatientApi
 from lifecycle.operations import longhorn, report
 from lifecycle.provider import Provider, Resource
 from settings.wording import count
@@ -120,7 +119,7 @@ class LonghornStorageProvider(Provider[LonghornStorageInputs]):
         """
         try:
             longhorn.wait_for_disks(
-                PatientApi.of(inputs.kubeconfig),
+                RetryingApi.of(inputs.kubeconfig),
                 inputs.data_disks,
                 inputs.other_nodes,
                 RESTORED if inputs.restored else NOTHING_STORED,
@@ -141,7 +140,7 @@ class LonghornStorageProvider(Provider[LonghornStorageInputs]):
         self, olds: LonghornStorageInputs, news: LonghornStorageInputs, changed: Sequence[str]
     ) -> None:
         """Check new or larger disks, set copies and wait for engines. Raises ``OperationError``."""
-        api = PatientApi.of(news.kubeconfig)
+        api = RetryingApi.of(news.kubeconfig)
         # Only new and changed disks, so that a node that is down does not block a new node.
         disks = dict(news.data_disks.items() - olds.data_disks.items())
         if disks:
@@ -169,10 +168,10 @@ def replicas_note(old: int, new: int, claims: Sequence[str]) -> str:
     return f"{note} Longhorn deletes the surplus copies." if new < old else note
 
 
-def _report_others(api: PatientApi, replicas: int, claims: Sequence[str]) -> None:
+def _report_others(api: RetryingApi, replicas: int, claims: Sequence[str]) -> None:
     try:
         others = longhorn.volumes_with_other_copies(api, replicas, without=claims)
-    except ApiError:
+    except KubernetesError:
         return  # the message is only a hint
     if others:
         shown = ", ".join(f"{volume.title} ({volume.copies})" for volume in others)

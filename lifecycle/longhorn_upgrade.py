@@ -7,7 +7,8 @@ from typing import Any
 
 import pulumi
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.errors import OperationError
+from clients.kubernetes.api import ClusterApi
 from lifecycle.operations.longhorn import upgrade_refusal
 
 
@@ -37,7 +38,7 @@ def _check(kubeconfig: str, old: str, new: str) -> None:
     """
     try:
         refusal = upgrade_refusal(ClusterApi.of(kubeconfig), old, new)
-    except ApiError as error:
+    except OperationError as error:
         text = f"It is unknown whether Longhorn can be upgraded to {new}: {error}."
         if not pulumi.runtime.is_dry_run():
             raise RuntimeError(f"{text} Longhorn has not been changed.") from None

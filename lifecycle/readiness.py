@@ -15,8 +15,12 @@ from typing import Any
 
 import pulumi
 
-from clients.kubernetes import control_plane
-from clients.kubernetes.api import ApiError, ClusterApi, Object
+from clients.kubernetes.api import (
+    CONTROL_PLANE,
+    ClusterApi,
+    KubernetesError,
+    Object,
+)
 from clients.tls import ClientCredentials, context_of
 from clients.wait import NotYet, wait_until
 from lifecycle.provider import Provider, Resource
@@ -172,7 +176,7 @@ def check_node(node: Object, expected: ExpectedNode) -> None:
     if expected.address not in addresses:
         found = ", ".join(sorted(addresses)) or "no address"
         raise NotReadyError(f"in Kubernetes it has {found}, not the address in the settings")
-    if expected.control_plane and control_plane.LABEL not in node["metadata"].get("labels", {}):
+    if expected.control_plane and CONTROL_PLANE not in node["metadata"].get("labels", {}):
         raise NotReadyError("it does not have the label of a control plane yet")
     ready = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
     if ready is None or ready.get("status") != "True":
@@ -202,7 +206,7 @@ def _get_renew_time(name: str, api: ClusterApi) -> str:
     path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}"
     try:
         lease = api.get(path)
-    except ApiError as error:
+    except KubernetesError as error:
         raise NotReadyError(str(error)) from None
     return str(lease["spec"].get("renewTime", "")) if lease else ""
 
@@ -211,7 +215,7 @@ def _get_node(name: str, api: ClusterApi) -> Object:
     """The ``Node`` object. Raises ``NotReadyError`` if it is missing or the API fails."""
     try:
         node = api.get(f"/api/v1/nodes/{name}")
-    except ApiError as error:
+    except KubernetesError as error:
         raise NotReadyError(str(error)) from None
     if node is None:
         raise NotReadyError("it has not joined the cluster yet")

@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from clients.kubernetes.api import ANSWER_LIMIT, ApiError, ClusterApi
+from clients.errors import OperationError, describe_failure
+from clients.kubernetes.api import ANSWER_LIMIT, ClusterApi, KubernetesError
 
 PROTOCOL = Subprotocol("v4.channel.k8s.io")
 """The subprotocol in which the first byte of a message is its channel (k8s.io/apimachinery
@@ -30,8 +31,9 @@ def run(
 ) -> bytes:
     """Run a command and return its standard output.
 
-    Raises ``ApiError`` if the command cannot start, fails or takes longer than ``limit`` seconds.
-    The error contains its standard error, but not its standard output, which may be secret.
+    Raises ``OperationError`` if the command fails or takes longer than ``limit`` seconds, and
+    ``KubernetesError`` if it cannot start. The error contains its standard error, but not its
+    standard output, which may be secret.
     """
     query = [("container", container), ("stdout", "true"), ("stderr", "true")]
     query += [("command", word) for word in command]
@@ -39,18 +41,20 @@ def run(
     address += f"/pods/{pod}/exec?{urllib.parse.urlencode(query)}"
     try:
         messages = asyncio.run(_collect(api, address, limit))
+    except TimeoutError:
+        raise OperationError(f"a command in {pod} did not end within {limit:g} s") from None
     except InvalidStatus as error:
-        raise ApiError(
-            f"the Kubernetes API answers {error.response.status_code} to the request to run a "
-            f"command in {pod}"
+        response = error.response
+        raise KubernetesError(
+            f"exec in {pod}", api.endpoint, response.reason_phrase, response.status_code
         ) from None
     except (OSError, WebSocketException) as error:
-        raise ApiError(f"no command can be run in {pod}: {str(error) or 'no answer'}") from None
+        raise KubernetesError(f"exec in {pod}", api.endpoint, describe_failure(error)) from None
     if len(messages[STDOUT]) > MAX_OUTPUT:
-        raise ApiError(f"a command in {pod} prints more than {MAX_OUTPUT} bytes")
+        raise OperationError(f"a command in {pod} prints more than {MAX_OUTPUT} bytes")
     if not _is_success(messages[STATUS]):
         stderr = messages[STDERR].decode(errors="replace").strip()
-        raise ApiError(f"a command in {pod} failed: {stderr or 'it printed no error'}")
+        raise OperationError(f"a command in {pod} failed: {stderr or 'it printed no error'}")
     return messages[STDOUT]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.errors import OperationError
+from clients.kubernetes.api import ClusterApi
 
 _SYNC = "namespaces/flux-system/{}/flux-system"
 PARTS = {
@@ -23,7 +24,7 @@ def look(kubeconfig: str) -> dict[str, str]:
     try:
         api = ClusterApi.of(kubeconfig)
         return {part: sentence(api.get(path)) for part, path in PARTS.items()}
-    except ApiError as error:
+    except OperationError as error:
         return dict.fromkeys(PARTS, f"unknown: {error}")
 
 

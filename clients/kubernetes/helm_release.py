@@ -26,12 +26,15 @@ class Release:
 
 
 def knows(api: ClusterApi, release: Release) -> bool:
-    """Whether Helm has a record of this release. Raises ``ApiError``."""
+    """Whether Helm has a record of this release. Raises ``KubernetesError``."""
     return any(_records(api, release))
 
 
 def forget(api: ClusterApi, release: Release) -> None:
-    """Delete all records of a release, but no object that it installed. Raises ``ApiError``."""
+    """Delete all records of a release, but no object that it installed.
+
+    Raises ``KubernetesError``.
+    """
     for path in list(_records(api, release)):
         api.delete(path)
 

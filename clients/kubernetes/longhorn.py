@@ -160,7 +160,7 @@ class Storage:
 
 
 def read_storage(api: KubernetesReader) -> Storage | None:
-    """Read everything; ``None`` if Longhorn is not installed. Raises ``ApiError``."""
+    """Read everything; ``None`` if Longhorn is not installed. Raises ``KubernetesError``."""
     setting = api.get(f"{PATH}/settings/default-engine-image")
     nodes = api.items(f"{PATH}/nodes")
     if setting is None and not nodes:
@@ -179,17 +179,23 @@ def read_storage(api: KubernetesReader) -> Storage | None:
 
 
 def read_disks(api: KubernetesReader) -> list[Disk]:
-    """Read the disks of all nodes; empty if Longhorn is not installed. Raises ``ApiError``."""
+    """Read the disks of all nodes; empty if Longhorn is not installed.
+
+    Raises ``KubernetesError``.
+    """
     return [disk for node in api.items(f"{PATH}/nodes") for disk in _disks(node)]
 
 
 def read_volumes(api: KubernetesReader) -> list[Volume]:
-    """Read all volumes; empty if Longhorn is not installed. Raises ``ApiError``."""
+    """Read all volumes; empty if Longhorn is not installed. Raises ``KubernetesError``."""
     return _volumes(api, _zones(api.items(f"{PATH}/nodes")))
 
 
 def set_copies(api: KubernetesWriter, volume: Volume, copies: int) -> None:
-    """Set the wanted number of copies; Longhorn adds or deletes copies. Raises ``ApiError``."""
+    """Set the wanted number of copies; Longhorn adds or deletes copies.
+
+    Raises ``KubernetesError``.
+    """
     api.merge(f"{PATH}/volumes/{volume.name}", {"spec": {"numberOfReplicas": copies}})
 
 

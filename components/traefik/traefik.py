@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from clients.kubernetes import control_plane
+from clients.kubernetes.api import CONTROL_PLANE, CONTROL_PLANE_TOLERATION
 from components.shared import acme
 from components.shared.objects import make_namespace, make_release, make_secret, timeouts
 from components.traefik import certificate_backup
@@ -244,8 +244,8 @@ HOST_NETWORK: dict[str, Any] = {
         "type": "RollingUpdate",
         "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
     },
-    "nodeSelector": {control_plane.LABEL: ""},
-    "tolerations": [control_plane.TOLERATION],
+    "nodeSelector": {CONTROL_PLANE: ""},
+    "tolerations": [CONTROL_PLANE_TOLERATION],
     "securityContext": {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError, ClusterApi, Object
-from clients.kubernetes.patient_api import PatientApi
+from clients.kubernetes.api import ClusterApi, KubernetesError, Object, RetryingApi
 from clients.talos.talosctl import Talosctl, TalosctlError
 from clients.tls import ClientCredentials
 from clients.wait import NotYet, wait_for
@@ -46,7 +45,7 @@ class Cluster:
         self.context, self._credentials = context, credentials
         self.talos = Talosctl(credentials)
         kubeconfig = self._kubeconfig()
-        self.api: ClusterApi = PatientApi.of(kubeconfig)
+        self.api: ClusterApi = RetryingApi.of(kubeconfig)
         self._api_now = ClusterApi.of(kubeconfig)
         self.etcd = Etcd(self.talos, [peer.address for peer in context.peers])
 
@@ -64,7 +63,7 @@ class Cluster:
         )
 
     def node_status(self, name: str) -> NodeStatus | None:
-        """The status of a node, ``None`` if Kubernetes has no such node. Raises ``ApiError``."""
+        """The status of a node; ``None`` if it does not exist. Raises ``KubernetesError``."""
         found = self._api_now.get(f"/api/v1/nodes/{name}")
         return None if found is None else parse_node_status(found)
 
@@ -99,7 +98,7 @@ class Cluster:
         def check() -> NodeStatus:
             try:
                 status = self.node_status(name)
-            except ApiError as error:
+            except KubernetesError as error:
                 raise NotYet(str(error)) from None
             if status is None:
                 raise NotYet("Kubernetes has no node of this name")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError, ClusterApi, Object
+from clients.kubernetes.api import ClusterApi, KubernetesError, Object
 from clients.talos.machine_api import TalosCallError
 from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
 from clients.wait import NotYet, wait_for
@@ -183,7 +183,7 @@ class StaticPods:
     def _get_all(self) -> dict[str, Object | None]:
         try:
             return {name: self._get(name) for name in self._names}
-        except ApiError as error:
+        except KubernetesError as error:
             raise NotYet(str(error)) from None
 
     def _get(self, name: str) -> Object | None:

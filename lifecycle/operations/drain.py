@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError, ClusterApi, Object
+from clients.kubernetes.api import ClusterApi, KubernetesError, Object
 from clients.wait import NotYet, wait_for
 
 CORDONED_BY_US = "ephemeral-castle/cordoned"
@@ -95,9 +95,9 @@ def _evict(api: ClusterApi, pod: Object) -> str:
     }
     try:
         api.post(f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", eviction)
-    except ApiError as error:
-        if error.code == 429:
-            return f"{_name(pod)} cannot be evicted ({error})"
-        if error.code != 404:
+    except KubernetesError as error:
+        if error.status == 429:
+            return f"{_name(pod)} cannot be evicted ({error.detail})"
+        if error.status != 404:
             raise
     return f"{_name(pod)} is still terminating"

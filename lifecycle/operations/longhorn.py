@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError
+from clients.kubernetes.api import KubernetesError
 from clients.kubernetes.longhorn import (
     STORAGE_CLASS,
     Disk,
@@ -60,7 +60,7 @@ def wait_for_disks(
     def check() -> None:
         try:
             disks = [it for it in read_disks(api) if it.node in {*data_disks, *other_nodes}]
-        except ApiError as error:
+        except KubernetesError as error:
             raise NotYet(f"  - {error}.") from None
         problems = [
             _growing(it, disks, old_sizes or {}) or it for it in disk_problems(disks, data_disks)
@@ -120,7 +120,7 @@ def set_copies_of_claims(
         if volume.copies != copies:
             try:
                 set_copies(api, volume, copies)
-            except ApiError as error:
+            except KubernetesError as error:
                 raise OperationError(
                     f"Longhorn refuses to set {volume.title} to {count(copies, 'copy', 'copies')}: "
                     f"{error}."
@@ -165,7 +165,7 @@ def _wait_for_deletions(api: KubernetesReader, claims: Collection[str], copies: 
 def _attached(api: KubernetesReader, claims: Collection[str]) -> list[Volume]:
     try:
         return [volume for volume in _volumes_of(api, claims) if volume.is_attached]
-    except ApiError as error:
+    except KubernetesError as error:
         raise NotYet(str(error)) from None
 
 
@@ -187,7 +187,7 @@ def volumes_with_other_copies(
     """The volumes of the storage class ``longhorn`` whose wanted number of copies is not
     ``copies``.
 
-    ``without`` are claims to skip. Raises ``ApiError``.
+    ``without`` are claims to skip. Raises ``KubernetesError``.
     """
     return [
         volume
@@ -204,7 +204,7 @@ def wait_for_engines(api: KubernetesReader, chart_version: str) -> None:
     def check() -> None:
         try:
             storage = read_storage(api)
-        except ApiError as error:
+        except KubernetesError as error:
             raise NotYet(f"unknown, because {error}") from None
         if storage is None:
             return
@@ -231,7 +231,7 @@ def upgrade_refusal(api: KubernetesReader, old: str, new: str) -> str | None:
     skipped minor version, and engine images in use whose API version the new Longhorn does not
     support. It fails in a Helm job, whose error names no volume. This program does not know which
     API versions a Longhorn supports. So before another minor version every volume must run the
-    engine of the installed Longhorn. Raises ``ApiError``.
+    engine of the installed Longhorn. Raises ``KubernetesError``.
     """
     if problem := compatibility.upgrade_step("longhorn.chart_version", old, new):
         return f"{problem}\nLonghorn has not been changed."

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.talos import talosctl
 from clients.talos.talosctl import TalosctlError
 from clients.wait import NotYet, wait_for
@@ -69,7 +69,7 @@ def _open_cluster(context: NodeContext) -> Iterator[Cluster]:
 def _runs_old_talos(cluster: Cluster, context: NodeContext) -> bool:
     try:
         status = cluster.node_status(context.node.name)
-    except ApiError:
+    except KubernetesError:
         return False
     return status is not None and _needs_talos_upgrade(context, status)
 

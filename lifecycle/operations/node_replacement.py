@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from clients.errors import OperationError
-from clients.kubernetes.patient_api import PatientApi, delete_with_retries
+from clients.kubernetes.api import RetryingApi, delete_with_retries
 from clients.talos import machine_api, maintenance, talosctl
 from clients.tls import context_of
 from clients.wait import NotYet, wait_until
@@ -63,7 +63,7 @@ def remove_stale_node(context: NodeContext, *, with_disks: bool) -> None:
         if context.node.control_plane:
             talosctl.require(cluster.talos)
             _remove_etcd_member(peers, context)
-        api = PatientApi.of(context.credentials.access)
+        api = RetryingApi.of(context.credentials.access)
         failure = f"Kubernetes did not delete the old node {name}"
         delete_with_retries(api, f"/api/v1/nodes/{name}", cluster.return_s, failure)
         if with_disks:

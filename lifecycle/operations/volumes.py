@@ -5,9 +5,8 @@ If Longhorn is not installed, all waits end at once.
 
 from __future__ import annotations
 
-from clients.kubernetes.api import ClusterApi, Object
+from clients.kubernetes.api import ClusterApi, Object, delete_with_retries
 from clients.kubernetes.longhorn import PATH, Volume, read_volumes
-from clients.kubernetes.patient_api import delete_with_retries
 from clients.wait import NotYet, wait_for
 
 

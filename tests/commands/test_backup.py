@@ -11,7 +11,7 @@ import pytest
 
 from backup.acme_json import read
 from clients.kubernetes import exec
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from commands import __main__ as commands
 from commands import acme_record, backup
 from commands.helm_records import PROVIDER
@@ -68,7 +68,7 @@ class FakeCluster:
     def get(self, path: str) -> dict[str, Any]:
         """Answer a GET request to the Kubernetes API."""
         if not self.answers:
-            raise ApiError("the Kubernetes API does not answer")
+            raise KubernetesError("GET /", "https://vip:6443", "no answer in time")
         if "/pods" in path:
             assert path.endswith("?labelSelector=app.kubernetes.io/name%3Dtraefik")
             return {"items": self.pods}

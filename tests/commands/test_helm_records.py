@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from commands import helm_records
 from commands.helm_records import PROVIDER, Release
 
@@ -45,7 +45,7 @@ def test_the_api_is_opened_with_the_kubeconfig_of_the_state(
     class AnsweringApi(Api):
         def get(self, path: str) -> dict[str, Any] | None:
             if not answers:
-                raise ApiError("the Kubernetes API does not answer")
+                raise KubernetesError("GET /", "https://vip:6443", "no answer in time")
             return {}
 
     def of(text: str) -> ClusterApi:

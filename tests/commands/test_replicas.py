@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.api import ApiError
+from clients.kubernetes.api import KubernetesError
 from commands import __main__ as commands
 from tests.commands.conftest import Cli, fake, opened_state
 from tests.lifecycle.fake_longhorn import FakeLonghorn
@@ -103,7 +103,9 @@ def test_a_volume_that_longhorn_refuses_does_not_stop_the_others(
 
     def refuse(path: str, change: Any) -> None:
         if path.endswith("pvc-films"):
-            raise ApiError("the Kubernetes API answers 403 Forbidden: denied by webhook", 403)
+            raise KubernetesError(
+                f"PATCH {path}", "https://vip:6443", "Forbidden: denied by webhook", 403
+            )
         merge(path, change)
 
     monkeypatch.setattr(longhorn, "merge", refuse)
@@ -117,9 +119,9 @@ def test_a_volume_that_longhorn_refuses_does_not_stop_the_others(
 def test_a_cluster_that_does_not_answer_is_an_error(
     longhorn: FakeLonghorn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    longhorn.error = ApiError("the Kubernetes API does not answer")
+    longhorn.error = KubernetesError("GET /", "https://vip:6443", "no answer in time")
     assert replicas("--yes") == 1
-    assert "not changed: the Kubernetes API does not answer" in capsys.readouterr().out
+    assert "not changed: the Kubernetes API at https" in capsys.readouterr().out
 
 
 def test_a_stack_without_a_cluster_is_an_error(

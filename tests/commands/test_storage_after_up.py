@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.kubernetes.longhorn import read_storage
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import Session
@@ -112,7 +112,10 @@ def test_warnings_are_printed_with_their_fix_but_notes_are_not(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ApiError("the Kubernetes API answers 503"), "the Kubernetes API answers 503"),
+        (
+            KubernetesError("GET /", "https://vip:6443", "unavailable", 503),
+            "the Kubernetes API answers 503 unavailable",
+        ),
         (KeyError("spec"), "KeyError: 'spec'"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.kubernetes.longhorn import DATA_PATH, PATH
 
 GIB = 1024**3
@@ -23,7 +23,7 @@ class FakeLonghorn(ClusterApi):
         self.merged: list[tuple[str, Any]] = []
         self.on_wait: list[Callable[[], None]] = []
         """One function per pause, in order."""
-        self.error: ApiError | None = None
+        self.error: KubernetesError | None = None
         """If set, every request raises it."""
         self.now = 0.0
         self._setting("default-engine-image", ENGINE)

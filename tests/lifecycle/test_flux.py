@@ -9,18 +9,24 @@ from typing import Any
 import pytest
 
 from clients import wait
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from lifecycle import flux
 from tests.clients.kubernetes.test_flux_health import condition
 
 
 def test_the_timeout_message_ends_with_the_last_condition(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([ApiError("refused"), None, condition("False", "authentication required")])
+    answers = iter(
+        [
+            KubernetesError("GET /", "https://vip:6443", "refused"),
+            None,
+            condition("False", "authentication required"),
+        ]
+    )
 
     class Api(Cluster):
         def get(self, path: str) -> dict[str, Any] | None:
             answer = next(answers)
-            if isinstance(answer, ApiError):
+            if isinstance(answer, KubernetesError):
                 raise answer
             return answer
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError
+from clients.kubernetes.api import KubernetesError
 from lifecycle.longhorn_storage import LonghornStorageProvider
 from rehearsal.record import Recording
 from settings import resource_types
@@ -159,7 +159,7 @@ def test_a_wrong_size_while_talos_mounts_the_disk_is_no_error(longhorn: FakeLong
 
 
 def test_a_request_is_repeated_if_the_api_does_not_answer(longhorn: FakeLonghorn) -> None:
-    longhorn.error = ApiError("the Kubernetes API does not answer", 503)
+    longhorn.error = KubernetesError("GET /", "https://vip:6443", "unavailable", 503)
     longhorn.on_wait = [lambda: setattr(longhorn, "error", None)]
     create()
 
@@ -270,7 +270,9 @@ def test_the_error_quotes_longhorns_refusal(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: str, change: Any) -> None:
-        raise ApiError("the Kubernetes API answers 403 Forbidden: denied by webhook", 403)
+        raise KubernetesError(
+            f"PATCH {path}", "https://vip:6443", "Forbidden: denied by webhook", 403
+        )
 
     monkeypatch.setattr(longhorn, "merge", refuse)
     with pytest.raises(

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from clients.kubernetes.api import ApiError
+from clients.kubernetes.api import KubernetesError
 from lifecycle.longhorn_upgrade import upgrade_check
 from tests.lifecycle.fake_longhorn import ENGINE, OLD_ENGINE, FakeLonghorn
 
@@ -81,7 +81,7 @@ def test_a_minor_upgrade_is_refused_and_names_volumes_with_an_old_engine(
 def test_a_patch_upgrade_needs_no_check_of_engines(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longhorn.error = ApiError("this test allows no request")
+    longhorn.error = KubernetesError("GET /", "https://vip:6443", "this test allows no request")
     assert upgrade(monkeypatch, "1.12.1", "1.12.2") == []
 
 
@@ -98,9 +98,9 @@ def test_a_downgrade_and_a_skipped_minor_version_are_refused(
 def test_a_cluster_that_does_not_answer_stops_an_up_but_not_a_preview(
     longhorn: FakeLonghorn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longhorn.error = ApiError("the Kubernetes API does not answer")
+    longhorn.error = KubernetesError("GET /", "https://vip:6443", "no answer in time")
     (warning,) = upgrade(monkeypatch, "1.12.1", "1.13.0", preview=True)
-    assert "the Kubernetes API does not answer" in warning
+    assert "does not answer: no answer in time" in warning
     with pytest.raises(RuntimeError, match="Longhorn has not been changed"):
         upgrade(monkeypatch, "1.12.1", "1.13.0")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.kubernetes.longhorn import PATH, Storage, read_storage
 from doctor import __main__ as command
 from doctor import storage_record
@@ -156,12 +156,12 @@ async def test_a_cluster_that_does_not_answer_is_one_warning_and_read_once(
 
     def read() -> Storage | None:
         reads.append(None)
-        raise ApiError("the Kubernetes API at https://192.168.1.250:6443 does not answer")
+        raise KubernetesError("GET /", "https://192.168.1.250:6443", "no answer in time")
 
     found = lines(await storage_findings(homelab, read))
     assert found.pop("cluster") == [
         "warning: storage is not checked: the Kubernetes API at https://192.168.1.250:6443 does "
-        "not answer"
+        "not answer: no answer in time"
     ]
     assert not any(found.values())
     assert len(reads) == 1
@@ -176,7 +176,7 @@ async def test_the_nfs_port_is_probed_only_if_longhorn_cannot_be_read(
     def read() -> Storage | None:
         if answers:
             return read_storage(longhorn)
-        raise ApiError("it does not answer")
+        raise KubernetesError("GET /", "https://192.168.1.250:6443", "no answer in time")
 
     def connect(host: str, port: int) -> None:
         connections.append((host, port))

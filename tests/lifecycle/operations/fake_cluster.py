@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clients.kubernetes.api import ApiError, ClusterApi
+from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.talos.talosctl import Talosctl, TalosctlError
 from lifecycle.operations.context import (
     NodeContext,
@@ -24,7 +24,7 @@ class FakeCluster(ClusterApi):
 
     def __init__(self, objects: dict[str, Any]) -> None:
         self.objects = objects
-        self.refusals: dict[str, ApiError] = {}
+        self.refusals: dict[str, KubernetesError] = {}
         """The error that answers a POST, by path."""
         self.posted: list[str] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clients.errors import OperationError
-from clients.kubernetes.api import ApiError
+from clients.kubernetes.api import KubernetesError
 from lifecycle.operations.drain import CORDONED_BY_US, cordon, drain, uncordon
 from tests.lifecycle.operations.fake_cluster import FakeCluster, node, pod
 
@@ -25,12 +25,14 @@ def test_pods_with_a_controller_are_evicted_except_daemons_and_longhorn() -> Non
 
 def test_the_error_names_a_pod_with_a_disruption_budget() -> None:
     api = FakeCluster(pod("whoami-1"))
-    api.refusals[EVICTION] = ApiError("it would violate the pod's disruption budget", 429)
+    api.refusals[EVICTION] = KubernetesError(
+        "POST /", "https://vip:6443", "it would violate a disruption budget", 429
+    )
     with pytest.raises(OperationError) as raised:
         drain(api, "worker-1", timeout_s=0)
     assert str(raised.value) == (
         "worker-1 could not be drained within 0 s: whoami/whoami-1 cannot be evicted (it would "
-        "violate the pod's disruption budget)."
+        "violate a disruption budget)."
     )
 
 

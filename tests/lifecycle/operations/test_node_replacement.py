@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients.errors import OperationError
-from clients.kubernetes.patient_api import PatientApi
+from clients.kubernetes.api import RetryingApi
 from clients.talos import machine_api, maintenance, talosctl
 from lifecycle.operations import node_replacement, snapshots
 from lifecycle.operations.context import NodeContext
@@ -47,7 +47,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     found = SimpleNamespace(
         api=api, talos=FakeTalosctl("cp-1", "cp-2", "cp-3", unhealthy=("cp-2",)), services=WITH_ETCD
     )
-    monkeypatch.setattr(PatientApi, "of", lambda access: api)
+    monkeypatch.setattr(RetryingApi, "of", lambda access: api)
     monkeypatch.setattr(node_replacement, "context_of", lambda props: None)
     monkeypatch.setattr(machine_api, "call", lambda address, *_: found.services)
     monkeypatch.setattr(talosctl, "require", lambda talos: None)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from backup.private_file import write_private_file
+from settings.state_files import write_private_file
 
 OLDER = 4
 """Number of older backups to retain beside the newest."""

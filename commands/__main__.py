@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from backup.private_file import write_private_file
 from clients.kubernetes.longhorn import Storage
 from clients.pulumi_cli import certificate_ends, cli, passphrase, stack_settings, state
 from clients.pulumi_cli.private_folder import private_folder
@@ -28,6 +27,7 @@ from settings import stack_file
 from settings.load import TOKEN
 from settings.problems import SettingsError
 from settings.project import PROJECT_FOLDER
+from settings.state_files import write_private_file
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells define it (128 + SIGINT)."""

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from backup.acme_json import Certificate
-from settings.project import STATE
+from settings.state_files import JsonRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,33 +24,24 @@ class Signed:
     certificate: Certificate
 
 
+_RECORD: JsonRecord[list[dict[str, Any]]] = JsonRecord("signed", list[dict[str, Any]])
+file = _RECORD.file
+
+
 def keep(project: Path, stack: str, signed: Iterable[Signed]) -> None:
     """Add ``signed`` to the record of a stack; they replace entries of the same server and name.
 
     Raises ``OSError``.
     """
-    known = {(it.server, it.certificate.name): it for it in load(project, stack)}
-    known |= {(it.server, it.certificate.name): it for it in signed}
-    if not known:
-        return  # do not create an empty file
-    rows = [
-        {
-            "server": it.server,
-            "names": it.certificate.names,
-            "begins": it.certificate.begins.isoformat(),
-            "ends": it.certificate.ends.isoformat(),
-        }
-        for it in known.values()
-    ]
-    record = file(project, stack)
-    record.parent.mkdir(mode=0o700, exist_ok=True)
-    record.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    known = {(it.server, it.certificate.name): it for it in (*load(project, stack), *signed)}
+    rows = [{"server": it.server, **asdict(it.certificate)} for it in known.values()]
+    if rows:  # do not create an empty file
+        _RECORD.save(project, stack, rows)
 
 
 def load(project: Path, stack: str) -> tuple[Signed, ...]:
     """Read the record of a stack; empty if the file is missing or invalid."""
     try:
-        rows = json.loads(file(project, stack).read_text(encoding="utf-8"))
         return tuple(
             Signed(
                 server=row["server"],
@@ -60,12 +51,7 @@ def load(project: Path, stack: str) -> tuple[Signed, ...]:
                     ends=datetime.fromisoformat(row["ends"]),
                 ),
             )
-            for row in rows
+            for row in _RECORD.load(project, stack) or ()
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return ()
-
-
-def file(project: Path, stack: str) -> Path:
-    """Return the path of a stack's record."""
-    return project / STATE / f"signed-{stack}.json"

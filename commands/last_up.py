@@ -6,15 +6,14 @@ secrets.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from clients.pulumi_cli import event_log
-from settings.project import STATE
+from settings.state_files import JsonRecord
 
 _CHANGES = frozenset(
     {"create", "update", "delete", "create-replacement", "delete-replaced", "import"}
@@ -55,6 +54,10 @@ class LastUp:
         return datetime.fromtimestamp(self.begun, UTC)
 
 
+_RECORD: JsonRecord[LastUp] = JsonRecord("last-up", LastUp)
+file, load = _RECORD.file, _RECORD.load
+
+
 def save_record(log: str, project: Path, stack: str) -> None:
     """Save the operations of an event log as the record of this stack.
 
@@ -63,35 +66,17 @@ def save_record(log: str, project: Path, stack: str) -> None:
     """
     try:
         if found := parse_log(log):
-            record = file(project, stack)
-            record.parent.mkdir(mode=0o700, exist_ok=True)
-            record.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+            _RECORD.save(project, stack, found)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         with suppress(OSError):  # print fails if standard output is closed
             print(f"The operation times for `make report` could not be saved: {error}", flush=True)
-
-
-def load(project: Path, stack: str) -> LastUp | None:
-    """Read the record of a stack; ``None`` if the file is missing or invalid."""
-    try:
-        found = json.loads(file(project, stack).read_text(encoding="utf-8"))
-        operations = tuple(Operation(**operation) for operation in found.pop("operations"))
-        return LastUp(operations=operations, **found)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
 
 
 def mark_settled(project: Path, stack: str) -> None:
     """If the last ``up`` of a stack failed, record that its failure has been dealt with."""
     last = load(project, stack)
     if last is not None and not (last.succeeded or last.settled):
-        record = asdict(replace(last, settled=True))
-        file(project, stack).write_text(json.dumps(record, indent=1), encoding="utf-8")
-
-
-def file(project: Path, stack: str) -> Path:
-    """Return the path of a stack's record."""
-    return project / STATE / f"last-up-{stack}.json"
+        _RECORD.save(project, stack, replace(last, settled=True))
 
 
 def parse_log(log: str) -> LastUp | None:

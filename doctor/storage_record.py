@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi
 from clients.kubernetes.longhorn import Storage, read_storage
@@ -20,7 +18,7 @@ from clients.pulumi_cli import stack_settings, state
 from clients.pulumi_cli.session import Session
 from lifecycle.operations.storage_health import storage_problems
 from settings.problems import SettingsError
-from settings.project import STATE
+from settings.state_files import JsonRecord
 
 EXPECTED_ERRORS = (OperationError, SettingsError)
 """Errors with a complete message. Of any other error the type is printed too."""
@@ -34,27 +32,8 @@ class StorageRecord:
     storage: Storage
 
 
-_RECORD = TypeAdapter(StorageRecord)
-
-
-def save(project: Path, stack: str, record: StorageRecord) -> None:
-    """Write the record of a stack, and replace the previous record. Raises ``OSError``."""
-    path = file(project, stack)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_bytes(_RECORD.dump_json(record, indent=1))
-
-
-def load(project: Path, stack: str) -> StorageRecord | None:
-    """Read the record of a stack; None if the file does not exist or cannot be read."""
-    try:
-        return _RECORD.validate_json(file(project, stack).read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def file(project: Path, stack: str) -> Path:
-    """The path of a stack's record."""
-    return project / STATE / f"storage-{stack}.json"
+_RECORD: JsonRecord[StorageRecord] = JsonRecord("storage", StorageRecord)
+file, load, save = _RECORD.file, _RECORD.load, _RECORD.save
 
 
 def read_and_record(stack: str, project: Path, kubeconfig: str | None) -> Storage | None:

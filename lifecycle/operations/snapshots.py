@@ -15,13 +15,13 @@ from pathlib import Path
 import yaml
 
 from backup.etcd_archive import Archive, ArchiveError, check, secrets_of
-from backup.private_file import write_private_file
 from clients.errors import OperationError
 from clients.talos import machine_api, protobuf
 from clients.tls import ClientCredentials, context_of
 from lifecycle.operations.context import ClusterContext
 from lifecycle.operations.live_config import machine_config
 from settings.project import STATE_FOLDER
+from settings.state_files import write_private_file
 
 FOLDER = STATE_FOLDER / "etcd"
 """Folder of the snapshots; git ignores it."""

@@ -289,8 +289,8 @@ def test_up_records_names_and_dates_without_secrets(cluster: FakeCluster, tmp_pa
         {
             "server": "production",
             "names": ["tazlab.net"],
-            "begins": "2026-11-01T00:00:00+00:00",
-            "ends": "2027-01-30T00:00:00+00:00",
+            "begins": "2026-11-01T00:00:00Z",
+            "ends": "2027-01-30T00:00:00Z",
         }
     ]
     assert not cluster.backups.exists()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.rack.kubernetes import simulator
 from tests.e2e.rack.rack import Rack
 from tests.e2e.rack.talos.messages import talos
 
@@ -29,6 +30,13 @@ def _one_rack_at_a_time() -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+@pytest.fixture(autouse=True)
+def _short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stand-ins look often: a test waits for many of their steps, one after another."""
+    monkeypatch.setattr(simulator, "_INTERVAL", 0.05)
+    monkeypatch.setattr(simulator, "_REST", 0.5)
 
 
 @pytest.fixture(autouse=True)

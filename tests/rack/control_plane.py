@@ -51,7 +51,7 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # another program has no event for us
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
 
 
 def ready(client: KubernetesClient, **expected: str) -> Callable[[], Awaitable[bool]]:

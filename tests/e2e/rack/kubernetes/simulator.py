@@ -42,6 +42,7 @@ class KubernetesSimulator:
         self._flux: dict[str, FluxStandIn | FluxPrograms] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stops = False
         talos.on_change = self._changed.set
 
     def start(self) -> None:
@@ -50,16 +51,17 @@ class KubernetesSimulator:
 
     async def stop(self) -> None:
         """Stop following, and stop all programs."""
-        # Repeated, because Python 3.11's wait_for loses a cancellation at the end of the wait
-        # (python/cpython#86296). Once is not enough: the rack would never stop.
-        while self._task and not self._task.done():
+        # Python 3.11's wait_for loses a cancellation at the end of the wait (python/cpython#86296).
+        # A second one would interrupt the stopping of a control plane, whose programs would stay.
+        self._stops = True
+        if self._task:
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=1)
+            await asyncio.wait({self._task})
         for cluster_id in list(self._planes):
             await self._switch_off(cluster_id)
 
     async def _follow(self) -> None:
-        while True:
+        while not self._stops:
             self._changed.clear()
             begin = time.monotonic()
             try:

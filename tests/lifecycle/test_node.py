@@ -108,6 +108,18 @@ def test_changed_inputs_and_the_operation_that_they_cause(
     assert call == DEFAULTS | expected
 
 
+def test_an_operation_gets_the_new_inputs(done: list[dict[str, Any]]) -> None:
+    news = changed("installer", "another") | {"configuration": "machine: {}\n"}
+    NodeLifecycleProvider().update("", NODE, news)
+    context: NodeContext = done[0]["context"]
+    assert context.installer == "another"
+    assert context.configuration == "machine: {}\n"
+    assert list(context.patches) == NODE["patches"]
+    assert context.credentials.access == "a kubeconfig"
+    assert context.cluster.vip == "192.168.1.250"
+    assert (context.node.vm_id, context.node.cores) == (8010, 4)
+
+
 def test_several_changes_of_a_node_are_one_operation(done: list[dict[str, Any]]) -> None:
     news = changed("cluster.talos", "v1.13.9", changed("node.memory_mib", 9216))
     news = changed("patches", ["machine: {env: {A: new}}\n"], news)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import base64
 import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pulumi
+import pulumi_kubernetes as kubernetes
 import pytest
 
+from clients.kubernetes import helm_release
+from clients.kubernetes.api import ClusterApi
 from lifecycle import bootstrap, restore
 from lifecycle.bootstrap import BootstrapProvider, RestoreRefusedError
 from lifecycle.restore import plan
+from rehearsal.run import _Hooks
 from settings.models import Settings
 from settings.problems import SettingsError
 from settings.running import RunningStack
 from tests.backup.archives import KEY, RECIPIENT, SNAPSHOT, archive
-from tests.recorder import settings_with
+from tests.recorder import one, record, settings_with
 
+RELEASE = "kubernetes:helm.sh/v3:Release"
 FILE = "snapshot.db.age"
 
 
@@ -62,6 +72,54 @@ def test_the_machine_secrets_are_read_once_from_a_pipe(project: Path) -> None:
     # Pulumi would replace the machine secrets if the import id changed.
     assert new.import_id() == pipe
     Path(pipe).read_text()
+
+
+def test_a_pipe_that_nobody_read_is_removed_at_the_end_of_the_program(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr(
+        atexit, "register", lambda call, **more: at_exit.append(partial(call, **more))
+    )
+    new = plan(restore_settings())
+    assert new is not None
+    pipe = Path(str(new.import_id()))
+    (remove,) = at_exit
+    remove()
+    assert not pipe.exists()
+    remove()  # the reader may have removed it
+
+
+def test_old_helm_records_are_deleted_before_a_release_is_created(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_ = plan(restore_settings())
+    assert plan_ is not None
+    forgotten: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(ClusterApi, "of", lambda text: text)
+    monkeypatch.setattr(helm_release, "forget", lambda *args: forgotten.append(args))
+
+    def build() -> None:
+        kubeconfig = pulumi.Output.from_input("a kubeconfig")
+        transform = plan_.over_old_releases(kubeconfig)
+        options = pulumi.ResourceOptions(transformations=[transform])
+        kubernetes.helm.v3.Release(
+            "release", name="traefik", namespace="edge", chart="traefik", opts=options
+        )
+        kubernetes.core.v1.Namespace("namespace", opts=options)
+
+    monkeypatch.setattr(_Hooks, "register_resource_hook", lambda _, hook: hooks.append(hook))
+    hooks: list[pulumi.ResourceHook] = []
+    recording = record(build)
+    assert one(recording, "release").hooks == ("before_create forget-the-old-release",)
+    assert one(recording, "namespace").hooks == ()
+    (hook,) = hooks
+    inputs = {"name": "traefik", "namespace": "edge"}
+    args = pulumi.ResourceHookArgs("", "", "release", RELEASE, new_inputs=inputs)
+    delete = hook.callback(args)
+    assert isinstance(delete, Coroutine)
+    asyncio.run(delete)
+    assert forgotten == [("a kubeconfig", helm_release.Release("traefik", "edge"))]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ class FakeCluster(ClusterApi):
         self.refusals: dict[str, KubernetesError] = {}
         """The error that answers a POST, by path."""
         self.posted: list[str] = []
+        self.bodies: dict[str, Any] = {}
+        """The body of the last POST, by path."""
 
     def get(self, path: str) -> Any:
         return self.objects.get(path)
@@ -40,6 +42,7 @@ class FakeCluster(ClusterApi):
 
     def post(self, path: str, body: Any) -> None:
         self.posted.append(path)
+        self.bodies[path] = body
         if path in self.refusals:
             raise self.refusals[path]
         pod = path.removesuffix("/eviction").rpartition("/")[2]

@@ -45,6 +45,8 @@ class FakeNodes:
         self.has_new_hardware = False
         self.accepts_config = True
         """Whether the running Talos accepts the new config."""
+        self.upgrades: list[tuple[str, ...]] = []
+        """Address, limit in seconds and arguments of each upgrade."""
         self.done: list[tuple[str, ...]] = []
         """What the program did, in order: mode and text of each config, upgrades, power-cycles."""
         self.on_config: Callable[[str], None] = lambda text: self.set_status(
@@ -103,6 +105,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
         ) -> str:
             assert "--dry-run" not in command
             if command[0] == "upgrade":
+                found.upgrades.append((address, str(limit), *command[1:]))
                 found.done.append(("upgrade", "" if "--no-reboot" in command else "reboot"))
                 if "--no-reboot" not in command:
                     found.on_boot()
@@ -191,6 +194,52 @@ def test_a_new_version_and_config_need_one_reboot(nodes: FakeNodes) -> None:
     nodes.on_boot = nodes.boot_new_talos
     roll_out()
     assert nodes.done == [("staged", NEW), ("upgrade", "reboot")]
+
+
+def test_talosctl_upgrades_without_a_drain_or_a_wait_of_its_own(nodes: FakeNodes) -> None:
+    nodes.talos = "v1.13.0"
+    nodes.set_status(NAME, "first", is_ready=True)
+    nodes.on_boot = nodes.boot_new_talos
+    roll_out()
+    assert nodes.upgrades == [
+        (
+            "192.168.1.155",
+            "900",
+            "--image",
+            "factory/nocloud-installer/abc:v1.13.9",
+            "--drain=false",
+            "--wait=false",
+            "--progress=plain",
+            "--preserve",
+        )
+    ]
+
+
+def test_a_config_that_only_restarts_components_is_staged_for_an_upgrade(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifecycle.operations.snapshots.is_fresh", lambda _: True)
+    nodes.talos, nodes.dry_run_output = "v1.13.0", WITHOUT_REBOOT
+    nodes.set_status(NAME, "first", is_ready=True)
+    nodes.on_boot = nodes.boot_new_talos
+    with pytest.raises(OperationError, match="the node is not a member of etcd"):
+        # The fake etcd has no member of this name.
+        roll_out([], control_plane=True, patches=["cluster: {apiServer: {extraArgs: {a: b}}}\n"])
+    assert [what for what, _ in nodes.done] == ["staged", "upgrade"]
+
+
+def test_a_config_that_the_new_talos_rejects_too_is_an_error(nodes: FakeNodes) -> None:
+    nodes.talos, nodes.accepts_config = "v1.13.0", False
+    nodes.set_status(NAME, "first", is_ready=True)
+
+    def boot() -> None:
+        nodes.boot_new_talos()
+        nodes.accepts_config = False
+
+    nodes.on_boot = boot
+    with pytest.raises(TalosctlError, match="unknown keys"):
+        roll_out()
+    assert nodes.sent == []
 
 
 def test_a_new_config_and_memory_need_one_reboot(nodes: FakeNodes) -> None:

@@ -20,6 +20,11 @@ def test_pods_with_a_controller_are_evicted_except_daemons_and_longhorn() -> Non
     with pytest.raises(OperationError, match="is still terminating"):
         drain(api, "worker-1", timeout_s=0)
     assert api.posted == [EVICTION]
+    assert api.bodies[EVICTION] == {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"namespace": "whoami", "name": "whoami-1"},
+    }
     drain(api, "worker-1", timeout_s=0)
 
 

@@ -24,6 +24,9 @@ class Proxmox:
         """Exit status of a task, by action: reboot, stop or start."""
         self.actions: list[str] = []
         self.guests: list[dict[str, str]] = []
+        self.pending: list[dict[str, object]] = []
+        self.forms: list[dict[str, str]] = []
+        """The arguments of each action."""
 
     def __call__(
         self, path: str, method: str = "GET", form: Mapping[str, str] | None = None
@@ -32,9 +35,12 @@ class Proxmox:
             return self.guests
         if "/tasks/" in path:
             return {"status": "stopped", "exitstatus": self.ends.get(self.actions[-1], "OK")}
+        if path == "/nodes/pve/qemu/8010/pending":
+            return self.pending
         if method == "GET":
             return {"status": self.status}
         self.actions.append(path.removeprefix(BASE))
+        self.forms.append(dict(form or {}))
         return "UPID:pve:0:0:0:qm:8010:root@pam:"
 
 
@@ -48,6 +54,7 @@ def proxmox(monkeypatch: pytest.MonkeyPatch) -> Proxmox:
 def test_a_running_vm_is_rebooted(proxmox: Proxmox) -> None:
     Power.of(node_context()).cycle()
     assert proxmox.actions == ["reboot"]
+    assert proxmox.forms == [{"timeout": "600"}]  # seconds to shut down
 
 
 def test_a_vm_that_is_off_is_started(proxmox: Proxmox) -> None:
@@ -78,6 +85,19 @@ def test_the_error_names_the_failed_action_and_the_reason(
     with pytest.raises(OperationError, match=f"could not {message}"):
         Power.of(node_context()).cycle()
     assert len(proxmox.actions) == count
+
+
+@pytest.mark.parametrize(
+    ("key", "is_hardware"),
+    [("cores", True), ("memory", True), ("sockets", True), ("description", False), ("net0", False)],
+)
+def test_only_pending_cores_and_memory_need_a_power_cycle(
+    proxmox: Proxmox, key: str, is_hardware: bool
+) -> None:
+    proxmox.pending = [{"key": key, "value": 2, "pending": 4}, {"key": "cpu", "value": "host"}]
+    assert Power.of(node_context()).has_new_hardware() is is_hardware
+    proxmox.pending = [{"key": key, "value": 2}]
+    assert not Power.of(node_context()).has_new_hardware()
 
 
 def test_running_vms_of_a_stack_are_found_by_tag(proxmox: Proxmox) -> None:

@@ -203,3 +203,12 @@ def test_a_renewed_kubeconfig_is_stored_for_the_removal() -> None:
     assert provider.diff("", old, old).changes is False
     assert provider.diff("", old, new).changes is True
     assert provider.update("", old, new).outs == old | {"kubeconfig": "new"}
+
+
+def test_the_deletion_of_the_resource_uninstalls_flux(monkeypatch: pytest.MonkeyPatch) -> None:
+    advance_clock(monkeypatch, flux, 10)
+    cluster = Cluster()
+    apis = {"stored": cluster}
+    monkeypatch.setattr(ClusterApi, "of", apis.__getitem__)
+    flux.FluxUninstallProvider().delete("", {"kubeconfig": "stored", "namespace": NAMESPACE})
+    assert cluster.kinds == {"certificates": "cert-manager.io"} and cluster.roles == []

@@ -169,6 +169,25 @@ def test_the_wait_repeats_until_the_node_is_ready(
     assert len(api.paths) == 2
 
 
+def test_a_node_of_a_restored_cluster_must_renew_its_lease(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.props["restored"] = True
+    api.body = {**READY, "spec": {"renewTime": "before the restore"}}
+    with pytest.raises(TimeoutError, match="has not renewed its lease since the restore"):
+        wait(api, NODES, limit=0)
+    assert api.paths == [
+        "/api/v1/nodes/castle-worker-1",
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/castle-worker-1",
+    ]
+
+    def next_time(_: float) -> None:
+        api.body["spec"]["renewTime"] = "after the restore"
+
+    monkeypatch.setattr("clients.wait.time.sleep", next_time)
+    wait(api, NODES, limit=60)
+
+
 def test_the_error_names_an_api_that_does_not_answer() -> None:
     api = Api()
     api.server.server_close()

@@ -46,12 +46,12 @@ class MakeLab:
         """Those that were made."""
 
     def __call__(self, *hosts: str) -> Lab:
-        """A castle, and a rack that nobody else is on."""
+        """A stack that has its rack for itself."""
         endpoints = self._stack.enter_context(rack(*hosts))
         return self._made(Lab(self._folder, self._number, endpoints, "lab", hosts))
 
     def beside(self, lab: Lab, name: str) -> Lab:
-        """A second castle on the rack of the first, as another stack of the same engine."""
+        """A second stack on the rack of the first, of the same engine."""
         hosts = lab.config["ephemeral-castle:proxmox"]["hosts"]
         return self._made(Lab(self._folder, self._number + 20, lab.endpoints, name, hosts))
 

@@ -44,9 +44,9 @@ ENGINE = (
     "pulumi-resource-kubernetes",
 )
 CHANGES = "talosctl"
-"""What the program needs beside, to change a castle that lives."""
+"""Other tools that the program needs to change a running cluster."""
 RESTORES = "etcdutl"
-"""What the rack needs beside, for a castle that begins with a snapshot."""
+"""Other tools that the rack needs for a cluster that starts from a snapshot."""
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 STAND_INS = Path(__file__).with_name("charts")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS") or STAND_INS)
@@ -339,7 +339,7 @@ class Lab:
         return self.opened("stack", "output", "kubeconfig", "--show-secrets")
 
     def learn_secrets(self) -> frozenset[str]:
-        """Remember every secret that the castle has now, for ``leaks``; returns all so far."""
+        """Remember every secret that the stack has now, for ``leaks``; returns all so far."""
         with suppress(ValueError):  # nothing yet, or nothing any more
             self._hidden.update(
                 secrets_in(json.loads(self.opened("stack", "export", "--show-secrets")))
@@ -347,7 +347,7 @@ class Lab:
         return frozenset(self._hidden)
 
     def leaks(self) -> list[str]:
-        """Where a secret of this castle stands in plain text: outputs, and files of the lab.
+        """Where a secret of this stack is in plain text: outputs, and files of the lab.
 
         The Kubernetes provider's own kubeconfigs are left out, which plain ``pulumi`` leaves in
         the temporary folder; ``make`` leaves none (docs/engine.md).

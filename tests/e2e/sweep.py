@@ -1,4 +1,4 @@
-"""Looks for the secrets of a castle where none may be."""
+"""Looks for the secrets of a stack where there must be none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates outlive the castle: out before it goes, encrypted, and back into the next."""
+"""Certificates are saved encrypted before ``down``, and restored into the next cluster."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_there(lab: Lab, contents: dict[str, bytes]) -> None:
 
 
 def with_key(lab: Lab, target: Path | str) -> Lab:
-    """A castle that keeps its certificates in a folder or a bucket."""
+    """A stack that saves its certificates in a folder or a bucket."""
     made = lab.make("age-key")
     assert made.code == 0, made.output
     read_back(lab)
@@ -94,7 +94,7 @@ def test_certificates_are_there_after_down_and_up(make_lab: MakeLab) -> None:
     assert "Saved for" not in up(lab)
     assert_there(lab, second)
     assert_no_diff(lab)
-    # What the castle keeps from here on is no change to it.
+    # A new backup is no change of the stack.
     put(lab, first)
     assert lab.make("backup").code == 0
     assert_no_diff(lab)

@@ -1,4 +1,4 @@
-"""Changes of the machine configs of a castle that lives, with the real engine and talosctl.
+"""Changes of the machine configs of a running cluster, with the real engine and talosctl.
 
 What Talos takes up as it runs reaches all nodes at once; what needs a reboot goes from node to
 node, and somebody watches that no two machines are down together and that the API answers.

@@ -1,4 +1,4 @@
-"""A castle that lives: upgraded, grown and shrunk on a simulated rack, with the real engine.
+"""Upgrades and changes of size of a running cluster on a simulated rack, with the real engine.
 
 The real ``talosctl`` does it; whatever happens, somebody watches that no two machines are down
 together, that no volume loses its last healthy replica, and that the API answers.

@@ -1,4 +1,4 @@
-"""The doctor before an ``up`` and on a castle that stands, with the real engine and providers."""
+"""The doctor before an ``up`` and with a running cluster: real engine and providers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_up_is_looked_at_first_and_a_castle_that_stands_is_sound(make_lab: Ma
     assert (again.code, again.changes) == (0, {})
     assert lab.endpoints["api_token"].partition("=")[2] not in stopped.output + built.output
     assert lab.make("down").code == 0
-    # A castle that is rebuilt at once does not stand in its own way.
+    # The VMs of a stack are no conflict for the stack itself.
     assert troubles(lab) == []
 
 

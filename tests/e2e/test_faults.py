@@ -113,7 +113,7 @@ def cases() -> Iterator[object]:
 
 @pytest.fixture
 def lab(make_lab: MakeLab) -> Lab:
-    """A castle of two machines."""
+    """A stack of two machines."""
     lab = make_lab("pve1")
     lab.set("nodes.workers.count", 1)
     lab.set("longhorn.replicas", 1)

@@ -165,7 +165,7 @@ def test_a_push_is_applied_and_no_secret_is_in_the_open(
     looked = lab.doctor()
     assert looked.code == 0, looked.output
     encrypt(repository, recipient, "first")
-    first = repository.push("For this castle's key")
+    first = repository.push("For this stack's key")
 
     assert_up(lab)
     api = kubernetes(lab)

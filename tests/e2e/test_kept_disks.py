@@ -1,4 +1,4 @@
-"""Data disks that outlive the castle: the real engine, on a simulated Proxmox."""
+"""Data disks that are retained after ``down``: real engine, simulated Proxmox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine is killed while it makes a resource, and the castle goes on, or goes.
+"""The engine is killed while it creates a resource. ``up`` or ``down`` then continues.
 
 ``kill -9``: what was cut off finishes its work unseen, or does not, and nobody writes it down.
 ``make e2e`` takes a sample; with ``CASTLE_E2E=full`` it happens at each resource.
@@ -53,7 +53,7 @@ SAMPLE = ("machines-pool", "machines-castle-worker-1", "cluster-bootstrap", "tra
 
 
 def lab_with_a_killed_engine(make_lab: MakeLab, resource: str) -> Lab:
-    """A castle of two machines whose first ``up`` was killed while it made a resource."""
+    """A stack of two machines whose first ``up`` was killed while it created a resource."""
     lab = make_lab("pve1")
     lab.set("nodes.workers.count", 1)
     lab.set("longhorn.replicas", 1)

@@ -1,4 +1,4 @@
-"""The life of a castle on a simulated rack: the real engine, providers and charts."""
+"""A stack from ``up`` to ``down`` on a simulated rack: real engine, providers and charts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assert_no_diff(lab: Lab) -> None:
 
 
 def assert_empty(lab: Lab) -> None:
-    """Nothing of the castle is left on the rack."""
+    """Check that nothing of the stack is left on the rack."""
     assert lab.guests() == {}
     assert lab.proxmox("GET", "/pools") == []
     for host in lab.config["ephemeral-castle:proxmox"]["hosts"]:

@@ -1,4 +1,4 @@
-"""The report of a castle that stands: from the engine's own log and state, and with no secret."""
+"""The report of a running cluster: made from the engine's log and state, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A castle that is kept, taken down, and built anew from what was kept: real engine, real etcd."""
+"""A cluster is saved, removed and restored from the saved files: real engine, real etcd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABSENT = without(RESTORES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 
 MAPS, SECRETS = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"
-PASSWORD = "a password that only the old castle knows"
+PASSWORD = "a password that only the old cluster knows"
 
 
 def snapshot(lab: Lab) -> Path:

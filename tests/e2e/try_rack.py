@@ -1,4 +1,4 @@
-"""``make rack``: a simulated rack to play with, and how to run the castle on it.
+"""``make rack``: a simulated rack for experiments, and how to deploy a stack to it.
 
 Writes ``Pulumi.rack.yaml``, which git ignores: the reference homelab on loopback addresses. The
 engine's state lies in a folder of the rack's own. Ctrl-C ends the rack and takes both away.

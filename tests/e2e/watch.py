@@ -1,4 +1,4 @@
-"""Somebody who watches a castle while it is changed: machines, volumes, and the Kubernetes API."""
+"""Watches a cluster while it changes: machines, volumes, and the Kubernetes API."""
 
 from __future__ import annotations
 

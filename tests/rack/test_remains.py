@@ -1,4 +1,4 @@
-"""What of a castle is left on a simulated Proxmox, and that nothing else goes with it."""
+"""What of a stack is left on a simulated Proxmox; nothing else is removed with it."""
 
 from __future__ import annotations
 

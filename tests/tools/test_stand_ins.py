@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "no switch": ("flux-operator", {"web": {"enabled": "no"}}),
     "another unknown level": ("flux-operator", {"logLevel": "warn"}),
 }
-"""What the charts refuse (facts/charts.md 2 and 3)."""
+"""Values that the charts refuse."""
 
 
 @pytest.mark.parametrize("folder", SOURCES)
@@ -118,7 +118,7 @@ SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "what no volume has": ("traefik", {"persistence": {"foo": "bar"}}),
     "a typo in the page": ("flux-operator", {"web": {"enable": False}}),
 }
-"""What is silently nothing (facts/charts.md 2, 3 and 4)."""
+"""Values that the charts silently ignore."""
 
 
 @pytest.mark.parametrize("folder", SOURCES)
@@ -230,7 +230,7 @@ def test_what_the_operator_installs_is_as_the_real_thing(name: str) -> None:
 
 
 def traits(document: dict[str, Any]) -> Any:
-    """What the rack, the castle or a test sees of an object."""
+    """The part of an object that the rack, the program or a test reads."""
     spec = document.get("spec") or {}
     match document["kind"]:
         case "Deployment" | "DaemonSet" | "Job":

@@ -1,6 +1,6 @@
 """A simulated rack: the APIs of Proxmox VE, Talos and the image factory on loopback.
 
-The real Pulumi providers talk to it as they would to hardware, so that a program can be applied,
-changed and destroyed without any. What goes over the wire follows ``facts/providers.md``.
-Deliberately left out: clones, migration, snapshots, containers' own API, HA and firewalls.
+The real Pulumi providers talk to it as they would to hardware, so tests can apply, change and
+destroy a stack without hardware. Requests and answers are those of the real APIs. Not included:
+clones, migration, snapshots, containers' own API, HA and firewalls.
 """

@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _CLOCK_SKEW = datetime.timedelta(hours=1)
 _VALIDITY = datetime.timedelta(days=365)  # longer than the provider's renewal window of 720 h
-_TALOS_KEY_LABEL = b"ED25519 PRIVATE KEY"  # PKCS#8 under Talos' own label (facts/providers.md C0)
+_TALOS_KEY_LABEL = b"ED25519 PRIVATE KEY"  # PKCS#8 under Talos' own label
 # Python 3.13 asks for it, as it asks that a leaf names the key of its authority.
 _SIGNS = x509.KeyUsage(
     digital_signature=True,

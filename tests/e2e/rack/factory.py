@@ -1,4 +1,4 @@
-"""The Talos image factory over plain HTTP (facts/providers.md C4)."""
+"""The Talos image factory over plain HTTP."""
 
 from __future__ import annotations
 

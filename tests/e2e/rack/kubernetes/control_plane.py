@@ -1,7 +1,7 @@
 """The programs of one cluster's control plane: their files, their flags and their order.
 
 Everything listens on the host of the cluster's endpoint, which is a loopback address; nothing
-else is ever dialled, and the addresses of Services are loopback too (facts/charts.md 5).
+else is ever dialled, and the addresses of Services are loopback too.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class ControlPlane:
             "root-ca-file": self._path("ca.crt"),
             "service-account-private-key-file": self._path("service-account.key"),
             "use-service-account-credentials": "true",
-            # No kubelet reports here; without this all nodes flap after minutes (end-to-end.md).
+            # No kubelet reports here. Without this flag all nodes become unready after minutes.
             "node-monitor-grace-period": "100h",
         }
 

@@ -107,7 +107,7 @@ def _node(machine: Machine) -> dict[str, Any]:
 def _labels(machine: Machine) -> dict[str, str]:
     """Return what Talos sets.
 
-    The exclusion from external load balancers (facts/charts.md 0.3) is in the configuration that
+    The exclusion from external load balancers is in the configuration that
     Talos generates for control planes, and can be patched away there.
     """
     labels = {

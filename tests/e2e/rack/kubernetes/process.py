@@ -27,8 +27,7 @@ class Process:
     ) -> Process:
         """Start a program with an environment of its own, which is empty by default.
 
-        With a proxy in its environment the API server calls webhooks through it
-        (facts/charts.md 5).
+        With a proxy in its environment the API server calls webhooks through it.
         """
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(

@@ -2,7 +2,7 @@
 
 The API server calls it at the address of its Service, which is a loopback address of ours. Like
 the real one it begins to serve a while after its pod is ready, and until then every pool and
-advertisement is refused with a server error (facts/charts.md 0.1).
+advertisement is refused with a server error.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The API of a Proxmox VE cluster, as far as the provider uses it (facts/providers.md B)."""
+"""The API of a Proxmox VE cluster, as far as the provider uses it."""

@@ -1,4 +1,4 @@
-"""What belongs to the cluster as a whole: nodes, tasks, pools (facts/providers.md B1, B7)."""
+"""Requests about the whole cluster: nodes, tasks, pools."""
 
 from __future__ import annotations
 

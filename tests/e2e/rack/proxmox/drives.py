@@ -1,7 +1,7 @@
 """From the drives that a request asks for to the volumes and strings that Proxmox VE keeps.
 
 What is stored is ``STORE:vm-ID-disk-N,k=v…,size=10G``; how to make it (``import-from``,
-``format``) is never echoed (facts/providers.md B4).
+``format``) is never echoed.
 """
 
 from __future__ import annotations

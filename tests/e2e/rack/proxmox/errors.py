@@ -1,8 +1,7 @@
-"""Refusals in the words of Proxmox VE.
+"""Errors with the messages of Proxmox VE.
 
-The provider shows the HTTP reason phrase to its user and recognises some errors by their words
-(facts/providers.md B0), so the words are part of the interface. Those that the facts do not quote
-are the wording of Proxmox VE 8 and 9 as its users report it.
+The provider shows the HTTP reason phrase to its user and recognises some errors by their text, so
+the text is part of the interface. The texts are those of Proxmox VE 8 and 9.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Storage:
             raise errors.unknown_volume(volid) from None
 
     def summary(self) -> dict[str, object]:
-        """Describe it as ``GET /nodes/{node}/storage`` does (facts/providers.md B1)."""
+        """Describe it as ``GET /nodes/{node}/storage`` does."""
         return {
             "storage": self.name,
             "type": self.kind,
@@ -172,7 +172,7 @@ class Node:
         return self.storage(volid.partition(":")[0]).get(volid)
 
     def summary(self) -> dict[str, object]:
-        """Describe it as ``GET /nodes`` does (facts/providers.md B1)."""
+        """Describe it as ``GET /nodes`` does."""
         return {
             "id": f"node/{self.name}",
             "type": "node",
@@ -241,7 +241,7 @@ class Vm:
             raise errors.vm_locked(self.lock)
 
     def api_config(self) -> dict[str, object]:
-        """Its configuration with the JSON types that the provider needs (facts/providers.md B0)."""
+        """Its configuration with the JSON types that the provider needs."""
         return {key: int(v) if key in _INTEGERS else v for key, v in self.config.items()}
 
     def summary(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ _STEP = 1024
 def parse(text: str, default_key: str) -> dict[str, str]:
     """Split a property string; a part without a key belongs to ``default_key``.
 
-    The provider ends some with a comma (facts/providers.md B3), hence the empty parts.
+    The provider ends some with a comma, hence the empty parts.
     """
     options: dict[str, str] = {}
     for part in filter(None, text.split(",")):

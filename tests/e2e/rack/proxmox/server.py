@@ -1,4 +1,4 @@
-"""The API over HTTPS: tokens, forms, reason phrases (facts/providers.md B0)."""
+"""The API over HTTPS: tokens, forms, reason phrases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storages and what is on them (facts/providers.md B1, B2)."""
+"""Requests about storages and their contents."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Tasks:
     """All tasks of the cluster.
 
     A task that is finished at the first poll costs the provider nothing, any other at least a
-    second (facts/providers.md B0), so ``polls_to_finish`` is 0 unless a test wants to wait.
+    second, so ``polls_to_finish`` is 0 unless a test wants to wait.
     """
 
     def __init__(self, polls_to_finish: int = 0) -> None:

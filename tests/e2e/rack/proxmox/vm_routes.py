@@ -1,4 +1,4 @@
-"""The life of a VM, request by request (facts/providers.md B3 to B6)."""
+"""Requests that create, change, start, stop and delete a VM."""
 
 from __future__ import annotations
 

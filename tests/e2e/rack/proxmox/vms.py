@@ -65,7 +65,7 @@ def create(cluster: Cluster, node: Node, parameters: Mapping[str, str]) -> None:
 
 
 def configure(vm: Vm, parameters: Mapping[str, str]) -> None:
-    """Change the configuration as ``PUT …/config`` does (facts/providers.md B5)."""
+    """Change the configuration as ``PUT …/config`` does."""
     for key in filter(None, parameters.get("delete", "").split(",")):
         if is_drive(key) and key in vm.config:
             drives.detach(vm, key)
@@ -82,7 +82,7 @@ def configure(vm: Vm, parameters: Mapping[str, str]) -> None:
 
 
 def resize(vm: Vm, key: str, size: str) -> None:
-    """Grow a disk; the provider sends absolute bytes (facts/providers.md B3)."""
+    """Grow a disk; the provider sends absolute bytes."""
     if key not in vm.config:
         raise ProxmoxError(f"disk '{key}' does not exist")
     if not size.isdigit():

@@ -1,1 +1,1 @@
-"""Talos machines behind real TLS, as far as the provider talks to them (facts/providers.md C)."""
+"""Talos machines behind real TLS, as far as the provider talks to them."""

@@ -1,7 +1,7 @@
 """Calls to a machine: which procedure, of which machines, and what is written down.
 
 The metadata ``nodes`` asks several machines for one message each, ``node`` asks one machine
-through another, and neither asks the machine that was dialled (facts/providers.md C1).
+through another, and neither asks the machine that was dialled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a machine reads from its configuration (facts/providers.md C3)."""
+"""The parts of a machine config that a machine reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The TLS side of a machine's API, in front of a plain-text gRPC server.
 
 gRPC's own TLS cannot do it: it does not offer Ed25519, with which Talos signs its client
-certificates (facts/providers.md D4). So TLS ends here, and bytes go on to a unix socket. The
+certificates. So TLS ends here, and bytes go on to a unix socket. The
 context is chosen anew for each connection; that is the switch from maintenance, where everybody
 may ask, to mutual TLS, where only those may whom the machine's authority has signed.
 """

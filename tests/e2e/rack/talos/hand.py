@@ -1,4 +1,4 @@
-"""What a test orders of the machines, and what it can look up afterwards."""
+"""The faults that a test causes, and a log of what happened to the machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass
 class Hand:
-    """Faults of machines, and a diary of them."""
+    """Faults of machines, and a log of their events."""
 
     reboot_s: float = 1.0
     """Seconds that a machine is away when it reboots."""

@@ -13,7 +13,7 @@ from .config import MachineConfig
 from .mounts import Filesystem, Partitions
 
 RESET_EVENT = "stopAllServices"
-"""The task that the provider waits for after it has asked for a reset (facts/providers.md C1)."""
+"""The task that the provider waits for after it has asked for a reset."""
 
 _VERSION = re.compile(r"/(v\d+\.\d+\.\d+[^/]*)/")
 _UNKNOWN_VERSION = "v0.0.0"

@@ -1,4 +1,4 @@
-"""The protobuf messages of the Talos and COSI APIs (facts/providers.md C2).
+"""The protobuf messages of the Talos and COSI APIs.
 
 Only the fields that the provider reads or writes are declared; protobuf keeps silent about the
 others. Enumerations are int32, which is the same on the wire. A field without a type is a string,

@@ -1,4 +1,4 @@
-"""What a machine answers to each procedure (facts/providers.md C1)."""
+"""The answers of a machine to each procedure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The COSI resources that the provider reads (facts/providers.md C1, C2)."""
+"""The COSI resources that the provider reads."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class MachineServer:
         await self._front.drop(lambda _: True)
 
     async def leave_maintenance(self) -> None:
-        """Cut the connections that nobody had to authenticate for (facts/providers.md D4)."""
+        """Cut the connections that nobody had to authenticate for."""
         await self._front.drop(lambda context: context is self._maintenance)
 
     def _context(self) -> ssl.SSLContext | None:

@@ -147,7 +147,7 @@ class TalosSimulator:
 
         It is an extension, and in maintenance mode extensions do not run (siderolabs/talos#11651).
         A loopback address alone would let the provider wait on, hence the second one from
-        TEST-NET-1 (facts/providers.md A3.5).
+        TEST-NET-1.
         """
         server = self._servers.get(vmid)
         if server is None or not server.machine.config or _AGENT not in server.machine.extensions:
@@ -271,7 +271,7 @@ class TalosSimulator:
     def _authority(self, machine: Machine) -> CertificateAuthority | None:
         """Find the key that signs a machine's certificate.
 
-        A worker has none; it gets its certificate from a control plane (facts/providers.md C3).
+        A worker has none; it gets its certificate from a control plane.
         """
         for candidate in [machine, *self.machines.values()]:
             if candidate.config is None or machine.config is None:

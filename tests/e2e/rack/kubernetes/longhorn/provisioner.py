@@ -1,7 +1,7 @@
 """Longhorn's StorageClass, and a persistent volume for each claim.
 
 Longhorn's manager makes the class from a ConfigMap of its chart, and takes it away when it is
-uninstalled (facts/charts.md 4). A persistent volume whose class says Retain stays when its claim
+uninstalled. A persistent volume whose class says Retain stays when its claim
 is deleted, and so does Longhorn's own volume.
 """
 

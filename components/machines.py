@@ -20,6 +20,10 @@ from settings.models import Settings
 from settings.node import DATA_DISK, OS_DISK, Node, Role
 from settings.running import RunningStack
 
+CPU_TYPE = "x86-64-v2-AES"
+"""The CPU type of the VMs. Talos needs x86-64-v2, and all VMs of a type can move between hosts.
+``doctor/checks/hosts.py`` has the flags that a host needs for this type."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MachinesArgs:
@@ -144,7 +148,7 @@ class Machines(pulumi.ComponentResource):
             tags=sorted([args.stack_tag, str(node.role), "talos"]),
             machine="q35",
             operating_system={"type": "l26"},
-            cpu={"cores": node.cores, "type": "x86-64-v2-AES"},
+            cpu={"cores": node.cores, "type": CPU_TYPE},
             memory={"dedicated": node.memory_mib},
             scsi_hardware="virtio-scsi-single",
             disks=disks,

@@ -50,11 +50,14 @@ class Context:
         It is a failure for a new cluster and a warning for a running one, because most changes of a
         running cluster download nothing.
         """
+        return (warning if self.has_vms() else failure)(subject, text, fix)
+
+    def has_vms(self) -> bool:
+        """Whether the stack has VMs; False if Proxmox does not answer."""
         try:
-            is_running = bool(self.proxmox.stack_vms())
+            return bool(self.proxmox.stack_vms())
         except CannotCheckError:
-            is_running = False
-        return (warning if is_running else failure)(subject, text, fix)
+            return False
 
 
 Check = Callable[[Context], Iterator[Finding]]

@@ -81,12 +81,24 @@ class Proxmox:
 
     def other_guests_on(self, host: str) -> list[dict[str, Any]]:
         """The running guests of a host that do not belong to the stack."""
+        return [it for it in self._others_on(host) if it.get("status") == "running"]
+
+    def stopped_guests_on(self, host: str) -> list[dict[str, Any]]:
+        """The stopped guests of a host that do not belong to the stack and can be started."""
+        holder = retained_disk.tag(self._stack_tag)
+        return [
+            it
+            for it in self._others_on(host)
+            if it.get("status") == "stopped"
+            and not int(it.get("template") or 0)
+            and holder not in tags_of(it)
+        ]
+
+    def _others_on(self, host: str) -> list[dict[str, Any]]:
         return [
             guest
             for guest in self.guests()
-            if guest["node"] == host
-            and guest.get("status") == "running"
-            and self._stack_tag not in tags_of(guest)
+            if guest["node"] == host and self._stack_tag not in tags_of(guest)
         ]
 
     def disk_holders(self) -> set[str]:

@@ -1,18 +1,22 @@
-"""Checks of the Proxmox hosts: online, version, memory and cores for their VMs, bridge."""
+"""Checks of the Proxmox hosts: online, version, CPU, memory and cores for their VMs, bridge."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from components.machines import CPU_TYPE
 from doctor.context import Context
-from doctor.findings import CannotCheckError, Finding, failure, gib, ok, warning
+from doctor.findings import CannotCheckError, Finding, failure, gib, note, ok, warning
 from settings.node import Node
 from settings.problems import did_you_mean
 from settings.wording import count
 
 MIN_VERSION = (8, 4)
 """The first version of Proxmox VE with the content type ``import`` for disk images."""
+CPU_FLAGS = frozenset(["aes", "cx16", "lahf_lm", "pni", "popcnt", "sse4_1", "sse4_2", "ssse3"])
+"""The flags of the CPU type ``CPU_TYPE`` as ``/proc/cpuinfo`` names them (qemu-server
+``PVE/QemuServer/CPUConfig.pm``). QEMU starts no VM on a host that lacks one (``enforce``)."""
 MIB = 1024**2
 
 
@@ -31,11 +35,12 @@ def check_hosts(context: Context) -> Iterator[Finding]:
 
 
 def _check_host(context: Context, host: str) -> Iterator[Finding]:
-    """Check the version, memory and cores of an online host."""
+    """Check the version, CPU, memory and cores of an online host."""
     status = context.proxmox.read(f"/nodes/{host}/status")
     nodes = [node for node in context.settings.machines if node.host == host]
     found = [
         *_version(host, str(status.get("pveversion", ""))),
+        *_cpu(host, frozenset(str(status["cpuinfo"].get("flags", "")).split())),
         *_memory(context, host, nodes, status["memory"]),
         *_cores(context, host, nodes, int(status["cpuinfo"]["cpus"])),
     ]
@@ -48,6 +53,25 @@ def _check_host(context: Context, host: str) -> Iterator[Finding]:
             f"has room for {count(len(nodes), 'VM')} of the stack: {memory} of "
             f"{gib(status['memory']['total'])} of memory, {cores} of {status['cpuinfo']['cpus']} "
             "cores",
+        )
+        yield from _promised_memory(context, host, nodes, status["memory"])
+
+
+def _cpu(host: str, flags: frozenset[str]) -> Iterator[Finding]:
+    """Check that the CPU can run the VMs. ``flags`` is empty if Proxmox does not report them."""
+    if flags and not flags & {"vmx", "svm"}:
+        yield failure(
+            host,
+            "has a CPU without hardware virtualization, or it is switched off, so no VM starts",
+            "switch on VT-x or AMD-V (SVM) in the firmware setup of the host, or nested "
+            "virtualization if the host is itself a VM",
+        )
+    missing = sorted(CPU_FLAGS - flags)
+    if flags and missing:
+        yield failure(
+            host,
+            f"has a CPU that lacks {', '.join(missing)}, so no VM of type {CPU_TYPE} starts there",
+            "use another host; if the host is itself a VM, give it the CPU type `host`",
         )
 
 
@@ -96,6 +120,23 @@ def _memory(
         yield warning(host, f"{needed}; caches may free enough memory", fix)
     elif planned + others > total:
         yield warning(host, configured, fix)
+
+
+def _promised_memory(
+    context: Context, host: str, nodes: list[Node], memory: dict[str, int]
+) -> Iterator[Finding]:
+    """Compare the memory of the host with that of all its guests, the stopped ones too."""
+    others = sum(int(guest.get("maxmem", 0)) for guest in context.proxmox.other_guests_on(host))
+    stopped = sum(int(it.get("maxmem", 0)) for it in context.proxmox.stopped_guests_on(host))
+    promised = sum(node.memory_mib for node in nodes) * MIB + others + stopped
+    total, used = int(memory["total"]), int(memory["used"])
+    if promised > total:
+        yield note(
+            host,
+            f"promises more memory than it has: {gib(promised)} to all guests "
+            f"({gib(stopped)} of it to stopped ones), {gib(used)} of {gib(total)} in use",
+            "do not start all guests together, or lower their memory",
+        )
 
 
 def _cores(context: Context, host: str, nodes: list[Node], cores: int) -> Iterator[Finding]:

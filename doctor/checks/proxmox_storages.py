@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doctor.context import Context
-from doctor.findings import Finding, failure, gib, ok, warning
+from doctor.findings import Finding, failure, gib, note, ok, warning
 from lifecycle.retained_disk import name_of
 
 GIB = 1024**3
@@ -16,6 +16,12 @@ MAX_IMAGE_SIZE = GIB
 THIN = frozenset({"lvmthin", "dir", "btrfs", "nfs", "cifs", "cephfs", "rbd", "zfspool"})
 """Storage types (pve-storage plugins) that can be thin: a disk uses space only for data written to
 it. A ``zfspool`` is thin only with ``sparse``, which the API does not report."""
+NEARLY_FULL = 0.9
+"""A thin storage with more disks than space is a warning if more than this share is in use."""
+FREE_SPACE = (
+    "delete disks or snapshots that nobody needs, or add a physical disk to the storage before it "
+    "is full"
+)
 
 _FILES = {"dir", "btrfs", "nfs", "cifs"}
 SUPPORTED = {
@@ -117,6 +123,8 @@ def _check_space(
     text = f"{place} has {gib(free)} free, and the disks of the VMs may grow by {gib(needed)}"
     if needed <= free:
         yield ok(purpose.name, text)
+        if entry.get("type") in THIN:
+            yield from _promised_space(context, purpose.name, host, entry, needed)
     elif entry.get("type") in THIN and needed <= total:
         yield warning(
             purpose.name,
@@ -125,6 +133,34 @@ def _check_space(
         )
     else:
         yield failure(purpose.name, text, f"{fix}, or lower data_disk_gib")
+
+
+def _promised_space(
+    context: Context, storage: str, host: str | None, entry: dict[str, Any], needed: int
+) -> Iterator[Finding]:
+    """Compare the size of a thin storage with the nominal size of all its disks.
+
+    ``needed`` is the growth of the stack's disks in bytes. A thin storage that is full damages the
+    filesystems of all guests on it.
+    """
+    reader = host or next(iter(context.online_hosts()))
+    volumes = context.proxmox.read(f"/nodes/{reader}/storage/{storage}/content")
+    disks = [it for it in volumes if it.get("content") in ("images", "rootdir")]
+    promised = sum(int(it.get("size") or 0) for it in disks) + needed
+    used, total = int(entry["used"]), int(entry["total"])
+    if promised <= total:
+        return
+    place = f"on {host}" if host else "(shared by all hosts)"
+    text = (
+        f"{place} promises more space than it has: {gib(promised)} to the disks of all guests, "
+        f"{gib(used)} of {gib(total)} in use"
+    )
+    if used > total * NEARLY_FULL:
+        yield warning(
+            storage, f"{text}; if it is full, all guests on it get write errors", FREE_SPACE
+        )
+    else:
+        yield note(storage, text, f"watch its use; {FREE_SPACE}")
 
 
 def _growth(context: Context, storage: str, host: str | None) -> int:

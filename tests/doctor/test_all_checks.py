@@ -13,7 +13,7 @@ from doctor.checks.privileges import CASTLE, CASTLE_IMAGES
 from doctor.findings import Result
 from tests.doctor.homelab import FakeHomelab
 from tests.e2e.rack.faults import Fault as Refusal
-from tests.e2e.rack.proxmox.model import GIB, Pool, Volume
+from tests.e2e.rack.proxmox.model import CPU_FLAGS, GIB, Pool, Volume
 
 F, W = Result.FAILURE, Result.WARNING
 MAC = "AA:BB:CC:DD:EE:FF"
@@ -103,6 +103,36 @@ FAULTS = {
     "a host has another name": Fault(
         lambda h: h.set("proxmox.hosts", ["pve1", "pve-2"]),
         "hosts", F, "pve-2 is not a host of this Proxmox", "did you mean pve2?",
+    ),
+    "the cluster has no quorum": Fault(
+        lambda h: setattr(h.rack.proxmox.cluster, "has_quorum", False),
+        "quorum", F, "cluster rack has no quorum, so Proxmox refuses every change: 2 of 2 hosts",
+        "pvecm status",
+    ),
+    "the clock of a host is behind": Fault(
+        lambda h: host(h, clock_offset_s=-300),
+        "clocks", F, "clock of pve2 is 299 s behind this machine's clock", "timedatectl set-ntp",
+    ),
+    "the clock of a host is ahead": Fault(
+        lambda h: host(h, clock_offset_s=300),
+        "clocks", W, "clock of pve2 is 299 s ahead of this machine's clock", "timedatectl set-ntp",
+    ),
+    "the CPU of a host is too old": Fault(
+        lambda h: host(h, cpu_flags=CPU_FLAGS.replace(" popcnt", "").replace(" aes", "")),
+        "hosts", F, "pve2 has a CPU that lacks aes, popcnt, so no VM of type x86-64-v2-AES",
+        "use another host",
+    ),
+    "hardware virtualization is off": Fault(
+        lambda h: host(h, cpu_flags=CPU_FLAGS.replace(" vmx", "")),
+        "hosts", F, "pve2 has a CPU without hardware virtualization", "VT-x or AMD-V",
+    ),
+    "a thin storage with more disks than space is nearly full": Fault(
+        lambda h: change(
+            h, "local-lvm", total=2000 * GIB, thin_used=1810 * GIB,
+            volumes={"x": Volume(volid="x", content="images", format="raw", size=2000 * GIB)},
+        ),
+        "storages", W, "2154 GiB to the disks of all guests, 1810 GiB of 2000 GiB in use",
+        "delete disks",
     ),
     "a host is offline": Fault(
         lambda h: host(h, online=False), "hosts", F, "pve2 is offline", "start it",
@@ -394,6 +424,44 @@ async def test_a_running_stack_without_internet_gets_warnings_not_failures(
         ("Image Factory from the hosts", W),
         ("Longhorn", W),
     ]
+
+
+async def test_a_wrong_clock_is_a_warning_for_a_running_stack(homelab: FakeHomelab) -> None:
+    homelab.deploy()
+    host(homelab, clock_offset_s=-300)
+    ((check, finding),) = await homelab.warnings_and_failures()
+    assert (check, finding.result) == ("clocks", W)
+
+
+async def test_more_memory_and_disks_than_a_host_has_are_notes_with_figures(
+    homelab: FakeHomelab,
+) -> None:
+    homelab.deploy()
+    cluster = homelab.rack.proxmox.cluster
+    stopped = cluster.add_foreign(200, node="pve2", config={"memory": str(120 * 1024)})
+    stopped.lose_power()
+    template = {"memory": str(900 * 1024), "template": "1"}
+    cluster.add_foreign(201, node="pve2", config=template).lose_power()
+    volume = Volume(volid="x", content="rootdir", format="raw", size=2000 * GIB)
+    change(homelab, "local-lvm", total=1000 * GIB, thin_used=500 * GIB, volumes={"x": volume})
+    checks = await homelab.collect_findings()
+    notes = [it for check in checks for it in check.findings if it.result is Result.NOTE]
+    texts = [f"{it.subject} {it.text}" for it in notes if "promises more" in it.text]
+    assert texts == [
+        "pve2 promises more memory than it has: 136 GiB to all guests (120 GiB of it to stopped "
+        "ones), 1 GiB of 128 GiB in use",
+        "local-lvm on pve2 promises more space than it has: 2000 GiB to the disks of all guests, "
+        "500 GiB of 1000 GiB in use",
+    ]
+    assert await homelab.warnings_and_failures() == []
+
+
+async def test_a_single_host_needs_no_quorum(homelab: FakeHomelab) -> None:
+    homelab.set("proxmox.hosts", ["pve1"])
+    del homelab.rack.proxmox.cluster.nodes["pve2"]
+    found = {it.check: it.findings for it in await homelab.collect_findings()}
+    (finding,) = found["quorum"]
+    assert finding.result is Result.OK and "no Proxmox cluster" in finding.text
 
 
 async def test_an_existing_image_needs_no_space(homelab: FakeHomelab) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from . import errors
+
 _ALL = """
     Datastore.Allocate Datastore.AllocateSpace Datastore.AllocateTemplate Datastore.Audit
     Pool.Allocate Pool.Audit SDN.Allocate SDN.Audit SDN.Use Sys.AccessNetwork Sys.Audit Sys.Modify
@@ -20,7 +22,7 @@ _ALWAYS_LISTED = ("/", "/access", "/nodes", "/pool", "/sdn", "/storage", "/vms")
 class Access:
     """The roles of the cluster, and which of them the token has where.
 
-    What is not allowed is shown, not refused: the other routes do not ask.
+    What is not allowed is shown. Only a few routes, which read, refuse it (``require``).
     """
 
     roles: dict[str, frozenset[str]] = dataclasses.field(
@@ -38,6 +40,11 @@ class Access:
             path = path.rpartition("/")[0] or "/"
         names = self.acl.get(path, frozenset())
         return {name: 1 for role in sorted(names) for name in sorted(self.roles.get(role, ()))}
+
+    def require(self, path: str, *privileges: str) -> None:
+        """Refuse a request unless the token has one of the privileges on a path."""
+        if not self.on(path).keys() & set(privileges):
+            raise errors.forbidden(path, "|".join(privileges))
 
     def everywhere(self) -> Mapping[str, Mapping[str, int]]:
         """By path, where there are any (pve-access-control ``get_effective_permissions``)."""

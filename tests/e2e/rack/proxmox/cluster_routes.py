@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import errors
+from .access import Access
 from .call import Call, Route
 from .model import VERSION, Cluster, Pool, Vm
 from .tasks import Tasks
@@ -13,7 +14,8 @@ from .tasks import Tasks
 class ClusterRoutes:
     """What belongs to no single VM or storage."""
 
-    def __init__(self, cluster: Cluster, tasks: Tasks) -> None:
+    def __init__(self, cluster: Cluster, tasks: Tasks, access: Access) -> None:
+        self._access = access
         self._cluster = cluster
         self._tasks = tasks
 
@@ -22,6 +24,7 @@ class ClusterRoutes:
         yield "GET", "/nodes", self.nodes
         yield "GET", "/cluster/nextid", self.next_id
         yield "GET", "/cluster/resources", self.resources
+        yield "GET", "/cluster/status", self.status
         yield "GET", "/cluster/tasks", self.tasks
         yield "GET", "/nodes/{node}/tasks/{upid}/status", self.task_status
         yield "GET", "/nodes/{node}/tasks/{upid}/log", self.task_log
@@ -65,6 +68,26 @@ class ClusterRoutes:
         return [
             item for kind, items in everything.items() if wanted in (None, kind) for item in items
         ]
+
+    async def status(self, _: Call) -> object:
+        """Tell whether there is a quorum; a single host is no cluster (pve-manager
+        ``PVE/API2/Cluster.pm``)."""
+        self._access.require("/", "Sys.Audit")
+        nodes = list(self._cluster.nodes.values())
+        cluster = {
+            "type": "cluster",
+            "id": "cluster",
+            "name": "rack",
+            "nodes": len(nodes),
+            "quorate": int(self._cluster.has_quorum),
+            "version": len(nodes),
+        }
+        members = [
+            {"type": "node", "id": f"node/{node.name}", "name": node.name, "level": ""}
+            | {"nodeid": number, "online": int(node.online), "local": int(number == 1)}
+            for number, node in enumerate(nodes, 1)
+        ]
+        return members if len(nodes) == 1 else [cluster, *members]
 
     async def tasks(self, _: Call) -> object:
         """List the tasks, those at work too."""

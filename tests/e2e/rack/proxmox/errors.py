@@ -48,6 +48,17 @@ def unknown_node(node: str) -> ProxmoxError:
     )
 
 
+def no_quorum() -> ProxmoxError:
+    """A majority of the nodes is missing, so nothing can be changed (pve-cluster
+    ``check_cfs_quorum``)."""
+    return ProxmoxError("cluster not ready - no quorum?")
+
+
+def forbidden(path: str, privilege: str) -> ProxmoxError:
+    """The token lacks a privilege (pve-access-control ``RPCEnvironment.pm``)."""
+    return ProxmoxError(f"Permission check failed ({path}, {privilege})", status=403)
+
+
 def unreachable_node() -> ProxmoxError:
     """The node is known, but does not answer the one that was asked."""
     return ProxmoxError("No route to host", status=595)

@@ -14,6 +14,9 @@ from .property_string import parse
 GIB = 1024**3
 VERSION = {"version": "9.1.4", "release": "9.1", "repoid": "simulated", "console": "html5"}
 
+CPU_FLAGS = "fpu vmx pni ssse3 cx16 sse4_1 sse4_2 popcnt aes lahf_lm"
+"""The flags of a processor, out of /proc/cpuinfo, that matter to the virtual machines here."""
+
 _DRIVE = re.compile(r"(ide|sata|scsi|virtio|efidisk|tpmstate|unused)\d+")
 _INTEGERS = frozenset(
     [
@@ -83,6 +86,8 @@ class Storage:
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
     active: bool = True
     shared: bool = False
+    thin_used: int | None = None
+    """Bytes in use, if they differ from the sum of the volumes."""
 
     @property
     def holds_files(self) -> bool:
@@ -92,6 +97,8 @@ class Storage:
     @property
     def available(self) -> int:
         """Bytes that are free."""
+        if self.thin_used is not None:
+            return self.total - self.thin_used
         return self.total - sum(volume.size for volume in self.volumes.values())
 
     def add(self, volume: Volume) -> None:
@@ -159,6 +166,9 @@ class Node:
     bridges_active: bool = True
     version: str = VERSION["version"]
     online: bool = True
+    cpu_flags: str = CPU_FLAGS
+    clock_offset_s: float = 0
+    """By how much its clock is ahead of this machine's."""
 
     def storage(self, name: str) -> Storage:
         """Find a storage."""
@@ -279,6 +289,7 @@ class Cluster:
         self.nodes = {node.name: node for node in nodes}
         self.vms: dict[int, Vm] = {}
         self.pools: dict[str, Pool] = {}
+        self.has_quorum = True
 
     def node(self, name: str) -> Node:
         """Find a node."""

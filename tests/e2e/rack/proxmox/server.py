@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from aiohttp import web
@@ -34,7 +34,9 @@ class ProxmoxServer:
         requests: RequestLog,
         faults: Faults,
         tasks: Tasks,
+        has_quorum: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._has_quorum = has_quorum
         self._token = token
         self._requests = requests
         self._faults = faults
@@ -80,6 +82,8 @@ class ProxmoxServer:
         )
         try:
             self._authenticate(request)
+            if request.method != "GET" and not self._has_quorum():
+                raise errors.no_quorum()
             fault = await self._faults.meet("proxmox", request.method, path)
             if fault is None:
                 return await handler(request)

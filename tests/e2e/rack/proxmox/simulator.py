@@ -38,13 +38,18 @@ class ProxmoxSimulator:
         self.tasks = Tasks()
         routes = [
             *AccessRoutes(self.access),
-            *ClusterRoutes(self.cluster, self.tasks),
-            *HostRoutes(self.cluster),
-            *StorageRoutes(self.cluster, self.tasks, images),
+            *ClusterRoutes(self.cluster, self.tasks, self.access),
+            *HostRoutes(self.cluster, self.access),
+            *StorageRoutes(self.cluster, self.tasks, images, self.access),
             *VmRoutes(self.cluster, self.tasks, guests),
         ]
         self._server = ProxmoxServer(
-            routes=routes, token=token, requests=requests, faults=faults, tasks=self.tasks
+            routes=routes,
+            token=token,
+            requests=requests,
+            faults=faults,
+            tasks=self.tasks,
+            has_quorum=lambda: self.cluster.has_quorum,
         )
 
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> int:

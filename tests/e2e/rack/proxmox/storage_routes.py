@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Iterator
 
 from . import errors
+from .access import Access
 from .call import Call, Route
 from .errors import ProxmoxError, TaskError
 from .images import Images, ImageUnavailableError
@@ -24,7 +25,8 @@ _EXTENSIONS = {
 class StorageRoutes:
     """The storages of the nodes."""
 
-    def __init__(self, cluster: Cluster, tasks: Tasks, images: Images) -> None:
+    def __init__(self, cluster: Cluster, tasks: Tasks, images: Images, access: Access) -> None:
+        self._access = access
         self._cluster = cluster
         self._tasks = tasks
         self._images = images
@@ -55,6 +57,8 @@ class StorageRoutes:
 
     async def content(self, call: Call) -> object:
         """List the volumes of a storage."""
+        path = f"/storage/{call.path['storage']}"
+        self._access.require(path, "Datastore.Audit", "Datastore.AllocateSpace")
         wanted = call.parameters.get("content")
         return [
             volume.summary()

@@ -18,6 +18,7 @@ import pulumi
 
 from backup.etcd_archive import Archive, ArchiveError
 from clients.talos import machine_api, protobuf
+from clients.talos.errors import ALREADY_EXISTS, TalosError
 from clients.tls import ClientCredentials, context_of
 from clients.wait import NotYet, wait_until
 from lifecycle.provider import Provider, Resource, secret_credentials
@@ -110,9 +111,9 @@ def bootstrap(
     def attempt() -> None:
         try:
             _call_bootstrap(node, context, snapshot)
-        except machine_api.TalosCallError as error:
-            if error.status != machine_api.ALREADY_EXISTS:
-                raise NotYet(str(error)) from None
+        except TalosError as error:
+            if error.status != ALREADY_EXISTS:
+                raise NotYet(error.detail) from None
 
     def timeout_error(last_error: str) -> TimeoutError:
         return TimeoutError(

@@ -93,7 +93,7 @@ class ClusterVersionProvider(Provider[ClusterVersionInputs]):
     id_input = "cluster"
 
     def require(self, news: ClusterVersionInputs, changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if talosctl is missing or too old. A new cluster needs none."""
+        """Raise ``OperationError`` if talosctl is missing or too old. A new cluster needs none."""
         if news.has_come_up:
             talosctl.require(news.talos)
 

@@ -167,7 +167,7 @@ class NodeLifecycleProvider(Provider[NodeLifecycleInputs]):
         return ["patches"] if is_down else []
 
     def require(self, news: NodeLifecycleInputs, changed: Sequence[str]) -> None:
-        """Raise ``TalosctlError`` if the update needs talosctl and it is missing or too old."""
+        """Raise ``OperationError`` if the update needs talosctl and it is missing or too old."""
         if "generation" not in changed and _needs_update(news, changed):
             talosctl.require(news.cluster.talos)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,31 +20,31 @@ import h2.connection
 import h2.events
 import h2.exceptions
 
+from clients.errors import describe_failure
+from clients.talos.errors import TalosError
+from clients.tls import ClientCredentials, context_of
+
 PORT = 50000
 """Port of the Talos API (siderolabs/talos pkg/machinery/constants ApidPort)."""
 ANSWER_LIMIT = 10
 """Seconds that the node may send nothing."""
-OK = 0
-ALREADY_EXISTS = 6
-"""Two of gRPC's status codes (grpc/grpc doc/statuscodes.md)."""
+CONNECT_TIMEOUT_S = 2.0
+"""Seconds to connect to a node in the local network, to see whether it is there."""
+_TRIES = 3
+"""Number of attempts of ``MachineApi`` if a node does not answer."""
+_MACHINE_LIMIT = 30
+"""Seconds that a node may send nothing in a call of ``MachineApi``."""
+_PAUSE_S = 2
+"""Seconds between two attempts."""
+_OK = 0
+_DISKS = "/storage.StorageService/Disks"
 _CHUNK = 65536
-
-
-class TalosCallError(Exception):
-    """A node did not answer, or returned an error. The text is the end of a sentence.
-
-    ``status`` is the gRPC status code; ``None`` if there was no answer.
-    """
-
-    def __init__(self, reason: str, status: int | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 def call(address: str, context: ssl.SSLContext, procedure: str, message: bytes = b"") -> bytes:
     """Call a procedure, as in ``/machine.MachineService/Bootstrap``, of the node at ``address``.
 
-    ``message`` and the answer are serialized protobuf. Raises ``TalosCallError``.
+    ``message`` and the answer are serialized protobuf. Raises ``TalosError``.
     """
     return b"".join(stream(address, context, procedure, [message]))
 
@@ -57,19 +58,75 @@ def stream(
 ) -> list[bytes]:
     """Call a procedure that receives or sends several messages; returns all messages of the node.
 
-    ``limit`` is the maximum number of seconds without data. Raises ``TalosCallError``.
+    ``limit`` is the maximum number of seconds without data. Raises ``TalosError``.
     """
-    with _connected(address, context, limit) as connection:
+    operation = procedure.rpartition("/")[2]
+    with _connected(address, context, limit, operation) as connection:
         answer = _exchange(connection, address, procedure, messages)
-    if answer.status != OK:
-        raise TalosCallError(
-            answer.text or f"it returned gRPC status {answer.status}", answer.status
+    if answer.status != _OK:
+        raise TalosError(
+            operation,
+            address,
+            answer.text or f"it returned gRPC status {answer.status}",
+            answer.status,
         )
     return list(answer.messages())
 
 
+class MachineApi:
+    """The machine service of the nodes of one cluster."""
+
+    def __init__(self, credentials: ClientCredentials) -> None:
+        """``credentials`` are a Talos client."""
+        self._tls = context_of(credentials)
+
+    def call(self, address: str, procedure: str, message: bytes = b"") -> bytes:
+        """Call a procedure once, as in ``EtcdStatus``. Raises ``TalosError``."""
+        path = f"/machine.MachineService/{procedure}"
+        return b"".join(stream(address, self._tls, path, [message], _MACHINE_LIMIT))
+
+    def read(self, address: str, procedure: str, message: bytes = b"") -> bytes:
+        """Call a procedure that changes nothing; repeat the call if the node does not answer.
+
+        Raises ``TalosError``.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return self.call(address, procedure, message)
+            except TalosError as error:
+                if error.status is not None:
+                    raise
+            time.sleep(_PAUSE_S)
+        return self.call(address, procedure, message)
+
+
+def is_unconfigured(address: str, limit: float = CONNECT_TIMEOUT_S) -> bool | None:
+    """Whether the node at ``address`` is in Talos' maintenance mode: booted, but without a machine
+    config. ``None`` if nothing answers within ``limit`` seconds.
+
+    In this mode the Talos API answers without a client certificate; with a config it requires one.
+    The Talos provider makes the same check (siderolabs/terraform-provider-talos
+    pkg/talos/util.go talosClientOp).
+    """
+    try:
+        with socket.create_connection((address, PORT), timeout=limit):
+            pass
+    except OSError:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        call(address, context, _DISKS)
+    except TalosError:
+        return False
+    return True
+
+
 @contextmanager
-def _connected(address: str, context: ssl.SSLContext, limit: float) -> Iterator[ssl.SSLSocket]:
+def _connected(
+    address: str, context: ssl.SSLContext, limit: float, operation: str
+) -> Iterator[ssl.SSLSocket]:
     context.set_alpn_protocols(["h2"])
     try:
         with (
@@ -79,9 +136,11 @@ def _connected(address: str, context: ssl.SSLContext, limit: float) -> Iterator[
             yield connection
     except ssl.SSLCertVerificationError:
         # In maintenance mode a node has no certificate of the cluster yet.
-        raise TalosCallError("it has not applied its machine config yet") from None
+        detail = "it has not applied its machine config yet"
+        raise TalosError(operation, address, detail) from None
     except (OSError, h2.exceptions.H2Error) as error:
-        raise TalosCallError(f"it does not answer: {error}") from None
+        detail = f"it does not answer: {describe_failure(error)}"
+        raise TalosError(operation, address, detail) from None
 
 
 @dataclass

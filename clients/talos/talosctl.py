@@ -12,12 +12,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import yaml
 
 from clients.errors import OperationError
+from clients.talos.errors import UNKNOWN, TalosError
 from clients.tls import ClientCredentials
 from settings.compatibility import minor_of
 
@@ -34,16 +35,8 @@ _NO_CONNECTION = "connection error"
 """Part of gRPC's error if it cannot connect."""
 
 
-class TalosctlError(OperationError):
-    """``talosctl`` is missing, too old, or failed. The text ends with the error of talosctl."""
-
-
-class UnreachableError(TalosctlError):
-    """``talosctl`` could not connect to the node, so the command did nothing."""
-
-
 def require(talos: str) -> None:
-    """Raise ``TalosctlError`` unless PATH has a ``talosctl`` for this Talos version (``v1.13.9``).
+    """Raise ``OperationError`` unless PATH has a ``talosctl`` for this Talos version (``v1.13.9``).
 
     Its minor version must be that of Talos or newer, and ``MINIMUM_VERSION`` or newer.
     """
@@ -55,7 +48,7 @@ def require(talos: str) -> None:
     )
     command = shutil.which("talosctl")
     if command is None:
-        raise TalosctlError(f"This change needs talosctl, which is not on PATH. {fix}")
+        raise OperationError(f"This change needs talosctl, which is not on PATH. {fix}")
     try:
         done = subprocess.run(
             [command, "version", "--client", "--short"],
@@ -65,15 +58,15 @@ def require(talos: str) -> None:
             check=False,
         )
     except OSError as error:
-        raise TalosctlError(f"{command} does not run: {error.strerror}. {fix}") from None
+        raise OperationError(f"{command} does not run: {error.strerror}. {fix}") from None
     except subprocess.TimeoutExpired:
-        raise TalosctlError(
+        raise OperationError(
             f"{command} did not print its version within {COMMAND_TIMEOUT_S} s. {fix}"
         ) from None
     found = re.search(r"v\d+\.\d+\.\d+\S*", done.stdout)
     if found is None or minor_of(found[0]) < wanted:
         version = found[0] if found else "an unknown version"
-        raise TalosctlError(f"The talosctl on PATH is {version}, too old for Talos {talos}. {fix}")
+        raise OperationError(f"The talosctl on PATH is {version}, too old for Talos {talos}. {fix}")
 
 
 class Talosctl:
@@ -99,11 +92,14 @@ class Talosctl:
 
         ``files`` are contents of temporary files for texts that may be secret. In the command,
         ``{0}``, ``{1}`` … stand for their paths. If talosctl cannot connect, this tries again
-        (``TRIES``). ``limit`` is the timeout in seconds. Raises ``TalosctlError``.
+        (``TRIES``). ``limit`` is the timeout in seconds. Raises ``TalosError``.
         """
         for _ in range(TRIES - 1):
-            with suppress(UnreachableError):
+            try:
                 return self._run_once(address, command, files, limit).stdout
+            except TalosError as error:
+                if error.status is not None:
+                    raise
             time.sleep(PAUSE_S)
         return self._run_once(address, command, files, limit).stdout
 
@@ -114,6 +110,7 @@ class Talosctl:
     def _run_once(
         self, address: str, command: Sequence[str], files: Sequence[str], limit: float
     ) -> subprocess.CompletedProcess[str]:
+        operation = f"`talosctl {' '.join(command)}`"
         with ExitStack() as stack:
             opened = [stack.enter_context(_temporary_file(text)) for text in (self._config, *files)]
             paths = [path for path, _ in opened]
@@ -134,18 +131,19 @@ class Talosctl:
                     check=False,
                 )
             except FileNotFoundError:
-                raise TalosctlError("talosctl is not on PATH") from None
+                raise TalosError(operation, address, "talosctl is not on PATH", UNKNOWN) from None
             except OSError as error:
-                raise TalosctlError(f"talosctl does not run: {error.strerror}") from None
+                detail = f"talosctl does not run: {error.strerror}"
+                raise TalosError(operation, address, detail, UNKNOWN) from None
             except subprocess.TimeoutExpired:
-                raise TalosctlError(
-                    f"`talosctl {' '.join(command)}` on {address} did not end within {limit:.0f} s"
-                ) from None
+                detail = f"it did not end within {limit:.0f} s"
+                raise TalosError(operation, address, detail, UNKNOWN) from None
         if done.returncode != 0:
             lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            reason = lines[-1] if lines else "failed without an error message"
-            text = f"`talosctl {' '.join(command)}` on {address}: {reason}"
-            raise UnreachableError(text) if _NO_CONNECTION in text else TalosctlError(text)
+            detail = lines[-1] if lines else "failed without an error message"
+            raise TalosError(
+                operation, address, detail, None if _NO_CONNECTION in detail else UNKNOWN
+            )
         return done
 
 

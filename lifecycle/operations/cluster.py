@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi, KubernetesError, Object, RetryingApi
-from clients.talos.talosctl import Talosctl, TalosctlError
+from clients.talos.errors import TalosError
+from clients.talos.machine_api import MachineApi
+from clients.talos.talosctl import Talosctl
 from clients.tls import ClientCredentials
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import snapshots
@@ -47,14 +49,14 @@ class Cluster:
         kubeconfig = self._kubeconfig()
         self.api: ClusterApi = RetryingApi.of(kubeconfig)
         self._api_now = ClusterApi.of(kubeconfig)
-        self.etcd = Etcd(self.talos, [peer.address for peer in context.peers])
+        self.etcd = Etcd(MachineApi(credentials), [peer.address for peer in context.peers])
 
     def _kubeconfig(self) -> str:
         refusals = []
         for peer in self.context.peers:
             try:
                 return self.talos.run(peer.address, "kubeconfig", "-", "--merge=false", limit=30)
-            except TalosctlError as error:
+            except TalosError as error:
                 refusals.append(str(error))
         raise OperationError(
             f"No control plane of {self.context.cluster} gives a kubeconfig through the Talos "
@@ -139,14 +141,14 @@ def upgrade_kubernetes(cluster: Cluster, version: str) -> None:
     ]
     try:
         cluster.talos.run(address, *command, "--dry-run", limit=_UPGRADE_TIMEOUT_S)
-    except TalosctlError as error:
+    except TalosError as error:
         raise OperationError(
             f"Kubernetes was not upgraded to {version}, because the dry run failed. Nothing has "
             f"been touched. {error}"
         ) from None
     try:
         cluster.talos.run(address, *command, limit=_UPGRADE_TIMEOUT_S)
-    except TalosctlError as error:
+    except TalosError as error:
         raise OperationError(
             f"The upgrade of Kubernetes to {version} stopped before its end. Run `up` again: it "
             f"continues from here. {error}"

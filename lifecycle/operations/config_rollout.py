@@ -16,8 +16,8 @@ import yaml
 
 from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi, KubernetesError, Object
-from clients.talos.machine_api import TalosCallError
-from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
+from clients.talos.errors import TalosError
+from clients.talos.talosctl import Talosctl
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff
 from lifecycle.operations.context import NodeContext
@@ -90,15 +90,16 @@ class ConfigRollout:
         def dry_run() -> Effect:
             try:
                 self._old_config = machine_config(self._context.credentials, self._address)
-                self._images = kubernetes_images(self._old_config)
+            except TalosError as error:
+                return self._no_effect_in_maintenance(error)
+            self._images = kubernetes_images(self._old_config)
+            try:
                 output = self._talos.run_once(
                     self._address, *self._command("auto"), "--dry-run", files=self._files
                 )
-            except (TalosCallError, UnreachableError) as error:
-                if self._is_in_maintenance():
-                    return Effect.NONE
-                raise NotYet(str(error)) from None
-            except TalosctlError:
+            except TalosError as error:
+                if error.status is None:
+                    return self._no_effect_in_maintenance(error)
                 if may_be_too_new:
                     return Effect.REFUSED
                 raise
@@ -122,13 +123,14 @@ class ConfigRollout:
         command = ["apply-config", "--mode", mode, "--file", "{0}"]
         self._talos.run(self._address, *command, files=[self._old_config])
 
-    def _is_in_maintenance(self) -> bool:
-        """Whether the node is in maintenance mode, in which it answers without credentials."""
+    def _no_effect_in_maintenance(self, error: TalosError) -> Effect:
+        """Return ``Effect.NONE`` if the node is in maintenance mode, in which it answers without
+        credentials; otherwise raise ``NotYet``."""
         try:
             self._talos.run_once(self._address, "version", "--insecure")
-        except TalosctlError:
-            return False
-        return True
+        except TalosError:
+            raise NotYet(str(error)) from None
+        return Effect.NONE
 
     def _command(self, mode: str) -> list[str]:
         """Arguments of talosctl to send ``_files``: the config of the role, then the patches."""

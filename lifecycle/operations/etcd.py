@@ -1,25 +1,33 @@
-"""Checks etcd and removes members, through talosctl. Snapshots are in ``snapshots.py``."""
+"""Checks etcd and removes members, through the Talos API. Snapshots are in ``snapshots.py``."""
 
 from __future__ import annotations
 
-import re
+import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clients.errors import OperationError
-from clients.talos.talosctl import Talosctl, TalosctlError
+from clients.talos import protobuf
+from clients.talos.errors import TalosError
+from clients.talos.machine_api import MachineApi
 from lifecycle.operations.context import Peer
 
-COMMAND_TIMEOUT_S = 30
-"""Timeout of one command of talosctl."""
+# Numbers of fields and alarms (siderolabs/talos v1.13.9 api/machine/machine.proto). In each answer,
+# field 1 has one message per node that was asked, and only one node is asked.
+_QUERY_LOCAL = protobuf.number_field(1, 1)
+"""An ``EtcdMemberListRequest`` for the list of the node itself, as talosctl sends it."""
+_MEMBERS = 3
+_MEMBER_ID, _HOSTNAME, _PEER_URLS = 2, 3, 4
+_ERRORS = 8
+_ALARMS, _ALARM = 2, 2
+_ALARM_NAMES = {1: "NOSPACE", 2: "CORRUPT"}
 
 
 @dataclass(frozen=True)
 class Member:
     """A member of etcd."""
 
-    id: str
-    """Member id, hexadecimal."""
+    id: int
     name: str
     """Name of its node; empty for a member that was added but never started."""
     address: str
@@ -38,8 +46,8 @@ class Member:
 class Etcd:
     """The etcd of one cluster; ``control_planes`` are the addresses to ask."""
 
-    def __init__(self, talos: Talosctl, control_planes: Iterable[str]) -> None:
-        self._talos = talos
+    def __init__(self, api: MachineApi, control_planes: Iterable[str]) -> None:
+        self._api = api
         self._addresses = list(control_planes)
 
     def members(self) -> list[Member]:
@@ -47,8 +55,10 @@ class Etcd:
         refusals = []
         for address in self._addresses:
             try:
-                return [_member(row) for row in _rows(self._run(address, "etcd", "members"))]
-            except TalosctlError as error:
+                answer = self._api.read(address, "EtcdMemberList", _QUERY_LOCAL)
+                members = protobuf.find_all(protobuf.find(answer, 1), _MEMBERS)
+                return [_member(member) for member in members]
+            except TalosError as error:
                 refusals.append(str(error))
         raise OperationError(
             f"No control plane lists the members of etcd: {'; '.join(refusals)}. Start or repair a "
@@ -98,44 +108,30 @@ class Etcd:
         """Remove a member: through its own node if that is ready and the member has ever started,
         otherwise through another member."""
         if is_ready and member.name:
-            self._run(member.address, "etcd", "leave")
+            self._api.call(member.address, "EtcdLeaveCluster")
             return
         other = next(m for m in self.members() if m.name and m.id != member.id)
-        self._run(other.address, "etcd", "remove-member", member.id)
+        request = protobuf.number_field(1, member.id)
+        self._api.call(other.address, "EtcdRemoveMemberByID", request)
 
     def _find_fault(self, member: Member) -> str:
         try:
-            rows = _rows(self._run(member.address, "etcd", "status"))
-            alarms = _rows(self._run(member.address, "etcd", "alarm", "list"))
-        except TalosctlError as error:
-            return str(error)
-        faults = [row["ERRORS"] for row in rows if row.get("ERRORS")]
-        faults += [f"alarm {row.get('ALARM')}" for row in alarms]
+            status = self._api.read(member.address, "EtcdStatus")
+            alarms = self._api.read(member.address, "EtcdAlarmList")
+        except TalosError as error:
+            return error.detail
+        faults = [it.decode() for it in protobuf.find_all(protobuf.find(status, 1, 2), _ERRORS)]
+        for alarm in protobuf.find_all(protobuf.find(alarms, 1), _ALARMS):
+            number = protobuf.find_number(alarm, _ALARM)
+            faults.append(f"alarm {_ALARM_NAMES.get(number, number)}")
         return ", ".join(faults)
 
-    def _run(self, address: str, *command: str) -> str:
-        return self._talos.run(address, *command, limit=COMMAND_TIMEOUT_S)
 
-
-def _rows(table: str) -> list[dict[str, str]]:
-    """The rows of a table that talosctl prints; each row maps headings to cells.
-
-    A column begins below the first letter of its heading. Headings are three or more spaces apart,
-    and a cell may be empty (siderolabs/talos v1.13.9 cmd/talosctl/cmd/talos/etcd.go).
-    """
-    lines = [line for line in table.splitlines() if line.strip()]
-    headings = list(re.finditer(r"\S+(?: {1,2}\S+)*", lines[0])) if lines else []
-    starts = [heading.start() for heading in headings]
-    ends = [*starts[1:], None]
-    return [
-        {
-            heading[0]: line[start:end].strip()
-            for heading, start, end in zip(headings, starts, ends, strict=True)
-        }
-        for line in lines[1:]
-    ]
-
-
-def _member(row: dict[str, str]) -> Member:
-    address = re.search(r"//\[?([0-9a-fA-F.:]+?)\]?:\d+", row["PEER URLS"])
-    return Member(row["ID"], row["HOSTNAME"], address[1] if address else "")
+def _member(found: bytes) -> Member:
+    urls = [url.decode() for url in protobuf.find_all(found, _PEER_URLS)]
+    address = urllib.parse.urlsplit(urls[0]).hostname if urls else None
+    return Member(
+        protobuf.find_number(found, _MEMBER_ID),
+        protobuf.find(found, _HOSTNAME).decode(),
+        address or "",
+    )

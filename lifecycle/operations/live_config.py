@@ -17,7 +17,7 @@ yaml_marshalled (cosi-project/specification api/v1alpha1)."""
 def machine_config(credentials: ClientCredentials, address: str) -> str:
     """The complete machine config (YAML, all documents) of the node at ``address``.
 
-    ``credentials`` are a Talos client. Raises ``TalosCallError``.
+    ``credentials`` are a Talos client. Raises ``TalosError``.
     """
     request = b"".join(protobuf.field(n, part.encode()) for n, part in enumerate(_CONFIG, start=1))
     answer = machine_api.call(address, context_of(credentials), _GET, request)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.talos import talosctl
-from clients.talos.talosctl import TalosctlError
+from clients.talos.errors import TalosError
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff, drain, volumes
 from lifecycle.operations.cluster import Cluster, NodeStatus, parse_node_status
@@ -253,7 +253,7 @@ class NodeUpdate:
         except OperationError as error:
             try:
                 self._rollout.restore("reboot")
-            except TalosctlError:
+            except TalosError:
                 raise error from None
             self._wait_until_back(
                 before, "the reboot with its old machine config (it failed with the new one)"
@@ -310,9 +310,9 @@ class NodeUpdate:
                 *(() if reboots else ("--no-reboot",)),
                 limit=INSTALL_TIMEOUT_S,
             )
-        except TalosctlError as error:
+        except TalosError as error:
             if is_staged:
-                with suppress(TalosctlError):
+                with suppress(TalosError):
                     self._rollout.restore("staged")
             drain.uncordon(self.cluster.api, self.node.name)
             raise OperationError(

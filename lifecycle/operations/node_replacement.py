@@ -12,7 +12,8 @@ import time
 
 from clients.errors import OperationError
 from clients.kubernetes.api import RetryingApi, delete_with_retries
-from clients.talos import machine_api, maintenance, talosctl
+from clients.talos import machine_api, talosctl
+from clients.talos.errors import TalosError
 from clients.tls import context_of
 from clients.wait import NotYet, wait_until
 from lifecycle.operations import snapshots, volumes
@@ -36,13 +37,13 @@ def is_in_maintenance(address: str, limit: float) -> bool:
     Asks again for at most ``limit`` seconds while the VM does not answer.
     """
     until = time.monotonic() + limit
-    while (answer := maintenance.look(address)) is None and time.monotonic() < until:
+    while (answer := machine_api.is_unconfigured(address)) is None and time.monotonic() < until:
         time.sleep(_PAUSE_S)
     return answer is True
 
 
 def require_tools(context: NodeContext) -> None:
-    """Raise ``TalosctlError`` if an etcd member must be removed and talosctl is missing."""
+    """Raise ``OperationError`` if an etcd member must be removed and talosctl is missing."""
     if context.node.control_plane and _query_other_control_planes(context)[0]:
         talosctl.require(context.cluster.talos)
 
@@ -108,14 +109,14 @@ def _query_other_control_planes(context: NodeContext) -> tuple[list[str], list[s
         try:
             if _ETCD_RUNNING in machine_api.call(peer.address, tls, _SERVICES):
                 peers.append(peer.address)
-        except machine_api.TalosCallError:
-            if not maintenance.look(peer.address):
+        except TalosError:
+            if not machine_api.is_unconfigured(peer.address):
                 silent.append(peer.name)
     return peers, silent
 
 
 def _remove_etcd_member(peers: list[str], context: NodeContext) -> None:
-    etcd = Etcd(talosctl.Talosctl(context.credentials), peers)
+    etcd = Etcd(machine_api.MachineApi(context.credentials), peers)
     member = etcd.require_quorum_without(context.node.peer, is_removed=True)
     if member:
         if not snapshots.is_fresh(context.cluster.cluster):

@@ -17,6 +17,7 @@ import yaml
 from backup.etcd_archive import Archive, ArchiveError, check, secrets_of
 from clients.errors import OperationError
 from clients.talos import machine_api, protobuf
+from clients.talos.errors import TalosError
 from clients.tls import ClientCredentials, context_of
 from lifecycle.operations.context import ClusterContext
 from lifecycle.operations.live_config import machine_config
@@ -48,11 +49,13 @@ def take_snapshot(credentials: ClientCredentials, addresses: Iterable[str]) -> A
     for address in addresses:
         try:
             return _take_from(credentials, address)
-        except (machine_api.TalosCallError, ArchiveError, LookupError, ValueError) as error:
-            # The text of other errors may quote the machine config, which contains secrets.
-            is_safe = isinstance(error, machine_api.TalosCallError | ArchiveError)
-            reason = error if is_safe else "its machine config is not that of a control plane"
-            failures.append(f"{address}: {reason}")
+        except TalosError as error:
+            failures.append(f"{address}: {error.detail}")
+        except ArchiveError as error:
+            failures.append(f"{address}: {error}")
+        except (LookupError, ValueError):
+            # Without the text of the error, which may quote the machine config with its secrets.
+            failures.append(f"{address}: its machine config is not that of a control plane")
     raise OperationError(
         f"No control plane gives a snapshot of etcd ({'; '.join(failures)}). Nothing has been "
         "touched. Repair etcd first: check `talosctl etcd status` and `talosctl service etcd`."

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clients.talos import machine_api, protobuf
-from clients.talos.machine_api import ALREADY_EXISTS, TalosCallError
+from clients.talos.errors import ALREADY_EXISTS, TalosError
 from lifecycle import bootstrap as module
 from lifecycle.bootstrap import BootstrapInputs, bootstrap
 
@@ -20,7 +20,7 @@ INPUTS = BootstrapInputs(ca_certificate="", client_certificate="", client_key=""
 class Talos:
     """Records the calls; each Bootstrap raises the next of ``errors``, if there is one."""
 
-    def __init__(self, *errors: TalosCallError) -> None:
+    def __init__(self, *errors: TalosError) -> None:
         self.errors = list(errors)
         self.calls: list[tuple[Any, ...]] = []
 
@@ -68,15 +68,17 @@ def test_a_snapshot_is_uploaded_in_parts_before_the_bootstrap(talos: Talos) -> N
 
 
 def test_an_etcd_that_exists_is_a_success(talos: Talos) -> None:
-    talos.errors = [TalosCallError("etcd data directory is not empty", ALREADY_EXISTS)]
+    talos.errors = [
+        TalosError("Bootstrap", "10.0.0.1", "etcd data directory is not empty", ALREADY_EXISTS)
+    ]
     bootstrap(INPUTS)
     assert talos.calls == [BOOTSTRAP]
 
 
 def test_other_errors_are_repeated_until_the_time_is_up(talos: Talos) -> None:
-    talos.errors = [TalosCallError("does not answer") for _ in range(2)]
+    talos.errors = [TalosError("Bootstrap", "10.0.0.1", "does not answer") for _ in range(2)]
     bootstrap(INPUTS)
     assert talos.calls == [BOOTSTRAP] * 3
-    talos.errors = [TalosCallError("bootstrap is not available yet")]
+    talos.errors = [TalosError("Bootstrap", "10.0.0.1", "bootstrap is not available yet")]
     with pytest.raises(TimeoutError, match=rf"on {NODE} in 0 s: bootstrap is not available yet\."):
         bootstrap(INPUTS, 0)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from clients import wait
-from clients.talos.machine_api import TalosCallError, call
+from clients.talos.errors import TalosError
+from clients.talos.machine_api import MachineApi, call
 from clients.tls import context_of
 from lifecycle import bootstrap as module
 from lifecycle.bootstrap import BootstrapInputs, BootstrapProvider, bootstrap
+from lifecycle.operations.etcd import Etcd
 from lifecycle.provider import parse
 from tests.e2e.rack.rack import Rack
 
@@ -106,7 +108,7 @@ async def test_a_certificate_of_another_cluster_opens_nothing(
     strange = inputs(ClusterSecrets(), CONTROL_PLANE)
     own = inputs(secrets, CONTROL_PLANE)
     context = context_of(replace(strange, ca_certificate=own.ca_certificate))
-    with pytest.raises(TalosCallError, match="does not answer"):
+    with pytest.raises(TalosError, match="does not answer"):
         await asyncio.to_thread(call, CONTROL_PLANE, context, module.PROCEDURE)
 
 
@@ -135,3 +137,16 @@ async def test_a_machine_that_takes_no_snapshot_says_why(
     with pytest.raises(TimeoutError, match="etcd recover is only available on control plane"):
         await asyncio.to_thread(bootstrap, inputs(secrets, WORKER), 0, b"a snapshot" * 100_000)
     assert rack.requests.of("talos", "Bootstrap") == []
+
+
+async def test_etcd_is_read_through_the_machine_api(
+    rack: Rack, secrets: ClusterSecrets, machines: None
+) -> None:
+    own = inputs(secrets, CONTROL_PLANE)
+    await asyncio.to_thread(bootstrap, own)
+    etcd = Etcd(MachineApi(own), [CONTROL_PLANE])
+    [member] = await asyncio.to_thread(etcd.members)
+    assert (member.name, member.address) == ("cp1", CONTROL_PLANE)
+    assert await asyncio.to_thread(etcd.find_faults, [member]) == {}
+    rack.talos.hand.sick_etcd = {CONTROL_PLANE}
+    assert await asyncio.to_thread(etcd.find_faults, [member]) == {"cp1": "etcdserver: no leader"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from clients.talos import maintenance
+from clients.talos import machine_api
 from lifecycle.operations import node_replacement
 
 from .machine_configs import VIP, ClusterSecrets
@@ -18,10 +18,10 @@ async def test_a_machine_waits_until_it_has_its_config(
     proxmox: ProxmoxClient, secrets: ClusterSecrets, apply: Apply
 ) -> None:
     await proxmox.boot_machine(101, MACHINE)
-    assert await asyncio.to_thread(maintenance.look, MACHINE) is True
+    assert await asyncio.to_thread(machine_api.is_unconfigured, MACHINE) is True
     await apply(MACHINE, secrets.config("controlplane", "cp1", vip=VIP))
-    assert await asyncio.to_thread(maintenance.look, MACHINE) is False
-    assert await asyncio.to_thread(maintenance.look, NOBODY) is None
+    assert await asyncio.to_thread(machine_api.is_unconfigured, MACHINE) is False
+    assert await asyncio.to_thread(machine_api.is_unconfigured, NOBODY) is None
 
 
 async def test_one_that_has_just_been_switched_on_is_waited_for(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.talos.talosctl import Talosctl, TalosctlError, require
+from clients.errors import OperationError
+from clients.talos.errors import TalosError
+from clients.talos.talosctl import Talosctl, require
 from clients.tls import ClientCredentials
 
 CREDENTIALS = ClientCredentials(
@@ -29,23 +31,23 @@ def write(command: Path, script: str) -> None:
 
 
 def test_a_missing_talosctl_is_an_error_with_the_fix(command: Path) -> None:
-    with pytest.raises(TalosctlError, match=r"not on PATH\. Put talosctl v1\.13\.9 on PATH"):
+    with pytest.raises(OperationError, match=r"not on PATH\. Put talosctl v1\.13\.9 on PATH"):
         require("v1.13.9")
 
 
 @pytest.mark.parametrize(("found", "wanted"), [("v1.12.9", "v1.12.4"), ("v1.13.9", "v1.14.0")])
 def test_an_old_talosctl_is_refused(command: Path, found: str, wanted: str) -> None:
     write(command, f"print('Client:'); print('Talos {found}')")
-    with pytest.raises(TalosctlError, match=f"is {found}, too old for Talos {wanted}"):
+    with pytest.raises(OperationError, match=f"is {found}, too old for Talos {wanted}"):
         require(wanted)
 
 
 def test_a_talosctl_for_another_architecture_is_an_error(command: Path) -> None:
     command.write_bytes(b"\x7fELF for another")
     command.chmod(0o700)
-    with pytest.raises(TalosctlError, match=r"talosctl does not run: Exec format error\. Put "):
+    with pytest.raises(OperationError, match=r"talosctl does not run: Exec format error\. Put "):
         require("v1.13.9")
-    with pytest.raises(TalosctlError, match="talosctl does not run: Exec format error"):
+    with pytest.raises(TalosError, match="talosctl does not run: Exec format error"):
         Talosctl(CREDENTIALS).run("10.0.0.1", "version")
 
 
@@ -57,7 +59,7 @@ def test_a_talosctl_that_times_out_is_an_error(
 
     write(command, "")
     monkeypatch.setattr("subprocess.run", run)
-    with pytest.raises(TalosctlError, match="did not print its version within 60 s"):
+    with pytest.raises(OperationError, match="did not print its version within 60 s"):
         require("v1.13.9")
 
 
@@ -81,7 +83,7 @@ def test_credentials_are_in_a_file_and_not_in_the_arguments(command: Path) -> No
 
 def test_the_error_ends_with_the_error_of_talosctl(command: Path) -> None:
     write(command, "sys.exit('first\\nrpc error: etcd is not running')")
-    with pytest.raises(TalosctlError) as raised:
+    with pytest.raises(TalosError) as raised:
         Talosctl(CREDENTIALS).run("10.0.0.1", "etcd", "status")
     assert str(raised.value) == "`talosctl etcd status` on 10.0.0.1: rpc error: etcd is not running"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from clients.kubernetes.api import ClusterApi, KubernetesError
-from clients.talos.talosctl import Talosctl, TalosctlError
+from clients.talos import protobuf
+from clients.talos.errors import TalosError
+from clients.talos.machine_api import MachineApi
 from lifecycle.operations.context import (
     NodeContext,
     NodeCredentials,
@@ -131,8 +132,8 @@ CONTEXT: dict[str, Any] = {
 }
 
 
-class FakeTalosctl(Talosctl):
-    """A talosctl that reports these members of etcd; ``unhealthy`` ones do not answer."""
+class FakeMachineApi(MachineApi):
+    """A Talos API that reports these members of etcd; ``unhealthy`` ones do not answer."""
 
     def __init__(
         self, *names: str, unhealthy: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()
@@ -141,40 +142,37 @@ class FakeTalosctl(Talosctl):
         self.unstarted = unstarted
         self.addresses = {name: f"10.0.0.{number}" for number, name in enumerate(names, start=1)}
         self.unhealthy = [self.addresses[name] for name in unhealthy]
-        self.commands: list[tuple[str, ...]] = []
-        """Address and arguments of each command."""
+        self.alarms: dict[str, bytes] = {}
+        """Answers to a question for alarms, by address."""
+        self.errors: dict[str, str] = {}
+        """The error that a member reports, by address."""
+        self.calls: list[tuple[str, str, bytes]] = []
+        """Address, procedure and message of each call."""
 
-    def run(self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0) -> str:
-        self.commands.append((address, *command))
+    def call(self, address: str, procedure: str, message: bytes = b"") -> bytes:
+        self.calls.append((address, procedure, message))
         if address in self.unhealthy:
-            raise TalosctlError("etcdserver: no leader")
-        if command[1] == "members":
-            heading = ["NODE", "ID", "HOSTNAME", "PEER URLS", "CLIENT URLS", "LEARNER"]
-            rows = [
-                [
-                    *(address, f"{number:016x}", "" if name in self.unstarted else name),
-                    f"https://{peer}:2380",
-                    *("" if name in self.unstarted else f"https://{peer}:2379", "false"),
-                ]
+            raise TalosError(procedure, address, "etcdserver: no leader", 14)
+        if procedure == "EtcdMemberList":
+            members = b"".join(
+                protobuf.field(
+                    3,
+                    protobuf.number_field(2, number)
+                    + (b"" if name in self.unstarted else protobuf.field(3, name.encode()))
+                    + protobuf.field(4, f"https://{peer}:2380".encode()),
+                )
                 for number, (name, peer) in enumerate(self.addresses.items(), start=1)
-            ]
-            return _table(heading, *rows)
-        if command[1] == "status":
-            return _table(["NODE", "MEMBER", "ERRORS"], [address, f"{1:016x}", ""])
-        return ""
-
-
-def _table(*rows: list[str]) -> str:
-    """A table as talosctl prints it: Go's tabwriter, with a padding of three."""
-    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True))
-        + row[-1]
-        for row in rows
-    )
+            )
+            return protobuf.field(1, members)
+        if procedure == "EtcdStatus":
+            error = self.errors.get(address, "")
+            status = protobuf.number_field(10, 1)
+            status += protobuf.field(8, error.encode()) if error else b""
+            return protobuf.field(1, protobuf.field(2, status))
+        return self.alarms.get(address, b"")
 
 
 def etcd(*names: str, unhealthy: tuple[str, ...] = (), unstarted: tuple[str, ...] = ()) -> Etcd:
     """An etcd with these members."""
-    talos = FakeTalosctl(*names, unhealthy=unhealthy, unstarted=unstarted)
-    return Etcd(talos, talos.addresses.values())
+    api = FakeMachineApi(*names, unhealthy=unhealthy, unstarted=unstarted)
+    return Etcd(api, api.addresses.values())

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from clients.errors import OperationError
-from clients.talos.machine_api import TalosCallError
-from clients.talos.talosctl import Talosctl, TalosctlError, UnreachableError
+from clients.talos.errors import UNKNOWN, TalosError
+from clients.talos.talosctl import Talosctl
 from lifecycle.operations import config_rollout
 from lifecycle.operations import node as operations
 from lifecycle.operations.cluster import Cluster
@@ -19,6 +19,7 @@ from lifecycle.operations.power import Power
 from tests.lifecycle.operations.fake_cluster import FakeCluster, etcd, node, node_context, pod
 
 NAME = "castle-worker-1"
+ADDRESS = "10.0.0.1"
 OLD_PATCHES = ["machine: {env: {A: old}}\n"]
 LIVE = """machine: {env: {A: old}, kubelet: {image: "kubelet:v1.36.3"}}
 ---
@@ -93,11 +94,11 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
         def run_once(self, address: str, *command: str, files: Sequence[str] = ()) -> str:
             if command[0] == "version":
                 if not found.in_maintenance:
-                    raise TalosctlError("tls: certificate required")
+                    raise TalosError("talosctl", ADDRESS, "tls: certificate required", UNKNOWN)
                 return ""
             assert "--dry-run" in command
             if not found.accepts_config:
-                raise TalosctlError("unknown keys found during decoding")
+                raise TalosError("talosctl", ADDRESS, "unknown keys found during decoding", UNKNOWN)
             return found.dry_run_output
 
         def run(
@@ -127,7 +128,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
     def live(credentials: Any, address: str) -> str:
         if found.in_maintenance:
-            raise TalosCallError("it has not applied its machine config yet")
+            raise TalosError("Get", ADDRESS, "it has not applied its machine config yet")
         return LIVE
 
     def cycle(_: Power) -> None:
@@ -237,7 +238,7 @@ def test_a_config_that_the_new_talos_rejects_too_is_an_error(nodes: FakeNodes) -
         nodes.accepts_config = False
 
     nodes.on_boot = boot
-    with pytest.raises(TalosctlError, match="unknown keys"):
+    with pytest.raises(TalosError, match="unknown keys"):
         roll_out()
     assert nodes.sent == []
 
@@ -280,7 +281,7 @@ def test_a_config_that_only_the_new_talos_accepts_is_sent_after_the_upgrade(
 
 def test_a_config_that_talos_rejects_changes_nothing(nodes: FakeNodes) -> None:
     nodes.accepts_config = False
-    with pytest.raises(TalosctlError, match="unknown keys"):
+    with pytest.raises(TalosError, match="unknown keys"):
         roll_out()
     assert nodes.done == []
 
@@ -292,7 +293,7 @@ def test_a_failed_upgrade_restores_the_staged_config(
     nodes.set_status(NAME, "first", is_ready=True)
 
     def fail() -> None:
-        raise TalosctlError("the image cannot be pulled")
+        raise TalosError("talosctl", ADDRESS, "the image cannot be pulled", UNKNOWN)
 
     nodes.on_boot = fail
     with pytest.raises(OperationError, match="could not be upgraded to v1.13.9"):
@@ -362,7 +363,7 @@ def test_a_node_that_does_not_come_back_stays_cordoned_and_is_named(nodes: FakeN
     def fail(text: str) -> None:
         nodes.set_status(NAME, "first", is_ready=False)
         if "old" in text:
-            raise UnreachableError("connection error")
+            raise TalosError("talosctl", ADDRESS, "connection error")
 
     nodes.on_config = fail
     with pytest.raises(OperationError, match=rf"{NAME} .* did not come back.*run `up` again"):

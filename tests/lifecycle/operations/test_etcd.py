@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from clients.errors import OperationError
+from clients.talos import protobuf
 from lifecycle.operations.context import Peer
 from lifecycle.operations.etcd import Etcd, Member
-from tests.lifecycle.operations.fake_cluster import FakeTalosctl, etcd
+from tests.lifecycle.operations.fake_cluster import FakeMachineApi, etcd
 
 THREE = ("cp-1", "cp-2", "cp-3")
 
 
-def test_members_are_read_from_talosctls_table() -> None:
+def test_members_have_id_name_and_address() -> None:
     first, *_ = etcd(*THREE).members()
-    assert first == Member("0000000000000001", "cp-1", "10.0.0.1")
+    assert first == Member(1, "cp-1", "10.0.0.1")
 
 
 def test_members_are_read_from_another_control_plane_if_the_first_does_not_answer() -> None:
@@ -25,6 +26,18 @@ def test_one_unhealthy_member_is_an_error() -> None:
     assert len(etcd(*THREE).require_health()) == 3
     with pytest.raises(OperationError, match=r"not healthy \(cp-2: etcdserver: no leader\)"):
         etcd(*THREE, unhealthy=("cp-2",)).require_health()
+
+
+def test_an_alarm_and_an_error_of_a_member_are_faults() -> None:
+    api = FakeMachineApi(*THREE)
+    found = Etcd(api, api.addresses.values())
+    alarm = protobuf.number_field(1, 7) + protobuf.number_field(2, 1)
+    api.alarms["10.0.0.2"] = protobuf.field(1, protobuf.field(2, alarm))
+    api.errors["10.0.0.3"] = "etcdserver: corrupt"
+    assert found.find_faults(found.members()) == {
+        "cp-2": "alarm NOSPACE",
+        "cp-3": "etcdserver: corrupt",
+    }
 
 
 @pytest.mark.parametrize(
@@ -56,31 +69,34 @@ def test_etcd_keeps_its_majority(
 def test_a_member_that_never_started_is_identified_by_its_address() -> None:
     """A control plane that was deleted while it joined has no name in etcd."""
     found = etcd(*THREE, unhealthy=("cp-3",), unstarted=("cp-3",))
-    assert found.members()[2] == Member("0000000000000003", "", "10.0.0.3")
-    with pytest.raises(OperationError, match=r"not healthy \(10\.0\.0\.3: etcdserver: no leader\)"):
+    assert found.members()[2] == Member(3, "", "10.0.0.3")
+    with pytest.raises(
+        OperationError,
+        match=r"not healthy \(10\.0\.0\.3: etcdserver: no leader\)",
+    ):
         found.require_health()
     member = found.require_quorum_without(Peer("cp-3", "10.0.0.3"), is_removed=True)
     assert member == found.members()[2]
 
 
 def test_a_member_that_never_started_is_removed_through_another_member() -> None:
-    talos = FakeTalosctl(*THREE, unstarted=("cp-1", "cp-3"))
-    found = Etcd(talos, talos.addresses.values())
+    api = FakeMachineApi(*THREE, unstarted=("cp-1", "cp-3"))
+    found = Etcd(api, api.addresses.values())
     found.remove_member(found.members()[2], is_ready=True)
-    assert talos.commands[-1] == ("10.0.0.2", "etcd", "remove-member", "0000000000000003")
+    assert api.calls[-1] == ("10.0.0.2", "EtcdRemoveMemberByID", b"\x08\x03")
 
 
 @pytest.mark.parametrize(
-    ("is_ready", "command"),
+    ("is_ready", "call"),
     [
-        (True, ("10.0.0.3", "etcd", "leave")),
-        (False, ("10.0.0.1", "etcd", "remove-member", "0000000000000003")),
+        (True, ("10.0.0.3", "EtcdLeaveCluster", b"")),
+        (False, ("10.0.0.1", "EtcdRemoveMemberByID", b"\x08\x03")),
     ],
 )
 def test_a_member_of_a_node_that_is_not_ready_is_removed_through_another_member(
-    is_ready: bool, command: tuple[str, ...]
+    is_ready: bool, call: tuple[str, str, bytes]
 ) -> None:
-    talos = FakeTalosctl(*THREE)
-    found = Etcd(talos, talos.addresses.values())
+    api = FakeMachineApi(*THREE)
+    found = Etcd(api, api.addresses.values())
     found.remove_member(found.members()[2], is_ready=is_ready)
-    assert talos.commands[-1] == command
+    assert api.calls[-1] == call

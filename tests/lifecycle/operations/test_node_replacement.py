@@ -9,14 +9,15 @@ import pytest
 
 from clients.errors import OperationError
 from clients.kubernetes.api import RetryingApi
-from clients.talos import machine_api, maintenance, talosctl
+from clients.talos import machine_api, talosctl
+from clients.talos.errors import TalosError
 from lifecycle.operations import node_replacement, snapshots
 from lifecycle.operations.context import NodeContext
 from lifecycle.operations.power import Power
 from tests.lifecycle.operations.fake_cluster import (
     LONGHORN,
     FakeCluster,
-    FakeTalosctl,
+    FakeMachineApi,
     node,
     node_context,
     volume,
@@ -45,20 +46,22 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     api = FakeCluster(node("cp-1") | node("cp-2") | volume("certs", 2, "cp-1", "cp-2"))
     api.objects[f"{LONGHORN}/nodes/cp-2"] = {}
     found = SimpleNamespace(
-        api=api, talos=FakeTalosctl("cp-1", "cp-2", "cp-3", unhealthy=("cp-2",)), services=WITH_ETCD
+        api=api,
+        talos=FakeMachineApi("cp-1", "cp-2", "cp-3", unhealthy=("cp-2",)),
+        services=WITH_ETCD,
     )
     monkeypatch.setattr(RetryingApi, "of", lambda access: api)
     monkeypatch.setattr(node_replacement, "context_of", lambda props: None)
     monkeypatch.setattr(machine_api, "call", lambda address, *_: found.services)
     monkeypatch.setattr(talosctl, "require", lambda talos: None)
-    monkeypatch.setattr(talosctl, "Talosctl", lambda props: found.talos)
+    monkeypatch.setattr(machine_api, "MachineApi", lambda props: found.talos)
     monkeypatch.setattr(snapshots, "is_fresh", lambda cluster: True)
     return found
 
 
 def test_etcd_member_and_kubernetes_node_are_removed(cluster: SimpleNamespace) -> None:
     node_replacement.remove_stale_node(context(), with_disks=False)
-    assert ("10.0.0.1", "etcd", "remove-member", "0000000000000002") in cluster.talos.commands
+    assert ("10.0.0.1", "EtcdRemoveMemberByID", b"\x08\x02") in cluster.talos.calls
     assert "/api/v1/nodes/cp-2" not in cluster.api.objects
     assert "/api/v1/nodes/cp-1" in cluster.api.objects
     # The data disk still exists, so its replicas are usable.
@@ -76,12 +79,12 @@ def test_a_worker_has_no_etcd_member_to_remove(cluster: SimpleNamespace) -> None
     node_replacement.remove_stale_node(
         context(name="worker-1", control_plane=False), with_disks=False
     )
-    assert cluster.talos.commands == []
+    assert cluster.talos.calls == []
     assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
 
 def test_a_removal_that_costs_etcd_its_majority_is_refused(cluster: SimpleNamespace) -> None:
-    cluster.talos = FakeTalosctl("cp-1", "cp-2", "cp-3", unhealthy=("cp-2", "cp-3"))
+    cluster.talos = FakeMachineApi("cp-1", "cp-2", "cp-3", unhealthy=("cp-2", "cp-3"))
     with pytest.raises(OperationError, match="would lose its majority without cp-2"):
         node_replacement.remove_stale_node(context(), with_disks=True)
     assert "/api/v1/nodes/cp-2" in cluster.api.objects
@@ -98,7 +101,7 @@ def test_nothing_is_removed_if_no_other_control_plane_runs_etcd(
     cluster.services = services
     node_replacement.require_tools(context(control_planes=control_planes))
     node_replacement.remove_stale_node(context(control_planes=control_planes), with_disks=True)
-    assert cluster.talos.commands == []
+    assert cluster.talos.calls == []
     assert "/api/v1/nodes/cp-2" in cluster.api.objects
 
 
@@ -108,10 +111,10 @@ def silent(cluster: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleN
     cluster.running, cluster.in_maintenance = frozenset({"cp-1"}), None
 
     def call(*_: object) -> bytes:
-        raise machine_api.TalosCallError("Connection refused")
+        raise TalosError("ServiceList", "10.0.0.1", "Connection refused")
 
     monkeypatch.setattr(machine_api, "call", call)
-    monkeypatch.setattr(maintenance, "look", lambda address: cluster.in_maintenance)
+    monkeypatch.setattr(machine_api, "is_unconfigured", lambda address: cluster.in_maintenance)
     monkeypatch.setattr(Power, "running_vms", lambda self, stack_tag: cluster.running)
     return cluster
 
@@ -139,7 +142,7 @@ def test_a_control_plane_that_boots_is_awaited(
 
     def call(address: str, *_: object) -> bytes:
         for _nothing in answers:
-            raise machine_api.TalosCallError("Connection refused")
+            raise TalosError("ServiceList", "10.0.0.1", "Connection refused")
         return WITH_ETCD
 
     monkeypatch.setattr(machine_api, "call", call)
@@ -157,14 +160,14 @@ def test_there_is_no_wait_after_an_interrupted_first_up(
     """The other control planes have no config yet, are off, or do not exist."""
     silent.in_maintenance, silent.running = config, frozenset(running)
     node_replacement.remove_stale_node(context(), with_disks=True)
-    assert silent.talos.commands == []
+    assert silent.talos.calls == []
 
 
 def test_talosctl_is_required_if_an_etcd_member_must_be_removed(
     cluster: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(talos: str) -> None:
-        raise talosctl.TalosctlError("talosctl is not on PATH")
+        raise OperationError("talosctl is not on PATH")
 
     monkeypatch.setattr(talosctl, "require", missing)
     with pytest.raises(OperationError, match="not on PATH"):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from settings.project import STATE
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -38,6 +39,10 @@ class JsonRecord(Generic[T]):
 
     def __init__(self, name: str, content: Any) -> None:
         """``content`` is the type of the records: a dataclass, or a collection of one."""
+        # Imported here: pydantic would slow down the start of every dynamic provider, which only
+        # writes private files.
+        from pydantic import TypeAdapter
+
         self._name = name
         self._adapter: TypeAdapter[T] = TypeAdapter(content)
 

@@ -147,7 +147,7 @@ class Authority:
 
 
 @dataclass(frozen=True)
-class Given:
+class ClusterCredentials:
     """The credentials of a cluster that are valid now."""
 
     kubernetes: ClientCredentials
@@ -156,13 +156,13 @@ class Given:
     """Admin credentials for Talos."""
     kubeconfig: str
     """Kubeconfig for users (YAML)."""
-    access: str
-    """Kubeconfig for this program only, valid as long as the CA (see ``own``)."""
+    internal_kubeconfig: str
+    """Kubeconfig for this program only, valid as long as the CA (see ``issue_internal``)."""
     ends: Mapping[str, str]
     """Expiry times (ISO 8601) of ``kubeconfig``, ``talosconfig`` and the ``authorities`` (CAs)."""
 
 
-def given(certs: Any, cluster: str, endpoint: str) -> Given:
+def issue_admin(certs: Any, cluster: str, endpoint: str) -> ClusterCredentials:
     """Compute the credentials that are valid now.
 
     ``certs`` are the ``certs`` of the machine secrets; ``endpoint`` is ``https://VIP:6443``. Raises
@@ -176,17 +176,19 @@ def given(certs: Any, cluster: str, endpoint: str) -> Given:
         "talosconfig": talos_ca.current.end,
         "authorities": min(talos_ca.life.end, kubernetes_ca.life.end),
     }
-    return Given(
+    return ClusterCredentials(
         kubernetes=kubernetes,
         talos=talos_ca.admin_of_talos(talos_ca.current),
         kubeconfig=kubeconfig(cluster, endpoint, kubernetes),
-        access=kubeconfig(cluster, endpoint, kubernetes_ca.admin_of_kubernetes(kubernetes_ca.life)),
+        internal_kubeconfig=kubeconfig(
+            cluster, endpoint, kubernetes_ca.admin_of_kubernetes(kubernetes_ca.life)
+        ),
         ends={name: f"{end:%Y-%m-%dT%H:%M:%SZ}" for name, end in ends.items()},
     )
 
 
 def ends_of(stack: Mapping[str, Any]) -> dict[str, datetime]:
-    """The expiry times in the stack outputs, by the names of ``Given.ends``.
+    """The expiry times in the stack outputs, by the names of ``ClusterCredentials.ends``.
 
     ``stack`` is a resource in the state; the result is empty for any other than the stack itself.
     """
@@ -198,7 +200,7 @@ def ends_of(stack: Mapping[str, Any]) -> dict[str, datetime]:
     return {name: datetime.fromisoformat(str(end)) for name, end in ends.items()}
 
 
-def own(certs: Any) -> ClientCredentials:
+def issue_internal(certs: Any) -> ClientCredentials:
     """Talos credentials for this program only, valid as long as the CA.
 
     A delete uses the credentials in the state, however old, so they must not expire before the CA.

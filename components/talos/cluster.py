@@ -29,7 +29,7 @@ from lifecycle.readiness import ClusterReadiness, ClusterReadinessArgs
 from settings.node import Node, Role
 
 if TYPE_CHECKING:
-    from clients.talos.credentials import Given
+    from clients.talos.credentials import ClusterCredentials
     from clients.tls import ClientCredentials
 
 __all__ = ["TalosCluster", "TalosClusterArgs"]
@@ -101,7 +101,7 @@ class TalosCluster(pulumi.ComponentResource):
         )
         given = issued.apply(lambda it: it[1])
         self.kubeconfig = pulumi.Output.secret(given.kubeconfig)
-        self.internal_kubeconfig = pulumi.Output.secret(given.access)
+        self.internal_kubeconfig = pulumi.Output.secret(given.internal_kubeconfig)
         self.talosconfig = self._render_talosconfig(given.talos)
         self.certificates = pulumi.Output.unsecret(given.ends)
         # Resources are registered by id, so that the state does not contain their values twice.
@@ -197,7 +197,11 @@ class TalosCluster(pulumi.ComponentResource):
         args = self._args
         node_credentials: pulumi.Output[Mapping[str, str]] = issued.apply(
             lambda it: pulumi.Output.secret(
-                {**vars(it[0]), "access": it[1].access, "proxmox_token": args.proxmox_token}
+                {
+                    **vars(it[0]),
+                    "access": it[1].internal_kubeconfig,
+                    "proxmox_token": args.proxmox_token,
+                }
             )
         )
         lifecycles: dict[str, NodeLifecycle] = {}
@@ -328,11 +332,13 @@ _TIMEOUTS = talos.machine.TimeoutArgs(create="10m", update="10m", delete="10m")
 """All fields are set: if one is missing, the bridge fails after the call (pulumi-talos#252)."""
 
 
-def _issue(certs: Any, cluster_name: str, endpoint: str) -> tuple[ClientCredentials, Given]:
+def _issue(
+    certs: Any, cluster_name: str, endpoint: str
+) -> tuple[ClientCredentials, ClusterCredentials]:
     """Issue the program's own Talos credentials, and the credentials that users get."""
     from clients.talos import credentials
 
-    return credentials.own(certs), credentials.given(certs, cluster_name, endpoint)
+    return credentials.issue_internal(certs), credentials.issue_admin(certs, cluster_name, endpoint)
 
 
 def _control_planes(args: TalosClusterArgs) -> list[Node]:

@@ -16,11 +16,11 @@ from clients.talos import credentials
 from rehearsal import authorities
 
 
-def current_credentials() -> credentials.Given:
+def current_credentials() -> credentials.ClusterCredentials:
     """The credentials of a cluster that are valid now."""
     pairs = {"os": authorities.pair("talos"), "k8s": authorities.pair("kubernetes")}
     certs = {n: SimpleNamespace(cert=cert, key=key) for n, (cert, key) in pairs.items()}
-    return credentials.given(SimpleNamespace(**certs), "castle", "https://192.168.1.250:6443")
+    return credentials.issue_admin(SimpleNamespace(**certs), "castle", "https://192.168.1.250:6443")
 
 
 class FakeReader(StackReader):

@@ -28,10 +28,12 @@ def certs() -> SimpleNamespace:
     return SimpleNamespace(**named)
 
 
-def credentials_after(monkeypatch: pytest.MonkeyPatch, age: timedelta) -> credentials.Given:
+def credentials_after(
+    monkeypatch: pytest.MonkeyPatch, age: timedelta
+) -> credentials.ClusterCredentials:
     """The credentials of a cluster of this age."""
     monkeypatch.setattr(time, "time", (CREATED + age).timestamp)
-    return credentials.given(certs(), "castle", ENDPOINT)
+    return credentials.issue_admin(certs(), "castle", ENDPOINT)
 
 
 def certificate(text: str) -> x509.Certificate:
@@ -47,7 +49,7 @@ def test_credentials_change_only_with_a_renewal(
     assert second.kubeconfig != first.kubeconfig
     assert second.talos.client_key != first.talos.client_key
     # The internal kubeconfig is valid as long as the CA.
-    assert second.access == first.access
+    assert second.internal_kubeconfig == first.internal_kubeconfig
 
 
 @pytest.mark.parametrize("years", [0, 1, 2, 7.3])
@@ -89,7 +91,7 @@ def test_a_kubeconfig_has_the_names_that_talos_uses(monkeypatch: pytest.MonkeyPa
 
 
 def test_internal_credentials_are_valid_as_long_as_the_ca() -> None:
-    own = credentials.own(certs())
+    own = credentials.issue_internal(certs())
     end = certificate(own.ca_certificate).not_valid_after_utc
     assert certificate(own.client_certificate).not_valid_after_utc == end
 

@@ -27,6 +27,7 @@ from clients.proxmox.guests import Guest, VmIdConflict, find_conflicts
 from clients.talos import talosctl
 from components.talos.args import ClusterFindings
 from lifecycle.node import LOST, MachineState
+from preflight.lost_state import refuse_lost_state
 from preflight.sources import CURRENT
 from settings.models import Settings
 from settings.running import RunningStack
@@ -62,8 +63,9 @@ def check_machines(settings: Settings) -> MachineChecks:
 
     If Proxmox does not answer, a preview logs a warning and continues, and an ``up`` raises
     ``pulumi.RunError`` before it changes anything. Raises ``pulumi.RunError`` also for an existing
-    VM that needs a taken id, for an upgrade while a control plane is lost, and for the removal of a
-    node without ``talosctl``. Raises ``SettingsError`` if a new cluster cannot be restored from its
+    VM that needs a taken id, for a running cluster whose state is lost, for an upgrade while a
+    control plane is lost, and for the removal of a node without ``talosctl``. Raises
+    ``SettingsError`` if a new cluster cannot be restored from its
     snapshot.
     """
     sources = CURRENT.get()
@@ -80,6 +82,7 @@ def check_machines(settings: Settings) -> MachineChecks:
     messages = {conflict.node.name: str(conflict) for conflict in taken}
     has_vms = any(settings.stack_tag in guest.tags for guest in guests)
     states = sources.look_at_machines(guests, settings.machines)
+    refuse_lost_state(settings, guests, states)
     _refuse_upgrade_without_a_control_plane(settings, states)
     return MachineChecks(
         new_cluster=_refusing_hook("new-cluster", "\n".join(messages.values()))

@@ -28,6 +28,8 @@ MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 MACHINE_SECRETS = "talos:machine/secrets:Secrets"
 HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
+NO_RESOURCES = ("pulumi:", "ephemeral-castle:")
+"""Prefixes of the types of the stack, of providers and of components."""
 
 
 class StateError(pulumi.RunError):
@@ -93,6 +95,7 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
             if release.get("name") and release.get("version")
         },
         pool=_text(first(POOL).get("poolId")),
+        has_resources=any(not type_.startswith(NO_RESOURCES) for type_ in by_type),
         has_machine_secrets=MACHINE_SECRETS in by_type,
         is_bootstrapped="Bootstrap" in by_type,
         restored_from=_text(first("Bootstrap").get("restored_from")),

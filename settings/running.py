@@ -59,6 +59,8 @@ class RunningStack:
     """Chart versions by the name of the Helm release."""
     pool: str | None = None
     """Name of the Proxmox resource pool that this stack created."""
+    has_resources: bool = False
+    """Whether the state has any resource besides components and providers."""
     has_machine_secrets: bool = False
     """Whether the machine secrets of Talos exist, which contain the cluster's CAs."""
     is_bootstrapped: bool = False

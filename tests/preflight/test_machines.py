@@ -268,7 +268,7 @@ def check(
             raise guests
         return list(guests)
 
-    settings = settings_with(running=running or RunningStack())
+    settings = settings_with(running=running or RunningStack(has_machine_secrets=True))
     CURRENT.set(Sources(list_guests=answer))
     record(lambda: found.append(machines.check_machines(settings)), preview=preview)
     return found[0]
@@ -356,7 +356,7 @@ def test_a_configured_vm_that_is_not_in_the_state_is_not_recorded_as_created(
     )
     guest = Guest(8010, "castle-worker-1", "pve", "qemu", STACK_TAGS, is_running=True)
     known = {"castle-worker-1": RunningMachine(name="castle-worker-1")} if is_known else {}
-    checks = check([guest], running=RunningStack(machines=known))
+    checks = check([guest], running=RunningStack(machines=known, has_machine_secrets=True))
     (hook,) = checks.hooks["castle-worker-1"].after_create or []
     assert isinstance(hook, Hook)
     hook.callback(CREATED)

@@ -27,6 +27,13 @@ def test_a_stack_that_was_never_deployed_runs_nothing() -> None:
     assert found == [RunningStack()]
 
 
+def test_providers_and_components_are_no_resources() -> None:
+    """The state of an ``up`` that was refused before it created anything."""
+    types = ("pulumi:pulumi:Stack", "pulumi:providers:proxmoxve", "ephemeral-castle:index:Machines")
+    assert not running_stack((type_, {}) for type_ in types).has_resources
+    assert running_stack([(resource_types.MACHINE, {})]).has_resources
+
+
 def deployed() -> dict[str, Any]:
     """The state after a deployment of Pulumi.homelab.yaml."""
     return rehearsed_stack("homelab").recording.state()
@@ -54,7 +61,7 @@ def test_a_deployed_stack_has_the_values_of_its_stack_file() -> None:
     assert (worker.datastore, worker.pool, worker.talos) == ("local-lvm", "castle", "v1.13.9")
     assert worker.has_come_up and found.has_come_up and found.is_bootstrapped
     assert found.talos == "v1.13.9" and found.kubernetes == {"v1.36.3"}
-    assert found.pool == "castle" and found.has_machine_secrets
+    assert found.pool == "castle" and found.has_machine_secrets and found.has_resources
     assert found.charts["longhorn"] == found.record["charts"]["longhorn"]
     assert found.record["program"] == VERSION
     assert found.record["machines"]["castle-worker-1"]["data_disk_gib"] == 43

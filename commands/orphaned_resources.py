@@ -74,7 +74,7 @@ def _vms(
         if not _is_ours(call(f"{path}/config"), stack_tag, guest.vm_id):
             continue
         yield OrphanedResource(
-            f"VM {guest.vm_id} ({guest.name} on {guest.host}) with its disks",
+            f"VM {guest.vm_id} ({f'{guest.name} on {guest.host}'.strip()}) with its disks",
             _remover(
                 call,
                 f"VM {guest.vm_id}",

@@ -375,8 +375,14 @@ class Lab:
             return json.load(answer)
 
     def guests(self) -> dict[int, dict[str, Any]]:
-        """Every guest on the rack, by its id."""
-        return {guest["vmid"]: guest for guest in self.proxmox("GET", "/cluster/resources?type=vm")}
+        """Every guest on the rack, by its id, as its own host knows it at this moment."""
+        return {
+            guest["vmid"]: guest | {"node": node["node"]}
+            for node in self.proxmox("GET", "/nodes")
+            if node["status"] == "online"
+            for kind in ("qemu", "lxc")
+            for guest in self.proxmox("GET", f"/nodes/{node['node']}/{kind}")
+        }
 
     def kubectl(self, path: str) -> Any:
         """Ask the Kubernetes API for an object or a list."""

@@ -86,6 +86,7 @@ async def test_start_stop_and_delete(proxmox: ProxmoxClient) -> None:
 async def test_everything_that_takes_an_id_is_listed(rack: Rack, proxmox: ProxmoxClient) -> None:
     rack.proxmox.cluster.add_foreign(200, node="pve", kind="lxc", config={"name": "dns"})
     await proxmox.create_vm(101, ADDRESS, tags="k8s", template=1)
+    rack.proxmox.cluster.report_s = 0
     resources = await proxmox.call("GET", "/cluster/resources", type="vm")
     assert [(r["type"], r["vmid"], r["name"], r["node"]) for r in resources] == [
         ("lxc", 200, "dns", "pve"),
@@ -93,6 +94,38 @@ async def test_everything_that_takes_an_id_is_listed(rack: Rack, proxmox: Proxmo
     ]
     assert (resources[1]["tags"], resources[1]["template"]) == ("k8s", 1)
     assert await proxmox.call("GET", "/cluster/nextid") == "100"
+
+
+async def test_a_new_vm_has_no_name_and_no_status_until_its_host_reports(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    async def listed() -> tuple[object, ...]:
+        [guest] = await proxmox.call("GET", "/cluster/resources", type="vm")
+        return guest.get("name"), guest["status"], guest["tags"]
+
+    await proxmox.create_vm(101, ADDRESS, tags="k8s")
+    assert await listed() == (None, "unknown", "k8s")
+    rack.proxmox.cluster.report_s = 0
+    assert await listed() == ("vm101", "stopped", "k8s")
+    rack.proxmox.cluster.report_s = 10
+    # An id that is used again shows the name of the deleted VM.
+    await proxmox.call("DELETE", "/nodes/pve/qemu/101")
+    await proxmox.create_vm(101, ADDRESS, tags="new", name="other")
+    assert await listed() == ("vm101", "stopped", "new")
+
+
+async def test_a_silent_host_answers_nothing_and_its_guests_lose_their_names() -> None:
+    async with Rack(["pve", "pve2"]) as rack:
+        proxmox = ProxmoxClient.of(rack)
+        rack.proxmox.cluster.add_foreign(200, node="pve2", config={"name": "nas", "tags": "a"})
+        [guest] = await proxmox.call("GET", "/cluster/resources", type="vm")
+        assert (guest["name"], guest["status"]) == ("nas", "running")
+        rack.proxmox.cluster.node("pve2").online = False
+        [guest] = await proxmox.call("GET", "/cluster/resources", type="vm")
+        assert (guest.get("name"), guest["status"], guest["tags"]) == (None, "unknown", "a")
+        with pytest.raises(RefusedError) as refused:
+            await proxmox.call("GET", "/nodes/pve2/qemu/200/config")
+        assert (refused.value.status, refused.value.reason) == (595, "No route to host")
 
 
 async def test_an_id_that_is_taken_anywhere_is_refused(rack: Rack, proxmox: ProxmoxClient) -> None:

@@ -11,6 +11,8 @@ Plain HTTP on loopback; what is sent and answered is JSON.
 | ``GET /machines`` | what happened on the machines: when, what and whose |
 | ``POST /machines`` | sets the fields of the machines' ``Hand`` that it names |
 | ``POST /tasks`` | sets ``import_s``: seconds that the disks of a new machine take |
+| ``POST /hosts`` | sets ``report_s``, seconds between two reports of a host about its guests, and
+``silent``, the names of the hosts that do not answer |
 | ``POST /reset`` | goes back to empty hosts, without any request or fault |
 """
 
@@ -40,6 +42,7 @@ class Control:
         app.router.add_get("/machines", self._read_diary)
         app.router.add_post("/machines", self._order)
         app.router.add_post("/tasks", self._slow_down)
+        app.router.add_post("/hosts", self._set_hosts)
         app.router.add_post("/reset", self._reset)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
@@ -84,6 +87,15 @@ class Control:
 
     async def _slow_down(self, request: web.Request) -> web.Response:
         self._rack.proxmox.tasks.import_s = float((await request.json())["import_s"])
+        return web.json_response(None)
+
+    async def _set_hosts(self, request: web.Request) -> web.Response:
+        fields = await request.json()
+        cluster = self._rack.proxmox.cluster
+        cluster.report_s = float(fields.get("report_s", cluster.report_s))
+        if "silent" in fields:
+            for node in cluster.nodes.values():
+                node.online = node.name not in fields["silent"]
         return web.json_response(None)
 
     async def _reset(self, _: web.Request) -> web.Response:

@@ -32,9 +32,10 @@ class Proxmox:
 
     def add_disk_holder(self, host: str, disk: str, tags: str = f"talos;{tag(STACK_TAG)}") -> None:
         """Let a disk holder exist."""
-        guest = {"vmid": 108010, "name": "castle-worker-1-data", "node": host, "tags": tags}
+        guest: dict[str, Any] = {"vmid": 108010, "name": "castle-worker-1-data"}
+        guest |= {"node": host, "tags": tags}
         self.guests.append(guest)
-        self.configs[f"/nodes/{host}/qemu/108010/config"] = {"scsi0": disk}
+        self.configs[f"/nodes/{host}/qemu/108010/config"] = {"name": guest["name"], "scsi0": disk}
 
     def __call__(
         self, path: str, method: str = "GET", form: Mapping[str, str] | None = None

@@ -147,7 +147,7 @@ class ClusterRoutes:
     def _vm_resource(self, vm: Vm) -> dict[str, object]:
         pool = self._cluster.pool_of(vm)
         return (
-            vm.summary()
+            self._cluster.reported(vm)
             | {
                 "type": vm.kind,
                 "id": f"{vm.kind}/{vm.vmid}",

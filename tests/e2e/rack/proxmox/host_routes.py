@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from . import errors
 from .access import Access
 from .call import Call, Route
-from .model import Cluster, Node
+from .model import Cluster
 
 
 class HostRoutes:
@@ -26,7 +25,7 @@ class HostRoutes:
     async def status(self, call: Call) -> object:
         """Tell memory, processor and version."""
         self._access.require(f"/nodes/{call.path['node']}", "Sys.Audit")
-        node = self._online(call)
+        node = self._cluster.node(call.path["node"])
         return {
             "cpuinfo": {
                 "cpus": node.cores,
@@ -47,19 +46,13 @@ class HostRoutes:
         """Tell the time in whole seconds (``localtime`` is the same number plus the offset of the
         time zone)."""
         self._access.require(f"/nodes/{call.path['node']}", "Sys.Audit")
-        now = int(time.time() + self._online(call).clock_offset_s)
+        now = int(time.time() + self._cluster.node(call.path["node"]).clock_offset_s)
         return {"timezone": "Etc/UTC", "time": now, "localtime": now}
 
     async def network(self, call: Call) -> object:
         """List the network devices: bridges are all that it has."""
-        node = self._online(call)
+        node = self._cluster.node(call.path["node"])
         return [
             {"iface": bridge, "type": "bridge", "active": int(node.bridges_active)}
             for bridge in node.bridges
         ]
-
-    def _online(self, call: Call) -> Node:
-        node = self._cluster.node(call.path["node"])
-        if not node.online:
-            raise errors.unreachable_node()
-        return node

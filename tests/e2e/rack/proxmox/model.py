@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 import uuid
@@ -41,6 +42,8 @@ _INTEGERS = frozenset(
         "vcpus",
     ]
 )
+
+_NEEDS_NO_REPORT = frozenset({"vmid", "tags", "lock", "template"})
 
 
 def is_drive(key: str) -> bool:
@@ -166,6 +169,7 @@ class Node:
     bridges_active: bool = True
     version: str = VERSION["version"]
     online: bool = True
+    """Whether it answers; if not, it has been silent for longer than its last report is kept."""
     cpu_flags: str = CPU_FLAGS
     clock_offset_s: float = 0
     """By how much its clock is ahead of this machine's."""
@@ -210,6 +214,7 @@ class Vm:
     started_with: dict[str, str] = dataclasses.field(default_factory=dict)
     """The configuration that it has run with since then."""
     lock: str = ""
+    created_at: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
     def running(self) -> bool:
@@ -290,6 +295,30 @@ class Cluster:
         self.vms: dict[int, Vm] = {}
         self.pools: dict[str, Pool] = {}
         self.has_quorum = True
+        self.report_s = 10.0
+        """Seconds between two reports of a host about its guests (pve-manager
+        ``PVE/Service/pvestatd.pm``), which are all that a list of the cluster knows of them."""
+        self._reports: dict[int, tuple[float, dict[str, object]]] = {}
+
+    def reported(self, vm: Vm) -> dict[str, object]:
+        """What the list of the cluster shows of a guest, by its host's last report.
+
+        Tags and lock are there at once. Name and status come with the first report; until then an
+        id that is used again has those of the guest that had it before.
+        """
+        now = time.monotonic()
+        at, values = self._reports.get(vm.vmid, (0.0, {}))
+        if vm.node.online and now - max(at, vm.created_at) >= self.report_s:
+            values = vm.summary()
+            self._reports[vm.vmid] = now, values
+        present = {key: value for key, value in vm.summary().items() if key in _NEEDS_NO_REPORT}
+        stale = {key: value for key, value in values.items() if key not in _NEEDS_NO_REPORT}
+        return {"status": "unknown"} | (stale if vm.node.online else {}) | present
+
+    def require_answer(self, name: str) -> None:
+        """Refuse what a host would have to answer that is unknown or silent."""
+        if not self.node(name).online:
+            raise errors.unreachable_node()
 
     def node(self, name: str) -> Node:
         """Find a node."""
@@ -332,5 +361,6 @@ class Cluster:
         self.require_free(vmid)
         vm = Vm(vmid=vmid, node=self.node(node), kind=kind, config=dict(config or {}))
         vm.started_at = time.monotonic()
+        vm.created_at = -math.inf
         self.vms[vmid] = vm
         return vm

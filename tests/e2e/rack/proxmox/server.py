@@ -24,12 +24,13 @@ _SECRET_PARAMETERS = frozenset({"cipassword"})
 
 
 class ProxmoxServer:
-    """Serves routes to whoever has the token."""
+    """Serves routes to whoever has the token; ``require_answer`` refuses silent hosts."""
 
     def __init__(
         self,
         *,
         routes: Iterable[Route],
+        require_answer: Callable[[str], None],
         token: str,
         requests: RequestLog,
         faults: Faults,
@@ -38,6 +39,7 @@ class ProxmoxServer:
     ) -> None:
         self._has_quorum = has_quorum
         self._token = token
+        self._require_answer = require_answer
         self._requests = requests
         self._faults = faults
         self._tasks = tasks
@@ -65,6 +67,8 @@ class ProxmoxServer:
                 path=request.match_info,
                 parameters=await _parameters(request),
             )
+            if node := call.path.get("node"):
+                self._require_answer(node)
             return web.json_response({"data": await handler(call)})
 
         return answer

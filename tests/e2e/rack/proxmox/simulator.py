@@ -45,6 +45,7 @@ class ProxmoxSimulator:
         ]
         self._server = ProxmoxServer(
             routes=routes,
+            require_answer=self.cluster.require_answer,
             token=token,
             requests=requests,
             faults=faults,

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +38,8 @@ class Probes:
     """Finds the devices at these addresses."""
     resolve: Callable[[str], list[IPv4Address]]
     """Resolves a host name to its IPv4 addresses. Raises ``OSError``."""
+    resolve_ipv6: Callable[[str], list[IPv6Address]]
+    """Resolves a host name to its IPv6 addresses. Raises ``OSError``."""
     connect: Callable[[str, int], None]
     """Opens and closes a TCP connection to a host and port. Raises ``OSError``."""
     cli_version: Callable[[], str]
@@ -52,6 +54,7 @@ class Probes:
             fetch=web.fetch,
             probe_addresses=address_probe.probe_addresses,
             resolve=resolve,
+            resolve_ipv6=resolve_ipv6,
             connect=connect,
             cli_version=lambda: cli_version(cli) if cli else "",
         )
@@ -61,6 +64,12 @@ def resolve(name: str) -> list[IPv4Address]:
     """Resolve a host name to its IPv4 addresses with this machine's resolver."""
     entries = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     return sorted({IPv4Address(entry[4][0]) for entry in entries})
+
+
+def resolve_ipv6(name: str) -> list[IPv6Address]:
+    """Resolve a host name to its IPv6 addresses with this machine's resolver."""
+    entries = socket.getaddrinfo(name, None, socket.AF_INET6, socket.SOCK_STREAM)
+    return sorted({IPv6Address(entry[4][0]) for entry in entries})
 
 
 def connect(host: str, port: int) -> None:

@@ -31,7 +31,11 @@ def fetch(url: str, headers: Mapping[str, str] | None = None) -> bytes:
     ``http.client.HTTPException``, or ``ValueError`` if the answer is too large.
     """
     end = time.monotonic() + ANSWER_TIMEOUT_S
-    request = urllib.request.Request(url, headers=dict(headers or {}))
+    request = urllib.request.Request(url)
+    for name, value in (headers or {}).items():
+        # A registry redirects to a storage that refuses the registry's token.
+        add = request.add_unredirected_header if name == "Authorization" else request.add_header
+        add(name, value)
     with urllib.request.urlopen(request, timeout=SILENCE_TIMEOUT_S) as answer:
         content = bytearray()
         while block := answer.read1(1 << 20):

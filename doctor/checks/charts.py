@@ -1,4 +1,4 @@
-"""Checks of the Helm charts: each repository answers, and has the pinned version."""
+"""Checks of the Helm charts: each repository has the pinned version and serves its archive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import re
 import urllib.error
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from doctor.probes import Fetch
 from settings.chart_source import ChartSource
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json"
+_CHART_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+_GONE = (404, 410)
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Uses libyaml if possible, because the plain parser needs a minute for an index of a few MiB."""
 
@@ -45,25 +48,39 @@ def _check_chart(
     fetch: Fetch,
     download_problem: Callable[[str, str, str], Finding] = failure,
 ) -> Iterator[Finding]:
-    """Check that the pinned version exists; ``group`` is the chart's group in the stack file."""
+    """Check that the pinned version exists and can be downloaded.
+
+    ``group`` is the chart's group in the stack file.
+    """
     subject = f"{chart.name} {chart.version}"
     if "://" not in chart.repository:
         yield _in_folder(chart, group, subject)
         return
+    locate = _locate_in_registry if _is_oci(chart) else _locate_in_index
     try:
-        has_version = _registry_has(chart, fetch) if _is_oci(chart) else _index_has(chart, fetch)
-    except (*web.FETCH_ERRORS, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        archive = locate(chart, fetch)
+        gone = None if archive is None else _read_first_byte(archive, fetch)
+    except (*web.FETCH_ERRORS, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         yield download_problem(
             subject,
             f"cannot be found, because {chart.repository} cannot be read: {web.reason(error)}",
             f"check {group}.chart_repository, and this machine's internet access",
         )
         return
-    if has_version:
-        yield ok(subject, f"is in {chart.repository}")
-    else:
-        fix = f"set {group}.chart_version to a version that the repository has"
+    fix = f"set {group}.chart_version to a version that the repository has"
+    if archive is None:
         yield failure(subject, f"is not in {chart.repository}", fix)
+    elif gone is None:
+        yield ok(subject, f"is in {chart.repository}")
+    elif gone.code in _GONE:
+        text = f"is listed in {chart.repository}, but its archive is gone: {archive.url} answers"
+        yield failure(subject, f"{text} {gone.code}", fix)
+    else:
+        yield download_problem(
+            subject,
+            f"cannot be downloaded: {archive.url} answers {gone.code} {gone.reason}",
+            "check this machine's internet access, and run `make doctor` again later",
+        )
 
 
 def _is_oci(chart: ChartSource) -> bool:
@@ -83,33 +100,63 @@ def _in_folder(chart: ChartSource, group: str, subject: str) -> Finding:
     )
 
 
-def _index_has(chart: ChartSource, fetch: Fetch) -> bool:
-    text = fetch(f"{chart.repository.rstrip('/')}/index.yaml")
-    entries = yaml.load(text, Loader=_Loader)["entries"].get(chart.name, [])
+@dataclass(frozen=True)
+class _Archive:
+    """The address of a chart's archive."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _read_first_byte(archive: _Archive, fetch: Fetch) -> urllib.error.HTTPError | None:
+    """Read one byte of an archive; returns the refusal of the server, if any.
+
+    A HEAD request would be shorter, but some servers of archives (signed addresses) refuse it.
+    """
+    try:
+        fetch(archive.url, {**archive.headers, "Range": "bytes=0-0"})
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error
+    return None
+
+
+def _locate_in_index(chart: ChartSource, fetch: Fetch) -> _Archive | None:
+    """Find the archive in the index of a repository; None if the version is not in it."""
+    base = f"{chart.repository.rstrip('/')}/"
+    entries = yaml.load(fetch(f"{base}index.yaml"), Loader=_Loader)["entries"].get(chart.name, [])
     # Helm ignores a leading v of a version.
-    return chart.version in {str(entry["version"]).removeprefix("v") for entry in entries}
+    versions = {str(entry["version"]).removeprefix("v"): entry for entry in entries}
+    if chart.version not in versions:
+        return None
+    return _Archive(urllib.parse.urljoin(base, str(versions[chart.version]["urls"][0])))
 
 
-def _registry_has(chart: ChartSource, fetch: Fetch) -> bool:
-    """Whether a registry has a manifest with this tag (OCI distribution specification)."""
+def _locate_in_registry(chart: ChartSource, fetch: Fetch) -> _Archive | None:
+    """Find the archive in a registry (OCI distribution specification); None if the version, which
+    is a tag there, does not exist."""
     parts = urllib.parse.urlsplit(f"{chart.repository.rstrip('/')}/{chart.name}")
-    manifest = f"https://{parts.netloc}/v2{parts.path}/manifests/{chart.version}"
-    accept = {"Accept": _MANIFESTS}
+    base = f"https://{parts.netloc}/v2{parts.path}"
+    manifest = f"{base}/manifests/{chart.version}"
+    headers: dict[str, str] = {}
     try:
         try:
-            fetch(manifest, accept)
+            answer = fetch(manifest, {"Accept": _MANIFESTS})
         except urllib.error.HTTPError as error:
             if error.code != 401:
                 raise
             error.close()
             token = _get_anonymous_token(error.headers.get("WWW-Authenticate", ""), fetch)
-            fetch(manifest, accept | {"Authorization": f"Bearer {token}"})
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = fetch(manifest, {"Accept": _MANIFESTS, **headers})
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise
         error.close()
-        return False
-    return True
+        return None
+    layers = json.loads(answer)["layers"]
+    by_type = {layer["mediaType"]: layer["digest"] for layer in layers}
+    return _Archive(f"{base}/blobs/{by_type[_CHART_LAYER]}", headers)
 
 
 def _get_anonymous_token(challenge: str, fetch: Fetch) -> str:

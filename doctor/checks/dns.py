@@ -1,12 +1,18 @@
-"""Check of the DNS entry of the site's name."""
+"""Check of the DNS entries of the site's name: its IPv4 and IPv6 addresses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, IPv6Network
+from typing import TypeVar
 
 from doctor.context import Context
 from doctor.findings import Finding, note, ok, warning
 from settings.rules import not_public
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""A resolver of a network with NAT64 invents these addresses from the IPv4 addresses (RFC 6052)."""
+Address = TypeVar("Address")
 
 
 def check_site_name(context: Context) -> Iterator[Finding]:
@@ -20,16 +26,18 @@ def check_site_name(context: Context) -> Iterator[Finding]:
     if not_public(host):
         yield note(host, "is not a public name, so the site gets no trusted certificate")
         return
-    try:
-        addresses = context.probes.resolve(host)
-    except OSError:
-        addresses = []
+    addresses = _resolve(context.probes.resolve, host)
+    ipv6_addresses = [it for it in _resolve(context.probes.resolve_ipv6, host) if _is_public(it)]
     names = ", ".join(map(str, addresses))
     if uses_dns_01:
         fix = f"{ingress}; if only your own network needs the site, set it in the router's DNS"
     else:
         fix = "the public address on the router's status page"
     fix = f"set an A record of {host} to {fix}"
+    if ipv6_addresses and (not addresses or not uses_dns_01):
+        yield _report_ipv6(host, ipv6_addresses, has_ipv4=bool(addresses), fix=fix)
+        if not addresses:
+            return
     if not addresses:
         yield warning(host, "has no address in the DNS, so no browser can open the site", fix)
     elif uses_dns_01:
@@ -51,3 +59,29 @@ def check_site_name(context: Context) -> Iterator[Finding]:
             f"compare {names} with the router's status page, and forward ports 80 and 443 to "
             f"{ingress} there",
         )
+
+
+def _resolve(resolve: Callable[[str], list[Address]], host: str) -> list[Address]:
+    try:
+        return resolve(host)
+    except OSError:
+        return []
+
+
+def _is_public(address: IPv6Address) -> bool:
+    return address.is_global and address not in _NAT64
+
+
+def _report_ipv6(host: str, found: list[IPv6Address], *, has_ipv4: bool, fix: str) -> Finding:
+    """Report that a name has IPv6 addresses, although the ingress has only an IPv4 address."""
+    names = ", ".join(map(str, found))
+    if not has_ipv4:
+        text = f"has only IPv6 addresses in the DNS ({names}), but the ingress has only IPv4"
+        return warning(host, text, f"remove its AAAA records, and {fix}")
+    return warning(
+        host,
+        f"also has IPv6 addresses in the DNS ({names}), which Let's Encrypt and browsers ask "
+        "first; the ingress has only IPv4, so HTTP-01 fails if another server answers there",
+        f"remove the AAAA records of {host}, unless a proxy at that address forwards port 80 to "
+        "the router's IPv4 address",
+    )

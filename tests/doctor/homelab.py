@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from unittest import mock
 
@@ -41,11 +41,15 @@ class FakeHomelab:
     def __init__(self, rack: Rack, prefix: str, repository: str) -> None:
         self.rack = rack
         self.prefix = prefix
-        self.index: dict[str, list[dict[str, str]]] = {}
+        self.index: dict[str, list[dict[str, Any]]] = {}
         """The index of the chart repository."""
+        self.archives: set[str] = set()
+        """Names of the archives that the repository has."""
+        self.archive_status = 404
         self.devices: dict[IPv4Address, Presence] = {}
         """Devices at addresses, in addition to the listening sockets."""
         self.names: dict[str, list[IPv4Address]] = {"tazlab.net": [PUBLIC]}
+        self.ipv6_names: dict[str, list[IPv6Address]] = {}
         self.cli = "v3.259.0"
         self.chart_requests: list[str] = []
         self._sockets = ExitStack()
@@ -57,7 +61,19 @@ class FakeHomelab:
         self.config[TOKEN] = rack.api_token
         for chart in CHARTS:
             version = getattr(self.settings, chart).chart_version
-            self.index[chart] = [{"version": "0.0.1"}, {"version": version}]
+            self.add_chart(chart, "0.0.1")
+            self.add_chart(chart, version)
+
+    def add_chart(self, chart: str, version: str) -> None:
+        """Put a chart into the chart repository."""
+        archive = f"{chart}-{version}.tgz"
+        self.index.setdefault(chart, []).append({"version": version, "urls": [archive]})
+        self.archives.add(archive)
+
+    def lose_archive(self, name: str, *, status: int) -> None:
+        """Answer with a status instead of an archive, which the index still lists."""
+        self.archives.remove(name)
+        self.archive_status = status
 
     def close(self) -> None:
         """Close the listening sockets."""
@@ -127,6 +143,7 @@ class FakeHomelab:
             fetch=web.fetch,
             probe_addresses=self._probe_addresses,
             resolve=self._resolve,
+            resolve_ipv6=self._resolve_ipv6,
             connect=connect,
             cli_version=lambda: self.cli,
         )
@@ -142,6 +159,11 @@ class FakeHomelab:
         if name not in self.names:
             raise socket.gaierror("no such name")
         return self.names[name]
+
+    def _resolve_ipv6(self, name: str) -> list[IPv6Address]:
+        if name not in self.ipv6_names:
+            raise socket.gaierror("no such name")
+        return self.ipv6_names[name]
 
     async def collect_findings(self, **replaced: Any) -> list[CheckFindings]:
         """Run all checks, with some probes replaced."""
@@ -171,6 +193,13 @@ def repository(homelabs: list[FakeHomelab]) -> http.Application:
         homelabs[0].chart_requests.append(request.method)
         return http.Response(text=yaml.safe_dump({"entries": homelabs[0].index}))
 
+    async def archive(request: http.Request) -> http.Response:
+        homelabs[0].chart_requests.append(request.method)
+        if request.match_info["name"] not in homelabs[0].archives:
+            return http.Response(status=homelabs[0].archive_status)
+        return http.Response(status=206 if "Range" in request.headers else 200, body=b"1")
+
     app = http.Application()
     app.router.add_get("/charts/index.yaml", index)
+    app.router.add_get("/charts/{name}", archive)
     return app

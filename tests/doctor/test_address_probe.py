@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
 from doctor import address_probe
 from doctor.address_probe import Presence
-from doctor.probes import resolve
+from doctor.probes import resolve, resolve_ipv6
 
 LISTENING_ADDRESS = IPv4Address("127.0.79.1")
 TABLE = """\
@@ -117,3 +117,9 @@ def test_only_an_echo_reply_counts_as_a_ping_answer(packet: bytes, expected: boo
 
 def test_resolve_returns_the_addresses_of_a_name() -> None:
     assert IPv4Address("127.0.0.1") in resolve("localhost")
+
+
+def test_resolve_ipv6_returns_only_ipv6_addresses() -> None:
+    assert resolve_ipv6("::1") == [IPv6Address("::1")]
+    with pytest.raises(OSError):
+        resolve_ipv6("127.0.0.1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -111,11 +111,11 @@ FAULTS = {
     ),
     "the clock of a host is behind": Fault(
         lambda h: host(h, clock_offset_s=-300),
-        "clocks", F, "clock of pve2 is 299 s behind this machine's clock", "timedatectl set-ntp",
+        "clocks", F, "s behind this machine's clock", "timedatectl set-ntp",
     ),
     "the clock of a host is ahead": Fault(
         lambda h: host(h, clock_offset_s=300),
-        "clocks", W, "clock of pve2 is 299 s ahead of this machine's clock", "timedatectl set-ntp",
+        "clocks", W, "s ahead of this machine's clock", "timedatectl set-ntp",
     ),
     "the CPU of a host is too old": Fault(
         lambda h: host(h, cpu_flags=CPU_FLAGS.replace(" popcnt", "").replace(" aes", "")),
@@ -292,6 +292,14 @@ FAULTS = {
     "a chart's version is missing": Fault(
         lambda h: h.index["metallb"].pop(), "MetalLB", F, "is not in", "metallb.chart_version",
     ),
+    "a chart's archive is gone": Fault(
+        lambda h: h.lose_archive("metallb-0.16.1.tgz", status=404),
+        "MetalLB", F, "metallb 0.16.1 is listed in http://127.0.0.1", "metallb.chart_version",
+    ),
+    "a chart's archive cannot be downloaded": Fault(
+        lambda h: h.lose_archive("longhorn-1.12.1.tgz", status=503),
+        "Longhorn", F, "longhorn-1.12.1.tgz answers 503", "internet access",
+    ),
     "Flux's chart is missing": Fault(
         lambda h: h.set("flux", {
             "url": "https://git.tazlab.net/me/manifests.git",
@@ -306,6 +314,16 @@ FAULTS = {
     "the site's name resolves to a private address": Fault(
         lambda h: h.names.update({"tazlab.net": [IPv4Address("192.168.9.9")]}),
         "DNS", W, "resolves to 192.168.9.9 on this machine, which the internet", "A record",
+    ),
+    "the site's name also has an IPv6 address": Fault(
+        lambda h: h.ipv6_names.update({"tazlab.net": [IPv6Address("2606:4700::6810:1")]}),
+        "DNS", W, "tazlab.net also has IPv6 addresses in the DNS (2606:4700::6810:1), which Let's",
+        "remove the AAAA records of tazlab.net",
+    ),
+    "the site's name has only an IPv6 address": Fault(
+        lambda h: h.ipv6_names.update({h.names.popitem()[0]: [IPv6Address("2a00::1")]}),
+        "DNS", W, "tazlab.net has only IPv6 addresses in the DNS (2a00::1), but the ingress has",
+        "remove its AAAA records, and set an A record of tazlab.net",
     ),
     "the CLI is old": Fault(
         lambda h: setattr(h, "cli", "v3.100.0"), "tools", W, "older than", "install v3.259.0",

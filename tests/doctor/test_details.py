@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -156,6 +156,15 @@ async def test_a_name_that_resolves_to_the_ingress_address_is_a_note(homelab: Fa
     assert finding.result is Result.NOTE and "on this machine" in finding.text
 
 
+@pytest.mark.parametrize("address", ["fd12::1", "64:ff9b::102:304", "fe80::1"])
+async def test_an_ipv6_address_that_is_not_in_the_public_dns_is_not_reported(
+    homelab: FakeHomelab, address: str
+) -> None:
+    homelab.ipv6_names["tazlab.net"] = [IPv6Address(address)]
+    (finding,) = await findings_of(homelab, "DNS")
+    assert finding.result is Result.NOTE and "IPv6" not in finding.text
+
+
 DNS_01 = {"provider": "desec", "credentials": {"DESEC_TOKEN": "abc"}}
 
 
@@ -173,6 +182,18 @@ async def test_with_dns_01_the_name_may_have_any_address(
     homelab.names = {"tazlab.net": [IPv4Address(address) for address in addresses]}
     (finding,) = await findings_of(homelab, "DNS")
     assert finding.result is result and text in finding.text
+
+
+async def test_with_dns_01_an_ipv6_address_does_not_matter_if_there_is_an_ipv4_address(
+    homelab: FakeHomelab,
+) -> None:
+    homelab.set("traefik.acme.dns", DNS_01)
+    homelab.ipv6_names["tazlab.net"] = [IPv6Address("2a00::1")]
+    (finding,) = await findings_of(homelab, "DNS")
+    assert finding.result is Result.OK
+    homelab.names.clear()
+    (finding,) = await findings_of(homelab, "DNS")
+    assert finding.result is Result.WARNING and "has only IPv6 addresses" in finding.text
 
 
 async def test_a_missing_pulumi_cli_is_a_note(homelab: FakeHomelab) -> None:

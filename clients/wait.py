@@ -19,12 +19,15 @@ class NotYet(Exception):
 
 
 def wait_until(
-    check: Callable[[], T], timeout_s: float, make_error: Callable[[str], Exception]
+    check: Callable[[], T],
+    timeout_s: float,
+    make_error: Callable[[str], Exception],
+    progress: Callable[[str], None] = lambda missing: None,
 ) -> T:
     """Call ``check`` until it does not raise ``NotYet``, and return its result.
 
-    After ``timeout_s`` seconds, calls ``make_error`` with the text of the last ``NotYet`` and
-    raises the result.
+    Calls ``progress`` with the text of each ``NotYet``. After ``timeout_s`` seconds, calls
+    ``make_error`` with the text of the last one and raises the result.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -33,6 +36,7 @@ def wait_until(
         except NotYet as missing:
             if time.monotonic() >= deadline:
                 raise make_error(str(missing)) from None
+            progress(str(missing))
         time.sleep(INTERVAL)
 
 

@@ -3,7 +3,11 @@
 The Talos provider's Bootstrap resource fails if the cluster is already bootstrapped, and it cannot
 be imported (tried with pulumiverse-talos 0.8.1). So no ``up`` could continue a run that was stopped
 between the call and the write of the state. This resource accepts "already exists": only nodes of
-this cluster accept the client certificate, so that answer means success.
+this cluster accept the client certificate, so etcd has data of this cluster.
+
+Talos answers before etcd starts, and forgets the request if the node reboots before etcd has data,
+for example while it pulls etcd's image. So this resource waits until etcd on the node is healthy,
+and sends the request again after a reboot.
 """
 
 from __future__ import annotations
@@ -17,15 +21,16 @@ from typing import Any
 import pulumi
 
 from backup.etcd_archive import Archive, ArchiveError
-from clients.talos import machine_api, protobuf
+from clients.talos import machine_api, protobuf, queries
 from clients.talos.errors import ALREADY_EXISTS, TalosError
 from clients.tls import ClientCredentials, context_of
 from clients.wait import NotYet, wait_until
+from lifecycle.operations import TIME_SERVER_FIX, Progress
 from lifecycle.provider import Provider, Resource, secret_credentials
 from lifecycle.restore import SETTING, Restore
 
-BOOTSTRAP_TIMEOUT_S = 600
-"""Seconds that a node has to apply its machine config and accept the bootstrap."""
+BOOTSTRAP_TIMEOUT_S = 900
+"""Seconds that a node has to apply its machine config, pull etcd's image and start etcd."""
 UPLOAD_SILENCE_TIMEOUT_S = 120
 """Seconds that a node may send nothing while it receives a snapshot."""
 PROCEDURE = "/machine.MachineService/Bootstrap"
@@ -33,6 +38,8 @@ _RECOVER_PROCEDURE = "/machine.MachineService/EtcdRecover"
 _RECOVER_ETCD = b"\x08\x01"
 """A serialized ``BootstrapRequest`` with ``recover_etcd: true`` (siderolabs/talos
 api/machine/machine.proto)."""
+_TIME = "time is not in sync"
+"""Part of the error of a node whose clock is not synchronized."""
 _CHUNK_SIZE = 32 * 1024
 """Bytes of a snapshot in one message, the same as talosctl sends."""
 _BYTES = 2
@@ -102,18 +109,11 @@ class BootstrapProvider(Provider[BootstrapInputs]):
 def bootstrap(
     inputs: BootstrapInputs, limit: float = BOOTSTRAP_TIMEOUT_S, snapshot: bytes | None = None
 ) -> None:
-    """Bootstrap etcd, from ``snapshot`` if given; retry for at most ``limit`` seconds.
+    """Bootstrap etcd, from ``snapshot`` if given, and wait until etcd is healthy on the node.
 
-    Raises ``TimeoutError`` with the last error.
+    Waits for at most ``limit`` seconds. Raises ``TimeoutError`` with the last error.
     """
-    context, node = context_of(inputs), inputs.node
-
-    def attempt() -> None:
-        try:
-            _call_bootstrap(node, context, snapshot)
-        except TalosError as error:
-            if error.status != ALREADY_EXISTS:
-                raise NotYet(error.detail) from None
+    node = inputs.node
 
     def timeout_error(last_error: str) -> TimeoutError:
         return TimeoutError(
@@ -122,7 +122,40 @@ def bootstrap(
             "`up` again: it continues from here."
         )
 
-    wait_until(attempt, limit, timeout_error)
+    attempts = _Attempts(node, context_of(inputs), snapshot)
+    wait_until(attempts.require_etcd, limit, timeout_error, Progress(f"etcd on {node}"))
+
+
+class _Attempts:
+    """Attempts to bootstrap etcd on one node. Each boot of the node gets one request, because a
+    further request would make Talos pull etcd's image from the start."""
+
+    def __init__(self, node: str, context: ssl.SSLContext, snapshot: bytes | None) -> None:
+        self._node, self._context, self._snapshot = node, context, snapshot
+        self._boot = ""
+        """Id of the boot in which the node accepted the request."""
+
+    def require_etcd(self) -> None:
+        """Send the request if needed. Raises ``NotYet`` until etcd is healthy."""
+        try:
+            etcd = queries.services(self._node, self._context).get("etcd")
+            if etcd is not None and etcd.is_healthy:
+                return
+            boot = queries.boot_id(self._node, self._context)
+            if boot != self._boot or (etcd is not None and etcd.state == "Failed"):
+                self._request()
+                self._boot = boot
+        except TalosError as error:
+            reason = error.detail
+            raise NotYet(f"{reason}; {TIME_SERVER_FIX}" if _TIME in reason else reason) from None
+        raise NotYet(f"etcd is not healthy yet: {etcd}")
+
+    def _request(self) -> None:
+        try:
+            _call_bootstrap(self._node, self._context, self._snapshot)
+        except TalosError as error:
+            if error.status != ALREADY_EXISTS:
+                raise
 
 
 def _call_bootstrap(node: str, context: ssl.SSLContext, snapshot: bytes | None) -> None:

@@ -12,7 +12,7 @@ import time
 
 from clients.errors import OperationError
 from clients.kubernetes.api import RetryingApi, delete_with_retries
-from clients.talos import machine_api, talosctl
+from clients.talos import machine_api, queries, talosctl
 from clients.talos.errors import TalosError
 from clients.tls import context_of
 from clients.wait import NotYet, wait_until
@@ -25,10 +25,6 @@ from lifecycle.operations.power import Power
 BOOT_TIMEOUT_S = 120
 """Seconds from power-on until a VM must answer on the Talos API."""
 _PAUSE_S = 2
-_SERVICES = "/machine.MachineService/ServiceList"
-_ETCD_RUNNING = b"\n\x04etcd\x12\x07Running"
-"""Start of the ``ServiceInfo`` of a running etcd: id (field 1), state (field 2)
-(siderolabs/talos api/machine/machine.proto)."""
 
 
 def is_in_maintenance(address: str, limit: float) -> bool:
@@ -107,7 +103,8 @@ def _query_other_control_planes(context: NodeContext) -> tuple[list[str], list[s
         if peer.name == context.node.name:
             continue
         try:
-            if _ETCD_RUNNING in machine_api.call(peer.address, tls, _SERVICES):
+            etcd = queries.services(peer.address, tls).get("etcd")
+            if etcd is not None and etcd.state == "Running":
                 peers.append(peer.address)
         except TalosError:
             if not machine_api.is_unconfigured(peer.address):

@@ -88,6 +88,8 @@ REQUESTS = (
             Request("talos", "ApplyConfiguration", node, 1, DONE),
         )
     ),
+    Request("talos", "ServiceList", "CP", 2, READ),
+    Request("talos", "Read", "CP", 1, READ),
     Request("talos", "Bootstrap", "CP", 1, DONE),
 )
 SAMPLE = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from clients.talos.errors import TalosError
 from clients.talos.machine_api import MachineApi, call
 from clients.tls import context_of
 from lifecycle import bootstrap as module
+from lifecycle import operations
 from lifecycle.bootstrap import BootstrapInputs, BootstrapProvider, bootstrap
 from lifecycle.operations.etcd import Etcd
 from lifecycle.provider import parse
@@ -54,7 +56,7 @@ async def machines(proxmox: ProxmoxClient, secrets: ClusterSecrets, apply: Apply
     await apply(CONTROL_PLANE, secrets.config("controlplane", "cp1", vip=VIP))
 
 
-async def test_it_bootstraps_once_and_takes_a_second_time_for_done(
+async def test_it_bootstraps_once_and_is_done_if_etcd_is_healthy(
     rack: Rack, secrets: ClusterSecrets, machines: None
 ) -> None:
     machine = rack.machines[CONTROL_PLANE]
@@ -64,7 +66,104 @@ async def test_it_bootstraps_once_and_takes_a_second_time_for_done(
         # Nothing but the node is kept: what it was asked with stays among the secret inputs.
         assert result.outs == {"node": CONTROL_PLANE}
     assert machine.installation.has_etcd_data
+    assert len(rack.requests.of("talos", "Bootstrap")) == 1
+
+
+def instead_of_waiting(
+    monkeypatch: pytest.MonkeyPatch, *turns: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Run one of the turns at each pause of a wait; fails if the wait has more pauses."""
+    loop = asyncio.get_running_loop()
+    rest = list(turns)
+
+    def pause(seconds: float) -> None:
+        assert seconds == wait.INTERVAL
+        asyncio.run_coroutine_threadsafe(rest.pop(0)(), loop).result(30)
+
+    monkeypatch.setattr("clients.wait.time.sleep", pause)
+
+
+async def nothing() -> None:
+    """Let two seconds pass."""
+
+
+async def test_it_asks_again_if_the_machine_reboots_before_etcd_has_data(
+    rack: Rack,
+    secrets: ClusterSecrets,
+    proxmox: ProxmoxClient,
+    machines: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hand = rack.talos.hand
+    hand.etcd_pull_s = 3600
+
+    async def reset() -> None:
+        await proxmox.vm(101, "POST", "status/stop")
+        await proxmox.vm(101, "POST", "status/start")
+        hand.etcd_pull_s = 0
+
+    instead_of_waiting(monkeypatch, nothing, nothing, reset, nothing)
+    await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE))
+    assert rack.machines[CONTROL_PLANE].installation.has_etcd_data
+    # One for each boot: a further request would let Talos pull etcd's image from the start.
     assert len(rack.requests.of("talos", "Bootstrap")) == 2
+
+
+async def test_a_restore_that_is_asked_for_again_brings_its_snapshot_again(
+    rack: Rack,
+    secrets: ClusterSecrets,
+    proxmox: ProxmoxClient,
+    machines: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hand = rack.talos.hand
+    hand.etcd_pull_s = 3600
+
+    async def reset() -> None:
+        await proxmox.vm(101, "POST", "status/stop")
+        await proxmox.vm(101, "POST", "status/start")
+        rack.machines[CONTROL_PLANE].installation.recovery = b""
+        hand.etcd_pull_s = 0
+
+    instead_of_waiting(monkeypatch, reset, nothing)
+    await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE), 60, b"a snapshot")
+    machine = rack.machines[CONTROL_PLANE]
+    assert machine.config is not None
+    assert rack.talos.cluster_of(machine.config).snapshot == b"a snapshot"
+
+
+async def test_it_waits_for_runtime_and_clock_and_names_what_is_missing(
+    rack: Rack,
+    secrets: ClusterSecrets,
+    machines: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hand = rack.talos.hand
+    monkeypatch.setattr(operations, "PROGRESS_S", 0)
+    hand.runtime_s, hand.unsynchronized = 3600, {CONTROL_PLANE}
+
+    async def start_runtime() -> None:
+        hand.runtime_s = 0
+
+    async def synchronize() -> None:
+        hand.unsynchronized = set()
+
+    instead_of_waiting(monkeypatch, start_runtime, nothing, synchronize, nothing)
+    await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE))
+    runtime, clock, _ = capsys.readouterr().out.splitlines()
+    assert runtime == (f"etcd on {CONTROL_PLANE}: bootstrap is not available yet. Still waiting.")
+    assert clock.startswith(f"etcd on {CONTROL_PLANE}: time is not in sync yet; no time server")
+    assert "`cluster.ntp`" in clock
+
+
+async def test_what_etcd_waits_for_is_named_when_the_time_is_up(
+    rack: Rack, secrets: ClusterSecrets, machines: None
+) -> None:
+    rack.talos.hand.etcd_pull_s = 3600
+    reason = "etcd is not healthy yet: Preparing \\(Running pre state\\)"
+    with pytest.raises(TimeoutError, match=f"not bootstrapped on {CONTROL_PLANE} .*: {reason}"):
+        await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE), 0)
 
 
 async def test_what_stands_in_the_way_is_said_when_the_time_is_up(
@@ -85,20 +184,12 @@ async def test_it_waits_for_a_machine_that_is_not_there_yet(
     apply: Apply,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waits: list[float] = []
-    loop = asyncio.get_running_loop()
+    async def boot() -> None:
+        await proxmox.boot_machine(101, CONTROL_PLANE)
+        await apply(CONTROL_PLANE, secrets.config("controlplane", "cp1", vip=VIP))
 
-    def boot_instead_of_waiting(seconds: float) -> None:
-        async def boot() -> None:
-            await proxmox.boot_machine(101, CONTROL_PLANE)
-            await apply(CONTROL_PLANE, secrets.config("controlplane", "cp1", vip=VIP))
-
-        waits.append(seconds)
-        asyncio.run_coroutine_threadsafe(boot(), loop).result(30)
-
-    monkeypatch.setattr("clients.wait.time.sleep", boot_instead_of_waiting)
+    instead_of_waiting(monkeypatch, boot, nothing)
     await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE))
-    assert waits == [wait.INTERVAL]
     assert rack.machines[CONTROL_PLANE].installation.has_etcd_data
 
 
@@ -124,7 +215,7 @@ async def test_a_snapshot_is_uploaded_whole_and_etcd_begins_with_it(
     # More than a connection takes in one go, and no multiple of a message.
     snapshot = bytes(range(256)) * 4000 + b"and a rest"
     for _ in range(2):
-        await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE), 10, snapshot)
+        await asyncio.to_thread(bootstrap, inputs(secrets, CONTROL_PLANE), 30, snapshot)
     machine = rack.machines[CONTROL_PLANE]
     assert machine.installation.recovery == snapshot
     assert machine.config is not None

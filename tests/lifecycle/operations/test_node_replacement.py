@@ -36,8 +36,8 @@ def context(**changes: Any) -> NodeContext:
     return node_context(**values | changes)
 
 
-WITH_ETCD = b"\n\x0b\n\x04etcd\x12\x07Running"
-WITHOUT_ETCD = b"\n\x0d\n\x04etcd\x12\x09Preparing"
+WITH_ETCD = b"\n\x11\x12\x0f\n\x04etcd\x12\x07Running"
+WITHOUT_ETCD = b"\n\x13\x12\x11\n\x04etcd\x12\x09Preparing"
 
 
 @pytest.fixture

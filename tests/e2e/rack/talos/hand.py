@@ -17,6 +17,12 @@ class Hand:
     """Addresses of machines that do not boot any more."""
     sick_etcd: set[str] = dataclasses.field(default_factory=set)
     """Addresses of machines whose etcd does not answer."""
+    unsynchronized: set[str] = dataclasses.field(default_factory=set)
+    """Addresses of machines that no time server answers: their kubelet and etcd do not start."""
+    etcd_pull_s: float = 0.0
+    """Seconds from a bootstrap until etcd has data: a machine pulls etcd's image first."""
+    runtime_s: float = 0.0
+    """Seconds from power-on until the container runtime runs, and a bootstrap is possible."""
     restart_s: float = 1.0
     """Seconds until a program of a control plane is ready again that begins anew."""
     beginning: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from ..proxmox.guests import Guest
 from .config import MachineConfig
+from .hand import Hand
 from .mounts import Filesystem, Partitions
 
 RESET_EVENT = "stopAllServices"
@@ -19,6 +21,8 @@ _VERSION = re.compile(r"/(v\d+\.\d+\.\d+[^/]*)/")
 _UNKNOWN_VERSION = "v0.0.0"
 _SERVICES = ("apid", "containerd", "cri", "kubelet", "machined", "udevd")
 _CONTROL_PLANE_SERVICES = ("etcd", "trustd")
+_WAITING_FOR_TIME = ("etcd", "kubelet", "trustd")
+"""The services that do not start before the clock is synchronized."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -61,6 +65,8 @@ class Service:
     id: str
     state: str
     healthy: bool
+    message: str = ""
+    """Its last event."""
 
 
 def boot_image(guest: Guest) -> str:
@@ -76,13 +82,18 @@ class Machine:
         guest: Guest,
         installation: Installation,
         extensions_of: Callable[[str], Sequence[str]],
+        hand: Hand | None = None,
     ) -> None:
         self.guest = guest
+        self._hand = hand or Hand()
+        self._booted = time.monotonic()
         self.installation = installation
         self.extensions = tuple(extensions_of(self.image_url))
         self.boot_id = str(uuid.uuid4())
         self.is_registered = False
         """Whether its kubelet has made its node: it does that once in each boot."""
+        self.bootstraps = 0
+        """How often this boot was asked to bootstrap; a reboot forgets it."""
         self.lease_renewed = 0.0
         """When its kubelet renewed the lease of its node, in seconds since 1970."""
         self._events: list[tuple[str, str]] = []
@@ -102,9 +113,20 @@ class Machine:
         return self.installation.config
 
     @property
+    def is_synchronized(self) -> bool:
+        """Whether a time server answers it."""
+        return self.address not in self._hand.unsynchronized
+
+    @property
+    def has_runtime(self) -> bool:
+        """Whether its container runtime runs, which needs its configuration."""
+        has_booted = time.monotonic() - self._booted >= self._hand.runtime_s
+        return self.config is not None and has_booted
+
+    @property
     def hostname(self) -> str:
-        """Its name, made from its address while none is given."""
-        name = self.config.hostname if self.config else ""
+        """Its name; in maintenance the VM's name, from its cloud-init drive."""
+        name = self.config.hostname if self.config else self.guest.name
         return name or f"talos-{self.address.replace('.', '-')}"
 
     @property
@@ -147,12 +169,19 @@ class Machine:
         if self.config is None:
             return [Service(name, "Running", True) for name in ("apid", "containerd", "machined")]
         names = _SERVICES + (_CONTROL_PLANE_SERVICES if self.is_control_plane else ())
-        running = {name: name != "etcd" or self.installation.has_etcd_data for name in names}
         names_of_extensions = [f"ext-{name.rpartition('/')[2]}" for name in self.extensions]
         return [
-            *(Service(n, "Running" if running[n] else "Preparing", running[n]) for n in names),
+            *map(self._service, names),
             *(Service(name, "Running", True) for name in names_of_extensions),
         ]
+
+    def _service(self, name: str) -> Service:
+        """One of Talos' own services; it waits as the real one does (service_runner.go)."""
+        if name in _WAITING_FOR_TIME and not self.is_synchronized:
+            return Service(name, "Waiting", False, "Waiting for time sync")
+        if name == "etcd" and not self.installation.has_etcd_data:
+            return Service(name, "Preparing", False, "Running pre state")
+        return Service(name, "Running", True, "Health check successful")
 
     async def emit(self, task: str, actor: str) -> None:
         """Tell all who listen, and all who will, that a task has started."""

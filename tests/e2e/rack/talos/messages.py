@@ -91,6 +91,7 @@ MachineStatus               stage:1:int32 status:2:MachineStatusStatus
 ApiServerConfigSpec         image:1
 ComponentConfigSpec         enabled:1:bool image:2
 KubeletSpec                 image:1
+TimeStatus                  synced:1:bool
 ServiceSpec                 running:1:bool healthy:2:bool
 MachineConfigSpec           yaml_marshalled:1:bytes
 DiskSpec                    size:1:uint64 io_size:2:uint64 sector_size:3:uint64 readonly:4:bool \

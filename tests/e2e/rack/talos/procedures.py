@@ -81,15 +81,17 @@ class Procedures:
 
     async def bootstrap(self, machine: Machine, request: Any) -> Any:
         """Start etcd, once: empty, or with the snapshot that was uploaded."""
-        if machine.config is None:
+        if not machine.has_runtime or machine.config is None:
             raise RefusalError(StatusCode.FAILED_PRECONDITION, "bootstrap is not available yet")
         _require_control_plane(machine, "bootstrap")
+        if not machine.is_synchronized:
+            raise RefusalError(StatusCode.FAILED_PRECONDITION, "time is not in sync yet")
         if machine.installation.has_etcd_data:
             raise RefusalError(StatusCode.ALREADY_EXISTS, "etcd data directory is not empty")
         snapshot = machine.installation.recovery if request.recover_etcd else b""
         if request.recover_etcd and not snapshot:
             return talos.Bootstrap()  # as the real one, whose etcd then fails to start
-        self._simulator.bootstrap(machine, machine.config, snapshot)
+        await self._simulator.bootstrap(machine, machine.config, snapshot)
         return talos.Bootstrap()
 
     async def version(self, machine: Machine, _: Any) -> Any:
@@ -298,7 +300,7 @@ def _require_control_plane(machine: Machine, procedure: str) -> None:
 
 def _service(service: Service) -> Any:
     now = talos.Timestamp(seconds=int(time.time()))
-    event = talos.ServiceEvent(msg=f"Service is {service.state}", state=service.state, ts=now)
+    event = talos.ServiceEvent(msg=service.message, state=service.state, ts=now)
     return talos.ServiceInfo(
         id=service.id,
         state=service.state,

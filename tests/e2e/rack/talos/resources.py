@@ -84,11 +84,16 @@ def _machine_config(machine: Machine) -> Iterator[tuple[str, Any]]:
         yield "v1alpha1", talos.MachineConfigSpec(yaml_marshalled=machine.config.data)
 
 
+def _time(machine: Machine) -> Iterator[tuple[str, Any]]:
+    yield "node", talos.TimeStatus(synced=machine.is_synchronized)
+
+
 _KINDS: Mapping[tuple[str, str], Callable[[Machine], Iterator[tuple[str, Any]]]] = {
     ("runtime", "Disks.block.talos.dev"): _disks,
     ("runtime", "VolumeStatuses.block.talos.dev"): _volumes,
     ("runtime", "MachineStatuses.runtime.talos.dev"): _machine_status,
     ("runtime", "Services.v1alpha1.talos.dev"): _services,
+    ("runtime", "TimeStatuses.v1alpha1.talos.dev"): _time,
     ("config", "MachineConfigs.config.talos.dev"): _machine_config,
     ("k8s", "KubeletSpecs.kubernetes.talos.dev"): _kubelet,
     ("controlplane", "APIServerConfigs.kubernetes.talos.dev"): _static_pod("kube-apiserver"),

@@ -79,7 +79,9 @@ class TalosSimulator:
                 machines=[
                     machine
                     for machine in self.machines.values()
-                    if machine.config and machine.config.machine_ca.certificate == authority
+                    if machine.config
+                    and machine.is_synchronized
+                    and machine.config.machine_ca.certificate == authority
                 ],
             )
             for authority, cluster in self._clusters.items()
@@ -103,7 +105,7 @@ class TalosSimulator:
         installation = self._installations.setdefault(guest.vmid, Installation())
         installation.boot()
         installation.partitions.provision(installation.config, guest, boots=True)
-        machine = Machine(guest, installation, self._extensions_of)
+        machine = Machine(guest, installation, self._extensions_of, self.hand)
         server = MachineServer(
             machine,
             handlers=MachineApi(machine, self, self._requests, self._faults).handlers(),
@@ -181,12 +183,27 @@ class TalosSimulator:
             self._later(_MAINTENANCE_GRACE, self._servers[machine.guest.vmid].leave_maintenance)
         self._settle()
 
-    def bootstrap(self, machine: Machine, config: MachineConfig, snapshot: bytes) -> None:
-        """Start etcd on its first member, with what is in a snapshot if there is one."""
-        cluster = self.cluster_of(config)
-        cluster.snapshot = snapshot
-        cluster.add(machine)
-        self._settle()
+    async def bootstrap(self, machine: Machine, config: MachineConfig, snapshot: bytes) -> None:
+        """Start etcd on its first member, with what is in a snapshot if there is one.
+
+        As in Talos, the answer does not wait for etcd: a reboot while its image is pulled loses the
+        request, and each further request begins anew.
+        """
+        machine.bootstraps += 1
+        number = machine.bootstraps
+
+        async def start() -> None:
+            is_latest = machine in self.machines.values() and machine.bootstraps == number
+            if is_latest and not machine.installation.has_etcd_data:
+                cluster = self.cluster_of(config)
+                cluster.snapshot = snapshot
+                cluster.add(machine)
+                self._settle()
+
+        if self.hand.etcd_pull_s:
+            self._later(self.hand.etcd_pull_s, start)
+        else:
+            await start()
 
     def reset(self, machine: Machine, actor: str, *, graceful: bool, reboot: bool) -> None:
         """Wipe a machine a moment later, so that the caller can listen to its events first."""
@@ -249,7 +266,7 @@ class TalosSimulator:
                 del self._clusters[authority]
         for machine in self.machines.values():
             left = machine.installation.has_left
-            if machine.config and machine.is_control_plane and not left:
+            if machine.config and machine.is_control_plane and machine.is_synchronized and not left:
                 cluster = self.cluster_of(machine.config)
                 # A member without its data stays out until somebody removes it (Talos' addMember).
                 if cluster.has_quorum and machine.guest.vmid not in cluster.members:
@@ -258,7 +275,11 @@ class TalosSimulator:
 
     def _is_etcd_up(self, vmid: int) -> bool:
         server = self._servers.get(vmid)
-        return server is not None and server.machine.installation.has_etcd_data
+        return (
+            server is not None
+            and server.machine.is_synchronized
+            and server.machine.installation.has_etcd_data
+        )
 
     def _require_address(self, guest: Guest) -> None:
         if not guest.address:

@@ -11,7 +11,7 @@ import trustme
 
 from components import flux
 from rehearsal.record import Recording
-from tests.components.test_charts import KEYS, _keys
+from tests.components.charts import KEYS, key_paths
 from tests.recorder import one, record, sent, settings_with
 
 AGE_KEY = "AGE-SECRET-KEY-1QSSQF9ELQ8F9NP7E2R04C482LASL8WNM5SW0ZUKG2NZAYDSNE69S9X5ML4"
@@ -141,4 +141,4 @@ def test_the_operator_installs_the_flux_of_its_own_image() -> None:
 
 def test_the_chart_has_every_key() -> None:
     known = set((KEYS / "flux-operator-0.49.0.txt").read_text(encoding="utf-8").split())
-    assert set(_keys(flux.VALUES)) <= known
+    assert set(key_paths(flux.VALUES)) <= known

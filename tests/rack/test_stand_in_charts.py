@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.components.test_charts import all_values
+from tests.components.charts import all_values
 from tests.e2e.lab import STAND_INS
 from tests.recorder import settings_with
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.components.test_charts import all_values
+from tests.components.charts import all_values
 
 HELM = shutil.which("helm")
 CHARTS = Path(os.environ.get("CASTLE_CHARTS", "/nonexistent"))

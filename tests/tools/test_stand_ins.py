@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.components.test_charts import all_values
+from tests.components.charts import all_values
 from tests.e2e.lab import STAND_INS
 from tests.e2e.rack.kubernetes import flux, manifests
 from tests.e2e.rack.kubernetes.longhorn.engines import engine_image

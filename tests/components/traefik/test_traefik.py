@@ -21,6 +21,7 @@ from rehearsal.record import Recording
 from rehearsal.values import Secret
 from settings.chart_source import ChartSource
 from settings.charts import DnsChallenge
+from tests.components.charts import traefik_values
 from tests.recorder import one, record, sent, settings_with
 
 BACKUP = {"acme.json": '{"letsencrypt": "production\u00e9"}\n', "acme-staging.json": "{}"}
@@ -242,3 +243,79 @@ def test_traefik_args_do_not_read_the_backup(
     settings = settings_with(traefik=target, sops={"age_key": key})
     arguments = traefik.TraefikArgs.of(settings, "longhorn", [], BACKUP)
     assert arguments.certificates == BACKUP
+
+
+# Exposure and certificates ------------------------------------------------------------------------
+
+
+def test_traefik_behind_metallb_has_a_fixed_address_and_deletes_its_old_pod_first() -> None:
+    values = traefik_values("load-balancer")
+    assert values["service"] == {
+        "annotations": {"metallb.io/loadBalancerIPs": "192.168.1.240"},
+        "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"},
+    }
+    assert values["updateStrategy"]["type"] == "Recreate"
+    assert "hostNetwork" not in values and "nodeSelector" not in values
+
+
+def test_traefik_in_the_host_network_uses_ports_80_and_443_of_a_control_plane() -> None:
+    values = traefik_values("host-network")
+    assert values["hostNetwork"] is True
+    assert values["deployment"]["dnsPolicy"] == "ClusterFirstWithHostNet"
+    assert values["ports"]["web"]["hostPort"] == values["ports"]["web"]["port"] == 80
+    assert values["ports"]["websecure"]["hostPort"] == values["ports"]["websecure"]["port"] == 443
+    assert values["updateStrategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0},
+    }
+    assert "node-role.kubernetes.io/control-plane" in values["nodeSelector"]
+    assert values["service"] == {"enabled": False}
+
+
+def test_the_init_script_makes_the_files_private(tmp_path: Path) -> None:
+    """Runs the script, changed to run without root, on an empty volume and on one with files."""
+    (container,) = traefik_values("load-balancer")["deployment"]["initContainers"]
+    script = container["command"][2].replace("/data", str(tmp_path))
+    script = script.replace("65532:65532", f"{os.getuid()}:{os.getgid()}")
+    subprocess.run(["sh", "-c", script], check=True)
+    assert list(tmp_path.iterdir()) == []
+    files = {"acme.json": b'{"letsencrypt": 1}', "acme-staging.json": b"{}"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o644)
+    subprocess.run(["sh", "-c", script], check=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == files
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+def test_staging_and_production_certificates_are_in_different_files() -> None:
+    """With one file Traefik would still use the valid staging certificates after the change."""
+
+    def storage(server: str) -> str:
+        values = traefik_values("load-balancer", server)
+        return str(values["certificatesResolvers"]["letsencrypt"]["acme"]["storage"])
+
+    assert storage("staging") == "/data/acme-staging.json"
+    assert storage("production") == "/data/acme.json"
+
+
+@pytest.mark.parametrize(("exposure", "user"), [("load-balancer", 65532), ("host-network", 0)])
+def test_traefiks_user_owns_the_volume_in_both_exposures(exposure: str, user: int) -> None:
+    values = traefik_values(exposure)
+    (container,) = values["deployment"]["initContainers"]
+    assert f"chown -R {user}:{user} /data" in container["command"][2]
+    assert container["securityContext"]["runAsUser"] == 0
+    assert values["podSecurityContext"]["runAsUser"] == user
+    assert "fsGroup" not in values["podSecurityContext"]
+
+
+@pytest.mark.parametrize("exposure", ["load-balancer", "host-network"])
+def test_certificates_are_on_the_existing_claim_and_http_redirects_to_https(exposure: str) -> None:
+    values = traefik_values(exposure)
+    assert values["persistence"]["existingClaim"] == "traefik-certificates"
+    assert values["deployment"]["replicas"] == 1
+    redirect = values["ports"]["web"]["http"]["redirections"]["entryPoint"]
+    assert redirect == {"to": "websecure", "scheme": "https", "permanent": True}
+    acme = values["certificatesResolvers"]["letsencrypt"]["acme"]
+    assert acme["caServer"] == "https://acme-v02.api.letsencrypt.org/directory"
+    assert acme["storage"] == "/data/acme.json"

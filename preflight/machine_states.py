@@ -32,6 +32,9 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
         guest = by_id.get(node.vm_id)
         if guest is None:
             return "gone"
+        if guest.has_unknown_status:
+            is_blank = node_replacement.is_in_maintenance(str(node.address), 0)
+            return "blank" if is_blank else "off"
         if not guest.is_running:
             return "off"
         boot_time_left = node_replacement.BOOT_TIMEOUT_S - guest.uptime_s

@@ -33,6 +33,8 @@ class Guest:
     """``qemu`` or ``lxc``, which share one range of ids; ``guest`` if unknown."""
     tags: frozenset[str] = frozenset()
     is_running: bool = False
+    has_unknown_status: bool = False
+    """Proxmox does not know whether it runs (a new guest, or a host that does not answer)."""
     uptime_s: int = 0
     pool: str = ""
     """Its resource pool; empty if it has none."""
@@ -149,6 +151,7 @@ def _guest(entry: dict[str, Any]) -> Guest:
         kind=entry["type"],
         tags=proxmox_api.tags_of(entry),
         is_running=entry.get("status") == "running",
+        has_unknown_status=entry.get("status") == "unknown",
         uptime_s=int(entry.get("uptime") or 0),
         pool=entry.get("pool") or "",
     )

@@ -78,17 +78,17 @@ def _find_etcd_peers(context: NodeContext) -> list[str]:
 
     def query() -> list[str]:
         peers, silent = _query_other_control_planes(context)
-        stack_tag = context.cluster.cluster
-        running = Power.of(context).running_vms(stack_tag) if silent and not peers else ()
-        if unanswered := [name for name in silent if name in running]:
-            raise NotYet(", ".join(unanswered))
+        if silent and not peers:
+            running = Power.of(context).find_running(silent, context.cluster.cluster)
+            if running:
+                raise NotYet(", ".join(running))
         return peers
 
     def timeout_error(silent: str) -> OperationError:
         return OperationError(
-            f"The control plane {silent} runs, but its Talos API does not answer. So it is unknown "
-            f"whether the cluster still has the old node {context.node.name}. Check this control "
-            "plane, then run `up` again."
+            f"The control plane {silent} runs (or its Proxmox host does not answer), but its Talos "
+            "API does not answer. So it is unknown whether the cluster still has the old node "
+            f"{context.node.name}. Check this control plane and its host, then run `up` again."
         )
 
     return wait_until(query, context.cluster.return_s, timeout_error)

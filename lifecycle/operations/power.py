@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,14 +91,32 @@ class Power:
             "run `up` again."
         )
 
-    def running_vms(self, stack_tag: str) -> frozenset[str]:
-        """The names of the running VMs with this tag. Raises ``ProxmoxError``."""
-        guests = self._call("/cluster/resources?type=vm")
-        return frozenset(
-            str(guest.get("name"))
-            for guest in guests
-            if stack_tag in proxmox_api.tags_of(guest) and guest["status"] == "running"
-        )
+    def find_running(self, names: Iterable[str], stack_tag: str) -> list[str]:
+        """Which VMs of the stack run, or may run because their host does not answer.
+
+        The list of guests is not enough: in the first ten seconds of a VM it has no name and no
+        status, and if a host does not answer, only the last known ones. So this asks each host.
+        Raises ``ProxmoxError``.
+        """
+        running: set[str] = set()
+        stopped: set[str] = set()
+        is_any_unknown = False
+        for guest in self._call("/cluster/resources?type=vm"):
+            if stack_tag not in proxmox_api.tags_of(guest):
+                continue
+            path = f"/nodes/{guest['node']}/qemu/{guest['vmid']}/status/current"
+            try:
+                current = self._call(path)
+                (running if current["status"] == "running" else stopped).add(current["name"])
+            except ProxmoxError as error:
+                if error.status is None:
+                    raise
+                if _MISSING not in error.detail:
+                    running.add(guest.get("name", ""))
+                    is_any_unknown |= not guest.get("name")
+        return [
+            name for name in names if name in running or (is_any_unknown and name not in stopped)
+        ]
 
     def _vm_call(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Any:
         return self._call(f"/nodes/{self.host}/qemu/{self.vm_id}/{path}", method, form)

@@ -416,6 +416,22 @@ def test_each_vm_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(limits) == [-380, 20]
 
 
+def test_a_vm_whose_status_proxmox_does_not_know_yet_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_in_maintenance(address: str, limit: float) -> bool:
+        return address == "192.168.1.155" and limit == 0
+
+    monkeypatch.setattr(node_replacement, "is_in_maintenance", is_in_maintenance)
+    tags = frozenset({STACK_TAG})
+    guests = [
+        Guest(8000, "", "pve", "qemu", tags, has_unknown_status=True),
+        Guest(8010, "", "pve", "qemu", tags, has_unknown_status=True),
+    ]
+    found = check(guests).findings.machine_states
+    assert [found[name] for name in NAMES[:2]] == ["off", "blank"]
+
+
 def test_a_control_plane_that_is_switched_off_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)

@@ -115,7 +115,11 @@ def silent(cluster: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleN
 
     monkeypatch.setattr(machine_api, "call", call)
     monkeypatch.setattr(machine_api, "is_unconfigured", lambda address: cluster.in_maintenance)
-    monkeypatch.setattr(Power, "running_vms", lambda self, stack_tag: cluster.running)
+    monkeypatch.setattr(
+        Power,
+        "find_running",
+        lambda self, names, stack_tag: [name for name in names if name in cluster.running],
+    )
     return cluster
 
 
@@ -128,9 +132,9 @@ def test_a_running_control_plane_that_does_not_answer_is_an_error(
     with pytest.raises(OperationError) as raised:
         node_replacement.remove_stale_node(context(name="worker-1"), with_disks=True)
     assert str(raised.value) == (
-        "The control plane cp-1 runs, but its Talos API does not answer. So it is unknown whether "
-        "the cluster still has the old node worker-1. Check this control plane, then run `up` "
-        "again."
+        "The control plane cp-1 runs (or its Proxmox host does not answer), but its Talos API does "
+        "not answer. So it is unknown whether the cluster still has the old node worker-1. Check "
+        "this control plane and its host, then run `up` again."
     )
     node_replacement.require_tools(context())  # a preview does not wait
 

@@ -23,7 +23,6 @@ class Proxmox:
         self.ends: dict[str, str] = {}
         """Exit status of a task, by action: reboot, stop or start."""
         self.actions: list[str] = []
-        self.guests: list[dict[str, str]] = []
         self.pending: list[dict[str, object]] = []
         self.forms: list[dict[str, str]] = []
         """The arguments of each action."""
@@ -31,8 +30,6 @@ class Proxmox:
     def __call__(
         self, path: str, method: str = "GET", form: Mapping[str, str] | None = None
     ) -> Any:
-        if path == "/cluster/resources?type=vm":
-            return self.guests
         if "/tasks/" in path:
             return {"status": "stopped", "exitstatus": self.ends.get(self.actions[-1], "OK")}
         if path == "/nodes/pve/qemu/8010/pending":
@@ -98,13 +95,3 @@ def test_only_pending_cores_and_memory_need_a_power_cycle(
     assert Power.of(node_context()).has_new_hardware() is is_hardware
     proxmox.pending = [{"key": key, "value": 2}]
     assert not Power.of(node_context()).has_new_hardware()
-
-
-def test_running_vms_of_a_stack_are_found_by_tag(proxmox: Proxmox) -> None:
-    proxmox.guests = [
-        {"name": "cp-1", "status": "running", "tags": "a-castle;talos"},
-        {"name": "cp-2", "status": "stopped", "tags": "a-castle,talos"},
-        {"name": "cp-3", "status": "running", "tags": "a-castle-2"},
-        {"name": "nas", "status": "running"},
-    ]
-    assert Power.of(node_context()).running_vms("a-castle") == {"cp-1"}

@@ -14,7 +14,7 @@ from clients.kubernetes.longhorn import Storage
 from clients.pulumi_cli import certificate_ends, cli, passphrase, stack_settings, state
 from clients.pulumi_cli.private_folder import private_folder
 from clients.pulumi_cli.session import PulumiError, Session
-from commands import backup
+from commands import backup, vms_in_state
 from commands.age_key import create_key
 from commands.down import down
 from commands.recover import cancel, recover, recover_if_needed
@@ -100,7 +100,11 @@ def _run_doctor(session: Session) -> int:
 
 
 def _up(session: Session, cli_args: Sequence[str]) -> int:
-    return recover_if_needed(session, cli_args) or up(session, cli_args, _after_up)
+    return (
+        recover_if_needed(session, cli_args)
+        or vms_in_state.correct_hosts(session)
+        or up(session, cli_args, _after_up)
+    )
 
 
 def _after_up(session: Session) -> None:
@@ -133,7 +137,7 @@ def _write_output(name: str) -> Callable[[Session, Sequence[str]], int]:
 COMMANDS: dict[str, Callable[[Session, Sequence[str]], int]] = {
     "preview": _cli_command("preview"),
     "up": _up,
-    "refresh": _cli_command("refresh"),
+    "refresh": vms_in_state.refresh,
     "recover": recover,
     "cancel": cancel,
     "down": down,

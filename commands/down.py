@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clients.errors import OperationError
+from clients.proxmox.api import ProxmoxError
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import PulumiError, Session
-from commands import backup, last_up, orphaned_resources, recover, running_tasks
+from commands import backup, last_up, orphaned_resources, recover, running_tasks, vms_in_state
 from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
 from settings.resource_types import MACHINE
@@ -38,6 +39,8 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
     if not _is_partial(cli_args):
         running_tasks.wait(session)
     if not backup.before_destroy(session, cli_args):
+        return 1
+    if not _release_vms_in_state(session, cli_args):
         return 1
     _refresh_if_vms_are_missing(session, cli_args)
     unknown_vms = _find_unknown_vms(session, cli_args)
@@ -77,6 +80,21 @@ def _forget_pending_operations(session: Session) -> None:
 
 def _is_partial(cli_args: Sequence[str]) -> bool:
     return any(arg.startswith(TARGET_FLAGS) for arg in cli_args)
+
+
+def _release_vms_in_state(session: Session, cli_args: Sequence[str]) -> bool:
+    """Remove VMs whose VM id belongs to somebody else from the state; returns whether to continue.
+
+    If Proxmox does not answer, the destroy cannot delete a VM either.
+    """
+    try:
+        return vms_in_state.release(session, cli_args, for_destroy=True)
+    except ProxmoxError as error:
+        print(f"It cannot be checked to whom the VM ids belong: {error}", flush=True)
+        return True
+    except PulumiError as error:
+        print(error, flush=True)
+        return False
 
 
 def _refresh_if_vms_are_missing(session: Session, cli_args: Sequence[str]) -> None:

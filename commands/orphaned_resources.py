@@ -1,21 +1,21 @@
 """Finds resources of a stack on Proxmox that are not in the Pulumi state.
 
 A killed run or a lost API response leaves such resources, and ``pulumi destroy`` does not know
-them. They are recognized by the tag and MAC address of a VM, the comment of a pool, or the name
+them. They are recognized by the MAC address of a VM, the comment of a pool, or the name
 prefix of an image; all contain the stack tag ``ephemeral-castle-STACK``.
 """
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from clients.proxmox.api import ProxmoxError, wait_for_task
-from clients.proxmox.guests import list_guests, mac_address, pool_comment
+from clients.proxmox.guests import Ownership, list_guests, ownership, pool_comment
 from settings.groups import Endpoint
 
 ANSWER_TIMEOUT_S = 60
@@ -68,11 +68,10 @@ def _vms(
     proxmox: Endpoint, call: Callable[..., Any], stack_tag: str, known_ids: Container[int] = ()
 ) -> Iterator[OrphanedResource]:
     for guest in list_guests(proxmox):
-        if stack_tag not in guest.tags or guest.kind != "qemu" or guest.vm_id in known_ids:
+        owner = ownership(guest, stack_tag, in_state=False)
+        if owner is not Ownership.STACK or guest.vm_id in known_ids:
             continue
         path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
-        if not _is_ours(call(f"{path}/config"), stack_tag, guest.vm_id):
-            continue
         yield OrphanedResource(
             f"VM {guest.vm_id} ({f'{guest.name} on {guest.host}'.strip()}) with its disks",
             _remover(
@@ -84,16 +83,6 @@ def _vms(
                 ],
             ),
         )
-
-
-def _is_ours(config: Mapping[str, Any], stack_tag: str, vm_id: int) -> bool:
-    """Tell by its MAC address whether the stack created a VM that has the tag of the stack.
-
-    The MAC address is calculated from the VM id, so a clone or a backup restored to another id has
-    the tag but another MAC address. A half-created VM has both or none, because Proxmox writes them
-    together (proxmox/qemu-server src/PVE/API2/Qemu.pm ``$createfn``).
-    """
-    return mac_address(stack_tag, vm_id) in str(config.get("net0", "")).upper()
 
 
 def _pools(call: Callable[..., Any], stack_tag: str) -> Iterator[OrphanedResource]:

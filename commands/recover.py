@@ -4,9 +4,10 @@ Each step prints what it found and what it will do, and asks:
 
 1. On this computer: end provider processes without an engine; remove the lock and half-written
    files. Then wait for running Proxmox tasks.
-2. Disks of VMs that are missing in the state: add them again (``state_repair.py``).
-3. Pending creates, and VMs that differ from the state: run ``pulumi refresh``.
-4. A pool or a Helm release that was created but is not in the state: remove the pool, which is
+2. VMs whose VM id belongs to somebody else now: remove them from the state (``vms_in_state.py``).
+3. Disks of VMs that are missing in the state: add them again (``state_repair.py``).
+4. Pending creates, and VMs that differ from the state: run ``pulumi refresh``.
+5. A pool or a Helm release that was created but is not in the state: remove the pool, which is
    empty, and Helm's record, so that the next ``up`` installs over the existing objects.
 
 Nothing else is needed, because the next ``up`` adopts VMs and images of the stack, Kubernetes
@@ -32,6 +33,7 @@ from commands import (
     running_tasks,
     stale_processes,
     state_repair,
+    vms_in_state,
 )
 from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
@@ -140,6 +142,8 @@ def recover(session: Session, cli_args: Sequence[str]) -> int:
         return code
     running_tasks.wait(session)
     try:
+        if not vms_in_state.release(session, cli_args, for_destroy=False):
+            return 1
         deployment = session.deployment(secrets=True)
         resources = deployment.get("resources") or []
         damage = StateDamage.of(deployment)

@@ -1,4 +1,4 @@
-"""Repairs VMs in the Pulumi state that lack a disk.
+"""Repairs VMs in the Pulumi state: removes VMs, corrects their hosts, and adds missing disks.
 
 If a storage does not answer while the provider reads a new disk, the provider writes a disk without
 an interface to the state (bpg/terraform-provider-proxmox v0.111.1 proxmoxtf/resource/vm/disk Read).
@@ -8,7 +8,7 @@ exists. The repair copies the disks from the VM's inputs; a refresh then reads t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -36,6 +36,35 @@ def restore_disks(exported: Mapping[str, Any]) -> dict[str, Any]:
                 for disk in resource["inputs"]["disks"]
             ]
             resource["outputs"].pop(RAW_STATE_DELTA, None)
+    return result
+
+
+def without(exported: Mapping[str, Any], urns: Collection[str]) -> dict[str, Any]:
+    """Return a copy of an exported state without these resources.
+
+    Other resources stay, without their dependencies on the removed ones, as after a refresh that
+    finds that a resource does not exist (pulumi/pulumi pkg/resource/deploy rebuildBaseState).
+    """
+    result = deepcopy(dict(exported))
+    deployment = result["deployment"]
+    deployment["resources"] = [it for it in deployment["resources"] if it["urn"] not in urns]
+    for resource in deployment["resources"]:
+        for key in ("dependencies", "replaceWith"):
+            if key in resource:
+                resource[key] = [urn for urn in resource[key] if urn not in urns]
+        for name, found in (resource.get("propertyDependencies") or {}).items():
+            resource["propertyDependencies"][name] = [urn for urn in found or () if urn not in urns]
+        if resource.get("deletedWith") in urns:
+            del resource["deletedWith"]
+    return result
+
+
+def with_hosts(exported: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, Any]:
+    """Return a copy of an exported state with these hosts, by URN of the VM."""
+    result = deepcopy(dict(exported))
+    for resource in result["deployment"]["resources"]:
+        if host := hosts.get(resource["urn"]):
+            resource["inputs"]["nodeName"] = resource["outputs"]["nodeName"] = host
     return result
 
 

@@ -43,12 +43,9 @@ class TalosImageArgs:
     """Storage with content type ``import`` on each host; hosts may share it."""
     stack_tag: str
     """Tag of the stack. File names start with it, so that two stacks never share a file."""
-    hooks: pulumi.ResourceHookBinding | None = None
-    """Hooks that refuse a new cluster if another guest has one of its VM ids
-    (``preflight/machines.py``)."""
 
     @classmethod
-    def of(cls, settings: Settings, hooks: pulumi.ResourceHookBinding | None) -> TalosImageArgs:
+    def of(cls, settings: Settings) -> TalosImageArgs:
         """Create the arguments from the settings, for every host that has a VM."""
         return cls(
             version=settings.cluster.talos,
@@ -58,7 +55,6 @@ class TalosImageArgs:
             hosts=sorted({node.host for node in settings.machines}),
             datastore=settings.proxmox.image_datastore,
             stack_tag=settings.stack_tag,
-            hooks=hooks,
         )
 
 
@@ -83,9 +79,7 @@ class TalosImage(pulumi.ComponentResource):
             f"{name}-schematic",
             schematic=yaml.safe_dump({"customization": customization}),
             # A Pulumi update cannot change a resource id, so the old schematic id would stay.
-            opts=pulumi.ResourceOptions(
-                parent=self, replace_on_changes=["schematic"], hooks=args.hooks
-            ),
+            opts=pulumi.ResourceOptions(parent=self, replace_on_changes=["schematic"]),
         )
         # The provider's getUrls returns only raw.xz for nocloud, which Proxmox cannot unpack. The
         # factory offers qcow2 too.

@@ -54,8 +54,7 @@ class MachinesArgs:
     running: RunningStack
     """What the stack runs. A VM that never came up is replaced instead of changed."""
     hooks: Mapping[str, pulumi.ResourceHookBinding]
-    """By node name: hooks that refuse a VM whose id another guest has
-    (``preflight/machines.py``)."""
+    """By node name: hooks that record the creation of the VM (``preflight/machines.py``)."""
 
     @classmethod
     def of(

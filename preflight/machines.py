@@ -6,9 +6,9 @@ and later deletes it with its disks. (The provider retries the creation, and tak
 of Pulumi does not contact Proxmox. So this module lists all guests with one request. A ``destroy``
 does not run the program, so it checks nothing.
 
-A guest belongs to the stack if it has the stack's tag or is in the Pulumi state. If the VM id of a
-planned VM belongs to another guest, or to another VM of the stack, the module returns a hook that
-refuses to create the planned VM. Pulumi runs the hook only for a VM that is not in its state.
+So if a VM id of the stack belongs to another guest (``ownership`` in
+``clients/proxmox/guests.py``), nothing is previewed or changed. This includes the VM ids in the
+Pulumi state that are not planned any more: an ``up`` would delete their guests.
 
 The list of guests also shows which VMs are missing. ``lifecycle/node.py`` uses their states.
 """
@@ -23,7 +23,7 @@ import pulumi_proxmoxve as proxmoxve
 
 from clients.errors import OperationError
 from clients.proxmox.api import ProxmoxError
-from clients.proxmox.guests import Guest, VmIdConflict, find_conflicts
+from clients.proxmox.guests import Guest, find_conflicts
 from clients.talos import talosctl
 from components.talos.args import ClusterFindings
 from lifecycle.node import LOST, MachineState
@@ -42,55 +42,61 @@ def proxmox_credentials(settings: Settings) -> proxmoxve.ProviderArgs:
     )
 
 
-IN_PREVIEWS_TOO = pulumi.ResourceHookOptions(on_dry_run=True)
-
-
 @dataclass(frozen=True, kw_only=True)
 class MachineChecks:
     """The results of the checks, and hooks. Pulumi runs a hook only when it creates a resource."""
 
-    new_cluster: pulumi.ResourceHookBinding | None = None
-    """Hook for the first resource of a new cluster, which it refuses if any VM id is taken."""
     hooks: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
-    """By node name: hooks for the VM. They refuse it if its VM id is taken, and record its
-    creation."""
+    """By node name: hooks for the VM, which record its creation."""
     findings: ClusterFindings = field(default_factory=ClusterFindings)
     """States of the VMs, and the snapshot to restore."""
 
 
 def check_machines(settings: Settings) -> MachineChecks:
-    """Check VM ids and states of the VMs on Proxmox, and return hooks that refuse taken ids.
+    """Check VM ids and states of the VMs on Proxmox.
 
     If Proxmox does not answer, a preview logs a warning and continues, and an ``up`` raises
-    ``pulumi.RunError`` before it changes anything. Raises ``pulumi.RunError`` also for an existing
-    VM that needs a taken id, for a running cluster whose state is lost, for an upgrade while a
+    ``pulumi.RunError`` before it changes anything. Raises ``pulumi.RunError`` also for VM ids that
+    belong to another guest, for a running cluster whose state is lost, for an upgrade while a
     control plane is lost, and for the removal of a node without ``talosctl``. Raises
     ``SettingsError`` if a new cluster cannot be restored from its
     snapshot.
     """
     sources = CURRENT.get()
     try:
-        guests = sources.list_guests(settings.proxmoxve, [node.vm_id for node in settings.machines])
+        guests = sources.list_guests(settings.proxmoxve, _vm_ids(settings))
     except ProxmoxError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}\nNothing has been touched.") from None
         pulumi.log.warn(f"{error}\nThe preview continues, but has not checked the VM ids.")
         return MachineChecks(findings=ClusterFindings(restore=sources.plan_restore(settings)))
+    conflicts = find_conflicts(
+        guests, settings.machines, settings.stack_tag, settings.running.names_by_vm_id
+    )
+    if conflicts:
+        raise pulumi.RunError("\n".join(str(conflict) for conflict in conflicts))
     _require_talosctl_for_removal(guests, settings)
-    taken = find_conflicts(guests, settings.machines, settings.stack_tag)
-    _refuse_taken_ids_of_existing_vms(taken, guests, settings)
-    messages = {conflict.node.name: str(conflict) for conflict in taken}
+    _note_moved_vms(guests, settings.running)
     has_vms = any(settings.stack_tag in guest.tags for guest in guests)
     states = sources.look_at_machines(guests, settings.machines)
     refuse_lost_state(settings, guests, states)
     _refuse_upgrade_without_a_control_plane(settings, states)
     return MachineChecks(
-        new_cluster=_refusing_hook("new-cluster", "\n".join(messages.values()))
-        if messages and not has_vms
-        else None,
-        hooks=_hooks_of_vms(messages, settings if has_vms else None, states),
+        hooks=_hooks_of_vms(settings, states) if has_vms else {},
         findings=ClusterFindings(restore=sources.plan_restore(settings), machine_states=states),
     )
+
+
+def _note_moved_vms(guests: Iterable[Guest], running: RunningStack) -> None:
+    """Log a warning for each VM that is not on the host of the Pulumi state."""
+    hosts = {guest.vm_id: guest.host for guest in guests}
+    for vm in running.machines.values():
+        host = hosts.get(vm.vm_id or 0, vm.host)
+        if host != vm.host:
+            pulumi.log.warn(
+                f"{vm.name} was moved from {vm.host} to {host}. It stays there, unless its host is "
+                "set in nodes.overrides. `make up` writes the new host into the Pulumi state."
+            )
 
 
 def _require_talosctl_for_removal(guests: Iterable[Guest], settings: Settings) -> None:
@@ -142,35 +148,20 @@ def _refuse_upgrade_without_a_control_plane(
         )
 
 
-def _refuse_taken_ids_of_existing_vms(
-    taken: Iterable[VmIdConflict], guests: Iterable[Guest], settings: Settings
-) -> None:
-    """Refuse to change the VM id of an existing VM to a taken id.
-
-    Such a change replaces the VM. Pulumi deletes the existing VM before it runs the hook of the new
-    one, so the hook would refuse too late.
-    """
-    existing = {guest.name for guest in guests if settings.stack_tag in guest.tags}
-    refusals = [str(conflict) for conflict in taken if conflict.node.name in existing]
-    if refusals:
-        raise pulumi.RunError("\n".join(refusals))
+def _vm_ids(settings: Settings) -> list[int]:
+    """The VM ids of the planned nodes, and those in the Pulumi state."""
+    planned = [node.vm_id for node in settings.machines]
+    return [*planned, *(settings.running.names_by_vm_id.keys() - planned)]
 
 
 def _hooks_of_vms(
-    messages: Mapping[str, str], existing: Settings | None, states: dict[str, MachineState]
+    settings: Settings, states: dict[str, MachineState]
 ) -> dict[str, pulumi.ResourceHookBinding]:
-    """The hooks of each VM, by node name.
-
-    ``messages`` has the refusals by node name. ``existing`` has the settings of a stack that has
-    VMs already; a stack without VMs needs no record of created VMs.
-    """
-    hooks = {name: _refusing_hook(name, message) for name, message in messages.items()}
-    if existing:
-        created = _remember_creation(states, existing.running)
-        for node in existing.machines:
-            binding = hooks.setdefault(node.name, pulumi.ResourceHookBinding())
-            binding.after_create = [created]
-    return hooks
+    """The hook of each VM, by node name, in a stack that has VMs already."""
+    created = _remember_creation(states, settings.running)
+    return {
+        node.name: pulumi.ResourceHookBinding(after_create=[created]) for node in settings.machines
+    }
 
 
 def _remember_creation(
@@ -189,11 +180,3 @@ def _remember_creation(
             states[name] = "created"
 
     return pulumi.ResourceHook("machine-is-created", remember)
-
-
-def _refusing_hook(name: str, message: str) -> pulumi.ResourceHookBinding:
-    def refuse(_: pulumi.ResourceHookArgs) -> None:
-        raise RuntimeError(message)
-
-    hook = pulumi.ResourceHook(f"vm-id-is-free-{name}", refuse, IN_PREVIEWS_TOO)
-    return pulumi.ResourceHookBinding(before_create=[hook])

@@ -45,6 +45,12 @@ from settings.values import (
 PROJECT = "ephemeral-castle"
 """Pulumi project name, which is also the namespace of the settings in a stack file."""
 
+
+def stack_tag(stack: str) -> str:
+    """The tag of a stack: tag of its VMs in Proxmox, and prefix of its file names."""
+    return f"{PROJECT}-{stack}".lower()
+
+
 DataDisk = Annotated[Whole, Field(ge=LEAST_DATA_DISK_GIB)]
 """Size of a data disk in GiB."""
 

@@ -10,7 +10,16 @@ from pydantic import StrictStr
 from settings.backups import S3
 from settings.base import Group
 from settings.charts import Flux, Longhorn, MetalLB, Sops, Traefik, Whoami
-from settings.groups import PROJECT, Cluster, Endpoint, Image, Network, Nodes, Proxmox, Timeouts
+from settings.groups import (
+    Cluster,
+    Endpoint,
+    Image,
+    Network,
+    Nodes,
+    Proxmox,
+    Timeouts,
+    stack_tag,
+)
 from settings.node import Node, Role
 from settings.plan import default_replicas, plan_nodes
 from settings.running import RunningStack
@@ -43,7 +52,7 @@ class Settings(Group):
     @property
     def stack_tag(self) -> str:
         """The stack's tag: tag of its VMs in Proxmox, and prefix of its file names."""
-        return f"{PROJECT}-{self.stack}".lower()
+        return stack_tag(self.stack)
 
     def with_running(self, running: RunningStack) -> Settings:
         """A copy of the settings with this running stack, which determines the hosts of VMs."""

@@ -76,6 +76,11 @@ class RunningStack:
         return any(vm.has_come_up for vm in self.machines.values())
 
     @property
+    def names_by_vm_id(self) -> Mapping[int, str]:
+        """Name of each VM, by VM id."""
+        return {vm.vm_id: name for name, vm in self.machines.items() if vm.vm_id is not None}
+
+    @property
     def hosts(self) -> Mapping[str, str]:
         """Proxmox host of each VM, by VM name."""
         return {name: vm.host for name, vm in self.machines.items() if vm.host is not None}

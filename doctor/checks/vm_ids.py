@@ -30,16 +30,13 @@ def check_vm_ids(context: Context) -> Iterator[Finding]:
 
 
 def _report_conflict(conflict: VmIdConflict) -> Finding:
-    subject = f"VM id {conflict.node.vm_id} for {conflict.node.name}"
-    condition = "the Pulumi state has this VM"
-    if conflict.in_stack:
-        condition += " and somebody renamed it in Proxmox"
-    elif conflict.guest.name != conflict.node.name:
+    subject = f"VM id {conflict.guest.vm_id} for {conflict.name}"
+    if not conflict.in_stack:
         return failure(subject, conflict.reason, conflict.fix)
     return warning(
         subject,
-        f"{conflict.reason}; `up` continues only if {condition}, otherwise `up` stops before it "
-        "changes the VM",
+        f"{conflict.reason}; `up` continues only if the Pulumi state has this VM and somebody "
+        "renamed it in Proxmox, otherwise `up` stops before it changes the VM",
         conflict.fix,
     )
 

@@ -28,7 +28,6 @@ def remaining_files(tmp_path: Path) -> list[Path]:
     ("command", "expected"),
     [
         ("preview", ["preview"]),
-        ("refresh", ["refresh"]),
         ("token", ["config", "set", "--secret", "proxmoxve:apiToken"]),
         ("cancel", ["cancel"]),
     ],

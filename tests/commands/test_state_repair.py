@@ -59,3 +59,34 @@ def test_missing_disks_are_replaced_by_the_disks_of_the_inputs() -> None:
         "vmId": 8000,
     }
     assert vm["inputs"] == before["deployment"]["resources"][0]["inputs"]
+
+
+def test_a_removed_vm_is_no_dependency_of_others_any_more() -> None:
+    vm, config, other = "urn:vm", "urn:config", "urn:other"
+    state = {
+        "version": 3,
+        "deployment": {
+            "resources": [
+                {"urn": vm},
+                {
+                    "urn": config,
+                    "dependencies": [vm, other],
+                    "propertyDependencies": {"node": [vm], "endpoint": [other, vm]},
+                    "deletedWith": vm,
+                    "replaceWith": [vm],
+                },
+                {"urn": other, "deletedWith": config},
+            ]
+        },
+    }
+    before = deepcopy(state)
+    assert state_repair.without(state, {vm})["deployment"]["resources"] == [
+        {
+            "urn": config,
+            "dependencies": [other],
+            "propertyDependencies": {"node": [], "endpoint": [other]},
+            "replaceWith": [],
+        },
+        {"urn": other, "deletedWith": config},
+    ]
+    assert state == before

@@ -14,7 +14,7 @@ from tests.recorder import one, record, sent, settings_with
 
 def image_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
-    return record(lambda: TalosImage("image", TalosImageArgs.of(settings, None)))
+    return record(lambda: TalosImage("image", TalosImageArgs.of(settings)))
 
 
 def test_the_schematic_has_the_required_extensions_and_those_of_the_settings() -> None:

@@ -17,6 +17,7 @@ import yaml
 from aiohttp import web as http
 
 from clients.proxmox import api as proxmox_api
+from clients.proxmox.guests import mac_address
 from doctor import address_probe, web
 from doctor.address_probe import Presence
 from doctor.all_checks import CheckFindings, collect_findings
@@ -122,6 +123,7 @@ class FakeHomelab:
                     "tags": f"{settings.stack_tag};{node.role};talos",
                     "memory": str(node.memory_mib),
                     "cores": str(node.cores),
+                    "net0": f"virtio={mac_address(settings.stack_tag, node.vm_id)},bridge=vmbr0",
                     "ipconfig0": f"gw={settings.network.gateway},ip={node.address}/24",
                     "scsi0": f"local-lvm:vm-{node.vm_id}-disk-0,size={node.os_disk_gib}G",
                 },

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from clients.proxmox.guests import mac_address
 from doctor.address_probe import Presence
 from doctor.checks.privileges import CASTLE, CASTLE_IMAGES
 from doctor.findings import Result
@@ -215,20 +216,24 @@ FAULTS = {
     "a VM id is taken": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(8011, node="pve1", config={"name": "nas"}),
         "VM ids", F, "VM id 8011 for castle-worker-2 is taken: on pve1 it belongs to the virtual",
-        "choose another proxmox.first_vm_id",
+        "set another nodes.overrides.worker-2.vm_id",
     ),
-    "a VM with the name of a node has no tag": Fault(
+    "a VM has the name of a node but another MAC address": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
             8010, node="pve2", config={"name": "castle-worker-1", "memory": "1"}
         ),
-        "VM ids", W, "which is not part of this stack; `up` continues only",
-        "add the tag ephemeral-castle-homelab",
+        "VM ids", F, "is not part of this stack", "set another nodes.overrides.worker-1.vm_id",
     ),
     "another VM of the stack has the VM id": Fault(
         lambda h: h.rack.proxmox.cluster.add_foreign(
             8010,
             node="pve2",
-            config={"name": "keep-worker-1", "memory": "1", "tags": "ephemeral-castle-homelab"},
+            config={
+                "name": "keep-worker-1",
+                "memory": "1",
+                "tags": "ephemeral-castle-homelab",
+                "net0": f"virtio={mac_address('ephemeral-castle-homelab', 8010)}",
+            },
         ),
         "VM ids", W, "on pve2 it belongs to keep-worker-1 of this stack", "set cluster.name",
     ),

@@ -18,11 +18,13 @@ from clients.errors import OperationError
 from clients.proxmox.api import ProxmoxError
 from clients.proxmox.guests import (
     Guest,
+    Ownership,
     find_conflicts,
     list_guests,
+    mac_address,
+    ownership,
 )
 from clients.talos import talosctl
-from components.image import TalosImageArgs
 from components.machines import MachinesArgs
 from components.talos.args import ClusterFindings
 from lifecycle.operations import node_replacement
@@ -37,7 +39,9 @@ from tests.recorder import record, settings_with
 TOKEN = "castle@pve!pulumi=11111111-2222-3333-4444-555555555555"
 STACK_TAG = "ephemeral-castle-homelab"
 NAMES = ["castle-control-plane-1", *(f"castle-worker-{number}" for number in (1, 2, 3))]
-NAS = Guest(8010, "precious-nas", "pve", "qemu", frozenset({"storage"}))
+MAC = "BC:24:11:00:00:01"
+OTHER_MAC = frozenset({MAC})
+NAS = Guest(8010, "precious-nas", "pve", "qemu", frozenset({"storage"}), mac_addresses=OTHER_MAC)
 GUESTS = [
     {"vmid": 8010, "name": "precious-nas", "node": "pve", "type": "qemu", "tags": "storage"},
     {
@@ -49,6 +53,16 @@ GUESTS = [
     },
     {"vmid": 200, "name": "dns", "node": "pve2", "type": "lxc", "pool": "house"},
 ]
+
+
+STACK_TAGS = frozenset({STACK_TAG, "talos"})
+
+
+def own(vm_id: int, name: str = "", **fields: Any) -> Guest:
+    """A VM with tag and MAC address of the stack."""
+    macs = frozenset({mac_address(STACK_TAG, vm_id)})
+    given = {"tags": STACK_TAGS, "mac_addresses": macs, **fields}
+    return Guest(vm_id, name, "pve", "qemu", **given)
 
 
 class Proxmox:
@@ -75,6 +89,12 @@ class Proxmox:
                     self.send_response(400 if taken else proxmox.next_id_status)
                     self.end_headers()
                     self.wfile.write(json.dumps({"data": vm_id}).encode())
+                    return
+                if self.path.endswith("/config"):
+                    body = json.dumps({"data": {"net0": f"virtio={MAC},bridge=vmbr0"}})
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(body.encode())
                     return
                 self.send_response(proxmox.status, "authentication failure")
                 for name, value in proxmox.headers.items():
@@ -104,14 +124,18 @@ def proxmox() -> Iterator[Proxmox]:
     found.server.server_close()
 
 
-def test_one_request_lists_vms_and_containers_of_all_hosts(proxmox: Proxmox) -> None:
+def test_one_request_lists_all_guests_and_one_reads_each_wanted_vm(proxmox: Proxmox) -> None:
     guests = list_guests(proxmox.endpoint(), [8010, 200])
     assert [(guest.vm_id, guest.name, guest.host, guest.pool) for guest in guests] == [
         (8010, "precious-nas", "pve", ""),
         (8011, "castle-worker-2", "pve", ""),
         (200, "dns", "pve2", "house"),
     ]
-    assert proxmox.requests == [("/api2/json/cluster/resources?type=vm", f"PVEAPIToken={TOKEN}")]
+    assert guests[0].mac_addresses == OTHER_MAC and guests[1].mac_addresses is None
+    assert proxmox.requests == [
+        ("/api2/json/cluster/resources?type=vm", f"PVEAPIToken={TOKEN}"),
+        ("/api2/json/nodes/pve/qemu/8010/config", f"PVEAPIToken={TOKEN}"),
+    ]
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
@@ -137,23 +161,51 @@ def test_an_invalid_answer_is_an_error(proxmox: Proxmox, body: str) -> None:
         list_guests(proxmox.endpoint(), [8010, 200])
 
 
-def test_guests_with_the_stack_tag_or_another_id_are_no_conflict() -> None:
-    own = Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({STACK_TAG}))
+OURS, CLONED = "the MAC address of the stack", "another MAC address"
+
+
+@pytest.mark.parametrize(
+    ("mac", "tag", "in_state", "owner"),
+    [
+        (OURS, True, True, Ownership.STACK),
+        (OURS, True, False, Ownership.STACK),
+        (OURS, False, True, Ownership.STACK),
+        (OURS, False, False, Ownership.STACK),
+        (CLONED, True, True, Ownership.CHANGED),
+        (CLONED, True, False, Ownership.OTHER),
+        (CLONED, False, True, Ownership.OTHER),
+        (CLONED, False, False, Ownership.OTHER),
+        (None, True, True, Ownership.STACK),
+        (None, True, False, Ownership.UNKNOWN),
+        (None, False, True, Ownership.UNKNOWN),
+        (None, False, False, Ownership.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "VM 8010", "castle-worker-1", "nas"])
+def test_the_mac_address_decides_to_whom_a_guest_belongs(
+    mac: str | None, tag: bool, in_state: bool, owner: Ownership, name: str
+) -> None:
+    """Not its name or status, which Proxmox does not list for the first ten seconds of a VM."""
+    macs = {OURS: frozenset({mac_address(STACK_TAG, 8010)}), CLONED: OTHER_MAC, None: None}[mac]
+    tags = STACK_TAGS if tag else frozenset({"storage"})
+    guest = Guest(8010, name, "pve", "qemu", tags, mac_addresses=macs)
+    assert ownership(guest, STACK_TAG, in_state) is owner
+
+
+def test_a_container_never_belongs_to_the_stack() -> None:
+    guest = Guest(8010, "castle-worker-1", "pve", "lxc", STACK_TAGS)
+    assert ownership(guest, STACK_TAG, True) is Ownership.OTHER
+
+
+def test_guests_with_the_mac_address_of_the_stack_or_another_id_are_no_conflict() -> None:
     other_id = Guest(200, "dns", "pve2", "lxc", frozenset())
-    found = find_conflicts([NAS, own, other_id], settings_with().machines, STACK_TAG)
-    assert [(it.node.name, it.guest.name) for it in found] == [("castle-worker-1", "precious-nas")]
-
-
-def test_a_vm_of_another_stack_is_a_conflict() -> None:
-    other = Guest(8000, "castle-control-plane-1", "pve", "qemu", frozenset({f"{STACK_TAG}-two"}))
-    assert len(find_conflicts([other], settings_with().machines, STACK_TAG)) == 1
-
-
-STACK_TAGS = frozenset({STACK_TAG, "talos"})
+    guests = [NAS, own(8011, "castle-worker-2"), other_id]
+    found = find_conflicts(guests, settings_with().machines, STACK_TAG)
+    assert [(it.name, it.guest.name) for it in found] == [("castle-worker-1", "precious-nas")]
 
 
 def test_another_vm_of_the_stack_is_a_conflict() -> None:
-    former = Guest(8010, "keep-worker-1", "pve", "qemu", STACK_TAGS)
+    former = own(8010, "keep-worker-1")
     (conflict,) = find_conflicts([former], settings_with().machines, STACK_TAG)
     text = str(conflict)
     assert "VM id 8010, wanted for castle-worker-1, is taken" in text
@@ -165,41 +217,76 @@ def test_another_vm_of_the_stack_is_a_conflict() -> None:
 @pytest.mark.parametrize("name", ["castle-worker-1", "", "VM 8010"])
 def test_a_vm_of_the_stack_without_another_name_is_adopted(name: str) -> None:
     """Shortly after a killed run, Proxmox does not list the name yet."""
-    made = Guest(8010, name, "pve", "qemu", STACK_TAGS)
-    assert find_conflicts([made], settings_with().machines, STACK_TAG) == []
+    assert find_conflicts([own(8010, name)], settings_with().machines, STACK_TAG) == []
 
 
-def test_a_vm_of_a_renamed_cluster_is_refused_by_a_hook() -> None:
-    """A hook, because it does not run for a VM in the state, which a user may have renamed."""
-    checks = check([Guest(8010, "keep-worker-1", "pve", "qemu", STACK_TAGS)])
-    assert checks.new_cluster is None
-    assert [name for name, it in checks.hooks.items() if it.before_create] == ["castle-worker-1"]
-    assert "belongs to keep-worker-1 of this stack" in refused(checks.hooks["castle-worker-1"])
+def machine(name: str, vm_id: int) -> RunningMachine:
+    return RunningMachine(name=name, vm_id=vm_id)
+
+
+def running(*vms: RunningMachine) -> RunningStack:
+    return RunningStack(machines={vm.name: vm for vm in vms})
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_vm_of_a_renamed_cluster_is_refused(preview: bool) -> None:
+    with pytest.raises(pulumi.RunError, match="belongs to keep-worker-1 of this stack"):
+        check([own(8010, "keep-worker-1")], preview)
+
+
+def test_a_vm_that_a_user_renamed_in_proxmox_is_known_by_the_state() -> None:
+    state = running(machine("castle-worker-1", 8010))
+    assert check([own(8010, "renamed")], running=state).findings.machine_states
 
 
 @pytest.mark.parametrize("preview", [True, False])
 def test_swapped_vm_ids_are_refused_before_any_change(preview: bool) -> None:
-    """Pulumi deletes a replaced VM before it runs the hook of the new one."""
-    second = Guest(8010, "castle-worker-2", "pve", "qemu", STACK_TAGS)
-    first = Guest(8011, "castle-worker-1", "pve", "qemu", STACK_TAGS)
+    """Pulumi would delete both VMs before it creates the new ones."""
+    state = running(machine("castle-worker-2", 8010), machine("castle-worker-1", 8011))
     with pytest.raises(pulumi.RunError) as error:
-        check([second, first], preview)
+        check([own(8010, "castle-worker-2"), own(8011, "castle-worker-1")], preview, state)
     assert "8010, wanted for castle-worker-1" in str(error.value)
     assert "8011, wanted for castle-worker-2" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [NAS, Guest(8010, "castle-worker-4", "pve", "qemu", STACK_TAGS)],
-    ids=lambda it: it.name,
-)
-def test_an_existing_vm_cannot_change_to_a_taken_id(
-    monkeypatch: pytest.MonkeyPatch, other: Guest
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize("in_state", [True, False])
+def test_a_machine_of_somebody_else_is_refused_also_if_the_state_has_its_id(
+    preview: bool, in_state: bool
 ) -> None:
-    existing = Guest(8099, "castle-worker-1", "pve", "qemu", STACK_TAGS)
-    monkeypatch.setattr(talosctl, "require", lambda talos: None)
-    with pytest.raises(pulumi.RunError, match=f"8010, wanted for castle-worker-1.*{other.name}"):
-        check([other, existing])
+    state = running(machine("castle-worker-1", 8010)) if in_state else RunningStack()
+    with pytest.raises(pulumi.RunError) as error:
+        check([NAS], preview, state)
+    text = str(error.value)
+    assert "VM id 8010, wanted for castle-worker-1, is taken" in text
+    assert "on pve it belongs to the virtual machine 'precious-nas', which is not part" in text
+    assert "set another nodes.overrides.worker-1.vm_id" in text.replace("Set", "set")
+    assert ("run `make recover`" in text.replace("Run", "run")) is in_state
+    assert text.endswith("Nothing has been touched.")
+
+
+def test_a_machine_of_somebody_else_with_the_id_of_a_removed_node_is_refused() -> None:
+    """An ``up`` that removes the node would delete this machine."""
+    nas = Guest(8013, "precious-nas", "pve", "qemu", mac_addresses=OTHER_MAC)
+    with pytest.raises(pulumi.RunError, match=r"8013, wanted for castle-worker-4, .*precious-nas"):
+        check([nas], running=running(machine("castle-worker-4", 8013)))
+
+
+def test_a_vm_whose_mac_address_was_changed_is_not_touched_and_the_fix_has_the_address() -> None:
+    changed = own(8010, "castle-worker-1", mac_addresses=OTHER_MAC)
+    with pytest.raises(pulumi.RunError) as error:
+        check([changed], running=running(machine("castle-worker-1", 8010)))
+    mac = mac_address(STACK_TAG, 8010)
+    assert f"set the MAC address of its network device in Proxmox back to {mac}" in str(
+        error.value
+    ).replace("Set", "set")
+    assert "remove the tag from it. Nothing has been touched." in str(error.value)
+
+
+def test_a_vm_whose_configuration_cannot_be_read_is_not_adopted() -> None:
+    unknown = own(8010, "", mac_addresses=None)
+    with pytest.raises(pulumi.RunError, match=r"(?i)check that pve answers and that the API token"):
+        check([unknown])
 
 
 def test_the_id_of_a_guest_that_the_token_may_not_see_is_taken(proxmox: Proxmox) -> None:
@@ -215,7 +302,7 @@ def test_a_guest_without_a_name_is_refused_with_a_readable_message(proxmox: Prox
     """Proxmox lists a new guest, and one on an offline host, without name and status."""
     proxmox.body = json.dumps({"data": [{"vmid": 8010, "node": "pve", "type": "qemu"}]})
     guests = list_guests(proxmox.endpoint())
-    assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}))]
+    assert guests == [Guest(8010, "", "pve", "qemu", frozenset({""}), mac_addresses=OTHER_MAC)]
     (conflict,) = find_conflicts(guests, settings_with().machines, STACK_TAG)
     text = str(conflict)
     assert (
@@ -262,8 +349,8 @@ def check(
     """The result of ``check_machines`` with these guests, in a preview or an ``up``."""
     found: list[MachineChecks] = []
 
-    def answer(_: Endpoint, wanted: Iterable[int]) -> list[Guest]:
-        assert wanted == [8000, 8010, 8011, 8012]
+    def answer(_: Endpoint, wanted: Iterable[int] | None) -> list[Guest]:
+        assert set(wanted or ()) >= {8000, 8010, 8011, 8012}
         if isinstance(guests, Exception):
             raise guests
         return list(guests)
@@ -272,17 +359,6 @@ def check(
     CURRENT.set(Sources(list_guests=answer))
     record(lambda: found.append(machines.check_machines(settings)), preview=preview)
     return found[0]
-
-
-def refused(binding: pulumi.ResourceHookBinding | None) -> str:
-    """The message with which the hook refuses a creation."""
-    assert binding is not None and binding.before_create is not None
-    (hook,) = binding.before_create
-    assert isinstance(hook, Hook)
-    assert hook.opts.on_dry_run is True
-    with pytest.raises(RuntimeError) as error:
-        hook.callback(pulumi.ResourceHookArgs(urn="", id="", name="", type=""))
-    return str(error.value)
 
 
 @pytest.mark.parametrize("preview", [True, False])
@@ -304,32 +380,13 @@ def test_an_up_stops_if_proxmox_does_not_answer() -> None:
         check(NO_ANSWER, preview=False)
 
 
-def test_a_taken_id_is_refused_with_id_name_and_fix() -> None:
-    text = refused(check([NAS]).hooks["castle-worker-1"])
-    assert "VM id 8010, wanted for castle-worker-1, is taken" in text
-    assert "on pve it belongs to the virtual machine 'precious-nas'" in text
-    assert "nodes.overrides" in text and STACK_TAG in text
-
-
-def test_only_the_vm_with_a_taken_id_is_refused() -> None:
-    assert set(check([NAS]).hooks) == {"castle-worker-1"}
-
-
-def test_a_new_cluster_is_refused_if_one_id_is_taken() -> None:
-    assert "precious-nas" in refused(check([NAS]).new_cluster)
-
-
-def test_a_vm_that_lost_its_tag_does_not_block_an_existing_stack() -> None:
-    own = Guest(8011, "castle-worker-2", "pve", "qemu", frozenset({STACK_TAG}))
-    lost_its_tag = Guest(8010, "castle-worker-1", "pve", "qemu", frozenset({"talos"}))
-    checks = check([own, lost_its_tag])
-    assert checks.new_cluster is None
-    assert [name for name, it in checks.hooks.items() if it.before_create] == ["castle-worker-1"]
+def test_a_vm_that_lost_its_tag_is_a_vm_of_the_stack() -> None:
+    check([own(8011, "castle-worker-2"), own(8010, "castle-worker-1", tags=frozenset({"talos"}))])
 
 
 def test_a_vm_that_pulumi_creates_in_this_run_is_recorded() -> None:
     """A replaced VM has the same VM id, so only Pulumi knows that it is another VM."""
-    checks = check([Guest(8010, "castle-worker-1", "pve", "qemu", STACK_TAGS)])
+    checks = check([own(8010, "castle-worker-1")])
     (hook,) = checks.hooks["castle-worker-1"].after_create or []
     assert isinstance(hook, Hook) and not (hook.opts and hook.opts.on_dry_run)
     assert checks.findings.machine_states["castle-worker-1"] == "off"
@@ -354,7 +411,7 @@ def test_a_configured_vm_that_is_not_in_the_state_is_not_recorded_as_created(
     monkeypatch.setattr(
         "lifecycle.operations.node_replacement.is_in_maintenance", lambda address, limit: False
     )
-    guest = Guest(8010, "castle-worker-1", "pve", "qemu", STACK_TAGS, is_running=True)
+    guest = own(8010, "castle-worker-1", is_running=True)
     known = {"castle-worker-1": RunningMachine(name="castle-worker-1")} if is_known else {}
     checks = check([guest], running=RunningStack(machines=known, has_machine_secrets=True))
     (hook,) = checks.hooks["castle-worker-1"].after_create or []
@@ -390,7 +447,6 @@ def test_an_upgrade_is_refused_while_a_control_plane_is_lost(
 def test_components_receive_the_hooks() -> None:
     hooks = pulumi.ResourceHookBinding()
     settings = settings_with()
-    assert TalosImageArgs.of(settings, hooks).hooks is hooks
     by_node = {"castle-worker-1": hooks}
     assert MachinesArgs.of(settings, {}, by_node).hooks == by_node
 
@@ -404,12 +460,10 @@ def test_each_vm_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
         return answers[address]
 
     monkeypatch.setattr(node_replacement, "is_in_maintenance", is_in_maintenance)
-    tags = frozenset({STACK_TAG})
     guests = [
-        Guest(8000, NAMES[0], "pve", "qemu", tags, is_running=True, uptime_s=500),
-        # This VM has lost its tag.
-        Guest(8010, NAMES[1], "pve", "qemu", is_running=True, uptime_s=100),
-        Guest(8011, NAMES[2], "pve", "qemu", tags),
+        own(8000, NAMES[0], is_running=True, uptime_s=500),
+        own(8010, NAMES[1], is_running=True, uptime_s=100, tags=frozenset()),
+        own(8011, NAMES[2]),
     ]
     found = check(guests).findings.machine_states
     assert found == dict(zip(NAMES, ("", "blank", "off", "gone"), strict=True))
@@ -436,13 +490,7 @@ def test_a_control_plane_that_is_switched_off_is_not_lost(monkeypatch: pytest.Mo
     warnings: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)
     monkeypatch.setattr(node_replacement, "is_in_maintenance", lambda address, limit: False)
-    tags = frozenset({STACK_TAG})
-    check(
-        [
-            Guest(8000, NAMES[0], "pve", "qemu", tags, is_running=False),
-            Guest(8010, NAMES[1], "pve", "qemu", tags, is_running=True),
-        ]
-    )
+    check([own(8000, NAMES[0], is_running=False), own(8010, NAMES[1], is_running=True)])
     assert NO_CONTROL_PLANE not in warnings
 
 
@@ -456,10 +504,7 @@ def test_a_warning_is_logged_if_no_control_plane_is_left(
     monkeypatch.setattr(
         node_replacement, "is_in_maintenance", lambda address, limit: addresses[address] in blank
     )
-    guests = [
-        Guest(number, "", "pve", "qemu", frozenset({STACK_TAG}), is_running=True)
-        for number in addresses.values()
-    ]
+    guests = [own(number, is_running=True) for number in addresses.values()]
     check(guests)
     assert (NO_CONTROL_PLANE in warnings) is (8000 in blank)
     assert sum("has no machine config" in line for line in warnings) == len(blank)
@@ -471,8 +516,20 @@ def test_the_removal_of_a_node_needs_talosctl(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(talosctl, "require", missing)
     monkeypatch.setattr(node_replacement, "is_in_maintenance", lambda address, limit: False)
-    fourth = Guest(8013, "castle-worker-4", "pve", "qemu", frozenset({STACK_TAG}))
+    fourth = own(8013, "castle-worker-4")
     with pytest.raises(pulumi.RunError, match="castle-worker-4: This change needs talosctl"):
         check([fourth])
     # A VM of another owner is not removed.
     check([Guest(8013, "nas", "pve", "qemu")])
+
+
+def test_a_vm_on_another_host_than_in_the_state_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    moved = RunningMachine(name="castle-worker-1", vm_id=8010, host="pve2")
+    stays = RunningMachine(name="castle-worker-2", vm_id=8011, host="pve")
+    check([own(8010), own(8011)], running=running(moved, stays))
+    (text,) = [line for line in warnings if "was moved" in line]
+    assert text.startswith("castle-worker-1 was moved from pve2 to pve. It stays there")

@@ -1,0 +1,172 @@
+"""Compares the VMs in the Pulumi state with Proxmox, before a command refreshes or destroys.
+
+- Somebody deleted a VM of the stack by hand, and another machine got its VM id. A refresh would
+  take this machine for that of the stack, and a destroy would delete it with its disks.
+- Somebody, or Proxmox' high availability, moved a VM to another host. The provider looks for it on
+  its former host only, so a refresh would take it for deleted.
+
+``pulumi refresh`` and ``pulumi destroy`` themselves run no code of this project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from clients.proxmox import api as proxmox_api
+from clients.proxmox.api import ProxmoxError
+from clients.proxmox.guests import (
+    Ownership,
+    VmIdConflict,
+    describe_conflict,
+    list_guests,
+    ownership,
+    pool_comment,
+)
+from clients.pulumi_cli.session import PulumiError, Session
+from clients.pulumi_cli.state import opened
+from commands import state_repair
+from commands.ask import confirmed
+from settings.groups import Endpoint, stack_tag
+from settings.resource_types import MACHINE
+
+PROXMOX_PROVIDER = "pulumi:providers:proxmoxve"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignVm:
+    """A VM in the Pulumi state whose VM id belongs to somebody else, or may do so."""
+
+    urn: str
+    conflict: VmIdConflict
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what happens to the other machine."""
+        guest = self.conflict.guest
+        machine = f"'{guest.name}'" if guest.name else "the machine without a known name"
+        return (
+            f"VM id {guest.vm_id} of {self.conflict.name}: remove {self.conflict.name} from the "
+            f"Pulumi state, and leave {machine} on {guest.host} alone"
+        )
+
+
+def find_foreign(session: Session) -> list[ForeignVm]:
+    """Find VMs whose VM id belongs to somebody else, and correct the hosts of moved VMs.
+
+    The access to Proxmox is that of the last ``up``, so the stack file may be wrong. Raises
+    ``PulumiError``, and ``ProxmoxError`` if Proxmox does not answer.
+    """
+    resources = session.resources(secrets=True)
+    vms = {int(r["outputs"]["vmId"]): r for r in resources if _has_vm_id(r)}
+    proxmox = _endpoint(resources)
+    if not vms or proxmox is None:
+        return []
+    tag = stack_tag(session.stack)
+    found = []
+    hosts = {}
+    for guest in list_guests(proxmox, list(vms)):
+        if (vm := vms.get(guest.vm_id)) is None:
+            continue
+        owner = ownership(guest, tag, in_state=True)
+        name = str(vm["inputs"]["name"])
+        if owner is not Ownership.STACK:
+            conflict = describe_conflict(guest, name, tag, owner, in_state=True)
+            found.append(ForeignVm(urn=vm["urn"], conflict=conflict))
+        elif guest.host != vm["outputs"].get("nodeName"):
+            hosts[vm["urn"]] = guest.host
+            print(f"{name} was moved to {guest.host}: the Pulumi state is corrected.", flush=True)
+    if hosts:
+        session.replace_state(state_repair.with_hosts(session.exported(), hosts))
+    return found
+
+
+def correct_hosts(session: Session) -> int:
+    """Correct the hosts of moved VMs in the Pulumi state; returns an exit code.
+
+    The program checks whether a VM id belongs to somebody else, and whether Proxmox answers.
+    """
+    try:
+        find_foreign(session)
+    except ProxmoxError:
+        return 0
+    except PulumiError as error:
+        print(error)
+        return 1
+    return 0
+
+
+def release(session: Session, cli_args: Sequence[str], *, for_destroy: bool) -> bool:
+    """Remove these VMs from the Pulumi state, after a question; returns whether to continue.
+
+    Only a person can tell whether a VM with another MAC address is that of the stack. So nothing is
+    done then, unless the stack is destroyed (``for_destroy``): then that VM is left alone, too.
+    Raises ``PulumiError`` and ``ProxmoxError``.
+    """
+    vms = find_foreign(session)
+    undecided = [vm for vm in vms if vm.conflict.owner is not Ownership.OTHER]
+    if undecided and not for_destroy:
+        print("\n".join(str(vm.conflict) for vm in undecided), flush=True)
+        return False
+    if vms:
+        print("These VM ids belong to somebody else:")
+        if not confirmed((vm.sentence for vm in vms), "Continue?", cli_args):
+            return False
+        session.replace_state(state_repair.without(session.exported(), {vm.urn for vm in vms}))
+    if for_destroy:
+        _take_out_of_pool(session)
+    return True
+
+
+def refresh(session: Session, cli_args: Sequence[str]) -> int:
+    """Run ``pulumi refresh``, unless a VM id belongs to somebody else; returns an exit code."""
+    try:
+        vms = find_foreign(session)
+    except (PulumiError, ProxmoxError) as error:
+        print(error)
+        return 1
+    for vm in vms:
+        print(vm.conflict)
+    return 1 if vms else session.run(["refresh"], cli_args)
+
+
+def _take_out_of_pool(session: Session) -> None:
+    """Take machines of others out of the stack's pool, because Proxmox deletes only empty pools.
+
+    Raises ``PulumiError`` and ``ProxmoxError``.
+    """
+    proxmox = _endpoint(session.resources(secrets=True))
+    if proxmox is None:
+        return
+    tag = stack_tag(session.stack)
+    call = proxmox_api.caller(proxmox)
+    pools = {it["poolid"] for it in call("/pools") if it.get("comment") == pool_comment(tag)}
+    for guest in list_guests(proxmox) if pools else ():
+        if guest.pool in pools and ownership(guest, tag, in_state=False) is Ownership.OTHER:
+            form = {"poolid": guest.pool, "vms": str(guest.vm_id), "delete": "1"}
+            call("/pools", "PUT", form)
+            print(f"Took VM {guest.vm_id} ({guest.name}) out of the pool {guest.pool}.", flush=True)
+
+
+def _has_vm_id(resource: Mapping[str, Any]) -> bool:
+    return resource["type"] == MACHINE and "vmId" in (resource.get("outputs") or {})
+
+
+def _endpoint(resources: Sequence[Mapping[str, Any]]) -> Endpoint | None:
+    """The access to Proxmox in the state, whose secrets are in plain text; ``None`` if it has
+    none."""
+    for resource in resources:
+        if resource["type"] == PROXMOX_PROVIDER:
+            inputs = resource.get("inputs") or {}
+            token = opened(inputs.get("apiToken"))
+            if not isinstance(token, str):
+                return None
+            return Endpoint(
+                endpoint=inputs["endpoint"],
+                apiToken=SecretStr(token),
+                insecure=opened(inputs.get("insecure")) in (True, "true"),
+            )
+    return None

@@ -14,7 +14,7 @@ from clients.kubernetes.longhorn import Storage
 from clients.pulumi_cli import certificate_ends, cli, passphrase, stack_settings, state
 from clients.pulumi_cli.private_folder import private_folder
 from clients.pulumi_cli.session import PulumiError, Session
-from commands import backup, vms_in_state
+from commands import backup, state_backup, vms_in_state
 from commands.age_key import create_key
 from commands.down import down
 from commands.recover import cancel, recover, recover_if_needed
@@ -71,7 +71,20 @@ def _open_session(options: argparse.Namespace, cli_args: Sequence[str]) -> int:
             return code
         if options.command == "up" and not options.skip_doctor and (code := _run_doctor(session)):
             return code
-        return COMMANDS[options.command](session, cli_args)
+        return _run(options.command, session, cli_args)
+
+
+def _run(name: str, session: Session, cli_args: Sequence[str]) -> int:
+    """Run a command, and save a copy of the state if the command may have changed it."""
+    code = 1
+    try:
+        code = COMMANDS[name](session, cli_args)
+        return code
+    finally:
+        # An `up` without changes also saves a copy: there may be none yet.
+        has_succeeded = name == "up" and code == 0
+        if name in CHANGES_STATE and (session.may_have_changed_state or has_succeeded):
+            state_backup.save(session, is_removed=name == "down" and code == 0)
 
 
 def _run_doctor(session: Session) -> int:
@@ -151,6 +164,8 @@ COMMANDS: dict[str, Callable[[Session, Sequence[str]], int]] = {
     "talosconfig": _write_output("talosconfig"),
 }
 """All commands. Each gets the session and the arguments of the CLI, and returns an exit code."""
+CHANGES_STATE = frozenset({"up", "refresh", "recover", "down"})
+"""The commands that change the Pulumi state."""
 
 
 if __name__ == "__main__":

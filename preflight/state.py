@@ -19,6 +19,7 @@ import pulumi
 
 from clients.pulumi_cli import cli
 from clients.pulumi_cli.session import PulumiError, StackReader
+from settings import resource_types
 from settings.node import DATA_DISK, OS_DISK, Role
 from settings.running import RunningMachine, RunningStack
 
@@ -28,8 +29,6 @@ MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
 POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 MACHINE_SECRETS = "talos:machine/secrets:Secrets"
 HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
-NO_RESOURCES = ("pulumi:", "ephemeral-castle:")
-"""Prefixes of the types of the stack, of providers and of components."""
 
 
 class StateError(pulumi.RunError):
@@ -95,7 +94,7 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
             if release.get("name") and release.get("version")
         },
         pool=_text(first(POOL).get("poolId")),
-        has_resources=any(not type_.startswith(NO_RESOURCES) for type_ in by_type),
+        has_resources=any(map(resource_types.is_resource, by_type)),
         has_machine_secrets=MACHINE_SECRETS in by_type,
         is_bootstrapped="Bootstrap" in by_type,
         restored_from=_text(first("Bootstrap").get("restored_from")),

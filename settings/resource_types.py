@@ -27,3 +27,8 @@ INSTANCE = "kubernetes:fluxcd.controlplane.io/v1:FluxInstance"
 UNINSTALL = "pulumi-python:dynamic/ephemeral-castle:FluxUninstall"
 FLUX_READY = "pulumi-python:dynamic/ephemeral-castle:FluxReady"
 SECRET = "kubernetes:core/v1:Secret"
+
+
+def is_resource(type_: str) -> bool:
+    """Whether a type is that of a resource, and not of the stack, a provider or a component."""
+    return not type_.startswith(("pulumi:", "ephemeral-castle:"))

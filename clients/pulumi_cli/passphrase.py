@@ -5,11 +5,9 @@ from __future__ import annotations
 import getpass
 import sys
 
+from clients.pulumi_cli.secrets import FILE_VARIABLE, VARIABLE
 from clients.pulumi_cli.session import StackReader
 from settings import stack_file
-
-VARIABLE = "PULUMI_CONFIG_PASSPHRASE"
-FILE_VARIABLE = "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 
 def ask_once(reader: StackReader) -> None:

@@ -13,12 +13,15 @@ from types import FrameType
 from typing import Any
 
 from clients.errors import ClientError
+from clients.pulumi_cli.secrets import SecretsError, decrypted
 from settings.project import PROJECT_FOLDER
 
 READ_ONLY_COMMAND = "preview"
 """The only command for ``Session.run`` that does not change the state."""
 CONFIG = ("config", "--json", "--show-secrets")
 """Arguments of the CLI that print all settings of a stack, secrets included."""
+EXPORT = ("stack", "export")
+"""Arguments of the CLI that print the state of a stack, with encrypted secrets."""
 _NO_SUCH_STACK = 6
 """Exit code of the CLI (pulumi pkg/cmd/pulumi/cmd/exit_codes.go, ExitStackNotFound)."""
 
@@ -42,8 +45,6 @@ class StackReader:
 
     _timeout_s: float | None = 60
     """Seconds in which the CLI must answer."""
-    _always_decrypts = False
-    """Whether ``resources`` always decrypts secrets, so that all callers share one export."""
 
     def __init__(self, pulumi: Path | None, stack: str, project: Path = PROJECT_FOLDER) -> None:
         """``pulumi`` is the path of the CLI; without it each command raises ``PulumiError``."""
@@ -70,11 +71,11 @@ class StackReader:
     def resources(self, *, secrets: bool = False) -> list[dict[str, Any]]:
         """The resources in the state; empty if the stack does not exist.
 
-        With ``secrets``, secrets are in plain text; without, they may be. Never write them to a
-        file. Raises ``PulumiError``.
+        With ``secrets``, secrets are in plain text, otherwise encrypted. Never write them to a file
+        in plain text. Raises ``PulumiError``.
         """
         try:
-            deployment = self.deployment(secrets=secrets or self._always_decrypts)
+            deployment = self.deployment(secrets=secrets)
         except PulumiError as error:
             if error.status == _NO_SUCH_STACK:
                 return []
@@ -91,12 +92,23 @@ class StackReader:
         return found or {}
 
     def exported(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The exported state; do not modify it. Raises ``PulumiError``."""
-        words = ["stack", "export", *(["--show-secrets"] if secrets else [])]
+        """The exported state; do not modify it. With ``secrets``, secrets are in plain text.
+
+        Exports the state once for both forms, unless only the CLI can decrypt the secrets. Raises
+        ``PulumiError``.
+        """
         with self._lock:
-            if secrets not in self._exported:
-                self._exported[secrets] = self._read_object(words)
+            if False not in self._exported:
+                self._exported[False] = self._read_object(EXPORT)
+            if secrets and True not in self._exported:
+                self._exported[True] = self._decrypt(self._exported[False])
             return self._exported[secrets]
+
+    def _decrypt(self, exported: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return decrypted(exported, self.environment)
+        except SecretsError:
+            return self._read_object([*EXPORT, "--show-secrets"])
 
     def config(self) -> dict[str, Any]:
         """The entries ``value`` and ``secret`` of each setting of the stack, secrets in plain text:
@@ -163,7 +175,6 @@ class Session(StackReader):
     """
 
     _timeout_s = None
-    _always_decrypts = True
 
     def __init__(
         self, pulumi: Path, stack: str, temporary: Path, project: Path = PROJECT_FOLDER
@@ -171,6 +182,8 @@ class Session(StackReader):
         """``pulumi`` is the path of the CLI, ``temporary`` a private folder."""
         super().__init__(pulumi, stack, project)
         self.temporary = temporary
+        self.may_have_changed_state = False
+        """Whether a command ran that may have changed the state."""
         self.environment |= {
             "TMPDIR": str(temporary),
             "PATH": f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -207,8 +220,11 @@ class Session(StackReader):
         self._clear_state()
 
     def _clear_state(self) -> None:
-        """Clear the cached state. Needs the lock, because a check of ``make doctor`` in another
-        thread may read it."""
+        """Clear the cached state after a command that may have changed it.
+
+        Needs the lock, because a check of ``make doctor`` in another thread may read it.
+        """
+        self.may_have_changed_state = True
         with self._lock:
             self._exported = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clients.pulumi_cli import passphrase
+from clients.pulumi_cli import passphrase, secrets
 from clients.pulumi_cli.session import StackReader
 from commands import __main__ as commands
 from settings.load import TOKEN
@@ -99,7 +99,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return "horse"
 
     monkeypatch.setattr(getpass, "getpass", answer)
-    for name in (passphrase.VARIABLE, passphrase.FILE_VARIABLE):
+    for name in (secrets.VARIABLE, secrets.FILE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     return asked
 
@@ -135,7 +135,7 @@ def test_the_passphrase_is_asked_once_for_the_doctor_and_the_cli(
 def test_the_passphrase_is_not_asked_if_it_is_set_or_not_needed(
     terminal: list[str], encrypted: Path, tmp_path: Path
 ) -> None:
-    for name in (passphrase.VARIABLE, passphrase.FILE_VARIABLE):
+    for name in (secrets.VARIABLE, secrets.FILE_VARIABLE):
         reader = StackReader(None, "homelab", encrypted.parent)
         reader.environment[name] = "x"
         passphrase.ask_once(reader)
@@ -150,4 +150,4 @@ def test_the_passphrase_is_not_asked_without_a_terminal(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     reader = StackReader(None, "homelab", encrypted.parent)
     passphrase.ask_once(reader)
-    assert terminal == [] and passphrase.VARIABLE not in reader.environment
+    assert terminal == [] and secrets.VARIABLE not in reader.environment

@@ -142,7 +142,7 @@ def test_an_unreadable_state_is_reported_without_the_output_of_the_cli(
     fake.answers("stack export", "https://user:password@backend", code=1)
     storage_record.after_up(session, project)
     out = capfd.readouterr().out
-    assert "`pulumi stack export --show-secrets --stack homelab` shows the reason" in out
+    assert "`pulumi stack export --stack homelab` shows the reason" in out
     assert "password@" not in out
 
 

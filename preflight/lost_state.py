@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pulumi
 
-from clients.proxmox.guests import Guest
+from clients.proxmox.guests import Guest, Ownership, ownership
 from clients.talos import machine_api
 from lifecycle.node import MachineState
 from settings.models import Settings
@@ -25,14 +25,14 @@ def refuse_lost_state(
 ) -> None:
     """Raise ``pulumi.RunError`` if the VMs of a running cluster are not in the Pulumi state.
 
-    ``guests`` are those of Proxmox; none has a VM id of the stack and belongs to somebody else.
-    ``states`` are the states of the planned nodes by name.
+    ``guests`` are those of Proxmox. ``states`` are the states of the planned nodes by name.
     """
     running = settings.running
     if running.has_machine_secrets:
         return
     known = {vm.vm_id for vm in running.machines.values()}
-    by_id = {guest.vm_id: guest for guest in guests if settings.stack_tag in guest.tags}
+    tag = settings.stack_tag
+    by_id = {it.vm_id: it for it in guests if ownership(it, tag, False) is Ownership.STACK}
     unknown = {
         node: by_id[node.vm_id]
         for node in settings.machines

@@ -5,23 +5,24 @@ from __future__ import annotations
 import pulumi
 import pytest
 
-from clients.proxmox.guests import Guest
+from clients.proxmox.guests import Guest, mac_address
 from clients.talos import machine_api
 from lifecycle.node import MachineState
 from preflight.lost_state import refuse_lost_state
 from settings.running import RunningMachine, RunningStack
 from tests.recorder import settings_with
 
-TAGS = frozenset({"ephemeral-castle-homelab", "talos"})
+TAG = "ephemeral-castle-homelab"
+MAC = mac_address(TAG, 8010)
 NAME = "castle-worker-1"
 EMPTY = RunningStack()
 FIRST_UP = RunningStack(has_resources=True)
 """A first ``up`` that was killed before its machine secrets existed."""
 
 
-def refuse(state: MachineState, running: RunningStack, tags: frozenset[str] = TAGS) -> None:
+def refuse(state: MachineState, running: RunningStack, mac: str = MAC) -> None:
     """Check a stack of which one VM exists."""
-    guest = Guest(8010, NAME, "pve", "qemu", tags, is_running=state != "off")
+    guest = Guest(8010, NAME, "pve", "qemu", frozenset({TAG}), mac_addresses=frozenset({mac}))
     refuse_lost_state(settings_with(running=running), [guest], {NAME: state})
 
 
@@ -74,5 +75,6 @@ def test_a_vm_in_the_state_is_known(answer: dict[str, bool | None]) -> None:
     refuse("", RunningStack(has_resources=True, machines={NAME: known}))
 
 
-def test_a_vm_of_another_stack_is_not_a_node(answer: dict[str, bool | None]) -> None:
-    refuse("", EMPTY, frozenset({"ephemeral-castle-other"}))
+def test_a_vm_of_somebody_else_is_not_a_node(answer: dict[str, bool | None]) -> None:
+    """A clone of a VM of the stack has its tag, but another MAC address."""
+    refuse("", EMPTY, "02:00:00:00:00:01")

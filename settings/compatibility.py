@@ -42,6 +42,35 @@ machine configs."""
 
 
 @dataclass(frozen=True)
+class BrokenTalos:
+    """Talos releases that damage what this program deploys, both ends included."""
+
+    oldest: tuple[int, int, int]
+    newest: tuple[int, int, int]
+    damage: str
+    """What they do, as a sentence without its subject."""
+    source: str
+
+
+BROKEN_TALOS = (
+    BrokenTalos(
+        (1, 12, 0),
+        (1, 12, 4),
+        "unmounts the data disk when the kubelet restarts, under running volumes",
+        "siderolabs/talos#12797, repaired in v1.12.5",
+    ),
+    BrokenTalos(
+        (1, 13, 8),
+        (1, 13, 8),
+        "cannot read the iSCSI records of older versions, so after an upgrade no volume of "
+        "Longhorn attaches",
+        "siderolabs/talos#14000, siderolabs/extensions#1182, repaired in v1.13.9",
+    ),
+)
+"""Talos releases that are refused although their minor version is supported."""
+
+
+@dataclass(frozen=True)
 class ChartEntry:
     """Supported versions of a chart: ``oldest`` and later, but lower than ``below``. These versions
     accept the chart values that this program sets."""
@@ -125,6 +154,14 @@ def talos_and_kubernetes(cluster: Cluster) -> Iterator[Problem]:
             f"choose {minor_text(entry.oldest_kubernetes)}.x to "
             f"{minor_text(entry.newest_kubernetes)}.x",
         )
+    for broken in BROKEN_TALOS:
+        if broken.oldest <= _number(cluster.talos) <= broken.newest:
+            yield Problem(
+                "cluster.talos",
+                cluster.talos,
+                f"{broken.damage} ({broken.source})",
+                "choose a later patch release",
+            )
 
 
 def _chart(name: str, chart: Chart, cluster: Cluster) -> Iterator[Problem]:

@@ -33,7 +33,7 @@ def test_a_changed_schematic_replaces_the_resource() -> None:
 
 
 def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
-    recording = image_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.8"})
+    recording = image_with(proxmox={"hosts": ["pve1", "pve2"]}, cluster={"talos": "v1.13.7"})
     text = sent(one(recording, "image-schematic"))["schematic"]
     id_ = hashlib.sha256(text.encode()).hexdigest()
     for host in ("pve1", "pve2"):
@@ -41,8 +41,8 @@ def test_each_host_downloads_the_qcow2_of_version_and_schematic() -> None:
         assert file["nodeName"] == host
         assert file["datastoreId"] == "local"
         assert file["contentType"] == "import"
-        assert file["url"] == f"https://factory.talos.dev/image/{id_}/v1.13.8/nocloud-amd64.qcow2"
-        assert file["fileName"] == f"ephemeral-castle-homelab-talos-v1.13.8-{id_}-{host}.qcow2"
+        assert file["url"] == f"https://factory.talos.dev/image/{id_}/v1.13.7/nocloud-amd64.qcow2"
+        assert file["fileName"] == f"ephemeral-castle-homelab-talos-v1.13.7-{id_}-{host}.qcow2"
 
 
 def test_hosts_with_a_shared_storage_have_different_files() -> None:

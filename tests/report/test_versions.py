@@ -25,9 +25,9 @@ from tests.rehearsal.conftest import Vary
             1,
             "Talos v1.13.9 supports up to v1.36.x: upgrade one minor version at a time.",
         ),
-        ("v1.12.1", "v1.35.0", 0, "v1.13.x also fits Kubernetes v1.35.0."),
-        ("v1.12.1", "v1.30.0", 0, "v1.13.x needs Kubernetes v1.31 or newer first."),
-        ("v1.12.1", "v1.35.0", 1, "Newer than v1.35.x needs Talos v1.13.x first."),
+        ("v1.12.7", "v1.35.0", 0, "v1.13.x also fits Kubernetes v1.35.0."),
+        ("v1.12.7", "v1.30.0", 0, "v1.13.x needs Kubernetes v1.31 or newer first."),
+        ("v1.12.7", "v1.35.0", 1, "Newer than v1.35.x needs Talos v1.13.x first."),
     ],
 )
 def test_each_version_names_the_next_possible_upgrade(

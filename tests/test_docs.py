@@ -28,3 +28,8 @@ def test_every_settings_key_is_documented(file: str) -> None:
 def test_readme_and_ci_name_the_command_for_all_tests() -> None:
     assert "make test" in (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8")
     assert "make test" in (PROJECT_FOLDER / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    """Details are in docs/."""
+    assert len((PROJECT_FOLDER / "README.md").read_text(encoding="utf-8").splitlines()) <= 150

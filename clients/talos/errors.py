@@ -6,7 +6,8 @@ from clients.errors import ClientError
 
 UNKNOWN = 2
 ALREADY_EXISTS = 6
-"""Two of gRPC's status codes (grpc/grpc doc/statuscodes.md)."""
+UNIMPLEMENTED = 12
+"""Three of gRPC's status codes (grpc/grpc doc/statuscodes.md)."""
 
 
 class TalosError(ClientError):

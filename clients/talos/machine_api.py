@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,9 @@ _OK = 0
 _DISKS = "/storage.StorageService/Disks"
 _CHUNK = 65536
 
+Watch = Callable[[bytes], None]
+"""Gets each message of a node when it arrives. An exception that it raises ends the call."""
+
 
 def call(address: str, context: ssl.SSLContext, procedure: str, message: bytes = b"") -> bytes:
     """Call a procedure, as in ``/machine.MachineService/Bootstrap``, of the node at ``address``.
@@ -55,14 +58,16 @@ def stream(
     procedure: str,
     messages: Iterable[bytes] = (b"",),
     limit: float = ANSWER_LIMIT,
+    watch: Watch | None = None,
 ) -> list[bytes]:
     """Call a procedure that receives or sends several messages; returns all messages of the node.
 
-    ``limit`` is the maximum number of seconds without data. Raises ``TalosError``.
+    ``limit`` is the maximum number of seconds without data. ``watch`` gets each message, too.
+    Raises ``TalosError``.
     """
     operation = procedure.rpartition("/")[2]
     with _connected(address, context, limit, operation) as connection:
-        answer = _exchange(connection, address, procedure, messages)
+        answer = _exchange(connection, address, procedure, messages, watch)
     if answer.status != _OK:
         raise TalosError(
             operation,
@@ -70,7 +75,7 @@ def stream(
             answer.text or f"it returned gRPC status {answer.status}",
             answer.status,
         )
-    return list(answer.messages())
+    return answer.messages
 
 
 class MachineApi:
@@ -147,7 +152,9 @@ def _connected(
 class _Answer:
     status: int | None = None
     text: str = ""
-    body: bytearray = field(default_factory=bytearray)
+    messages: list[bytes] = field(default_factory=list)
+    """The messages so far."""
+    _rest: bytearray = field(default_factory=bytearray)
 
     def read_status(self, headers: Iterable[Any]) -> None:
         """Read the status from trailers, or from the headers of an answer without a body."""
@@ -158,13 +165,12 @@ class _Answer:
         elif found.get(":status", "200") != "200":
             self.text = f"it answers {found[':status']}"
 
-    def messages(self) -> Iterator[bytes]:
-        """The messages in the body, without their gRPC header (compression flag, 4-byte length)."""
-        start = 0
-        while start < len(self.body):
-            end = start + 5 + int.from_bytes(self.body[start + 1 : start + 5], "big")
-            yield bytes(self.body[start + 5 : end])
-            start = end
+    def read_data(self, data: bytes) -> None:
+        """Read a part of the body: messages with their gRPC header (flag, 4-byte length)."""
+        self._rest += data
+        while len(self._rest) >= (end := 5 + int.from_bytes(self._rest[1:5], "big")):
+            self.messages.append(bytes(self._rest[5:end]))
+            del self._rest[:end]
 
 
 class _Exchange:
@@ -220,7 +226,7 @@ class _Exchange:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
                     self.answer.read_status(event.headers or ())
                 case h2.events.DataReceived():
-                    self.answer.body += event.data or b""
+                    self.answer.read_data(event.data or b"")
                     self._http.acknowledge_received_data(
                         event.flow_controlled_length or 0, self._stream
                     )
@@ -237,13 +243,22 @@ class _Exchange:
 
 
 def _exchange(
-    connection: ssl.SSLSocket, host: str, procedure: str, messages: Iterable[bytes]
+    connection: ssl.SSLSocket,
+    host: str,
+    procedure: str,
+    messages: Iterable[bytes],
+    watch: Watch | None,
 ) -> _Answer:
     exchange = _Exchange(connection)
     exchange.send_headers(host, procedure)
     for message in messages:
         exchange.send(message)
     exchange.end()
+    watched = 0
     while not exchange.is_complete:
         exchange.receive()
+        if watch is not None:
+            for message in exchange.answer.messages[watched:]:
+                watch(message)
+            watched = len(exchange.answer.messages)
     return exchange.answer

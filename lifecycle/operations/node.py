@@ -13,6 +13,8 @@ from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi, KubernetesError
 from clients.talos import talosctl
 from clients.talos.errors import TalosError
+from clients.talos.upgrade import TalosUpgrade
+from clients.tls import context_of
 from clients.wait import NotYet, wait_for
 from lifecycle.operations import config_diff, drain, volumes
 from lifecycle.operations.cluster import Cluster, NodeStatus, parse_node_status
@@ -22,9 +24,6 @@ from lifecycle.operations.etcd import Member
 from lifecycle.operations.lock import cluster_lock
 from lifecycle.operations.power import Power
 from settings import compatibility
-
-INSTALL_TIMEOUT_S = 900
-"""Seconds that Talos has to pull an installer image and write it to the disk."""
 
 
 def update_node(
@@ -95,7 +94,7 @@ def _needs_talos_upgrade(context: NodeContext, status: NodeStatus) -> bool:
 
 
 def _installs_without_reboot(status: NodeStatus) -> bool:
-    """Whether the running Talos supports ``talosctl upgrade --no-reboot`` (1.13 and newer)."""
+    """Whether the running Talos can install an upgrade without a reboot (1.13 and newer)."""
     return compatibility.minor_of(status.talos) >= (1, 13)
 
 
@@ -146,6 +145,8 @@ class NodeUpdate:
         to_cycle = power is not None and (grows or power.has_new_hardware())
         if to_upgrade or to_cycle or effect is Effect.REBOOT:
             self.require_safety()
+            if to_upgrade:
+                self._pull()
             with self.drained():
                 self._reboot(
                     before,
@@ -190,7 +191,7 @@ class NodeUpdate:
             self._rollout.send("staged")
         waits_for_cycle = power is not None and _installs_without_reboot(before)
         if to_upgrade:
-            self._install(is_staged=staged, reboots=not waits_for_cycle)
+            self._install(before, is_staged=staged, reboots=not waits_for_cycle)
             if not waits_for_cycle:
                 before = self._wait_until_upgraded(before, with_config=staged)
         if power is not None:
@@ -296,20 +297,35 @@ class NodeUpdate:
             ) from None
         yield
 
-    def _install(self, *, is_staged: bool, reboots: bool) -> None:
+    def _upgrade(self) -> TalosUpgrade:
+        return TalosUpgrade(
+            self.node.address, context_of(self.context.credentials), self.context.installer
+        )
+
+    def _pull(self) -> None:
+        """Pull the installer image while the node still runs its pods."""
+        try:
+            self._upgrade().pull()
+        except TalosError as error:
+            version, _ = _wanted_talos(self.context)
+            raise OperationError(
+                f"{self.label} could not be upgraded to {version}, because it cannot pull "
+                f"{self.context.installer}: {error.detail}. Nothing has been touched on this node, "
+                "and no other node was changed after it. Check the registry, `image.factory`, "
+                "`cluster.registry_mirrors` and the name servers of the node, then run `up` again."
+            ) from None
+
+    def _install(self, before: NodeStatus, *, is_staged: bool, reboots: bool) -> None:
         """Install the wanted Talos. The node boots it now, or in its power-cycle."""
         version, _ = _wanted_talos(self.context)
+        upgrade = self._upgrade()
         try:
-            self.cluster.talos.run(
-                self.node.address,
-                "upgrade",
-                *("--image", self.context.installer),
-                # No drain or wait by talosctl, which ignores Longhorn: this module does both. Talos
-                # before 1.13 retains the node's data only with --preserve.
-                *("--drain=false", "--wait=false", "--progress=plain", "--preserve"),
-                *(() if reboots else ("--no-reboot",)),
-                limit=INSTALL_TIMEOUT_S,
-            )
+            if not _installs_without_reboot(before):
+                upgrade.install_and_reboot()
+            else:
+                upgrade.install()
+                if reboots:
+                    upgrade.reboot()
         except TalosError as error:
             if is_staged:
                 with suppress(TalosError):

@@ -259,9 +259,13 @@ class Lab:
         """
         if word == "down":
             self.learn_secrets()
+        return self.finish(self.start_make(word, *more, doctor=doctor))
+
+    def start_make(self, word: str, *more: str, doctor: bool = False) -> subprocess.Popen[str]:
+        """Start one of our own words, in a session of its own."""
         command = [sys.executable, "-m", "commands", word, "--stack", self.stack]
         command += [] if doctor else ["--skip-doctor"]
-        return self.finish(self._start([*command, "--", "--yes", "--non-interactive", *more]))
+        return self._start([*command, "--", "--yes", "--non-interactive", *more])
 
     def doctor(self) -> Run:
         """Let the doctor look, as ``make doctor`` does; its output is JSON."""

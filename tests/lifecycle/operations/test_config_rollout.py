@@ -11,6 +11,7 @@ import yaml
 from clients.errors import OperationError
 from clients.talos.errors import UNKNOWN, TalosError
 from clients.talos.talosctl import Talosctl
+from clients.talos.upgrade import TalosUpgrade
 from lifecycle.operations import config_rollout
 from lifecycle.operations import node as operations
 from lifecycle.operations.cluster import Cluster
@@ -46,8 +47,10 @@ class FakeNodes:
         self.has_new_hardware = False
         self.accepts_config = True
         """Whether the running Talos accepts the new config."""
-        self.upgrades: list[tuple[str, ...]] = []
-        """Address, limit in seconds and arguments of each upgrade."""
+        self.pull_error = ""
+        """Why the installer image cannot be pulled; empty if it can."""
+        self.upgrades: list[tuple[str, str, bool]] = []
+        """Address, image, and whether the node was cordoned, of each pull."""
         self.done: list[tuple[str, ...]] = []
         """What the program did, in order: mode and text of each config, upgrades, power-cycles."""
         self.on_config: Callable[[str], None] = lambda text: self.set_status(
@@ -105,12 +108,6 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
             self, address: str, *command: str, files: Sequence[str] = (), limit: float = 0
         ) -> str:
             assert "--dry-run" not in command
-            if command[0] == "upgrade":
-                found.upgrades.append((address, str(limit), *command[1:]))
-                found.done.append(("upgrade", "" if "--no-reboot" in command else "reboot"))
-                if "--no-reboot" not in command:
-                    found.on_boot()
-                return ""
             text = "---\n".join(files[1:]) or files[0]
             # Each patch is its own file: Talos refuses one file with two parts of one document.
             words = [word for word in command if "{" in word]
@@ -119,6 +116,25 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
             if command[2] != "staged":
                 found.on_config(text)
             return ""
+
+    class FakeUpgrade(TalosUpgrade):
+        def pull(self) -> None:
+            found.upgrades.append((self._address, self._image, found.is_cordoned()))
+            if found.pull_error:
+                raise TalosError("Pull", self._address, found.pull_error, UNKNOWN)
+
+        def install(self) -> None:
+            assert found.talos != "v1.12.7"
+            found.done.append(("upgrade", ""))
+
+        def reboot(self) -> None:
+            found.done[-1] = ("upgrade", "reboot")
+            found.on_boot()
+
+        def install_and_reboot(self) -> None:
+            assert found.talos == "v1.12.7"
+            found.done.append(("upgrade", "reboot"))
+            found.on_boot()
 
     class FakeClients(Cluster):
         def __init__(self, context: Any, credentials: Any) -> None:
@@ -136,6 +152,8 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
         found.on_boot()
 
     monkeypatch.setattr(operations, "Cluster", FakeClients)
+    monkeypatch.setattr(operations, "TalosUpgrade", FakeUpgrade)
+    monkeypatch.setattr(operations, "context_of", lambda _: None)
     monkeypatch.setattr(config_rollout, "machine_config", live)
     monkeypatch.setattr(Power, "has_new_hardware", lambda _: found.has_new_hardware)
     monkeypatch.setattr(Power, "cycle", cycle)
@@ -197,23 +215,22 @@ def test_a_new_version_and_config_need_one_reboot(nodes: FakeNodes) -> None:
     assert nodes.done == [("staged", NEW), ("upgrade", "reboot")]
 
 
-def test_talosctl_upgrades_without_a_drain_or_a_wait_of_its_own(nodes: FakeNodes) -> None:
+def test_the_image_is_pulled_before_the_node_is_drained(nodes: FakeNodes) -> None:
     nodes.talos = "v1.13.0"
     nodes.set_status(NAME, "first", is_ready=True)
     nodes.on_boot = nodes.boot_new_talos
     roll_out()
-    assert nodes.upgrades == [
-        (
-            "192.168.1.155",
-            "900",
-            "--image",
-            "factory/nocloud-installer/abc:v1.13.9",
-            "--drain=false",
-            "--wait=false",
-            "--progress=plain",
-            "--preserve",
-        )
-    ]
+    image = "factory/nocloud-installer/abc:v1.13.9"
+    assert nodes.upgrades == [("192.168.1.155", image, False)]
+
+
+def test_an_image_that_cannot_be_pulled_changes_nothing(nodes: FakeNodes) -> None:
+    nodes.talos, nodes.pull_error = "v1.13.0", "dial tcp: no such host"
+    nodes.set_status(NAME, "first", is_ready=True)
+    with pytest.raises(OperationError, match="it cannot pull factory/.*: dial tcp: no such host"):
+        roll_out()
+    assert nodes.done == []
+    assert "unschedulable" not in nodes.node["spec"]
 
 
 def test_a_config_that_only_restarts_components_is_staged_for_an_upgrade(

@@ -73,6 +73,8 @@ class MachineApi:
                 self._messages(remove, t.EtcdRemoveMemberByIDRequest, do.etcd_remove),
                 self._messages("EtcdStatus", t.Empty, do.etcd_status),
                 self._upload("EtcdRecover", t.Data, do.etcd_recover),
+                self._stream("Dmesg", t.DmesgRequest, do.dmesg),
+                self._messages("ImagePull", t.ImagePullRequest, do.image_pull),
                 self._stream("EtcdSnapshot", t.Empty, do.etcd_snapshot),
                 self._stream("Events", t.EventsRequest, do.events),
                 self._stream("Kubeconfig", t.Empty, do.kubeconfig),

@@ -21,6 +21,9 @@ class Hand:
     """Addresses of machines that no time server answers: their kubelet and etcd do not start."""
     etcd_pull_s: float = 0.0
     """Seconds from a bootstrap until etcd has data: a machine pulls etcd's image first."""
+    image_fault: str = ""
+    """Why installer images cannot be pulled: ``missing``, ``unreachable`` (Talos tries again for 20
+    minutes, and only the node's log says why) or ``stalled`` (no more data)."""
     runtime_s: float = 0.0
     """Seconds from power-on until the container runtime runs, and a bootstrap is possible."""
     restart_s: float = 1.0

@@ -92,6 +92,8 @@ class Machine:
         self.boot_id = str(uuid.uuid4())
         self.is_registered = False
         """Whether its kubelet has made its node: it does that once in each boot."""
+        self.log: list[str] = []
+        """The lines of its kernel's log, as ``talosctl dmesg`` shows them."""
         self.bootstraps = 0
         """How often this boot was asked to bootstrap; a reboot forgets it."""
         self.lease_renewed = 0.0
@@ -182,6 +184,11 @@ class Machine:
         if name == "etcd" and not self.installation.has_etcd_data:
             return Service(name, "Preparing", False, "Running pre state")
         return Service(name, "Running", True, "Health check successful")
+
+    def write_log(self, text: str) -> None:
+        """Write a line of Talos into the log."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09}Z"
+        self.log.append(f"user: warning: [{now}]: [talos] {text}")
 
     async def emit(self, task: str, actor: str) -> None:
         """Tell all who listen, and all who will, that a task has started."""

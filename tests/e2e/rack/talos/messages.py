@@ -65,7 +65,13 @@ UpgradeRequest              image:1 preserve:2:bool stage:3:bool force:4:bool re
 Upgrade                     metadata:1:Metadata ack:2 actor_id:3
 UpgradeResponse             messages:1:Upgrade*
 PullRequest                 image_ref:3
-PullResponse                name:1
+PullLayerProgress           status:1:int32 offset:3:int64 total:4:int64
+PullProgress                layer_id:1 progress:2:PullLayerProgress
+PullResponse                name:1:string? pull_progress:2:PullProgress
+ImagePullRequest            namespace:1:int32 reference:2
+ImagePull                   metadata:1:Metadata
+ImagePullResponse           messages:1:ImagePull*
+DmesgRequest                follow:1:bool tail:2:bool
 InstallSource               image_name:1
 InstallRequest              source:2:InstallSource
 InstallProgress             message:1 exit_code:2:int32?

@@ -164,8 +164,43 @@ class Procedures:
             yield talos.Data(bytes=chunk)
 
     async def pull(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
-        """Pull an image."""
+        """Pull an image, and tell the progress of its only layer (Talos 1.13 and newer)."""
+        if _minor(machine.version) < _LIFECYCLE_SINCE:
+            raise RefusalError(StatusCode.UNIMPLEMENTED, "unknown service machine.ImageService")
+        progress = talos.PullLayerProgress(offset=1, total=2)
+        response = talos.PullResponse(
+            pull_progress=talos.PullProgress(layer_id="sha256:1", progress=progress)
+        )
+        await self._require_image(machine, request.image_ref)
+        while self._simulator.hand.image_fault == "stalled":
+            yield response
+            await asyncio.sleep(_WATCH_INTERVAL)
+        yield response
         yield talos.PullResponse(name=request.image_ref)
+
+    async def image_pull(self, machine: Machine, request: Any) -> Any:
+        """Pull an image without a word (Talos 1.12 and older)."""
+        await self._require_image(machine, request.reference)
+        while self._simulator.hand.image_fault == "stalled":
+            await asyncio.sleep(_WATCH_INTERVAL)
+        return talos.ImagePull()
+
+    async def _require_image(self, machine: Machine, image: str) -> None:
+        """Fail, or try again and again, if the image cannot be pulled."""
+        name = f'failed to pull image "{image}": failed to resolve reference "{image}"'
+        if self._simulator.hand.image_fault == "missing":
+            raise RefusalError(StatusCode.NOT_FOUND, f"error pulling image: {name}: not found")
+        if self._simulator.hand.image_fault == "unreachable":
+            host = image.partition("/")[0]
+            cause = f'failed to do request: Head "https://{host}/v2/": no such host'
+            machine.write_log(f"retrying error: {name}: {cause}")
+        while self._simulator.hand.image_fault == "unreachable":
+            await asyncio.sleep(_WATCH_INTERVAL)
+
+    async def dmesg(self, machine: Machine, _: Any) -> AsyncIterator[Any]:
+        """Show the kernel's log, one message for each line."""
+        for line in machine.log:
+            yield talos.Data(bytes=line.encode())
 
     async def install(self, machine: Machine, request: Any) -> AsyncIterator[Any]:
         """Put another Talos on the disk, for the next boot (Talos 1.13 and newer)."""

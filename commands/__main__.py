@@ -101,6 +101,7 @@ def _run_doctor(session: Session) -> int:
         open_token=lambda: stack_settings.api_token(session),
         read_certificate_ends=lambda: certificate_ends.of(session),
         read_storage=read_storage,
+        read_talos_credentials=lambda: state.talos_credentials(session),
         brief=True,
     )
     if code:

@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
             open_token=open_token,
             read_certificate_ends=lambda: certificate_ends.of(reader),
             read_storage=read_storage,
+            read_talos_credentials=lambda: (
+                state.talos_credentials(reader) if reader.pulumi else None
+            ),
             as_json=options.json,
         )
     except SettingsError as error:

@@ -22,6 +22,7 @@ from doctor.checks import (
     proxmox_cluster,
     proxmox_storages,
     this_machine,
+    time_servers,
     vm_ids,
 )
 from doctor.context import Check, Context
@@ -43,6 +44,8 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("Proxmox", "VM ids", vm_ids.check_vm_ids),
     ("Network", "gateway", addresses.check_gateway),
     ("Network", "addresses", addresses.check_addresses),
+    ("Network", "time servers", time_servers.check_time_servers),
+    ("Stack", "node clocks", time_servers.check_node_clocks),
     ("Stack", "certificates", certificates.check_certificates),
     ("Stack", "backups", backups.check_backup_targets),
     ("Storage", "cluster", longhorn.check_access),

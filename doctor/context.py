@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clients.kubernetes.longhorn import Storage
+from clients.tls import ClientCredentials
 from doctor.findings import CannotCheckError, Finding, failure, warning
 from doctor.probes import Probes
 from doctor.proxmox import Proxmox
@@ -15,6 +16,11 @@ from settings.models import Settings
 
 def no_cluster() -> Storage | None:
     """The default of ``Context.storage``: the stack has no cluster, so it has no storage."""
+    return None
+
+
+def no_credentials() -> ClientCredentials | None:
+    """The default of ``Context.talos_credentials``: the stack has no cluster."""
     return None
 
 
@@ -33,6 +39,9 @@ class Context:
     storage: Callable[[], Storage | None] = no_cluster
     """Reads Longhorn's objects in the running cluster; None if the stack has no cluster with
     Longhorn. Raises ``OperationError`` if the Kubernetes API does not answer."""
+    talos_credentials: Callable[[], ClientCredentials | None] = no_credentials
+    """Reads the credentials of a Talos client; None if the stack has no cluster. Raises
+    ``OperationError``."""
 
     @property
     def hosts(self) -> list[str]:

@@ -16,6 +16,14 @@ from doctor import address_probe, web
 from doctor.address_probe import Presence
 from settings.models import Settings
 
+_NTP_PORT = 123
+_NTP_SIZE = 48
+_NTP_REQUEST = bytes([0o43, *bytes(_NTP_SIZE - 1)])
+"""A client's request of NTP version 4 (RFC 5905, section 7.3)."""
+_NTP_TIMEOUT_S = 3
+_NTP_TRIES = 3
+"""Number of attempts, because UDP may lose a packet."""
+
 
 class Fetch(Protocol):
     """The type of ``web.fetch``."""
@@ -42,6 +50,8 @@ class Probes:
     """Resolves a host name to its IPv6 addresses. Raises ``OSError``."""
     connect: Callable[[str, int], None]
     """Opens and closes a TCP connection to a host and port. Raises ``OSError``."""
+    ask_time: Callable[[str], None]
+    """Asks a time server over NTP. Raises ``OSError`` if it does not answer."""
     cli_version: Callable[[], str]
     """The version of the Pulumi CLI, ``v3.259.0``; empty if the CLI is not installed."""
 
@@ -56,6 +66,7 @@ class Probes:
             resolve=resolve,
             resolve_ipv6=resolve_ipv6,
             connect=connect,
+            ask_time=ask_time,
             cli_version=lambda: cli_version(cli) if cli else "",
         )
 
@@ -75,6 +86,25 @@ def resolve_ipv6(name: str) -> list[IPv6Address]:
 def connect(host: str, port: int) -> None:
     """Open and close a TCP connection. Raises ``OSError``."""
     socket.create_connection((host, port), timeout=web.SILENCE_TIMEOUT_S).close()
+
+
+def ask_time(server: str) -> None:
+    """Ask a time server over NTP (UDP port 123). Raises ``OSError`` if it does not answer."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        server, _NTP_PORT, type=socket.SOCK_DGRAM
+    )[0]
+    with socket.socket(family, kind, protocol) as asked:
+        asked.settimeout(_NTP_TIMEOUT_S)
+        asked.connect(address)
+        for attempt in range(_NTP_TRIES):
+            asked.send(_NTP_REQUEST)
+            try:
+                asked.recv(_NTP_SIZE)
+            except TimeoutError:
+                if attempt == _NTP_TRIES - 1:
+                    raise
+            else:
+                return
 
 
 def cli_version(command: Path) -> str:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from clients.kubernetes.longhorn import Storage
+from clients.tls import ClientCredentials
 from doctor import output
 from doctor.all_checks import collect_findings, worst_result
 from doctor.checks.longhorn import read_once
@@ -44,6 +45,7 @@ def run_checks(
     open_token: Callable[[], str],
     read_certificate_ends: Callable[[], Mapping[str, datetime]],
     read_storage: Callable[[], Storage | None],
+    read_talos_credentials: Callable[[], ClientCredentials | None],
     as_json: bool = False,
     brief: bool = False,
 ) -> int:
@@ -51,10 +53,10 @@ def run_checks(
 
     ``cli`` is the path of the Pulumi CLI, or None if it is not installed yet. ``open_token``
     decrypts the API token; it is called only if the stack file has an encrypted token and all
-    settings are correct. ``read_certificate_ends`` and ``read_storage`` become
-    ``certificate_ends`` and ``storage`` of the ``Context``. ``brief`` prints only warnings and
-    failures. Returns 1 if there is a failure, else 0. Raises ``SettingsError``, also if the token
-    is missing or malformed.
+    settings are correct. ``read_certificate_ends``, ``read_storage`` and ``read_talos_credentials``
+    become ``certificate_ends``, ``storage`` and ``talos_credentials`` of the ``Context``. ``brief``
+    prints only warnings and failures. Returns 1 if there is a failure, else 0. Raises
+    ``SettingsError``, also if the token is missing or malformed.
     """
     settings, advice = _read_settings(name, folder, open_token)
     probes = Probes.of(settings, cli)
@@ -66,6 +68,7 @@ def run_checks(
         proxmox=proxmox,
         certificate_ends=read_certificate_ends,
         storage=read_once(read_storage),
+        talos_credentials=read_talos_credentials,
     )
     progress = Console(stderr=True)
     status = progress.status("Checking ...") if progress.is_terminal else None

@@ -21,8 +21,11 @@ from clients.kubernetes.api import (
     KubernetesError,
     Object,
 )
+from clients.talos import queries
+from clients.talos.errors import TalosError
 from clients.tls import ClientCredentials, context_of
 from clients.wait import NotYet, wait_until
+from lifecycle.operations import TIME_SERVER_FIX, Progress
 from lifecycle.provider import Provider, Resource
 from settings.node import Node, Role
 
@@ -50,6 +53,8 @@ class ClusterReadinessArgs:
     """Whether etcd was restored from a snapshot: the status of a node may then be out of date."""
     credentials: pulumi.Output[Mapping[str, str]]
     """The fields of ``ClientCredentials`` of a Kubernetes client (secret)."""
+    talos_credentials: pulumi.Output[Mapping[str, str]]
+    """The same of a Talos client, which reports why a node does not join (secret)."""
 
     def inputs(self) -> dict[str, Any]:
         """The inputs of the resource."""
@@ -65,6 +70,7 @@ class ClusterReadinessArgs:
             "endpoint": self.endpoint,
             "restored": self.restored,
             "credentials": self.credentials,
+            "talos_credentials": self.talos_credentials,
         }
 
 
@@ -86,6 +92,7 @@ class ClusterReadinessInputs:
     endpoint: str
     restored: bool
     credentials: ClientCredentials
+    talos_credentials: ClientCredentials | None = None
 
 
 class ClusterReadiness(Resource[ClusterReadinessArgs]):
@@ -157,12 +164,31 @@ def _wait_for_node(
         if lease_check:
             lease_check.require_renewal(_get_renew_time(name, api))
 
-    def timeout_error(missing: str) -> TimeoutError:
-        return TimeoutError(
-            f"{name} ({expected.address}) is not ready after {limit:.0f} s: {missing}."
-        )
+    label = f"{name} ({expected.address})"
 
-    wait_until(check, limit, timeout_error)
+    def timeout_error(missing: str) -> TimeoutError:
+        reason = _find_reason(inputs, expected.address)
+        details = f"{missing}; {reason}" if reason else missing
+        return TimeoutError(f"{label} is not ready after {limit:.0f} s: {details}.")
+
+    progress = Progress(f"{label} is not ready", lambda _: _find_reason(inputs, expected.address))
+    wait_until(check, limit, timeout_error, progress)
+
+
+def _find_reason(inputs: ClusterReadinessInputs, address: str) -> str:
+    """Why the kubelet of a node does not run, as Talos reports it; empty if it does not answer."""
+    if inputs.talos_credentials is None:
+        return ""
+    try:
+        services = queries.services(address, context_of(inputs.talos_credentials))
+    except TalosError:
+        return ""
+    kubelet = services.get("kubelet")
+    if kubelet is None or kubelet.is_healthy:
+        return ""
+    if kubelet.waits_for_time:
+        return f"its clock is not synchronized; {TIME_SERVER_FIX}"
+    return f"Talos reports its kubelet as {kubelet}"
 
 
 def check_node(node: Object, expected: ExpectedNode) -> None:

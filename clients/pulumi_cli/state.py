@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import yaml
+
 from clients.pulumi_cli.session import PulumiError, StackReader
+from clients.tls import ClientCredentials
 
 STACK = "pulumi:pulumi:Stack"
 """Type of the resource that has the stack outputs."""
@@ -25,12 +28,31 @@ def kubeconfig(reader: StackReader) -> str | None:
     The secrets are decrypted only if the output exists. Raises ``PulumiError``, whose text has no
     output of the CLI.
     """
+    return _secret_output(reader, "kubeconfig")
+
+
+def talos_credentials(reader: StackReader) -> ClientCredentials | None:
+    """The credentials of the stack output ``talosconfig``; None if it is missing.
+
+    Raises ``PulumiError``, as ``kubeconfig`` does.
+    """
+    text = _secret_output(reader, "talosconfig")
+    if text is None:
+        return None
+    config = yaml.safe_load(text)
+    found = config["contexts"][config["context"]]
+    return ClientCredentials(
+        ca_certificate=found["ca"], client_certificate=found["crt"], client_key=found["key"]
+    )
+
+
+def _secret_output(reader: StackReader, name: str) -> str | None:
     try:
-        if _output(reader.resources(), "kubeconfig") is None:
+        if _output(reader.resources(), name) is None:
             return None
-        return str(opened(_output(reader.resources(secrets=True), "kubeconfig")))
+        return str(opened(_output(reader.resources(secrets=True), name)))
     except PulumiError as error:
-        detail = f"the kubeconfig of the cluster cannot be read: {error.without_output}"
+        detail = f"the {name} of the cluster cannot be read: {error.without_output}"
         raise PulumiError(error.operation, error.subject, detail) from None
 
 

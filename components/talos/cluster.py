@@ -92,6 +92,7 @@ class TalosCluster(pulumi.ComponentResource):
                 endpoint=self.endpoint,
                 restored=args.restore is not None,
                 credentials=pulumi.Output.secret(issued.apply(lambda it: vars(it[1].kubernetes))),
+                talos_credentials=pulumi.Output.secret(issued.apply(lambda it: vars(it[0]))),
             ),
             pulumi.ResourceOptions(
                 parent=self,

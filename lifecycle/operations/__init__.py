@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-PROGRESS_S = 30
+PROGRESS_S = 60
 """Seconds that a wait has the same reason before the reason is reported."""
 TIME_SERVER_FIX = (
     "no time server answers the node over NTP (UDP port 123): set `cluster.ntp` to a time server "
@@ -21,9 +22,10 @@ def report(text: str) -> None:
 class Progress:
     """Reports why a wait is not over: each reason once, after ``PROGRESS_S`` seconds."""
 
-    def __init__(self, subject: str) -> None:
-        """``subject`` is the start of each message."""
-        self._subject = subject
+    def __init__(self, subject: str, explain: Callable[[str], str] = str) -> None:
+        """``subject`` is the start of each message. ``explain`` gets a reason and returns what to
+        report; empty for nothing."""
+        self._subject, self._explain = subject, explain
         self._reason = ""
         self._since = 0.0
         self._reported: set[str] = set()
@@ -35,4 +37,5 @@ class Progress:
             self._reason, self._since = reason, now
         if now - self._since >= PROGRESS_S and reason not in self._reported:
             self._reported.add(reason)
-            report(f"{self._subject}: {reason}. Still waiting.")
+            if text := self._explain(reason):
+                report(f"{self._subject}: {text}. Still waiting.")

@@ -51,6 +51,7 @@ class FakeHomelab:
         """Devices at addresses, in addition to the listening sockets."""
         self.names: dict[str, list[IPv4Address]] = {"tazlab.net": [PUBLIC]}
         self.ipv6_names: dict[str, list[IPv6Address]] = {}
+        self.silent_time_servers: set[str] = set()
         self.cli = "v3.259.0"
         self.chart_requests: list[str] = []
         self._sockets = ExitStack()
@@ -147,6 +148,7 @@ class FakeHomelab:
             resolve=self._resolve,
             resolve_ipv6=self._resolve_ipv6,
             connect=connect,
+            ask_time=self._ask_time,
             cli_version=lambda: self.cli,
         )
 
@@ -156,6 +158,10 @@ class FakeHomelab:
         return address_probe.probe_addresses(addresses) | {
             a: self.devices[a] for a in addresses if a in self.devices
         }
+
+    def _ask_time(self, server: str) -> None:
+        if server in self.silent_time_servers:
+            raise TimeoutError
 
     def _resolve(self, name: str) -> list[IPv4Address]:
         if name not in self.names:

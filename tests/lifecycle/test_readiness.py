@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from typing import Any
 import pytest
 import trustme
 
+from clients.talos import queries
+from clients.talos.errors import TalosError
+from clients.talos.queries import Service
+from lifecycle import operations
 from lifecycle.provider import parse
 from lifecycle.readiness import (
     ClusterReadinessInputs,
@@ -259,3 +264,57 @@ def test_a_request_with_a_truncated_answer_is_repeated(
     monkeypatch.setattr("clients.wait.time.sleep", next_time)
     wait(api, NODES, limit=60)
     assert len(api.paths) == 2
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "reason"),
+    [
+        (
+            Service("Waiting", is_healthy=False, message="Waiting for time sync"),
+            "its clock is not synchronized; no time server answers .* set `cluster.ntp`",
+        ),
+        (
+            Service("Preparing", is_healthy=False, message="Running pre state"),
+            r"Talos reports its kubelet as Preparing \(Running pre state\)",
+        ),
+    ],
+)
+def test_the_error_and_a_long_wait_say_what_talos_reports(
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kubelet: Service,
+    reason: str,
+) -> None:
+    api.status = 404
+    api.props["talos_credentials"] = api.props["credentials"]
+    monkeypatch.setattr(queries, "services", lambda *_: {"kubelet": kubelet})
+    with pytest.raises(TimeoutError, match=f"has not joined the cluster yet; {reason}"):
+        wait(api, NODES, limit=0)
+
+    def join(_: float) -> None:
+        api.status = 200
+
+    monkeypatch.setattr(operations, "PROGRESS_S", 0)
+    monkeypatch.setattr("clients.wait.time.sleep", join)
+    wait(api, NODES, limit=60)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.search(rf"castle-worker-1 \(192.168.1.155\) is not ready: {reason}.*\.", line)
+
+
+def test_a_node_whose_talos_does_not_answer_or_whose_kubelet_runs_gets_no_reason(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.status = 404
+    api.props["talos_credentials"] = api.props["credentials"]
+    healthy = Service("Running", is_healthy=True, message="")
+    for answer in (TalosError("ServiceList", "192.168.1.155", "refused"), {"kubelet": healthy}):
+
+        def services(*_: object, answer: Any = answer) -> Any:
+            if isinstance(answer, TalosError):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(queries, "services", services)
+        with pytest.raises(TimeoutError, match="has not joined the cluster yet. Check a node"):
+            wait(api, NODES, limit=0)

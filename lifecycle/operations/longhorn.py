@@ -24,7 +24,11 @@ from clients.kubernetes.longhorn import (
 )
 from clients.wait import NotYet, wait_until
 from lifecycle.operations import report
-from lifecycle.operations.storage_health import StorageProblem, disk_problems
+from lifecycle.operations.storage_health import (
+    StorageProblem,
+    disk_problems,
+    talosctl_command,
+)
 from settings import compatibility
 from settings.wording import count
 
@@ -99,7 +103,8 @@ def _growing(
     return StorageProblem(
         subject=node,
         text=f"still reports its old data disk of {old_sizes[node]} GiB",
-        fix=f"reboot the node: Talos grows a volume while it boots (`talosctl -n {node} reboot`)",
+        fix="reboot the node: Talos grows a volume while it boots "
+        f"(`{talosctl_command(node, 'reboot')}`)",
     )
 
 

@@ -123,7 +123,7 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             subject=node,
             text=f"does not report the size of its disk {DATA_PATH} yet"
             + (f": {found.reason}" if found.reason else ""),
-            fix=f"check `talosctl -n {node} get volumestatus u-longhorn`",
+            fix=f"check `{talosctl_command(node, 'get volumestatus u-longhorn')}`",
         )
     # An OS disk of the same size differs by more, because its partitions need 1 GiB or more.
     tolerance = max(0.5, size_gib / 100)
@@ -134,8 +134,8 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             f"data disk has {size_gib} GiB: either {DATA_PATH} is not the data disk, so the data "
             "is on the OS disk, or Talos has not grown the filesystem to the size of the disk",
             fix="check why Talos did not mount the data disk "
-            f"(`talosctl -n {node} get volumestatus u-longhorn`), reboot the node, and run `up` "
-            "again",
+            f"(`{talosctl_command(node, 'get volumestatus u-longhorn')}`), reboot the node, and "
+            "run `make up` again",
             is_lasting=found.is_ready,
         )
     if not found.is_ready:
@@ -148,6 +148,16 @@ def _disk_problem(node: str, disks: Sequence[Disk], size_gib: int) -> StoragePro
             "Longhorn's interface (Node) and delete the disk: Longhorn adds it again",
         )
     return None
+
+
+def talosctl_command(node: str, arguments: str) -> str:
+    """A shell command that runs ``talosctl`` for a node, with the address that Kubernetes knows.
+
+    A control plane, which forwards the request, looks the node up in the DNS of the network, and
+    that does not know the names of nodes.
+    """
+    path = '{.status.addresses[?(@.type=="InternalIP")].address}'
+    return f"talosctl -n $(kubectl get node {node} -o jsonpath='{path}') {arguments}"
 
 
 def full_disk_problems(disks: Sequence[Disk]) -> Iterator[StorageProblem]:
@@ -201,9 +211,10 @@ def copy_problems(storage: Storage, replicas: int) -> Iterator[StorageProblem]:
                     subject=volume.title,
                     text=f"has all of its {healthy} copies on the Proxmox host {host}: if that "
                     "host fails, the volume is gone",
-                    fix="in Longhorn's interface (Volume) set its Replica Auto Balance to "
-                    "least-effort: Longhorn then moves a copy to another host if a disk there has "
-                    "space",
+                    fix="Longhorn moves a copy to another host by itself while the volume is "
+                    "attached; if this stays, check in its interface that a disk on another host "
+                    "has space and is schedulable (Node), and that Replica Auto Balance of the "
+                    "volume is not disabled (Volume)",
                 )
     others = [
         it for it in _used(storage) if it.storage_class == STORAGE_CLASS and it.copies != replicas

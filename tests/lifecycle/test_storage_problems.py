@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +84,30 @@ def test_data_on_the_os_disk_is_a_problem(os_disk_gib: int, data_disk_gib: int) 
         f"has {data_disk_gib} GiB: either /var/mnt/longhorn is not the data disk, so the data is "
         "on the OS disk, or"
     )
+
+
+def test_the_command_of_a_fix_runs_in_a_shell_and_names_the_address_of_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = healthy_cluster()
+    disk(found)["storageMaximum"] = GIB
+    storage = read_storage(found)
+    assert storage
+    (problem,) = disk_problems(storage.disks[:1], {"castle-worker-1": 43})
+    programs = {
+        "kubectl": """
+            [ "$1 $2 $3 $4" = "get node castle-worker-1 -o" ] || exit 1
+            [ "$5" = 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}' ] || exit 1
+            echo 192.168.1.155""",
+        "talosctl": 'printf "%s\\n" "$*"',
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    command = problem.fix.split("`")[1]
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == "-n 192.168.1.155 get volumestatus u-longhorn\n"
 
 
 def test_data_disks_are_read_from_the_settings(settings: Settings) -> None:

@@ -477,11 +477,7 @@ def test_a_vm_whose_status_proxmox_does_not_know_yet_is_asked_once(
         return address == "192.168.1.155" and limit == 0
 
     monkeypatch.setattr(node_replacement, "is_in_maintenance", is_in_maintenance)
-    tags = frozenset({STACK_TAG})
-    guests = [
-        Guest(8000, "", "pve", "qemu", tags, has_unknown_status=True),
-        Guest(8010, "", "pve", "qemu", tags, has_unknown_status=True),
-    ]
+    guests = [own(vm_id, has_unknown_status=True) for vm_id in (8000, 8010)]
     found = check(guests).findings.machine_states
     assert [found[name] for name in NAMES[:2]] == ["off", "blank"]
 

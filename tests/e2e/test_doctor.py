@@ -53,6 +53,23 @@ def test_an_up_is_looked_at_first_and_a_castle_that_stands_is_sound(make_lab: Ma
     assert troubles(lab) == []
 
 
+def test_without_a_quorum_an_up_stops_before_its_first_change(make_lab: MakeLab) -> None:
+    lab = at_home(make_lab("pve1", "pve2"))
+    lab.control("POST", "/cluster", {"has_quorum": False})
+    stopped = lab.make("up", doctor=True)
+    assert stopped.code == 1, stopped.output
+    assert "cluster rack has no quorum, so Proxmox refuses every change" in stopped.output
+    assert "Nothing has been changed" in stopped.output
+    methods = {it["method"] for it in lab.control("GET", "/requests") if it["api"] == "proxmox"}
+    assert methods == {"GET"}
+    # Without the doctor, Proxmox' own refusal is shown.
+    refused = lab.make("up")
+    assert refused.code == 1 and "no quorum" in refused.output, refused.output
+    lab.control("POST", "/cluster", {"has_quorum": True})
+    assert lab.make("down").code == 0
+    assert lab.guests() == {} and lab.proxmox("GET", "/pools") == []
+
+
 def test_the_token_is_opened_with_the_engines_own_passphrase(make_lab: MakeLab) -> None:
     lab = at_home(make_lab("pve1"))
     user = lab.endpoints["api_token"].partition("=")[0]

@@ -13,6 +13,7 @@ Plain HTTP on loopback; what is sent and answered is JSON.
 | ``POST /tasks`` | sets ``import_s``: seconds that the disks of a new machine take |
 | ``POST /hosts`` | sets ``report_s``, seconds between two reports of a host about its guests, and
 ``silent``, the names of the hosts that do not answer |
+| ``POST /cluster`` | sets ``has_quorum``: whether the cluster of hosts can be changed |
 | ``POST /reset`` | goes back to empty hosts, without any request or fault |
 """
 
@@ -43,6 +44,7 @@ class Control:
         app.router.add_post("/machines", self._order)
         app.router.add_post("/tasks", self._slow_down)
         app.router.add_post("/hosts", self._set_hosts)
+        app.router.add_post("/cluster", self._change_cluster)
         app.router.add_post("/reset", self._reset)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
@@ -96,6 +98,10 @@ class Control:
         if "silent" in fields:
             for node in cluster.nodes.values():
                 node.online = node.name not in fields["silent"]
+        return web.json_response(None)
+
+    async def _change_cluster(self, request: web.Request) -> web.Response:
+        self._rack.proxmox.cluster.has_quorum = bool((await request.json())["has_quorum"])
         return web.json_response(None)
 
     async def _reset(self, _: web.Request) -> web.Response:

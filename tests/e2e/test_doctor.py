@@ -13,12 +13,13 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def troubles(lab: Lab) -> list[tuple[str, str]]:
-    """What the doctor warns of."""
+    """What the doctor warns of, except that no time server answers: loopback has none, because
+    NTP's port is privileged."""
     told = json.loads(lab.doctor().output)
     return [
         (it["check"], it["subject"])
         for it in told["findings"]
-        if it["result"] in ("warning", "failure")
+        if it["result"] in ("warning", "failure") and it["check"] != "time servers"
     ]
 
 

@@ -137,13 +137,43 @@ async def test_bootstrap_works_once_and_on_a_control_plane(connect: Connect, clu
         assert await code_of(refused) == StatusCode.UNIMPLEMENTED
 
 
-async def test_bootstrap_in_maintenance_is_too_early(
+async def test_maintenance_authorizes_only_some_calls(
     connect: Connect, proxmox: ProxmoxClient
 ) -> None:
     await proxmox.boot_machine(101, CONTROL_PLANE)
     async with connect(CONTROL_PLANE, insecure=True) as client:
         early = client.call("Bootstrap", talos.BootstrapRequest())
-        assert await code_of(early) == StatusCode.FAILED_PRECONDITION
+        assert await code_of(early) == StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError, match="not authorized"):
+            [part async for part in client.stream("Kubeconfig")]
+        for name in ("EtcdMemberList", "EtcdStatus"):
+            assert await code_of(client.call(name)) == StatusCode.UNIMPLEMENTED
+        for name in ("Memory", "ServiceList", "Version"):
+            await client.call(name)
+
+
+async def test_an_etcd_that_never_started_has_no_certificate(
+    connect: Connect, cluster: None
+) -> None:
+    async with connect(CONTROL_PLANE) as client:
+        for name in ("EtcdMemberList", "EtcdStatus", "EtcdAlarmList", "EtcdLeaveCluster"):
+            with pytest.raises(grpc.aio.AioRpcError, match="etcd/admin.crt: no such file") as found:
+                await client.call(name)
+            assert found.value.code() == StatusCode.UNKNOWN
+
+
+async def test_the_last_member_of_etcd_does_not_leave(connect: Connect, cluster: None) -> None:
+    async with connect(CONTROL_PLANE) as client:
+        await client.call("Bootstrap", talos.BootstrapRequest())
+        with pytest.raises(grpc.aio.AioRpcError, match="not enough started members"):
+            await client.call("EtcdLeaveCluster")
+
+
+async def test_the_name_of_a_machine_in_maintenance_is_that_of_its_vm(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    await proxmox.boot_machine(101, CONTROL_PLANE)
+    assert rack.machines[CONTROL_PLANE].hostname == rack.machines[CONTROL_PLANE].guest.name != ""
 
 
 async def test_a_second_control_plane_joins_etcd(

@@ -32,6 +32,11 @@ _WATCH_INTERVAL = 0.1
 _KIB = 1024
 _TASK_EVENT = "talos/runtime/machine.TaskEvent"
 _LIFECYCLE_SINCE = (1, 13)
+_NO_ETCD = (
+    "error building etcd client TLS config: open /system/secrets/etcd/admin.crt: "
+    "no such file or directory"
+)
+"""What Talos says before etcd has started for the first time (facts/talos-real.md)."""
 _ROUTES_FILE = "/proc/net/fib_trie"
 _BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 
@@ -108,9 +113,9 @@ class Procedures:
 
     async def etcd_members(self, machine: Machine, _: Any) -> Any:
         """List the members of etcd, as one of them knows them."""
-        _require_control_plane(machine, "etcd member list")
+        _require_control_plane(machine, "member list")
         if machine.config is None or not machine.installation.has_etcd_data:
-            raise RefusalError(StatusCode.UNAVAILABLE, "etcd is not running")
+            raise RefusalError(StatusCode.UNKNOWN, _NO_ETCD)
         members = [
             talos.EtcdMember(
                 id=member.id,
@@ -124,7 +129,7 @@ class Procedures:
 
     async def etcd_status(self, machine: Machine, _: Any) -> Any:
         """Tell how one member of etcd is."""
-        cluster = self._etcd(machine)
+        cluster = self._etcd(machine, "etcd status")
         member = cluster.members[machine.guest.vmid]
         status = talos.EtcdMemberStatus(
             member_id=member.id,
@@ -136,18 +141,22 @@ class Procedures:
 
     async def etcd_alarms(self, machine: Machine, _: Any) -> Any:
         """List the alarms: there is never one."""
-        self._etcd(machine)
+        self._etcd(machine, "etcd alarm list")
         return talos.EtcdAlarm()
 
     async def etcd_leave(self, machine: Machine, _: Any) -> Any:
         """Let a member leave."""
-        self._etcd(machine)
+        cluster = self._etcd(machine, "etcd leave")
+        if len(cluster.members) == 1:
+            text = "re-configuration failed due to not enough started members"
+            raise RefusalError(StatusCode.UNKNOWN, f"failed to leave cluster: etcdserver: {text}")
         self._simulator.leave(machine)
         return talos.EtcdLeaveCluster()
 
     async def etcd_remove(self, machine: Machine, request: Any) -> Any:
         """Remove a member that cannot leave by itself."""
-        self._simulator.remove_member(self._etcd(machine), request.member_id)
+        cluster = self._etcd(machine, "etcd remove member")
+        self._simulator.remove_member(cluster, request.member_id)
         return talos.EtcdRemoveMemberByID()
 
     async def etcd_recover(self, machine: Machine, messages: AsyncIterator[Any]) -> Any:
@@ -158,7 +167,7 @@ class Procedures:
 
     async def etcd_snapshot(self, machine: Machine, _: Any) -> AsyncIterator[Any]:
         """Stream a snapshot, made by the etcd behind the Kubernetes API."""
-        self._etcd(machine)
+        self._etcd(machine, "etcd snapshot")
         host = urllib.parse.urlsplit(machine.config.endpoint if machine.config else "").hostname
         async for chunk in snapshot(f"{host}:2379"):
             yield talos.Data(bytes=chunk)
@@ -290,9 +299,11 @@ class Procedures:
                     yield cosi.WatchResponse(event=[event])
             await asyncio.sleep(_WATCH_INTERVAL)
 
-    def _etcd(self, machine: Machine) -> TalosCluster:
+    def _etcd(self, machine: Machine, procedure: str) -> TalosCluster:
         """The cluster of a machine whose etcd answers."""
-        _require_control_plane(machine, "etcd")
+        _require_control_plane(machine, procedure)
+        if not machine.installation.has_etcd_data:
+            raise RefusalError(StatusCode.UNKNOWN, f"failed to create etcd client: {_NO_ETCD}")
         if machine.config is not None and machine.address not in self._simulator.hand.sick_etcd:
             cluster = self._simulator.cluster_of(machine.config)
             if machine.guest.vmid in cluster.members and cluster.has_quorum:

@@ -27,9 +27,9 @@ async def test_configuration_is_kept_as_the_provider_expects_to_read_it(
     await proxmox.vm(101, "PUT", "resize", disk="scsi0", size=10737418240)
     config = await proxmox.vm(101, "GET", "config")
     assert config["efidisk0"] == ("local-lvm:vm-101-disk-0,efitype=4m,pre-enrolled-keys=0,size=4M")
-    assert config["ide2"] == "local-lvm:vm-101-cloudinit,media=cdrom,size=4M"
+    assert config["ide2"] == "local-lvm:vm-101-cloudinit,media=cdrom"
     assert config["ide3"] == "none,media=cdrom"
-    assert config["net0"] == "virtio=BC:24:11:00:00:65,bridge=vmbr0"
+    assert config["net0"] == "virtio=BC:24:11:00:00:65,bridge=vmbr0,firewall=0"
     assert config["scsi0"] == "local-lvm:vm-101-disk-1,size=10G,ssd=1"
     assert config["scsi1"] == "local-lvm:vm-101-disk-2,serial=longhorn,size=43G"
     assert config["memory"] == "4096"
@@ -39,10 +39,11 @@ async def test_configuration_is_kept_as_the_provider_expects_to_read_it(
 
 async def test_disks_that_are_sent_again_keep_their_size(proxmox: ProxmoxClient) -> None:
     await proxmox.create_vm(101, ADDRESS)
-    scsi1 = "file=local-lvm:vm-101-disk-1,aio=io_uring,serial=longhorn"
+    scsi1 = "file=local-lvm:vm-101-disk-1,aio=io_uring,format=raw,serial=longhorn"
     await proxmox.vm(101, "PUT", "config", scsi1=scsi1, delete="agent")
     config = await proxmox.vm(101, "GET", "config")
-    assert config["scsi1"] == "local-lvm:vm-101-disk-1,aio=io_uring,serial=longhorn,size=43G"
+    expected = "local-lvm:vm-101-disk-1,aio=io_uring,format=raw,serial=longhorn,size=43G"
+    assert config["scsi1"] == expected
     assert "agent" not in config
 
 
@@ -134,11 +135,152 @@ async def test_an_id_that_is_taken_anywhere_is_refused(rack: Rack, proxmox: Prox
         await proxmox.create_vm(101, ADDRESS)
 
 
+async def refused(proxmox: ProxmoxClient, method: str, path: str, **form: object) -> RefusedError:
+    """How a request for VM 101 fails: status 0 if its task does."""
+    with pytest.raises(RefusedError) as raised:
+        await proxmox.vm(101, method, path, **form)
+    return raised.value
+
+
 async def test_a_locked_vm_is_left_alone(rack: Rack, proxmox: ProxmoxClient) -> None:
-    await proxmox.create_vm(101, ADDRESS)
+    await proxmox.boot_machine(101, ADDRESS)
     rack.vms[101].lock = "backup"
-    with pytest.raises(RefusedError, match=r"VM is locked \(backup\)"):
-        await proxmox.vm(101, "POST", "status/start")
+    for action in ("stop", "shutdown", "reboot"):
+        error = await refused(proxmox, "POST", f"status/{action}")
+        assert (error.status, error.reason) == (0, "VM is locked (backup)")
+    error = await refused(proxmox, "PUT", "resize", disk="scsi0", size=11 * 1024**3)
+    assert (error.status, error.reason) == (0, "VM is locked (backup)")
+    for path in ("config", "cloudinit"):
+        error = await refused(proxmox, "PUT", path)
+        assert (error.status, error.reason) == (500, "VM is locked (backup)")
+    await proxmox.vm(101, "POST", "status/start")
+    assert rack.vms[101].running
+
+
+@pytest.mark.parametrize(
+    ("disk", "size", "reason"),
+    [
+        ("scsi0", 1024**3, "shrinking disks is not supported"),
+        ("scsi9", 1024**3, "disk 'scsi9' does not exist"),
+    ],
+)
+async def test_a_resize_that_cannot_be_done_fails_in_its_task(
+    proxmox: ProxmoxClient, disk: str, size: int, reason: str
+) -> None:
+    await proxmox.create_vm(101, ADDRESS)
+    error = await refused(proxmox, "PUT", "resize", disk=disk, size=size)
+    assert (error.status, error.reason) == (0, reason)
+
+
+async def test_a_deaf_guest_stays_on_unless_it_is_forced(
+    rack: Rack, proxmox: ProxmoxClient
+) -> None:
+    await proxmox.boot_machine(101, ADDRESS)
+    rack.talos.hand.deaf.add(ADDRESS)
+    for action in ("shutdown", "reboot"):
+        error = await refused(proxmox, "POST", f"status/{action}")
+        assert (error.status, error.reason) == (0, "VM quit/powerdown failed - got timeout")
+        assert rack.vms[101].running
+    await proxmox.vm(101, "POST", "status/shutdown", forceStop=1)
+    assert not rack.vms[101].running
+    error = await refused(proxmox, "POST", "status/reboot")
+    assert (error.status, error.reason) == (500, "VM 101 not running")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        (
+            {"scsi0": "file=local-lvm:0,import-from=local:import/gone.qcow2"},
+            "unable to create VM 101 - failed to stat '/var/lib/vz/import/gone.qcow2'",
+        ),
+        (
+            {"scsi1": "file=local-lvm:vm-108000-disk-7"},
+            "unable to create VM 101 - no such logical volume pve/vm-108000-disk-7",
+        ),
+    ],
+)
+async def test_a_vm_without_its_sources_fails_in_the_task_and_leaves_nothing(
+    rack: Rack, proxmox: ProxmoxClient, parameters: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(RefusedError) as raised:
+        await proxmox.create_vm(101, ADDRESS, **parameters)
+    assert (raised.value.status, raised.value.reason) == (0, reason)
+    assert not rack.vms
+    assert not rack.proxmox.cluster.node("pve").storage("local-lvm").volumes
+
+
+async def test_a_pool_that_does_not_exist_is_forbidden(proxmox: ProxmoxClient) -> None:
+    with pytest.raises(RefusedError, match=r"403 .*\(pool 'nopool' does not exist\)"):
+        await proxmox.create_vm(101, ADDRESS, pool="nopool")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        (
+            {"net0": "model=virtio,bridge=vmbr7"},
+            "start failed: QEMU exited with code 1",
+        ),
+        ({"cores": 17}, "MAX 16 vcpus allowed per VM on this node"),
+    ],
+)
+async def test_hardware_that_the_host_does_not_have_fails_at_the_start(
+    proxmox: ProxmoxClient, parameters: dict[str, object], reason: str
+) -> None:
+    await proxmox.create_vm(101, ADDRESS, **parameters)
+    error = await refused(proxmox, "POST", "status/start")
+    assert (error.status, error.reason) == (0, reason)
+
+
+async def test_a_vm_without_a_boot_order_boots_from_its_first_disk(proxmox: ProxmoxClient) -> None:
+    await proxmox.call("POST", "/nodes/pve/qemu", vmid=101, scsi0="local-lvm:1", name="a")
+    assert (await proxmox.vm(101, "GET", "config"))["boot"] == "order=scsi0"
+
+
+async def test_a_vm_moves_with_its_disks_to_another_host() -> None:
+    async with Rack(["pve", "pve2"]) as rack:
+        proxmox = ProxmoxClient.of(rack)
+        await proxmox.call("POST", "/nodes/pve/qemu", vmid=101, scsi0="local-lvm:1", name="a")
+        error = await refused(proxmox, "POST", "migrate", target="pve")
+        assert (error.status, error.errors) == (400, {"target": "target is local node."})
+        error = await refused(proxmox, "POST", "migrate", target="pve3")
+        assert (error.status, error.reason) == (500, "no such cluster node 'pve3'")
+        await proxmox.vm(101, "POST", "migrate", target="pve2")
+        [moved] = await proxmox.call("GET", "/nodes/pve2/qemu")
+        assert moved["vmid"] == 101
+        volumes = [
+            rack.proxmox.cluster.node(it).storage("local-lvm").volumes for it in ("pve", "pve2")
+        ]
+        assert [list(it) for it in volumes] == [[], ["local-lvm:vm-101-disk-0"]]
+
+
+@pytest.mark.parametrize(
+    ("version", "privilege"),
+    [
+        ("8.4.21", "VM.Monitor"),
+        ("9.2.11", "VM.GuestAgent.Audit"),
+        ("9.2.11", "VM.GuestAgent.Unrestricted"),
+    ],
+)
+async def test_the_guest_agent_needs_a_privilege(
+    rack: Rack, proxmox: ProxmoxClient, version: str, privilege: str
+) -> None:
+    rack.proxmox.cluster.node("pve").version = version
+    await proxmox.boot_machine(101, ADDRESS)
+    rack.proxmox.access.roles["Administrator"] = frozenset({privilege})
+    # In maintenance mode no agent runs.
+    error = await refused(proxmox, "POST", "agent/ping")
+    assert (error.status, error.reason) == (500, "QEMU guest agent is not running")
+    rack.proxmox.access.roles["Administrator"] = frozenset({"VM.Audit"})
+    for method, path in (("POST", "agent/ping"), ("GET", "agent/network-get-interfaces")):
+        assert (await refused(proxmox, method, path)).status == 403
+
+
+async def test_the_cloud_init_settings_can_be_read(proxmox: ProxmoxClient) -> None:
+    await proxmox.create_vm(101, ADDRESS)
+    [entry] = await proxmox.vm(101, "GET", "cloudinit")
+    assert entry == {"key": "ipconfig0", "value": f"gw=127.0.0.1,ip={ADDRESS}/24"}
 
 
 async def test_unknown_parameters_and_bad_names_are_refused(proxmox: ProxmoxClient) -> None:

@@ -12,7 +12,7 @@ _ALL = """
     Pool.Allocate Pool.Audit SDN.Allocate SDN.Audit SDN.Use Sys.AccessNetwork Sys.Audit Sys.Modify
     VM.Allocate VM.Audit VM.Backup VM.Clone VM.Config.CDROM VM.Config.CPU VM.Config.Cloudinit
     VM.Config.Disk VM.Config.HWType VM.Config.Memory VM.Config.Network VM.Config.Options VM.Console
-    VM.Migrate VM.PowerMgmt
+    VM.GuestAgent.Audit VM.GuestAgent.Unrestricted VM.Migrate VM.Monitor VM.PowerMgmt
 """
 ADMINISTRATOR = frozenset(_ALL.split())
 _ALWAYS_LISTED = ("/", "/access", "/nodes", "/pool", "/sdn", "/storage", "/vms")

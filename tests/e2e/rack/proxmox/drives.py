@@ -65,12 +65,11 @@ def check(node: Node, drive: Drive) -> None:
         return
     storage = node.storage(drive.storage)
     if not drive.is_new:
-        storage.get(drive.file)
         return
     if "images" not in storage.content:
         raise errors.no_vm_images(storage.name)
     if drive.source:
-        node.volume(drive.source)
+        node.storage(drive.source.partition(":")[0])
 
 
 def place(vm: Vm, drive: Drive) -> str:
@@ -78,15 +77,15 @@ def place(vm: Vm, drive: Drive) -> str:
     if not drive.storage:
         return render(drive.file, {"media": "cdrom"})
     storage = vm.node.storage(drive.storage)
-    options = {k: v for k, v in drive.options.items() if k not in _CREATION_ONLY}
-    if not drive.is_new:
-        volume = storage.get(drive.file)
-    elif drive.request == _CLOUDINIT:
-        options["media"] = "cdrom"
-        volume = _cloudinit_volume(vm, storage)
-    else:
+    if drive.request == _CLOUDINIT:
+        return render(_cloudinit_volume(vm, storage).volid, {"media": "cdrom"})
+    dropped = _CREATION_ONLY
+    if drive.is_new:
         volume = _disk_volume(vm, storage, drive)
-    storage.volumes.setdefault(volume.volid, volume)
+    else:
+        volume = _existing_volume(storage, drive.file)
+        dropped -= {"format"}
+    options = {k: v for k, v in drive.options.items() if k not in dropped}
     return render(volume.volid, options | {"size": render_size(volume.size)})
 
 
@@ -96,7 +95,7 @@ def resize(vm: Vm, key: str, size: int) -> None:
     storage = vm.node.storage(drive.storage)
     volume = storage.get(drive.file)
     if size < volume.size:
-        raise errors.ProxmoxError("shrinking disks is not supported")
+        raise errors.TaskError("shrinking disks is not supported")
     storage.require(size - volume.size)
     volume.size = size
     vm.config[key] = place(vm, drive)
@@ -114,6 +113,16 @@ def detach(vm: Vm, key: str) -> None:
     vm.config[f"unused{number}"] = drive.file
 
 
+def _existing_volume(storage: Storage, volid: str) -> Volume:
+    """A volume that a drive names; only the task that uses it notices that it is not there."""
+    try:
+        return storage.get(volid)
+    except errors.ProxmoxError as error:
+        name = volid.partition(":")[2]
+        reason = f"no such logical volume pve/{name}"
+        raise errors.TaskError(error.reason if storage.holds_files else reason) from None
+
+
 def _cloudinit_volume(vm: Vm, storage: Storage) -> Volume:
     name = f"vm-{vm.vmid}-cloudinit"
     return _volume(vm, storage, name, "qcow2" if storage.holds_files else "raw", 4 * _MIB)
@@ -127,7 +136,11 @@ def _disk_volume(vm: Vm, storage: Storage, drive: Drive) -> Volume:
     file_format = drive.options.get("format", "raw") if storage.holds_files else "raw"
     if not drive.source:
         return _volume(vm, storage, name, file_format, size)
-    image = vm.node.volume(drive.source)
+    try:
+        image = vm.node.volume(drive.source)
+    except errors.ProxmoxError:
+        path = f"/var/lib/vz/{drive.source.partition(':')[2]}"
+        raise errors.TaskError(f"failed to stat '{path}'") from None
     return _volume(vm, storage, name, file_format, _IMPORTED_IMAGE_SIZE, url=image.url)
 
 

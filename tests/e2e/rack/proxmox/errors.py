@@ -84,14 +84,20 @@ def unknown_pool(poolid: str) -> ProxmoxError:
     return ProxmoxError(f"pool '{poolid}' does not exist")
 
 
+def forbidden_pool(poolid: str) -> ProxmoxError:
+    """A new VM shall be in a pool that does not exist, so nobody has a privilege on it."""
+    return ProxmoxError(f"Permission check failed (pool '{poolid}' does not exist)", status=403)
+
+
 def vm_exists(vmid: int, node: str) -> ProxmoxError:
     """The id is taken, somewhere in the cluster."""
     return ProxmoxError(f"unable to create VM {vmid} - VM {vmid} already exists on node '{node}'")
 
 
-def vm_locked(lock: str) -> ProxmoxError:
-    """Somebody else is working on the VM."""
-    return ProxmoxError(f"VM is locked ({lock})")
+def vm_locked(lock: str) -> TaskError:
+    """Somebody else is working on the VM. What changes the configuration is refused with it; what
+    makes a task fails in the task."""
+    return TaskError(f"VM is locked ({lock})")
 
 
 def vm_running(vmid: int) -> ProxmoxError:

@@ -52,6 +52,9 @@ class Guests(Protocol):
     def reboot_s(self) -> float:
         """Seconds that a guest is away when it reboots."""
 
+    def is_deaf(self, vmid: int) -> bool:
+        """Whether the guest does not shut down when it is asked to."""
+
     async def power_on(self, guest: Guest) -> None:
         """Boot the guest."""
 

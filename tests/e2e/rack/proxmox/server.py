@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.parse
 from collections.abc import Callable, Iterable
@@ -109,16 +110,22 @@ class ProxmoxServer:
                     request.transport.abort()
                 return web.Response(status=500)
             case Kind.TASK_FAILED:
-                node = path.split("/")[2]
-                upid = self._tasks.record(node, "fault", "", self._user, exitstatus=fault.reason)
-                return web.json_response({"data": upid})
+                return self._failed_task(path, fault.reason)
             case Kind.LOCKED:
-                raise errors.vm_locked("backup")
+                locked = errors.vm_locked("backup")
+                if re.fullmatch(r".*/(status/\w+|resize)", path):
+                    return self._failed_task(path, str(locked))
+                raise locked
             case Kind.TIMED_OUT:
                 # pveproxy's own number, for a node or a daemon behind it that does not answer.
                 raise ProxmoxError("Connection timed out", status=596)
             case _:
                 raise ProxmoxError(fault.reason, status=fault.status)
+
+    def _failed_task(self, path: str, reason: str) -> web.Response:
+        node = path.split("/")[2]
+        upid = self._tasks.record(node, "fault", "", self._user, exitstatus=reason)
+        return web.json_response({"data": upid})
 
     @property
     def _user(self) -> str:

@@ -41,7 +41,7 @@ class ProxmoxSimulator:
             *ClusterRoutes(self.cluster, self.tasks, self.access),
             *HostRoutes(self.cluster, self.access),
             *StorageRoutes(self.cluster, self.tasks, images, self.access),
-            *VmRoutes(self.cluster, self.tasks, guests),
+            *VmRoutes(self.cluster, self.tasks, guests, self.access),
         ]
         self._server = ProxmoxServer(
             routes=routes,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from . import errors, vms
+from .access import Access
 from .call import Call, Route
-from .errors import ProxmoxError
+from .errors import ProxmoxError, TaskError
 from .guests import GuestError, Guests, guest_of
 from .model import Cluster, Vm
 from .tasks import Tasks
@@ -18,8 +20,9 @@ from .tasks import Tasks
 class VmRoutes:
     """The VMs of the nodes."""
 
-    def __init__(self, cluster: Cluster, tasks: Tasks, guests: Guests) -> None:
+    def __init__(self, cluster: Cluster, tasks: Tasks, guests: Guests, access: Access) -> None:
         self._cluster = cluster
+        self._access = access
         self._tasks = tasks
         self._guests = guests
 
@@ -31,6 +34,7 @@ class VmRoutes:
         yield "GET", f"{vm}/config", self.config
         yield "PUT", f"{vm}/config", self.configure
         yield "GET", f"{vm}/pending", self.pending
+        yield "GET", f"{vm}/cloudinit", self.cloudinit
         yield "PUT", f"{vm}/cloudinit", self.regenerate_cloudinit
         yield "PUT", f"{vm}/resize", self.resize
         yield "GET", f"{vm}/status/current", self.status
@@ -38,6 +42,8 @@ class VmRoutes:
         yield "POST", f"{vm}/status/stop", self.stop
         yield "POST", f"{vm}/status/shutdown", self.shut_down
         yield "POST", f"{vm}/status/reboot", self.reboot
+        yield "POST", f"{vm}/migrate", self.migrate
+        yield "POST", f"{vm}/agent/ping", self.agent_ping
         yield "GET", f"{vm}/agent/network-get-interfaces", self.agent_interfaces
         yield "DELETE", vm, self.delete
         yield "DELETE", f"{vm}/", self.delete  # so the provider writes it (B6)
@@ -56,8 +62,9 @@ class VmRoutes:
         vmid = call.integer("vmid")
         self._cluster.require_free(vmid)
         vms.check(node, call.parameters)
-        if "pool" in call.parameters:
-            self._cluster.pool(call.parameters["pool"])
+        pool = call.parameters.get("pool")
+        if pool is not None and pool not in self._cluster.pools:
+            raise errors.forbidden_pool(pool)
         run = self._tasks.run
         if self._tasks.import_s:
             # Its id is taken at once; name, tags and pool come with the disks.
@@ -100,7 +107,7 @@ class VmRoutes:
 
     async def resize(self, call: Call) -> object:
         """Grow a disk."""
-        vm = self._unlocked(call)
+        vm = self._vm(call)
         key, size = call.require("disk"), call.require("size")
         upid = self._tasks.run(
             vm.node.name, "resize", vm.vmid, call.user, lambda: vms.resize(vm, key, size)
@@ -120,32 +127,73 @@ class VmRoutes:
 
     async def start(self, call: Call) -> object:
         """Give the VM power, and let its guest boot."""
-        vm = self._unlocked(call)
+        vm = self._vm(call)
         if vm.running:
-            raise ProxmoxError(f"VM {vm.vmid} already running")
-        return await self._power_on(call, vm)
+            # Even this is not noticed if somebody else works on the VM.
+            exitstatus = "OK" if vm.lock else f"VM {vm.vmid} already running"
+            return self._record(call, vm, "qmstart", exitstatus)
+        return await self._in_task(call, vm, "qmstart", self._power_on)
 
     async def stop(self, call: Call) -> object:
         """Cut the power."""
-        return await self._power_off(call, self._unlocked(call), "qmstop")
+        return await self._in_task(call, self._vm(call), "qmstop", self._power_off)
 
     async def shut_down(self, call: Call) -> object:
-        """Ask the guest to shut down; ours always does."""
-        return await self._power_off(call, self._unlocked(call), "qmshutdown")
+        """Ask the guest to shut down; with ``forceStop`` one that does not loses its power."""
+        is_forced = call.parameters.get("forceStop") == "1"
+
+        async def work(vm: Vm) -> None:
+            if not is_forced:
+                self._require_hearing(vm)
+            await self._power_off(vm)
+
+        return await self._in_task(call, self._vm(call), "qmshutdown", work)
 
     async def reboot(self, call: Call) -> object:
         """Ask the guest to shut down, then start the VM with its present configuration."""
-        vm = self._unlocked(call)
-        await self._power_off(call, vm, "qmreboot")
-        await asyncio.sleep(self._guests.reboot_s)
-        return await self._power_on(call, vm)
+        vm = self._vm(call)
+        if not vm.running:
+            raise ProxmoxError(f"VM {vm.vmid} not running")
+
+        async def work(vm: Vm) -> None:
+            self._require_hearing(vm)
+            await self._power_off(vm)
+            await asyncio.sleep(self._guests.reboot_s)
+            await self._power_on(vm)
+
+        return await self._in_task(call, vm, "qmreboot", work)
+
+    async def migrate(self, call: Call) -> object:
+        """Move the VM, with its disks, to another host."""
+        vm, target = self._vm(call), call.require("target")
+        if target == vm.node.name:
+            raise errors.invalid_parameter("target", "target is local node.")
+        if target not in self._cluster.nodes:
+            raise ProxmoxError(f"no such cluster node '{target}'")
+        return self._tasks.run(
+            vm.node.name,
+            "qmigrate",
+            vm.vmid,
+            call.user,
+            lambda: vms.migrate(vm, self._cluster.node(target)),
+        )
+
+    async def cloudinit(self, call: Call) -> object:
+        """Show the settings of the cloud-init drive, none of which is pending."""
+        config = self._vm(call).config
+        keys = re.compile(r"ipconfig\d+|nameserver|searchdomain|citype|ciuser|sshkeys")
+        return [
+            {"key": key, "value": value} for key, value in config.items() if keys.fullmatch(key)
+        ]
+
+    async def agent_ping(self, call: Call) -> object:
+        """Tell whether the guest agent answers."""
+        self._agent_addresses(call)
+        return {"result": {}}
 
     async def agent_interfaces(self, call: Call) -> object:
         """Pass on what the guest agent knows about the network."""
-        vm = self._vm(call)
-        addresses = self._guests.agent_addresses(vm.vmid) if vm.agent_enabled else None
-        if addresses is None:
-            raise errors.agent_not_running()
+        vm, addresses = self._agent_addresses(call)
         mac = vm.config.get("net0", "").partition(",")[0].partition("=")[2]
         return {
             "result": [
@@ -188,20 +236,49 @@ class VmRoutes:
         vm.require_unlocked()
         return vm
 
-    async def _power_on(self, call: Call, vm: Vm) -> str:
+    def _agent_addresses(self, call: Call) -> tuple[Vm, Sequence[str]]:
+        vm = self._vm(call)
+        is_old = vm.node.version.startswith("8.")
+        needed = (
+            ("VM.Monitor",) if is_old else ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")
+        )
+        self._access.require(f"/vms/{vm.vmid}", *needed)
+        addresses = self._guests.agent_addresses(vm.vmid) if vm.agent_enabled else None
+        if addresses is None:
+            raise errors.agent_not_running()
+        return vm, addresses
+
+    async def _in_task(
+        self, call: Call, vm: Vm, kind: str, work: Callable[[Vm], Awaitable[None]]
+    ) -> str:
+        """Do some work on a VM at once; whatever is wrong with it fails the task."""
         exitstatus = "OK"
         try:
-            await self._guests.power_on(guest_of(vm))
-            vm.started_at = time.monotonic()
-            vm.started_with = dict(vm.config)
-        except GuestError as error:
-            exitstatus = f"start failed: {error}"
-        return self._tasks.record(vm.node.name, "qmstart", vm.vmid, call.user, exitstatus)
+            vm.require_unlocked()
+            await work(vm)
+        except TaskError as error:
+            exitstatus = str(error)
+        return self._record(call, vm, kind, exitstatus)
 
-    async def _power_off(self, call: Call, vm: Vm, kind: str) -> str:
+    def _record(self, call: Call, vm: Vm, kind: str, exitstatus: str) -> str:
+        return self._tasks.record(vm.node.name, kind, vm.vmid, call.user, exitstatus)
+
+    async def _power_on(self, vm: Vm) -> None:
+        vms.require_bootable(vm)
+        try:
+            await self._guests.power_on(guest_of(vm))
+        except GuestError as error:
+            raise TaskError(f"start failed: {error}") from None
+        vm.started_at = time.monotonic()
+        vm.started_with = dict(vm.config)
+
+    async def _power_off(self, vm: Vm) -> None:
         await self._guests.power_off(vm.vmid)
         vm.lose_power()
-        return self._tasks.record(vm.node.name, kind, vm.vmid, call.user)
+
+    def _require_hearing(self, vm: Vm) -> None:
+        if vm.running and self._guests.is_deaf(vm.vmid):
+            raise TaskError("VM quit/powerdown failed - got timeout")
 
 
 def _interface(name: str, mac: str, addresses: Sequence[str]) -> dict[str, object]:

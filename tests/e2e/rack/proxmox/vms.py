@@ -6,11 +6,11 @@ import hashlib
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from . import drives, errors
 from .drives import Drive
-from .errors import ProxmoxError, TaskError
+from .errors import TaskError
 from .model import Cluster, Node, Vm, is_drive
 from .property_string import parse, render
 
@@ -59,6 +59,8 @@ def create(cluster: Cluster, node: Node, parameters: Mapping[str, str]) -> None:
         _free(vm, vm.volumes())
         cluster.vms.pop(vm.vmid, None)
         raise TaskError(f"unable to create VM {vm.vmid} - {error}") from None
+    if "boot" not in vm.config:
+        vm.config["boot"] = f"order={';'.join(_default_boot_devices(vm))}"
     cluster.vms[vm.vmid] = vm
     if "pool" in parameters:
         cluster.pool(parameters["pool"]).vmids.add(vm.vmid)
@@ -83,8 +85,9 @@ def configure(vm: Vm, parameters: Mapping[str, str]) -> None:
 
 def resize(vm: Vm, key: str, size: str) -> None:
     """Grow a disk; the provider sends absolute bytes."""
+    vm.require_unlocked()
     if key not in vm.config:
-        raise ProxmoxError(f"disk '{key}' does not exist")
+        raise TaskError(f"disk '{key}' does not exist")
     if not size.isdigit():
         raise errors.invalid_parameter("size", "value does not match the regex pattern")
     drives.resize(vm, key, int(size))
@@ -103,6 +106,38 @@ def destroy(cluster: Cluster, vm: Vm, *, unreferenced: bool) -> None:
         pool.vmids.discard(vm.vmid)
 
 
+def migrate(vm: Vm, target: Node) -> None:
+    """Move a VM with its disks to the storages of the same names on another host."""
+    vm.require_unlocked()
+    for volid, volume in vm.volumes().items():
+        storage = volid.partition(":")[0]
+        target.storage(storage).add(volume)
+        del vm.node.storage(storage).volumes[volid]
+    vm.node = target
+
+
+def require_bootable(vm: Vm) -> None:
+    """Fail the task that starts a VM on a host that cannot run it."""
+    vcpus = int(vm.config.get("cores", "1")) * int(vm.config.get("sockets", "1"))
+    if vcpus > vm.node.cores:
+        raise TaskError(f"MAX {vm.node.cores} vcpus allowed per VM on this node")
+    bridges = {parse(vm.config[key], "model").get("bridge") for key in _networks(vm)}
+    if bridges - {None, *vm.node.bridges}:
+        # Only the log of the task has the name of the bridge.
+        raise TaskError("start failed: QEMU exited with code 1")
+
+
+def _default_boot_devices(vm: Vm) -> Iterator[str]:
+    """The first disk and the first network device."""
+    disks = [key for key, options in vm.drives() if options.get("media") != "cdrom"]
+    yield from disks[:1]
+    yield from _networks(vm)[:1]
+
+
+def _networks(vm: Vm) -> list[str]:
+    return sorted(filter(_NETWORK.fullmatch, vm.config))
+
+
 def _free(vm: Vm, volids: Iterable[str]) -> None:
     for volid in volids:
         del vm.node.storage(volid.partition(":")[0]).volumes[volid]
@@ -116,12 +151,10 @@ def _replace_drive(vm: Vm, drive: Drive) -> str:
 
 
 def _network_device(text: str) -> str:
-    """``model=virtio,macaddr=M`` is kept as ``virtio=M``, without what is off (B4)."""
+    """``model=virtio,macaddr=M`` is kept as ``virtio=M`` (B4)."""
     options = parse(text, "model")
     model = options.pop("model", "virtio")
     mac = options.pop("macaddr", "") or _new_mac_address()
-    if options.get("firewall") == "0":
-        del options["firewall"]
     return render(f"{model}={mac}", options)
 
 

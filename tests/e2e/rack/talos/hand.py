@@ -15,6 +15,8 @@ class Hand:
     """Seconds that a machine is away when it reboots."""
     stays_down: set[str] = dataclasses.field(default_factory=set)
     """Addresses of machines that do not boot any more."""
+    deaf: set[str] = dataclasses.field(default_factory=set)
+    """Addresses of machines that do not shut down when Proxmox asks them to."""
     sick_etcd: set[str] = dataclasses.field(default_factory=set)
     """Addresses of machines whose etcd does not answer."""
     unsynchronized: set[str] = dataclasses.field(default_factory=set)

@@ -65,6 +65,11 @@ class TalosSimulator:
         """Seconds that a machine is away when it reboots."""
         return self.hand.reboot_s
 
+    def is_deaf(self, vmid: int) -> bool:
+        """Whether a machine does not shut down when Proxmox asks it to."""
+        server = self._servers.get(vmid)
+        return server is not None and server.machine.address in self.hand.deaf
+
     @property
     def cluster_ids(self) -> set[str]:
         """The clusters whose etcd has data on some disk."""

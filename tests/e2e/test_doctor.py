@@ -78,7 +78,7 @@ def test_the_token_is_opened_with_the_engines_own_passphrase(make_lab: MakeLab) 
     key = "proxmoxve:apiToken"
     assert lab.pulumi("config", "set", "--secret", key, wrong, "--stack", lab.stack).code == 0
     refused = lab.doctor()
-    assert refused.code == 1 and "401 invalid token value!" in refused.output
+    assert refused.code == 1 and "401 Authentication failed!" in refused.output
     right = lab.endpoints["api_token"]
     assert lab.pulumi("config", "set", "--secret", key, right, "--stack", lab.stack).code == 0
     found = lab.doctor()

@@ -48,20 +48,19 @@ def test_a_wrong_storage_is_corrected(lab: Lab) -> None:
 def test_a_wrong_bridge_is_corrected(lab: Lab) -> None:
     """Proxmox creates a VM with a bridge that does not exist, and does not start it."""
     lab.set("network.bridge", "vmbr9")
-    fault = {
-        "method": "POST",
-        "path": "/nodes/pve1/qemu/[0-9]+/status/start",
-        "kind": "task-failed",
-        "reason": "bridge 'vmbr9' does not exist",
-        "times": None,
-    }
-    lab.control("POST", "/faults", fault)
     assert_fails(lab, "bridge 'vmbr9' does not exist")
-    lab.control("DELETE", "/faults")
     lab.set("network.bridge", "vmbr0")
     assert_up(lab)
     config = lab.proxmox("GET", "/nodes/pve1/qemu/8000/config")
     assert "bridge=vmbr0" in config["net0"]
+    assert_corrected(lab)
+
+
+def test_more_cores_than_the_host_has_are_corrected(lab: Lab) -> None:
+    """Proxmox creates such a VM, too."""
+    lab.set("nodes.workers.cores", 17)
+    assert_fails(lab, "MAX 16 vcpus allowed per VM on this node")
+    lab.set("nodes.workers.cores", 4)
     assert_corrected(lab)
 
 

@@ -55,9 +55,11 @@ class ProxmoxClient:
                 data=None if in_query else values,
             ) as response,
         ):
-            body = await response.json()
+            # Proxmox refuses a wrong token with an empty body.
+            body = await response.json() if response.content_type == "application/json" else {}
             if response.status >= 400:
-                raise RefusedError(response.status, response.reason or "", body["errors"])
+                errors = body.get("errors", {})
+                raise RefusedError(response.status, response.reason or "", errors)
         if isinstance(body["data"], str) and body["data"].startswith("UPID:"):
             await self._wait(body["data"])
         return body["data"]

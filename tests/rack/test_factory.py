@@ -47,7 +47,7 @@ async def test_an_image_of_an_unknown_version_cannot(rack: Rack) -> None:
 async def test_an_unknown_extension_shows_only_when_the_image_is_wanted(rack: Rack) -> None:
     schematic = await upload(rack, "siderolabs/iscsi-toolz")
     url = f"{rack.factory_url}/image/{schematic}/v1.13.9/nocloud-amd64.qcow2"
-    with pytest.raises(RefusedError, match="download failed: 400 Bad Request"):
+    with pytest.raises(RefusedError, match="download failed: exit code 8"):
         await ProxmoxClient.of(rack).download_image(url=url)
 
 

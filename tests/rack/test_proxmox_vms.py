@@ -298,7 +298,7 @@ async def test_a_pool_is_found_by_its_members(proxmox: ProxmoxClient) -> None:
     await proxmox.create_vm(101, ADDRESS, pool="castle")
     [pool] = await proxmox.call("GET", "/pools", poolid="castle")
     assert [member["vmid"] for member in pool["members"]] == [101]
-    with pytest.raises(RefusedError, match="is not empty"):
+    with pytest.raises(RefusedError, match=r"is not empty \(contains VM 101\)"):
         await proxmox.call("DELETE", "/pools", poolid="castle")
     await proxmox.call("DELETE", "/nodes/pve/qemu/101")
     await proxmox.call("DELETE", "/pools", poolid="castle")

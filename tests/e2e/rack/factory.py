@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import urllib.parse
 from collections.abc import Sequence
 
 import yaml
@@ -144,6 +145,13 @@ class Internet:
 
     def size(self, url: str) -> int:
         """Return the size of the file behind a URL, or raise `ImageUnavailableError`."""
+        server = urllib.parse.urlsplit(url)
         if self._factory.serves(url):
             self._factory.require(url)
+        elif (server.hostname or "").startswith("127."):
+            # Nobody else listens on loopback.
+            raise ImageUnavailableError(
+                f"500 Can't connect to {server.netloc} (Connection refused)",
+                f"Connecting to {server.netloc}... failed: Connection refused.",
+            )
         return 100 * 1024**2 + len(url)  # any number will do, if it is always the same one

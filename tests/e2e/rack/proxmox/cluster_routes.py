@@ -140,7 +140,10 @@ class ClusterRoutes:
         """Remove an empty pool."""
         pool = self._cluster.pool(call.require("poolid"))
         if pool.vmids:
-            raise errors.ProxmoxError(f"delete pool failed: pool '{pool.poolid}' is not empty")
+            raise errors.ProxmoxError(
+                f"delete pool failed: pool '{pool.poolid}' is not empty "
+                f"(contains VM {min(pool.vmids)})"
+            )
         del self._cluster.pools[pool.poolid]
         return None
 

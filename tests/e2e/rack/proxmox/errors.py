@@ -24,6 +24,11 @@ class ProxmoxError(Exception):
 class TaskError(Exception):
     """A task that was accepted, ran, and failed; the text becomes its exit status."""
 
+    def __init__(self, reason: str, *, log: str = "") -> None:
+        super().__init__(reason)
+        self.log = log
+        """A line that only the log of the task has."""
+
 
 def invalid_parameter(name: str, problem: str) -> ProxmoxError:
     """A parameter does not pass the schema."""

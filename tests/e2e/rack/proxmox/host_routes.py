@@ -37,8 +37,13 @@ class HostRoutes:
                 "total": node.memory,
                 "used": node.memory_used,
                 "free": node.memory - node.memory_used,
-                "available": node.memory - node.memory_used,
-            },
+            }
+            # Only Proxmox VE 9 has it.
+            | (
+                {}
+                if node.version.startswith("8.")
+                else {"available": node.memory - node.memory_used}
+            ),
             "pveversion": f"pve-manager/{node.version}/simulated",
         }
 

@@ -6,7 +6,13 @@ from typing import Protocol
 
 
 class ImageUnavailableError(Exception):
-    """The server behind the URL does not give the file; the text is its HTTP status."""
+    """The server behind the URL does not give the file. The text is the HTTP status of the answer,
+    or what libwww-perl makes of no answer."""
+
+    def __init__(self, status: str, download_error: str = "exit code 8") -> None:
+        super().__init__(status)
+        self.download_error = download_error
+        """What wget reports."""
 
 
 class Images(Protocol):

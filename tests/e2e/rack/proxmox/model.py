@@ -115,16 +115,19 @@ class Storage:
             raise errors.full(self.name, size, self.available)
 
     def get(self, volid: str) -> Volume:
-        """Find a volume.
+        """Find a volume."""
+        try:
+            return self.volumes[self.full_id(volid)]
+        except KeyError:
+            raise errors.unknown_volume(self.full_id(volid)) from None
+
+    def full_id(self, volid: str) -> str:
+        """The id of a volume with the name of the storage.
 
         A name without its storage is one of this storage (PVE/API2/Storage/Content.pm,
         ``$real_volume_id``): so the provider names a file that it overwrites.
         """
-        volid = volid if ":" in volid else f"{self.name}:{volid}"
-        try:
-            return self.volumes[volid]
-        except KeyError:
-            raise errors.unknown_volume(volid) from None
+        return volid if ":" in volid else f"{self.name}:{volid}"
 
     def summary(self) -> dict[str, object]:
         """Describe it as ``GET /nodes/{node}/storage`` does."""

@@ -16,7 +16,7 @@ from .model import Cluster, Node, Storage, Volume
 from .tasks import Tasks
 
 _EXTENSIONS = {
-    "import": re.compile(r"[^/]+\.(ova|ovf|qcow2|raw|vmdk|img)"),
+    "import": re.compile(r"[^/]+\.(ova|ovf|qcow2|raw|vmdk)"),
     "iso": re.compile(r"[^/]+\.(iso|img)"),
     "vztmpl": re.compile(r"[^/]+\.tar\.(gz|xz|zst|bz2)"),
 }
@@ -53,6 +53,9 @@ class StorageRoutes:
 
     async def status(self, call: Call) -> object:
         """Describe one storage."""
+        name = call.path["storage"]
+        if all(storage.name != name for storage in self._node(call).storages):
+            raise errors.invalid_parameter("storage", "No such storage.")
         return self._storage(call).summary()
 
     async def content(self, call: Call) -> object:
@@ -72,11 +75,11 @@ class StorageRoutes:
         return volume.summary() | {"path": f"/var/lib/vz/{volume.volid.partition(':')[2]}"}
 
     async def delete_volume(self, call: Call) -> object:
-        """Remove a volume."""
+        """Remove a volume; one that is not there does not fail."""
         storage = self._storage(call)
-        volume = storage.get(call.path["volid"])
-        del storage.volumes[volume.volid]
-        return self._tasks.record(call.path["node"], "imgdel", volume.volid, call.user)
+        volid = storage.full_id(call.path["volid"])
+        storage.volumes.pop(volid, None)
+        return self._tasks.record(call.path["node"], "imgdel", volid, call.user)
 
     async def url_metadata(self, call: Call) -> object:
         """Ask the server behind a URL for the size of the file."""
@@ -96,7 +99,7 @@ class StorageRoutes:
         if content not in storage.content:
             raise errors.wrong_content_type(storage.name, content)
         if content not in _EXTENSIONS or not _EXTENSIONS[content].fullmatch(filename):
-            raise errors.invalid_parameter("filename", "wrong file extension")
+            raise errors.invalid_parameter("filename", "invalid filename or wrong extension")
         volume = Volume(
             volid=f"{storage.name}:{content}/{filename}",
             content=content,
@@ -119,7 +122,7 @@ class StorageRoutes:
         try:
             volume.size = self._images.size(volume.url)
         except ImageUnavailableError as error:
-            raise TaskError(f"download failed: {error}") from None
+            raise TaskError(f"download failed: {error.download_error}") from None
         storage.add(volume)
 
     def _node(self, call: Call) -> Node:

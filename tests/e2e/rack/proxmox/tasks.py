@@ -23,6 +23,8 @@ class Task:
     exitstatus: str | None
     """``None`` while it is at work."""
     polls_left: int
+    output: str = ""
+    """A line of its log."""
 
     def summary(self) -> dict[str, object]:
         """Describe it as ``GET /cluster/tasks`` does (pve-manager PVE/API2/Cluster.pm)."""
@@ -53,7 +55,8 @@ class Task:
         if self.exitstatus is None:
             return []
         line = "TASK OK" if self.exitstatus == "OK" else f"TASK ERROR: {self.exitstatus}"
-        return [{"n": 1, "t": line}]
+        lines = [self.output, line] if self.output else [line]
+        return [{"n": number, "t": text} for number, text in enumerate(lines, start=1)]
 
 
 class Tasks:
@@ -100,7 +103,13 @@ class Tasks:
         return upid
 
     def record(
-        self, node: str, kind: str, subject: object, user: str, exitstatus: str | None = "OK"
+        self,
+        node: str,
+        kind: str,
+        subject: object,
+        user: str,
+        exitstatus: str | None = "OK",
+        output: str = "",
     ) -> str:
         """Note down a task, with its outcome where that is known, and return its UPID."""
         upid = (
@@ -115,6 +124,7 @@ class Tasks:
             user=user,
             exitstatus=exitstatus,
             polls_left=self.polls_to_finish,
+            output=output,
         )
         return upid
 

@@ -252,16 +252,17 @@ class VmRoutes:
         self, call: Call, vm: Vm, kind: str, work: Callable[[Vm], Awaitable[None]]
     ) -> str:
         """Do some work on a VM at once; whatever is wrong with it fails the task."""
-        exitstatus = "OK"
         try:
             vm.require_unlocked()
             await work(vm)
         except TaskError as error:
-            exitstatus = str(error)
-        return self._record(call, vm, kind, exitstatus)
+            return self._record(call, vm, kind, str(error), error.log)
+        return self._record(call, vm, kind)
 
-    def _record(self, call: Call, vm: Vm, kind: str, exitstatus: str) -> str:
-        return self._tasks.record(vm.node.name, kind, vm.vmid, call.user, exitstatus)
+    def _record(
+        self, call: Call, vm: Vm, kind: str, exitstatus: str = "OK", output: str = ""
+    ) -> str:
+        return self._tasks.record(vm.node.name, kind, vm.vmid, call.user, exitstatus, output)
 
     async def _power_on(self, vm: Vm) -> None:
         vms.require_bootable(vm)

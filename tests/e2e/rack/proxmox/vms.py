@@ -121,10 +121,11 @@ def require_bootable(vm: Vm) -> None:
     vcpus = int(vm.config.get("cores", "1")) * int(vm.config.get("sockets", "1"))
     if vcpus > vm.node.cores:
         raise TaskError(f"MAX {vm.node.cores} vcpus allowed per VM on this node")
-    bridges = {parse(vm.config[key], "model").get("bridge") for key in _networks(vm)}
-    if bridges - {None, *vm.node.bridges}:
-        # Only the log of the task has the name of the bridge.
-        raise TaskError("start failed: QEMU exited with code 1")
+    for key in _networks(vm):
+        bridge = parse(vm.config[key], "model").get("bridge")
+        if bridge not in (None, *vm.node.bridges):
+            log = f"bridge '{bridge}' does not exist"
+            raise TaskError("start failed: QEMU exited with code 1", log=log)
 
 
 def _default_boot_devices(vm: Vm) -> Iterator[str]:

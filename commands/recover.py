@@ -4,10 +4,11 @@ Each step prints what it found and what it will do, and asks:
 
 1. On this computer: end provider processes without an engine; remove the lock and half-written
    files. Then wait for running Proxmox tasks.
-2. VMs whose VM id belongs to somebody else now: remove them from the state (``vms_in_state.py``).
-3. Disks of VMs that are missing in the state: add them again (``state_repair.py``).
-4. Pending creates, and VMs that differ from the state: run ``pulumi refresh``.
-5. A pool or a Helm release that was created but is not in the state: remove the pool, which is
+2. An empty state, if the backup store has a copy: import the copy (``fetch_state.py``).
+3. VMs whose VM id belongs to somebody else now: remove them from the state (``vms_in_state.py``).
+4. Disks of VMs that are missing in the state: add them again (``state_repair.py``).
+5. Pending creates, and VMs that differ from the state: run ``pulumi refresh``.
+6. A pool or a Helm release that was created but is not in the state: remove the pool, which is
    empty, and Helm's record, so that the next ``up`` installs over the existing objects.
 
 Nothing else is needed, because the next ``up`` adopts VMs and images of the stack, Kubernetes
@@ -22,11 +23,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backup.store import BackupError
 from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi
 from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import PulumiError, Session
 from commands import (
+    fetch_state,
     helm_records,
     last_up,
     orphaned_resources,
@@ -142,6 +145,8 @@ def recover(session: Session, cli_args: Sequence[str]) -> int:
         return code
     running_tasks.wait(session)
     try:
+        if not fetch_state.fetch_if_lost(session, cli_args):
+            return 1
         if not vms_in_state.release(session, cli_args, for_destroy=False):
             return 1
         deployment = session.deployment(secrets=True)
@@ -156,7 +161,7 @@ def recover(session: Session, cli_args: Sequence[str]) -> int:
             return code
         if not _remove_blockers(session, api, cli_args):
             return 1
-    except (PulumiError, SettingsError, OperationError) as error:
+    except (PulumiError, SettingsError, OperationError, BackupError) as error:
         print(f"The recovery failed: {error}")
         return 1
     last_up.mark_settled(session.project, session.stack)

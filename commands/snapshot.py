@@ -21,7 +21,7 @@ def snapshot(session: Session) -> int:
     """Take and save a snapshot; returns an exit code."""
     try:
         settings = stack_settings.settings(session)
-        credentials = _credentials(session.resources(secrets=True))
+        credentials = talos_credentials(session.resources(secrets=True))
         if credentials is None:
             print(f"The stack {session.stack} has no cluster yet, so there is no etcd to save.")
             return 1
@@ -54,7 +54,7 @@ def _print_result(path: Path, project: Path) -> None:
         )
 
 
-def _credentials(resources: Iterable[Mapping[str, Any]]) -> ClientCredentials | None:
+def talos_credentials(resources: Iterable[Mapping[str, Any]]) -> ClientCredentials | None:
     """Issue Talos credentials from the CA in the state; ``None`` if the state has no cluster.
 
     ``resources`` are the resources of the state, with secrets in plain text.

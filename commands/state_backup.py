@@ -83,6 +83,15 @@ def has_resources(exported: Mapping[str, Any]) -> bool:
     return any(is_resource(resource["type"]) for resource in resources)
 
 
+def has_age_key(session: Session) -> bool:
+    """Whether the stack file has an age key, which needs no decrypted settings.
+
+    Raises ``SettingsError``.
+    """
+    file = stack_file.open_file(stack_file.find(session.stack, session.project))
+    return file.value(AGE_KEY) is not None
+
+
 def newest_copy(settings: Settings) -> StateCopy | None:
     """Read the newest copy; ``None`` if there is none, or the stack has no age key.
 
@@ -109,7 +118,7 @@ def save(session: Session, *, is_removed: bool) -> None:
     failed copy must not fail the command.
     """
     try:
-        if not _has_age_key(session):
+        if not has_age_key(session):
             return
         settings = stack_settings.settings(session)
         if settings.sops.age_key is None:
@@ -128,15 +137,6 @@ def save(session: Session, *, is_removed: bool) -> None:
         return
     if saved:
         print(f"Saved an encrypted copy of the Pulumi state: {saved}", flush=True)
-
-
-def _has_age_key(session: Session) -> bool:
-    """Look into the stack file: without an age key no settings need to be decrypted.
-
-    Raises ``SettingsError``.
-    """
-    file = stack_file.open_file(stack_file.find(session.stack, session.project))
-    return file.value(AGE_KEY) is not None
 
 
 def _store_if_changed(settings: Settings, key: str, exported: Mapping[str, Any]) -> str:

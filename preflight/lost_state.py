@@ -46,9 +46,10 @@ def refuse_lost_state(
         f"The Pulumi state of the stack {settings.stack} is lost. These VMs on Proxmox are nodes "
         "of the stack, but neither they nor the machine secrets of their cluster are in the "
         f"state:\n{names}\n"
-        "Bring the state back: copy the folder .state/ from the computer that has it, and run the "
-        "command again. If the state is gone, run `make down`: it finds what belongs to the stack "
-        "by MAC address, and removes it. Nothing has been touched."
+        "Bring the state back: copy the folder .state/ from the computer that has it, or run `make "
+        "recover`, which imports the encrypted copy if the backup store has one. If the state is "
+        "gone, run `make down`: it finds what belongs to the stack by MAC address, and removes it. "
+        "Nothing has been touched."
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import Lab, missing
-from tests.e2e.test_life import assert_empty, assert_up, standing
+from tests.e2e.test_gitops import read_back
+from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up, standing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -57,3 +58,44 @@ def test_a_lost_state_is_refused_and_down_removes_everything(make_lab: MakeLab) 
     assert_empty(lab)
     done = lab.make("up")
     assert done.code == 0, done.output
+
+
+def test_recover_imports_the_copy_and_nothing_is_left_to_do(make_lab: MakeLab) -> None:
+    lab = small_lab(make_lab)
+    made = lab.make("age-key")
+    assert made.code == 0, made.output
+    read_back(lab)
+    kept = lab.folder / "kept"
+    lab.set("traefik.acme.backup", {"target": str(kept)})
+    done = lab.make("up")
+    assert done.code == 0, done.output
+    assert [it.name for it in kept.iterdir()] == ["lab-state.age"]
+    lose_state(lab)
+    refused = lab.make("up")
+    assert refused.code != 0 and "`make recover`" in refused.output
+    assert [it.name for it in kept.iterdir()] == ["lab-state.age"]
+    # A worker was deleted after the copy was saved.
+    lab.proxmox("POST", "/nodes/pve1/qemu/8010/status/stop", timeout=1)
+    lab.proxmox("DELETE", "/nodes/pve1/qemu/8010?purge=1&destroy-unreferenced-disks=1")
+    found = lab.make("recover")
+    assert found.code == 0, found.output
+    assert "the backup store has a copy: number 1, saved 20" in found.output
+    assert "castle-control-plane-1, castle-worker-1" in found.output
+    assert "It is OLDER than what runs:" in found.output
+    assert "castle-worker-1 (VM 8010) is not on Proxmox any more" in found.output
+    done = lab.make("up")
+    assert done.code == 0, done.output
+    lose_state(lab)
+    found = lab.make("recover")
+    assert found.code == 0, found.output
+    assert "OLDER" not in found.output
+    assert_no_diff(lab)
+    # After a rebuild with another state, the copy of the cluster before is recognized.
+    older = (kept / "lab-state.age").read_bytes()
+    for command in ("down", "up"):
+        assert lab.make(command).code == 0
+    lose_state(lab)
+    (kept / "lab-state.age").write_bytes(older)
+    refused = lab.make("recover")
+    assert refused.code != 0
+    assert "It is the copy of an earlier cluster" in refused.output

@@ -134,7 +134,8 @@ def _find_unknown_vms(
 def _remove_orphans(session: Session, cli_args: Sequence[str]) -> int:
     """Remove what a killed run created and did not write to the state; returns an exit code."""
     settings = stack_settings.settings(session)
-    orphans = orphaned_resources.find_orphans(settings.proxmoxve, settings.stack_tag)
+    planned_ids = {node.vm_id for node in settings.machines}
+    orphans = orphaned_resources.find_orphans(settings.proxmoxve, settings.stack_tag, planned_ids)
     return _remove(orphans) if _confirm_removal(orphans, cli_args) else 1
 
 

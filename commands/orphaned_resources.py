@@ -7,6 +7,7 @@ prefix of an image; all contain the stack tag ``ephemeral-castle-STACK``.
 
 from __future__ import annotations
 
+import functools
 import urllib.parse
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from typing import Any
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from clients.proxmox.api import ProxmoxError, wait_for_task
-from clients.proxmox.guests import Ownership, list_guests, ownership, pool_comment
+from clients.proxmox.guests import (
+    Guest,
+    Ownership,
+    list_guests,
+    ownership,
+    partly_created,
+    partly_created_fix,
+    pool_comment,
+)
 from settings.groups import Endpoint
 
 ANSWER_TIMEOUT_S = 60
@@ -34,15 +43,19 @@ class OrphanedResource:
     """Removes it; raises ``OperationError``."""
 
 
-def find_orphans(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
+def find_orphans(
+    proxmox: Endpoint, stack_tag: str, planned_ids: Container[int] = ()
+) -> list[OrphanedResource]:
     """Find all VMs, pools and images of ``stack_tag``, in an order in which they can be removed.
 
-    Prints which storages are skipped because Proxmox cannot reach them. Raises
-    ``ProxmoxError``.
+    Nothing identifies a VM that Proxmox has only partly created, so one with a VM id in
+    ``planned_ids`` is found, too. Its removal raises ``OperationError`` with the fix.
+
+    Prints which storages are skipped because Proxmox cannot reach them. Raises ``ProxmoxError``.
     """
     call = proxmox_api.caller(proxmox, ANSWER_TIMEOUT_S)
     return [
-        *_vms(proxmox, call, stack_tag),
+        *_vms(proxmox, call, stack_tag, planned_ids=planned_ids),
         *_pools(call, stack_tag),
         *_images(call, stack_tag),
     ]
@@ -65,9 +78,18 @@ def find_pools(proxmox: Endpoint, stack_tag: str) -> list[OrphanedResource]:
 
 
 def _vms(
-    proxmox: Endpoint, call: Callable[..., Any], stack_tag: str, known_ids: Container[int] = ()
+    proxmox: Endpoint,
+    call: Callable[..., Any],
+    stack_tag: str,
+    known_ids: Container[int] = (),
+    planned_ids: Container[int] = (),
 ) -> Iterator[OrphanedResource]:
     for guest in list_guests(proxmox):
+        if guest.vm_id in planned_ids and guest.is_partly_created:
+            yield OrphanedResource(
+                f"VM {guest.vm_id} on {guest.host}, which is only partly created",
+                functools.partial(_refuse_partly_created, guest),
+            )
         owner = ownership(guest, stack_tag, in_state=False)
         if owner is not Ownership.STACK or guest.vm_id in known_ids:
             continue
@@ -124,6 +146,13 @@ def _images(call: Callable[..., Any], stack_tag: str) -> Iterator[OrphanedResour
                             [("DELETE", f"{path}/{urllib.parse.quote(volume, safe=':')}")],
                         ),
                     )
+
+
+def _refuse_partly_created(guest: Guest) -> None:
+    raise OperationError(
+        f"{partly_created(guest)}, so it could not be removed. It may belong to this stack: "
+        f"{partly_created_fix(guest)}. Then run the command again."
+    )
 
 
 def _remover(

@@ -1,8 +1,8 @@
 """Finds and removes what a killed run leaves on this computer; without network access.
 
-Three kinds: provider processes that continue without their engine, the lock of the stack, and a
+Four kinds: provider processes that continue without their engine, the lock of the stack, a
 half-written ``.attrs`` file beside the state (written unless the backend's URL ends with
-``?metadata=skip``).
+``?metadata=skip``), and, after a power cut, a half-written state.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import psutil
 import yaml
 
 from settings.groups import PROJECT
+from settings.state_files import write_private_file
 
 _PLUGINS = ("pulumi-resource-", "pulumi-language-")
 _STARTED_BY_ENGINE = ("pulumi-resource", "pulumi-language", "pulumi-analyzer")
@@ -55,6 +57,43 @@ class Lock:
 
 
 @dataclass(frozen=True)
+class BrokenState:
+    """A half-written state: the CLI does not wait until the disk has it
+    (pulumi pkg/backend/diy/state.go ``saveCheckpoint``)."""
+
+    path: Path
+    copy: Path | None
+    """The newest complete copy, which the CLI made before a change or after an update."""
+
+    @property
+    def aside(self) -> Path:
+        """Where the half-written file is kept."""
+        return self.path.with_suffix(".json.broken")
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what ``repair`` does."""
+        broken = f"{self.path.name} is half-written, so the state cannot be read"
+        if self.copy is None:
+            return (
+                f"{broken}, and there is no copy of it: move it to {self.aside.name}. The state is "
+                "lost then"
+            )
+        since = datetime.fromtimestamp(self.copy.stat().st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+        return (
+            f"{broken}: use its copy {self.copy.name} of {since}, and keep the half-written file "
+            f"as {self.aside.name}"
+        )
+
+    def repair(self) -> None:
+        """Move the file aside, and use the copy. Raises ``OSError``."""
+        content = self.copy.read_bytes() if self.copy else None
+        self.path.replace(self.aside)
+        if content is not None:
+            write_private_file(self.path, content)
+
+
+@dataclass(frozen=True)
 class StaleRuns:
     """Processes, locks and files of runs of the stack. False if there are none."""
 
@@ -64,9 +103,10 @@ class StaleRuns:
     """Locks of the stack, including the lock of an active run."""
     broken_files: tuple[Path, ...] = ()
     """Half-written ``.attrs`` files, which make the state unreadable."""
+    broken_state: BrokenState | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.providers or self.locks or self.broken_files)
+        return bool(self.providers or self.locks or self.broken_files or self.broken_state)
 
     @property
     def active_lock(self) -> Lock | None:
@@ -87,6 +127,8 @@ class StaleRuns:
             yield f"lock of process {lock.pid} of {lock.user}{where}, since {lock.since}: remove it"
         for path in self.broken_files:
             yield f"{path.name} is half-written, so the state cannot be read: remove it"
+        if self.broken_state:
+            yield self.broken_state.sentence
 
     def clear(self) -> None:
         """End the processes and remove files and locks. Locks last, so that no other run starts."""
@@ -94,6 +136,8 @@ class StaleRuns:
             _end(process)
         for path in self.broken_files:
             path.unlink(missing_ok=True)
+        if self.broken_state:
+            self.broken_state.repair()
         for lock in self.locks:
             lock.path.unlink(missing_ok=True)
 
@@ -112,7 +156,18 @@ def find_stale_runs(folder: Path, stack: str) -> StaleRuns:
         providers=tuple(_orphaned_providers(folder)),
         locks=tuple(map(_read_lock, sorted(locks.glob("*.json")))),
         broken_files=tuple(path for path in sorted(attributes) if _read_json(path) is None),
+        broken_state=_find_broken_state(state, stack),
     )
+
+
+def _find_broken_state(state: Path, stack: str) -> BrokenState | None:
+    path = state / "stacks" / PROJECT / f"{stack}.json"
+    if not path.exists() or _read_json(path) is not None:
+        return None
+    backups = (state / "backups" / PROJECT / stack).glob(f"{stack}.*.json")
+    newest_first = sorted(backups, key=lambda it: it.stat().st_mtime, reverse=True)
+    copies = (path.with_suffix(".json.bak"), *newest_first)
+    return BrokenState(path, next((it for it in copies if _read_json(it) is not None), None))
 
 
 def _state_folder(folder: Path) -> Path | None:

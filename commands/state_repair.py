@@ -1,4 +1,4 @@
-"""Repairs VMs in the Pulumi state: removes VMs, corrects their hosts, and adds missing disks.
+"""Repairs VMs in the Pulumi state: removes them, corrects values, and adds missing disks.
 
 If a storage does not answer while the provider reads a new disk, the provider writes a disk without
 an interface to the state (bpg/terraform-provider-proxmox v0.111.1 proxmoxtf/resource/vm/disk Read).
@@ -59,12 +59,14 @@ def without(exported: Mapping[str, Any], urns: Collection[str]) -> dict[str, Any
     return result
 
 
-def with_hosts(exported: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, Any]:
-    """Return a copy of an exported state with these hosts, by URN of the VM."""
+def with_values(
+    exported: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a copy of an exported state with these values of VMs, by URN, as after a refresh."""
     result = deepcopy(dict(exported))
     for resource in result["deployment"]["resources"]:
-        if host := hosts.get(resource["urn"]):
-            resource["inputs"]["nodeName"] = resource["outputs"]["nodeName"] = host
+        for key, value in values.get(resource["urn"], {}).items():
+            resource["inputs"][key] = resource["outputs"][key] = value
     return result
 
 

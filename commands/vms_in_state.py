@@ -4,6 +4,7 @@
   take this machine for that of the stack, and a destroy would delete it with its disks.
 - Somebody, or Proxmox' high availability, moved a VM to another host. The provider looks for it on
   its former host only, so a refresh would take it for deleted.
+- A VM is off, after a power cut or by hand. Without a refresh the provider would not start it.
 
 ``pulumi refresh`` and ``pulumi destroy`` themselves run no code of this project.
 """
@@ -54,8 +55,10 @@ class ForeignVm:
         )
 
 
-def find_foreign(session: Session) -> list[ForeignVm]:
+def find_foreign(session: Session, *, for_up: bool = False) -> list[ForeignVm]:
     """Find VMs whose VM id belongs to somebody else, and correct the hosts of moved VMs.
+
+    ``for_up``: also correct the state of VMs that are off, so that an ``up`` starts them.
 
     The access to Proxmox is that of the last ``up``, so the stack file may be wrong. Raises
     ``PulumiError``, and ``ProxmoxError`` if Proxmox does not answer.
@@ -67,7 +70,7 @@ def find_foreign(session: Session) -> list[ForeignVm]:
         return []
     tag = stack_tag(session.stack)
     found = []
-    hosts = {}
+    values: dict[str, dict[str, Any]] = {}
     for guest in list_guests(proxmox, list(vms)):
         if (vm := vms.get(guest.vm_id)) is None:
             continue
@@ -76,21 +79,27 @@ def find_foreign(session: Session) -> list[ForeignVm]:
         if owner is not Ownership.STACK:
             conflict = describe_conflict(guest, name, tag, owner, in_state=True)
             found.append(ForeignVm(urn=vm["urn"], conflict=conflict))
-        elif guest.host != vm["outputs"].get("nodeName"):
-            hosts[vm["urn"]] = guest.host
+            continue
+        changed = values.setdefault(vm["urn"], {})
+        if guest.host != vm["outputs"].get("nodeName"):
+            changed["nodeName"] = guest.host
             print(f"{name} was moved to {guest.host}: the Pulumi state is corrected.", flush=True)
-    if hosts:
-        session.replace_state(state_repair.with_hosts(session.exported(), hosts))
+        if for_up and guest.is_off and vm["outputs"].get("started"):
+            changed["started"] = False
+            print(f"{name} is switched off: the Pulumi state is corrected.", flush=True)
+    if any(values.values()):
+        session.replace_state(state_repair.with_values(session.exported(), values))
     return found
 
 
-def correct_hosts(session: Session) -> int:
-    """Correct the hosts of moved VMs in the Pulumi state; returns an exit code.
+def correct_state(session: Session) -> int:
+    """Correct the hosts of moved VMs, and VMs that are off, in the Pulumi state; returns an exit
+    code.
 
     The program checks whether a VM id belongs to somebody else, and whether Proxmox answers.
     """
     try:
-        find_foreign(session)
+        find_foreign(session, for_up=True)
     except ProxmoxError:
         return 0
     except PulumiError as error:

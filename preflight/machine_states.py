@@ -24,7 +24,7 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
 
     Connects to all running VMs at the same time. A VM that does not answer takes two seconds; a VM
     that has just started gets the rest of its boot time. Logs a warning for each node without a
-    machine config, and if no control plane is left.
+    machine config or whose VM is off, and if no control plane is left.
     """
     by_id = {guest.vm_id: guest for guest in guests}
 
@@ -48,6 +48,8 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
             pulumi.log.warn(
                 f"{node.name} ({node.address}) has no machine config; `make up` sends it (again)."
             )
+        elif (guest := by_id.get(node.vm_id)) and guest.is_off:
+            pulumi.log.warn(_describe_off(node, guest))
     # A control plane that is switched off still has its etcd.
     if "" in states and all(
         state in LOST
@@ -56,3 +58,15 @@ def look_at_machines(guests: Iterable[Guest], nodes: Sequence[Node]) -> dict[str
     ):
         pulumi.log.warn(NO_CONTROL_PLANE)
     return dict(zip((node.name for node in nodes), states, strict=True))
+
+
+def _describe_off(node: Node, guest: Guest) -> str:
+    """Why the VM of a node is off, and how it starts."""
+    subject = f"{node.name} (VM {guest.vm_id} on {guest.host}) is switched off"
+    if not guest.lock:
+        return f"{subject}; `make up` starts it."
+    return (
+        f"{subject} and locked ({guest.lock}), and Proxmox starts no locked VM. A task that lost "
+        f"power leaves such a lock. If no task on {guest.host} uses the VM, run there as root "
+        f"`qm unlock {guest.vm_id}`, then run `make up`, which starts it."
+    )

@@ -45,12 +45,26 @@ class Guest:
     mac_addresses: frozenset[str] | None = None
     """MAC addresses of its network devices, in capital letters. ``None`` if they were not read, or
     cannot be read."""
+    lock: str = ""
+    """Why Proxmox locks it (``backup``, ``create`` ...); empty if it does not."""
+
+    @property
+    def is_partly_created(self) -> bool:
+        """Whether Proxmox still creates it, or lost power while it did: until all disks are
+        imported it has no name, tag or MAC address (qemu-server PVE/API2/Qemu.pm ``create_vm``)."""
+        return self.lock == "create" and not self.mac_addresses
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it is known not to run."""
+        return not self.is_running and not self.has_unknown_status
 
 
 def list_guests(proxmox: Endpoint, wanted: Iterable[int] | None = None) -> list[Guest]:
     """All guests of the Proxmox cluster, also on hosts that are switched off.
 
-    Reads the MAC addresses of the ``wanted`` VM ids; ``None`` reads those of all VMs.
+    Reads the MAC addresses of the ``wanted`` VM ids, and whether they run if the list does not know
+    it; ``None`` reads those of all VMs.
 
     The token sees only guests that it may audit. So this also asks whether each ``wanted`` VM id
     that is not in the list is free. If it is taken, the result has a ``Guest`` with a placeholder
@@ -63,7 +77,7 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] | None = None) -> list[
     ids = {guest.vm_id for guest in guests} if wanted is None else set(wanted)
     unlisted = sorted(ids - {guest.vm_id for guest in guests})
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        read = pool.map(lambda it: _with_mac_addresses(get, it) if it.vm_id in ids else it, guests)
+        read = pool.map(lambda it: _with_details(get, it) if it.vm_id in ids else it, guests)
         free = list(pool.map(lambda vm_id: is_free(get, vm_id), unlisted))
         guests = list(read)
     guests += [
@@ -74,12 +88,19 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] | None = None) -> list[
     return guests
 
 
-def _with_mac_addresses(get: Callable[[str], Any], guest: Guest) -> Guest:
-    """The guest with its MAC addresses, if they can be read. Only a VM has them."""
+def _with_details(get: Callable[[str], Any], guest: Guest) -> Guest:
+    """The guest with its MAC addresses and status, if they can be read. Only a VM has them.
+
+    A host that has just booted has not reported yet which of its VMs run, so it is asked.
+    """
     if guest.kind != "qemu":
         return guest
+    path = f"/nodes/{guest.host}/qemu/{guest.vm_id}"
     try:
-        config = get(f"/nodes/{guest.host}/qemu/{guest.vm_id}/config")
+        config = get(f"{path}/config")
+        if guest.has_unknown_status:
+            current = _guest({**get(f"{path}/status/current"), "node": guest.host, "type": "qemu"})
+            guest = replace(current, tags=guest.tags, pool=guest.pool)
     except ProxmoxError:
         return guest
     devices = [str(value) for key, value in config.items() if re.fullmatch(r"net\d+", key)]
@@ -212,6 +233,9 @@ def describe_conflict(
                 f"if it is {name}, set the MAC address of its network device in Proxmox back to "
                 f"{mac}; if it is another machine, remove the tag from it"
             )
+        case _ if guest.is_partly_created:
+            reason = f"is taken: {partly_created(guest)}"
+            fix = partly_created_fix(guest)
         case Ownership.UNKNOWN:
             reason += ", whose configuration cannot be read"
             fix = (
@@ -229,6 +253,23 @@ def describe_conflict(
             reason += ", which is not part of this stack"
             fix = f"set another {override} or proxmox.first_vm_id"
     return VmIdConflict(name=name, guest=guest, owner=owner, in_stack=False, reason=reason, fix=fix)
+
+
+def partly_created(guest: Guest) -> str:
+    """What is wrong with a VM that is partly created, as a sentence without its end."""
+    return (
+        f"VM {guest.vm_id} on {guest.host} is locked (create), because Proxmox still creates it or "
+        "lost power while it did"
+    )
+
+
+def partly_created_fix(guest: Guest) -> str:
+    """How to remove such a VM, as the rest of a sentence. No API token may do it."""
+    return (
+        f"if no task on {guest.host} creates it, for example after a power cut, run as root on "
+        f"{guest.host}: `qm unlock {guest.vm_id} && qm destroy {guest.vm_id} "
+        "--destroy-unreferenced-disks 1`"
+    )
 
 
 def _is_another_node(name: str, guest: Guest, names_in_state: Mapping[int, str]) -> bool:
@@ -275,6 +316,7 @@ def _guest(entry: dict[str, Any]) -> Guest:
         has_unknown_status=entry.get("status") == "unknown",
         uptime_s=int(entry.get("uptime") or 0),
         pool=entry.get("pool") or "",
+        lock=entry.get("lock") or "",
     )
 
 

@@ -274,7 +274,7 @@ def test_an_orphan_that_cannot_be_removed_is_reported_and_the_rest_is_removed(
         OrphanedResource("VM 8001", refuse),
         OrphanedResource("VM 8002", lambda: removed.append("VM 8002")),
     ]
-    settings = SimpleNamespace(proxmoxve=None, stack_tag="ephemeral-castle-homelab")
+    settings = SimpleNamespace(proxmoxve=None, stack_tag="ephemeral-castle-homelab", machines=[])
     monkeypatch.setattr("clients.pulumi_cli.stack_settings.settings", lambda session: settings)
     monkeypatch.setattr("commands.running_tasks.wait", lambda session: None)
     monkeypatch.setattr("commands.orphaned_resources.find_vms", lambda *_: orphans)

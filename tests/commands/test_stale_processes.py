@@ -167,3 +167,60 @@ def test_locks_are_not_searched_in_a_remote_backend(
     lock(project)
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://castle")
     assert find_stale_runs(project, "homelab") == StaleRuns()
+
+
+def write_states(project: Path, **contents: str) -> Path:
+    """Write the state of the stack and copies of it; returns the path of the state."""
+    folder = project / ".state/.pulumi/stacks/ephemeral-castle"
+    backups = project / ".state/.pulumi/backups/ephemeral-castle/homelab"
+    for path in (folder, backups):
+        path.mkdir(parents=True)
+    files = {
+        "state": folder / "homelab.json",
+        "bak": folder / "homelab.json.bak",
+        "old": backups / "homelab.1.json",
+        "new": backups / "homelab.2.json",
+    }
+    for age, name in enumerate(("old", "new")):
+        if name in contents:
+            files[name].write_text(contents[name])
+            os.utime(files[name], (age, age))
+    for name in ("state", "bak"):
+        if name in contents:
+            files[name].write_text(contents[name])
+    return files["state"]
+
+
+@pytest.mark.parametrize(
+    ("contents", "restored"),
+    [
+        ({"state": "", "bak": '{"a": 1}', "new": '{"a": 2}'}, '{"a": 1}'),
+        ({"state": '{"a"', "bak": "", "old": '{"a": 2}', "new": '{"a": 3}'}, '{"a": 3}'),
+        ({"state": "", "bak": '{"a"', "old": '{"a": 2}', "new": ""}, '{"a": 2}'),
+    ],
+)
+def test_a_half_written_state_is_replaced_by_its_newest_complete_copy(
+    project: Path, contents: dict[str, str], restored: str
+) -> None:
+    state = write_states(project, **contents)
+    found = find_stale_runs(project, "homelab")
+    [sentence] = found.sentences()
+    assert "homelab.json is half-written, so the state cannot be read: use its copy" in sentence
+    found.clear()
+    assert state.read_text() == restored
+    assert state.with_suffix(".json.broken").read_text() == contents["state"]
+    assert not find_stale_runs(project, "homelab")
+
+
+def test_a_half_written_state_without_a_copy_is_lost(project: Path) -> None:
+    state = write_states(project, state='{"a"')
+    found = find_stale_runs(project, "homelab")
+    [sentence] = found.sentences()
+    assert sentence.endswith("move it to homelab.json.broken. The state is lost then")
+    found.clear()
+    assert not state.exists()
+
+
+def test_a_complete_state_is_left_alone(project: Path) -> None:
+    write_states(project, state='{"a": 1}', bak='{"a": 2}')
+    assert not find_stale_runs(project, "homelab")

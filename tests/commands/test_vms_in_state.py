@@ -158,7 +158,7 @@ def test_a_vm_that_was_moved_by_hand_gets_its_new_host_in_the_state(
 ) -> None:
     proxmox.guests = [replace(OURS, host="pve2")]
     session = FakeSession(PROVIDER, VM)
-    assert vms_in_state.correct_hosts(session) == 0
+    assert vms_in_state.correct_state(session) == 0
     (_, vm) = session.resources()
     assert vm["inputs"]["nodeName"] == vm["outputs"]["nodeName"] == "pve2"
     assert "castle-worker-1 was moved to pve2" in capsys.readouterr().out
@@ -168,5 +168,25 @@ def test_a_vm_that_was_moved_by_hand_gets_its_new_host_in_the_state(
 def test_the_machine_of_somebody_else_is_no_moved_vm(proxmox: Proxmox, guest: Guest) -> None:
     proxmox.guests = [guest]
     session = FakeSession(PROVIDER, VM)
-    assert vms_in_state.correct_hosts(session) == 0
+    assert vms_in_state.correct_state(session) == 0
     assert session.resources() == [PROVIDER, VM]
+
+
+@pytest.mark.parametrize(
+    ("guest", "started"),
+    [
+        (OURS, False),
+        (replace(OURS, is_running=True), True),
+        (replace(OURS, has_unknown_status=True), True),
+    ],
+)
+def test_a_vm_that_is_off_is_started_by_the_next_up(
+    proxmox: Proxmox, guest: Guest, started: bool
+) -> None:
+    proxmox.guests = [guest]
+    outputs = {"vmId": 8010, "nodeName": "pve", "started": True}
+    session = FakeSession(PROVIDER, VM | {"outputs": outputs})
+    vms_in_state.refresh(session, [])
+    assert session.resources()[1]["outputs"]["started"] is True
+    assert vms_in_state.correct_state(session) == 0
+    assert session.resources()[1]["outputs"]["started"] is started

@@ -482,6 +482,26 @@ def test_a_vm_whose_status_proxmox_does_not_know_yet_is_asked_once(
     assert [found[name] for name in NAMES[:2]] == ["off", "blank"]
 
 
+@pytest.mark.parametrize(
+    ("lock", "end"),
+    [
+        ("", "; `make up` starts it."),
+        ("backup", "run there as root `qm unlock 8010`, then run `make up`, which starts it."),
+    ],
+)
+def test_a_warning_tells_how_a_vm_starts_that_is_off(
+    monkeypatch: pytest.MonkeyPatch, lock: str, end: str
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    monkeypatch.setattr(node_replacement, "is_in_maintenance", lambda address, limit: False)
+    check([own(8000, NAMES[0], is_running=True), own(8010, NAMES[1], lock=lock)])
+    [warning] = [it for it in warnings if "switched off" in it]
+    assert warning.startswith("castle-worker-1 (VM 8010 on pve) is switched off")
+    assert warning.endswith(end)
+    assert (f"locked ({lock})" in warning) is bool(lock)
+
+
 def test_a_control_plane_that_is_switched_off_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)

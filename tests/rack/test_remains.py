@@ -56,9 +56,8 @@ async def test_what_is_ours_is_named_and_goes_and_what_is_not_stays(
     rack: Rack, proxmox: ProxmoxClient
 ) -> None:
     things = await found(rack)
-    # Proxmox does not list the name of a new VM yet.
     assert [thing.sentence for thing in things] == [
-        "VM 101 (on pve) with its disks",
+        "VM 101 (vm101 on pve) with its disks",
         "the pool castle",
         f"the image local:import/{IMAGE} on pve",
     ]

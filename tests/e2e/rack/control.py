@@ -14,6 +14,8 @@ Plain HTTP on loopback; what is sent and answered is JSON.
 | ``POST /hosts`` | sets ``report_s``, seconds between two reports of a host about its guests, and
 ``silent``, the names of the hosts that do not answer |
 | ``POST /cluster`` | sets ``has_quorum``: whether the cluster of hosts can be changed |
+| ``POST /power`` | cuts the power of the house, or with ``on`` gives it back |
+| ``POST /locks`` | locks VMs, by their ids: ``backup`` …; empty unlocks, as ``qm unlock`` does |
 | ``POST /reset`` | goes back to empty hosts, without any request or fault |
 """
 
@@ -45,6 +47,8 @@ class Control:
         app.router.add_post("/tasks", self._slow_down)
         app.router.add_post("/hosts", self._set_hosts)
         app.router.add_post("/cluster", self._change_cluster)
+        app.router.add_post("/power", self._switch_power)
+        app.router.add_post("/locks", self._lock)
         app.router.add_post("/reset", self._reset)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
@@ -102,6 +106,16 @@ class Control:
 
     async def _change_cluster(self, request: web.Request) -> web.Response:
         self._rack.proxmox.cluster.has_quorum = bool((await request.json())["has_quorum"])
+        return web.json_response(None)
+
+    async def _switch_power(self, request: web.Request) -> web.Response:
+        switch = self._rack.restore_power if (await request.json())["on"] else self._rack.lose_power
+        await switch()
+        return web.json_response(None)
+
+    async def _lock(self, request: web.Request) -> web.Response:
+        for vmid, lock in (await request.json()).items():
+            self._rack.vms[int(vmid)].lock = lock
         return web.json_response(None)
 
     async def _reset(self, _: web.Request) -> web.Response:

@@ -121,6 +121,19 @@ class Rack:
         await self.talos.stop()
         await self.factory.stop()
 
+    async def lose_power(self) -> None:
+        """Cut the power of the house. What is on disks stays, and the internet with its factory."""
+        await self.proxmox.lose_power()
+        await self.talos.stop()
+        if self.kubernetes:
+            await self.kubernetes.stop()
+
+    async def restore_power(self) -> None:
+        """Let the hosts boot again."""
+        if self.kubernetes:
+            self.kubernetes.start()
+        await self.proxmox.boot(self.address, self._ports["proxmox"], self._tls)
+
     async def reset(self) -> None:
         """Go back to empty hosts, at the same endpoints and with the same token."""
         await self.stop()

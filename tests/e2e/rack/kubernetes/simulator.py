@@ -47,6 +47,7 @@ class KubernetesSimulator:
 
     def start(self) -> None:
         """Begin to follow."""
+        self._stops = False
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:

@@ -302,6 +302,22 @@ class Cluster:
         """Seconds between two reports of a host about its guests (pve-manager
         ``PVE/Service/pvestatd.pm``), which are all that a list of the cluster knows of them."""
         self._reports: dict[int, tuple[float, dict[str, object]]] = {}
+        self._booted_at = -math.inf
+
+    def boot(self) -> None:
+        """Begin without any report of a host about its guests."""
+        self._reports.clear()
+        self._booted_at = time.monotonic()
+
+    def lose_power(self) -> None:
+        """Stop all guests. Locks stay, and what there is of a disk that was being imported."""
+        for vm in self.vms.values():
+            vm.lose_power()
+            if vm.lock == "create":
+                storage = next(it for it in vm.node.storages if "images" in it.content)
+                volid = f"{storage.name}:vm-{vm.vmid}-disk-0"
+                disk = Volume(volid=volid, content="images", format="raw", size=GIB, vmid=vm.vmid)
+                storage.volumes[volid] = disk
 
     def reported(self, vm: Vm) -> dict[str, object]:
         """What the list of the cluster shows of a guest, by its host's last report.
@@ -311,7 +327,8 @@ class Cluster:
         """
         now = time.monotonic()
         at, values = self._reports.get(vm.vmid, (0.0, {}))
-        if vm.node.online and now - max(at, vm.created_at) >= self.report_s:
+        begin = max(at, vm.created_at, self._booted_at)
+        if vm.node.online and now - begin >= self.report_s:
             values = vm.summary()
             self._reports[vm.vmid] = now, values
         present = {key: value for key, value in vm.summary().items() if key in _NEEDS_NO_REPORT}

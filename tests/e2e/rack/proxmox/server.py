@@ -49,18 +49,21 @@ class ProxmoxServer:
         for method, path, handler in routes:
             app.router.add_route(method, f"{_BASE}{path}", self._answer(handler))
         app.router.add_route("*", "/{path:.*}", self._unknown)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self._app = app
+        self._runner: web.AppRunner | None = None
 
     async def start(self, address: str, port: int, tls: ssl.SSLContext) -> int:
         """Listen, and return the port."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, address, port, ssl_context=tls)
+        self._runner = runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        site = web.TCPSite(runner, address, port, ssl_context=tls)
         await site.start()
-        return int(self._runner.addresses[0][1])
+        return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
         """Close all connections."""
-        await self._runner.cleanup()
+        if self._runner:
+            await self._runner.cleanup()
 
     def _answer(self, handler: Handler) -> HttpHandler:
         async def answer(request: web.Request) -> web.StreamResponse:

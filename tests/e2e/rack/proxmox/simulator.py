@@ -36,12 +36,13 @@ class ProxmoxSimulator:
         self.cluster = Cluster(nodes)
         self.access = Access()
         self.tasks = Tasks()
+        self._vm_routes = VmRoutes(self.cluster, self.tasks, guests, self.access)
         routes = [
             *AccessRoutes(self.access),
             *ClusterRoutes(self.cluster, self.tasks, self.access),
             *HostRoutes(self.cluster, self.access),
             *StorageRoutes(self.cluster, self.tasks, images, self.access),
-            *VmRoutes(self.cluster, self.tasks, guests, self.access),
+            *self._vm_routes,
         ]
         self._server = ProxmoxServer(
             routes=routes,
@@ -60,3 +61,15 @@ class ProxmoxSimulator:
     async def stop(self) -> None:
         """Stop serving."""
         await self._server.stop()
+
+    async def lose_power(self) -> None:
+        """Switch all hosts off in the middle of what they do."""
+        await self.stop()
+        self.tasks.lose_power()
+        self.cluster.lose_power()
+
+    async def boot(self, address: str, port: int, tls: ssl.SSLContext) -> None:
+        """Switch all hosts on again: they serve the API, and start the VMs that start on boot."""
+        self.cluster.boot()
+        await self.start(address, port, tls)
+        await self._vm_routes.start_on_boot()

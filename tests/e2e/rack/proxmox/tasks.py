@@ -71,6 +71,7 @@ class Tasks:
         self.import_s = 0.0
         """Seconds that the disks of a new machine take."""
         self._tasks: dict[str, Task] = {}
+        self._timers: list[asyncio.TimerHandle] = []
         self._pids = itertools.count(0x1000)
 
     def __iter__(self) -> Iterator[Task]:
@@ -99,8 +100,16 @@ class Tasks:
             except TaskError as error:
                 self._tasks[upid].exitstatus = str(error)
 
-        asyncio.get_running_loop().call_later(self.import_s, end)
+        self._timers.append(asyncio.get_running_loop().call_later(self.import_s, end))
         return upid
+
+    def lose_power(self) -> None:
+        """End all work without an outcome (pve-common PVE/Tools.pm, ``upid_read_status``)."""
+        for timer in self._timers:
+            timer.cancel()
+        for task in self:
+            if task.exitstatus is None:
+                task.exitstatus = "unexpected status"
 
     def record(
         self,

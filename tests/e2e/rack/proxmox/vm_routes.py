@@ -236,6 +236,14 @@ class VmRoutes:
         vm.require_unlocked()
         return vm
 
+    async def start_on_boot(self) -> None:
+        """Start the VMs with ``onboot``, as a host does when it has booted; no locked VM starts
+        (pve-manager PVE/API2/Nodes.pm ``startall``)."""
+        for vm in list(self._cluster.vms.values()):
+            if vm.config.get("onboot") == "1" and not vm.running:
+                call = Call(user="root@pam", path={}, parameters={})
+                await self._in_task(call, vm, "qmstart", self._power_on)
+
     def _agent_addresses(self, call: Call) -> tuple[Vm, Sequence[str]]:
         vm = self._vm(call)
         is_old = vm.node.version.startswith("8.")

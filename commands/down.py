@@ -10,6 +10,8 @@ from clients.pulumi_cli import stack_settings
 from clients.pulumi_cli.session import PulumiError, Session
 from commands import backup, last_up, orphaned_resources, recover, running_tasks, vms_in_state
 from commands.ask import answer_flags, confirmed
+from settings import stack_file
+from settings.load import TOKEN, joined
 from settings.problems import SettingsError
 from settings.resource_types import MACHINE
 
@@ -20,6 +22,8 @@ Images are included: an image on a host that has left the Proxmox cluster cannot
 refresh removes it from the state (bpg/terraform-provider-proxmox v0.111.1
 fwprovider/nodes/resource_download_file.go Read)."""
 
+TOKEN_VARIABLE = "PROXMOX_VE_API_TOKEN"
+"""Environment variable with the API token of Proxmox."""
 TARGET_FLAGS = ("--target", "-t", "--exclude", "-x")
 """Flags (prefixes) of the Pulumi CLI that limit a destroy to some resources."""
 PREVIEW_ONLY = frozenset({"--preview-only", "--preview-only=true"})
@@ -36,6 +40,8 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
         return session.run(["destroy"], cli_args)
     if code := recover.clear_killed_runs(session, cli_args):
         return code
+    if not _is_partial(cli_args) and stack_settings.is_passphrase_lost(session):
+        return _remove_without_passphrase(session, cli_args)
     if not _is_partial(cli_args):
         running_tasks.wait(session)
     if not backup.before_destroy(session, cli_args):
@@ -64,6 +70,45 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
             f"not in the state. To search again, run `make down`. The reason: {error}"
         )
         return 1
+
+
+def _remove_without_passphrase(session: Session, cli_args: Sequence[str]) -> int:
+    """Remove what belongs to the stack on Proxmox, without Pulumi; returns an exit code.
+
+    Pulumi cannot decrypt the state, so it can destroy nothing. The API token comes from the
+    environment.
+    """
+    token = session.environment.get(TOKEN_VARIABLE)
+    if not token:
+        print(
+            "The passphrase is wrong or not set, so Pulumi cannot destroy the stack. Set "
+            "PULUMI_CONFIG_PASSPHRASE to the passphrase. If the passphrase is lost, set "
+            f"{TOKEN_VARIABLE} to the API token (USER@REALM!NAME=SECRET) and run `make down` "
+            "again: it then removes all VMs with a MAC address of the stack, its pool and images."
+        )
+        return 1
+    print(
+        "The passphrase is wrong or not set, so Pulumi cannot destroy the stack, and the "
+        "certificates cannot be saved.",
+        flush=True,
+    )
+    try:
+        file = stack_file.read(session.stack, session.project)
+        # Every encrypted value is a placeholder, which is not used here.
+        settings = joined(file.config | {TOKEN: token}, {}, session.stack)
+        running_tasks.wait_for(settings.proxmoxve)
+        orphans = orphaned_resources.find_orphans(settings.proxmoxve, settings.stack_tag)
+    except (SettingsError, OperationError) as error:
+        print(error)
+        return 1
+    if not _confirm_removal(orphans, cli_args, "belong to this stack") or _remove(orphans):
+        return 1
+    print(
+        "Nothing of the stack is left on Proxmox. To use its name again, run `pulumi stack rm "
+        f"{session.stack} --force --preserve-config`, and remove encryptionsalt and all encrypted "
+        f"values from Pulumi.{session.stack}.yaml."
+    )
+    return 0
 
 
 def _forget_pending_operations(session: Session) -> None:
@@ -140,12 +185,14 @@ def _remove_orphans(session: Session, cli_args: Sequence[str]) -> int:
 
 
 def _confirm_removal(
-    orphans: Sequence[orphaned_resources.OrphanedResource], cli_args: Sequence[str]
+    orphans: Sequence[orphaned_resources.OrphanedResource],
+    cli_args: Sequence[str],
+    relation: str = "belong to this stack but are not in the Pulumi state",
 ) -> bool:
-    """List resources that are not in the state, and ask whether to remove them."""
+    """List resources of the stack, and ask whether to remove them."""
     if not orphans:
         return True
-    print("These resources on Proxmox belong to this stack but are not in the Pulumi state:")
+    print(f"These resources on Proxmox {relation}:")
     return confirmed((f"remove {it.sentence}" for it in orphans), "Remove them?", cli_args)
 
 

@@ -25,6 +25,17 @@ def settings(reader: StackReader) -> Settings:
     return load(values, reader.stack)
 
 
+def is_passphrase_lost(reader: StackReader) -> bool:
+    """Whether settings or state cannot be decrypted, because the passphrase is wrong or not set."""
+    try:
+        reader.config()
+        reader.resources(secrets=True)
+    except PulumiError as error:
+        # The CLI has no exit code of its own for this.
+        return any(text in error.detail for text in ("incorrect passphrase", "passphrase must be"))
+    return False
+
+
 def api_token(reader: StackReader) -> str:
     """Decrypt the Proxmox API token. Raises ``SettingsError``."""
 
@@ -44,7 +55,8 @@ def api_token(reader: StackReader) -> str:
         reason = next(filter(None, lines), "no error message").removeprefix("error: ")
         raise refuse(
             f": {reason}",
-            "set PULUMI_CONFIG_PASSPHRASE to the passphrase, or enter the token again: make token",
+            "set PULUMI_CONFIG_PASSPHRASE to the passphrase. If the passphrase is lost, see "
+            "docs/day-two.md: `make down` then takes the token from PROXMOX_VE_API_TOKEN",
         ) from None
     except (ValueError, LookupError):
         raise refuse(" by the Pulumi CLI", "run `pulumi config` to see the error") from None

@@ -235,10 +235,14 @@ async def test_sops_decrypts_the_token_and_no_other_secret(
 
 
 @pytest.mark.parametrize(
-    ("then", "reason"),
+    ("then", "reason", "fix"),
     [
-        ("sys.exit('error: incorrect passphrase')", "cannot be decrypted: incorrect passphrase"),
-        (f"print({token_in_config('nonsense')!r})", "is not a Proxmox API token"),
+        (
+            "sys.exit('error: incorrect passphrase')",
+            "cannot be decrypted: incorrect passphrase",
+            "`make down` then takes the token from PROXMOX_VE_API_TOKEN",
+        ),
+        (f"print({token_in_config('nonsense')!r})", "is not a Proxmox API token", "`make token`"),
     ],
 )
 async def test_exit_code_is_2_if_the_token_cannot_be_decrypted(
@@ -248,12 +252,13 @@ async def test_exit_code_is_2_if_the_token_cannot_be_decrypted(
     capsys: pytest.CaptureFixture[str],
     then: str,
     reason: str,
+    fix: str,
 ) -> None:
     cli(folder, monkeypatch, then)
     write(folder, homelab, token={"secure": "v1:abc"})
     assert await run() == 2
     err = capsys.readouterr().err
-    assert reason in err and "make token" in err and "nonsense" not in err
+    assert reason in err and fix in err and "nonsense" not in err
 
 
 async def test_exit_code_is_2_if_an_encrypted_token_needs_a_missing_cli(

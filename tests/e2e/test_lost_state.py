@@ -99,3 +99,19 @@ def test_recover_imports_the_copy_and_nothing_is_left_to_do(make_lab: MakeLab) -
     refused = lab.make("recover")
     assert refused.code != 0
     assert "It is the copy of an earlier cluster" in refused.output
+
+
+def test_down_without_the_passphrase_takes_the_token_from_the_environment(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = small_lab(make_lab)
+    assert_up(lab)
+    lab.learn_secrets()
+    monkeypatch.setattr("tests.e2e.lab.PASSPHRASE", "another passphrase")
+    refused = lab.make("up")
+    assert refused.code != 0 and "incorrect passphrase" in refused.output
+    gone = lab.make("down")
+    assert gone.code == 0, gone.output
+    assert "The passphrase is wrong or not set" in gone.output
+    assert "Nothing of the stack is left on Proxmox" in gone.output
+    assert_empty(lab)

@@ -31,6 +31,8 @@ DISK_KEY = "scsi0"
 ID_OFFSET = 100_000
 """The VM id of a disk holder is that of its node plus this offset, or the next free id."""
 HIGHEST_VM_ID = 999_999_999
+_TAG_END = "-data"
+"""End of the tag of a stack's disk holders."""
 _MAX_TRIES = 100
 _NAME_LENGTH = 58
 """Maximum characters of the node's name in the disk holder's name: Proxmox allows 63, and ``-data``
@@ -93,6 +95,9 @@ class DiskHolder:
 
         Raises ``OperationError`` if this is not certain.
         """
+        guests = list(guests)
+        for guest in guests:
+            self._refuse_without_tag(guest)
         tagged = [it for it in guests if tag(self.stack_tag) in proxmox_api.tags_of(it)]
         found = [it for it in map(self._read, tagged) if it is not None]
         if len(found) > 1:
@@ -103,6 +108,20 @@ class DiskHolder:
                 "from the others in Proxmox, then run `up` again."
             )
         return found[0] if found else None
+
+    def _refuse_without_tag(self, guest: Mapping[str, Any]) -> None:
+        """Raise ``OperationError`` for a guest with the name of the disk holder, but without a tag.
+
+        Somebody may have removed the tag, and a new disk would be empty.
+        """
+        is_tagged = any(name.endswith(_TAG_END) for name in proxmox_api.tags_of(guest))
+        if guest.get("name") == self._name and not is_tagged:
+            raise OperationError(
+                f"VM {guest['vmid']} on host {guest['node']} has the name of the VM that owns the "
+                f"retained data disk of {self.node}, but not its tag. Nothing has been changed. If "
+                f"it owns the disk, give it the tag {tag(self.stack_tag)} in Proxmox, otherwise "
+                "another name. Then run `up` again."
+            )
 
     def _read(self, guest: Mapping[str, Any]) -> _Found | None:
         """Read the config of a disk holder; ``None`` if it belongs to another node.
@@ -256,4 +275,4 @@ def name_of(node: str) -> str:
 def tag(stack_tag: str) -> str:
     """The tag of a stack's disk holders. It is not the tag of the nodes, because ``make down``
     removes VMs with that tag."""
-    return f"{stack_tag}-data"
+    return f"{stack_tag}{_TAG_END}"

@@ -133,3 +133,16 @@ async def test_nodes_whose_shortened_names_are_equal_have_their_own_disks(rack: 
     assert await find_or_create(rack, first) == DISK
     assert await find_or_create(rack, second) == "vm-108011-disk-0"
     assert await find_or_create(rack, first) == DISK
+
+
+async def test_a_disk_holder_that_lost_its_tag_is_refused_and_no_empty_disk_is_created(
+    rack: Rack,
+) -> None:
+    await find_or_create(rack)
+    rack.vms[108010].config["tags"] = "mine"
+    for vm in rack.vms.values():
+        rack.proxmox.cluster.reported(vm)
+    rack.proxmox.cluster.report_s = 0
+    with pytest.raises(OperationError, match=f"give it the tag {tag(STACK_TAG)} in Proxmox"):
+        await find_or_create(rack)
+    assert list(rack.vms) == [108010]

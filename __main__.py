@@ -23,7 +23,7 @@ image_factory = talos.Provider("talos", image_factory_url=settings.image.factory
 dynamic_provider = pulumi.ProviderResource("pulumi-python", "dynamic")
 on_proxmox = pulumi.ResourceOptions(providers=[proxmox, image_factory, dynamic_provider])
 image = TalosImage("image", TalosImageArgs.of(settings), on_proxmox)
-machines = Machines("machines", MachinesArgs.of(settings, image.ids, checks.hooks), on_proxmox)
+machines = Machines("machines", MachinesArgs.of(settings, image.ids, checks.vms), on_proxmox)
 cluster_args = TalosClusterArgs.of(settings, image.installer, machines.vms, checks.findings)
 cluster = TalosCluster("cluster", cluster_args, on_proxmox)
 in_cluster = cluster.application_options(dynamic_provider)

@@ -6,7 +6,7 @@ Talos, which runs in the VMs, is configured by ``components/talos/cluster.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -23,6 +23,16 @@ from settings.running import RunningStack
 CPU_TYPE = "x86-64-v2-AES"
 """The CPU type of the VMs. Talos needs x86-64-v2, and all VMs of a type can move between hosts.
 ``doctor/checks/hosts.py`` has the flags that a host needs for this type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VmFindings:
+    """What the checks before the deployment found about the VMs, by node name."""
+
+    hooks: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
+    """Hooks that record the creation of the VM (``preflight/machines.py``)."""
+    kept_inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Inputs that stay as somebody set them in Proxmox (``preflight/hardware.py``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +63,15 @@ class MachinesArgs:
     """Tag of the stack. Each VM gets it, so that the program recognizes its own VMs."""
     running: RunningStack
     """What the stack runs. A VM that never came up is replaced instead of changed."""
-    hooks: Mapping[str, pulumi.ResourceHookBinding]
-    """By node name: hooks that record the creation of the VM (``preflight/machines.py``)."""
+    findings: VmFindings
+    """What the checks before the deployment found about the VMs."""
 
     @classmethod
     def of(
         cls,
         settings: Settings,
         image_ids: Mapping[str, pulumi.Input[str]],
-        hooks: Mapping[str, pulumi.ResourceHookBinding],
+        findings: VmFindings,
     ) -> MachinesArgs:
         """Create the arguments from the settings."""
         return cls(
@@ -77,7 +87,7 @@ class MachinesArgs:
             proxmox=settings.proxmoxve,
             stack_tag=settings.stack_tag,
             running=settings.running,
-            hooks=hooks,
+            findings=findings,
         )
 
 
@@ -135,8 +145,16 @@ class Machines(pulumi.ComponentResource):
         }
         if args.vlan is not None:
             network_device["vlan_id"] = args.vlan
-        speeds = [f"disks[{index}].speed" for index in range(len(disks))]
         has_come_up = args.running.machine_has_come_up(node.name)
+        ignored = [
+            *_INPUTS_WITHOUT_SETTING,
+            # The provider always shows a diff (pulumi-proxmoxve#664); disks[*] does not work.
+            *(f"disks[{index}].speed" for index in range(len(disks))),
+        ]
+        if has_come_up:
+            ignored += args.findings.kept_inputs.get(node.name, ())
+            # A new image must not change a VM that has been installed.
+            ignored.append("disks[0].importFrom")
         return proxmoxve.VmLegacy(
             name,
             name=node.name,
@@ -192,10 +210,8 @@ class Machines(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 delete_before_replace=True,  # the new VM has the same id
-                hooks=args.hooks.get(node.name),
-                # speed: the provider always shows a diff (pulumi-proxmoxve#664); disks[*] does not
-                # work. importFrom: a new image must not change a VM that has been installed.
-                ignore_changes=["disks[0].importFrom", *speeds] if has_come_up else speeds,
+                hooks=args.findings.hooks.get(node.name),
+                ignore_changes=ignored,
                 replace_on_changes=[] if has_come_up else _REPLACING_INPUTS,
                 replace_with=self._replace_with(node, args),
             ),
@@ -242,6 +258,33 @@ _REPLACING_INPUTS = [
 ]
 """Inputs whose change replaces a VM that never came up. Not all of them can change in place, and
 such a VM contains no data."""
+
+_INPUTS_WITHOUT_SETTING = [
+    "audioDevice",
+    "cpu.affinity",
+    "cpu.limit",
+    "cpu.units",
+    "description",
+    "hookScriptFileId",
+    "hostpcis",
+    "hotplug",
+    "keyboardLayout",
+    "kvmArguments",
+    "numas",
+    "protection",
+    "rngs",
+    "serialDevices",
+    "smbios",
+    "startup",
+    "tabletDevice",
+    "usbs",
+    "vga",
+    "virtiofs",
+    "watchdog",
+]
+"""Inputs that no setting changes. After a refresh or another change of the VM, ``up`` would reset
+what somebody set in Proxmox. For passed-through devices and the CPU affinity it would even fail,
+because only root@pam may change them (proxmox/qemu-server, PVE/API2/Qemu.pm)."""
 
 
 def _disk(datastore: str, interface: str, size_gib: int) -> dict[str, Any]:

@@ -25,8 +25,10 @@ from clients.errors import OperationError
 from clients.proxmox.api import ProxmoxError
 from clients.proxmox.guests import Guest, find_conflicts
 from clients.talos import talosctl
+from components.machines import VmFindings
 from components.talos.args import ClusterFindings
 from lifecycle.node import LOST, MachineState
+from preflight.hardware import hardware_notes, kept_inputs
 from preflight.lost_state import refuse_lost_state
 from preflight.sources import CURRENT
 from settings.models import Settings
@@ -46,8 +48,8 @@ def proxmox_credentials(settings: Settings) -> proxmoxve.ProviderArgs:
 class MachineChecks:
     """The results of the checks, and hooks. Pulumi runs a hook only when it creates a resource."""
 
-    hooks: Mapping[str, pulumi.ResourceHookBinding] = field(default_factory=dict)
-    """By node name: hooks for the VM, which record its creation."""
+    vms: VmFindings = field(default_factory=VmFindings)
+    """Hooks, which record the creation of a VM, and inputs that stay as they are in Proxmox."""
     findings: ClusterFindings = field(default_factory=ClusterFindings)
     """States of the VMs, and the snapshot to restore."""
 
@@ -77,12 +79,17 @@ def check_machines(settings: Settings) -> MachineChecks:
         raise pulumi.RunError("\n".join(str(conflict) for conflict in conflicts))
     _require_talosctl_for_removal(guests, settings)
     _note_moved_vms(guests, settings.running)
+    for note in hardware_notes(guests, settings):
+        pulumi.log.warn(str(note))
     has_vms = any(settings.stack_tag in guest.tags for guest in guests)
     states = sources.look_at_machines(guests, settings.machines)
     refuse_lost_state(settings, guests, states)
     _refuse_upgrade_without_a_control_plane(settings, states)
     return MachineChecks(
-        hooks=_hooks_of_vms(settings, states) if has_vms else {},
+        vms=VmFindings(
+            hooks=_hooks_of_vms(settings, states) if has_vms else {},
+            kept_inputs=kept_inputs(guests, settings),
+        ),
         findings=ClusterFindings(restore=sources.plan_restore(settings), machine_states=states),
     )
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
@@ -47,6 +47,9 @@ class Guest:
     cannot be read."""
     lock: str = ""
     """Why Proxmox locks it (``backup``, ``create`` ...); empty if it does not."""
+    config: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Its configuration in Proxmox, such as ``net0`` and ``scsi0``. Empty if it was not read, or
+    cannot be read."""
 
     @property
     def is_partly_created(self) -> bool:
@@ -63,8 +66,8 @@ class Guest:
 def list_guests(proxmox: Endpoint, wanted: Iterable[int] | None = None) -> list[Guest]:
     """All guests of the Proxmox cluster, also on hosts that are switched off.
 
-    Reads the MAC addresses of the ``wanted`` VM ids, and whether they run if the list does not know
-    it; ``None`` reads those of all VMs.
+    Reads the configuration of the ``wanted`` VM ids, which has the MAC addresses, and whether they
+    run if the list does not know it; ``None`` reads those of all VMs.
 
     The token sees only guests that it may audit. So this also asks whether each ``wanted`` VM id
     that is not in the list is free. If it is taken, the result has a ``Guest`` with a placeholder
@@ -89,7 +92,7 @@ def list_guests(proxmox: Endpoint, wanted: Iterable[int] | None = None) -> list[
 
 
 def _with_details(get: Callable[[str], Any], guest: Guest) -> Guest:
-    """The guest with its MAC addresses and status, if they can be read. Only a VM has them.
+    """The guest with its configuration and status, if they can be read. Only a VM has them.
 
     A host that has just booted has not reported yet which of its VMs run, so it is asked.
     """
@@ -105,7 +108,8 @@ def _with_details(get: Callable[[str], Any], guest: Guest) -> Guest:
         return guest
     devices = [str(value) for key, value in config.items() if re.fullmatch(r"net\d+", key)]
     found = frozenset(mac.upper() for mac in _MAC.findall(" ".join(devices)))
-    return replace(guest, mac_addresses=found)
+    text = {key: str(value) for key, value in config.items()}
+    return replace(guest, mac_addresses=found, config=text)
 
 
 def is_free(get: Callable[[str], Any], vm_id: int) -> bool:

@@ -1,4 +1,4 @@
-"""Check that VM ids and the pool are free, or belong to this stack."""
+"""Check that VM ids and the pool are free, or belong to this stack, and the hardware of its VMs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from clients.proxmox.api import ProxmoxError
 from clients.proxmox.guests import VmIdConflict, find_conflicts, list_guests, pool_comment
 from doctor.context import Context
 from doctor.findings import CannotCheckError, Finding, failure, ok, warning
+from preflight.hardware import hardware_notes
 
 
 def check_vm_ids(context: Context) -> Iterator[Finding]:
-    """Check that the VM ids of all nodes and the pool are free or belong to this stack."""
+    """Check that the VM ids of all nodes and the pool are free or belong to this stack, and that
+    ``up`` can change its VMs without removing what somebody added in Proxmox."""
     settings, proxmox = context.settings, context.proxmox
     proxmox.guests()
     wanted = [node.vm_id for node in settings.machines]
@@ -26,6 +28,8 @@ def check_vm_ids(context: Context) -> Iterator[Finding]:
         existing = sum(guest.vm_id in wanted for guest in guests)
         text = f"are free or used by this stack: {existing} of {len(wanted)} VMs exist"
         yield ok("VM ids", text)
+    for found in hardware_notes(guests, settings):
+        yield warning(found.subject, found.finding, found.fix)
     yield from _check_pool(context)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clients.proxmox.guests import mac_address
-from components.machines import Machines, MachinesArgs
+from components.machines import Machines, MachinesArgs, VmFindings
 from rehearsal.record import Recording
 from settings.running import RunningMachine, RunningStack
 from tests.recorder import one, record, sent, settings_with
@@ -16,7 +16,7 @@ from tests.recorder import one, record, sent, settings_with
 def vms_with(**changes: Any) -> Recording:
     settings = settings_with(**changes)
     image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
-    return record(lambda: Machines("machines", MachinesArgs.of(settings, image_ids, {})))
+    return record(lambda: Machines("machines", MachinesArgs.of(settings, image_ids, VmFindings())))
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +72,39 @@ def test_a_new_image_does_not_change_a_running_vm() -> None:
     runs = RunningMachine(name="castle-worker-1", has_come_up=True)
     recording = vms_with(running=RunningStack(machines={runs.name: runs}))
     vm = one(recording, "machines-castle-worker-1")
-    assert set(vm.ignore_changes) == {
-        "disks[0].importFrom",
-        "disks[0].speed",
-        "disks[1].speed",
-    }
+    assert "disks[0].importFrom" in vm.ignore_changes
     assert not vm.replace_on_changes
+
+
+def test_what_no_setting_describes_stays_as_somebody_set_it_in_proxmox(
+    reference: Recording,
+) -> None:
+    vm = one(reference, "machines-castle-worker-1")
+    assert {"hostpcis", "usbs", "description", "startup", "protection"} <= set(vm.ignore_changes)
+    described = set(sent(vm)) - {"description"}
+    assert not described & set(vm.ignore_changes)
+
+
+def test_inputs_that_somebody_extended_at_a_running_vm_stay() -> None:
+    names = ("castle-worker-1", "castle-worker-2")
+    up = {name: RunningMachine(name=name, has_come_up=True) for name in names}
+    settings = settings_with(running=RunningStack(machines=up))
+    image_ids = {node.host: "local:import/talos.qcow2" for node in settings.machines}
+    kept = {"castle-worker-1": ["networkDevices"], "castle-worker-3": ["networkDevices"]}
+    findings = VmFindings(kept_inputs=kept)
+    args = MachinesArgs.of(settings, image_ids, findings)
+    recording = record(lambda: Machines("machines", args))
+    assert "networkDevices" in one(recording, "machines-castle-worker-1").ignore_changes
+    assert "networkDevices" not in one(recording, "machines-castle-worker-2").ignore_changes
+    # A VM that never came up is replaced, with what the settings describe.
+    assert "networkDevices" not in one(recording, "machines-castle-worker-3").ignore_changes
 
 
 def test_a_change_replaces_a_vm_that_never_came_up(
     reference: Recording,
 ) -> None:
     vm = one(reference, "machines-castle-worker-1")
-    assert set(vm.ignore_changes) == {"disks[0].speed", "disks[1].speed"}
+    assert "disks[0].importFrom" not in vm.ignore_changes
     assert {"disks", "initialization", "networkDevices"} <= set(vm.replace_on_changes)
 
 
@@ -180,7 +200,7 @@ def test_the_table_has_role_address_id_and_host_of_each_node() -> None:
     image_ids = {"pve": "local:import/talos.qcow2"}
 
     def build() -> None:
-        machines = Machines("machines", MachinesArgs.of(settings, image_ids, {}))
+        machines = Machines("machines", MachinesArgs.of(settings, image_ids, VmFindings()))
         tables.append(machines.table)
 
     record(build)

@@ -399,6 +399,18 @@ async def test_a_new_address_of_a_running_stack_must_be_free(homelab: FakeHomela
     assert "180 for worker-2 is taken" in f"{finding.subject} {finding.text}"
 
 
+async def test_what_an_up_would_remove_from_a_vm_is_reported(homelab: FakeHomelab) -> None:
+    homelab.deploy()
+    config = homelab.rack.vms[8010].config
+    config["net1"] = f"virtio={MAC},bridge=vmbr0"
+    assert await homelab.warnings_and_failures() == []
+    config["net0"] = config["net0"].replace("vmbr0", "vmbr1")
+    ((check, finding),) = await homelab.warnings_and_failures()
+    assert (check, finding.result) == ("VM ids", W)
+    assert finding.subject.startswith("castle-worker-1 (VM 8010 on pve")
+    assert "somebody added net1" in finding.text and "add it again" in finding.fix
+
+
 async def test_a_device_at_the_address_of_a_stopped_vm_is_reported(homelab: FakeHomelab) -> None:
     homelab.deploy()
     homelab.rack.vms[8011].lose_power()

@@ -25,7 +25,6 @@ from clients.proxmox.guests import (
     ownership,
 )
 from clients.talos import talosctl
-from components.machines import MachinesArgs
 from components.talos.args import ClusterFindings
 from lifecycle.operations import node_replacement
 from preflight import machines
@@ -132,6 +131,7 @@ def test_one_request_lists_all_guests_and_one_reads_each_wanted_vm(proxmox: Prox
         (200, "dns", "pve2", "house"),
     ]
     assert guests[0].mac_addresses == OTHER_MAC and guests[1].mac_addresses is None
+    assert guests[0].config == {"net0": f"virtio={MAC},bridge=vmbr0"} and not guests[1].config
     assert proxmox.requests == [
         ("/api2/json/cluster/resources?type=vm", f"PVEAPIToken={TOKEN}"),
         ("/api2/json/nodes/pve/qemu/8010/config", f"PVEAPIToken={TOKEN}"),
@@ -387,7 +387,7 @@ def test_a_vm_that_lost_its_tag_is_a_vm_of_the_stack() -> None:
 def test_a_vm_that_pulumi_creates_in_this_run_is_recorded() -> None:
     """A replaced VM has the same VM id, so only Pulumi knows that it is another VM."""
     checks = check([own(8010, "castle-worker-1")])
-    (hook,) = checks.hooks["castle-worker-1"].after_create or []
+    (hook,) = checks.vms.hooks["castle-worker-1"].after_create or []
     assert isinstance(hook, Hook) and not (hook.opts and hook.opts.on_dry_run)
     assert checks.findings.machine_states["castle-worker-1"] == "off"
     hook.callback(
@@ -414,7 +414,7 @@ def test_a_configured_vm_that_is_not_in_the_state_is_not_recorded_as_created(
     guest = own(8010, "castle-worker-1", is_running=True)
     known = {"castle-worker-1": RunningMachine(name="castle-worker-1")} if is_known else {}
     checks = check([guest], running=RunningStack(machines=known, has_machine_secrets=True))
-    (hook,) = checks.hooks["castle-worker-1"].after_create or []
+    (hook,) = checks.vms.hooks["castle-worker-1"].after_create or []
     assert isinstance(hook, Hook)
     hook.callback(CREATED)
     assert checks.findings.machine_states["castle-worker-1"] == state
@@ -442,13 +442,6 @@ def test_an_upgrade_is_refused_while_a_control_plane_is_lost(
     with pytest.raises(pulumi.RunError, match="castle-control-plane-1 is lost") as refused:
         check([], running=running)
     assert fix in str(refused.value) and "Nothing has been touched" in str(refused.value)
-
-
-def test_components_receive_the_hooks() -> None:
-    hooks = pulumi.ResourceHookBinding()
-    settings = settings_with()
-    by_node = {"castle-worker-1": hooks}
-    assert MachinesArgs.of(settings, {}, by_node).hooks == by_node
 
 
 def test_each_vm_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,3 +542,14 @@ def test_a_vm_on_another_host_than_in_the_state_is_a_warning(
     check([own(8010), own(8011)], running=running(moved, stays))
     (text,) = [line for line in warnings if "was moved" in line]
     assert text.startswith("castle-worker-1 was moved from pve2 to pve. It stays there")
+
+
+def test_hardware_that_somebody_added_is_kept_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    net0 = f"virtio={mac_address(STACK_TAG, 8010)},bridge=vmbr0"
+    config = {"net0": net0, "net1": f"virtio={MAC},bridge=vmbr1"}
+    checks = check([own(8010, config=config, lock="backup")])
+    assert "networkDevices" in checks.vms.kept_inputs[NAMES[1]]
+    (text,) = [line for line in warnings if "has locked" in line]
+    assert text.startswith("castle-worker-1 (VM 8010 on pve): Proxmox has locked the VM (backup)")

@@ -260,7 +260,8 @@ class Vm:
 
     def api_config(self) -> dict[str, object]:
         """Its configuration with the JSON types that the provider needs."""
-        return {key: int(v) if key in _INTEGERS else v for key, v in self.config.items()}
+        config = self.config | ({"lock": self.lock} if self.lock else {})
+        return {key: int(v) if key in _INTEGERS else v for key, v in config.items()}
 
     def summary(self) -> dict[str, object]:
         """Describe it as ``GET /cluster/resources`` and ``status/current`` do."""

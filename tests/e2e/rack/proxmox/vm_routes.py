@@ -93,10 +93,12 @@ class VmRoutes:
         return entries
 
     async def configure(self, call: Call) -> object:
-        """Change the configuration."""
-        vm = self._unlocked(call)
+        """Change the configuration. A lock is set as a backup does, and removed as an administrator
+        does (``qm unlock``)."""
+        vm = self._vm(call) if call.parameters.get("skiplock") == "1" else self._unlocked(call)
         vms.check(vm.node, call.parameters)
         vms.configure(vm, call.parameters)
+        vm.lock = call.parameters.get("lock", "")
         self._guests.replug(guest_of(vm))
         return None
 

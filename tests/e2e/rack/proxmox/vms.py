@@ -14,7 +14,9 @@ from .errors import TaskError
 from .model import Cluster, Node, Vm, is_drive
 from .property_string import parse, render
 
-_NOT_CONFIGURATION = frozenset({"vmid", "pool", "delete", "start", "force", "storage", "digest"})
+_NOT_CONFIGURATION = frozenset(
+    {"vmid", "pool", "delete", "start", "force", "storage", "digest", "lock", "skiplock"}
+)
 _PARAMETER = re.compile(
     r"acpi|affinity|agent|arch|args|audio0|balloon|bios|boot|cicustom|cipassword|citype|ciupgrade"
     r"|ciuser|cores|cpu|cpulimit|cpuunits|description|efidisk0|hookscript|hotplug|hugepages"
@@ -24,6 +26,7 @@ _PARAMETER = re.compile(
     r"|(hostpci|ide|ipconfig|net|numa|parallel|rng|sata|scsi|serial|unused|usb|virtio|virtiofs)\d+"
 )
 _NETWORK = re.compile(r"net\d+")
+_MODELS = frozenset({"virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"})
 _MAC_PREFIX = ("BC", "24", "11")
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
 
@@ -152,10 +155,11 @@ def _replace_drive(vm: Vm, drive: Drive) -> str:
 
 
 def _network_device(text: str) -> str:
-    """``model=virtio,macaddr=M`` is kept as ``virtio=M`` (B4)."""
+    """``model=virtio,macaddr=M`` is kept as ``virtio=M``, which a person may write as well (B4)."""
     options = parse(text, "model")
-    model = options.pop("model", "virtio")
-    mac = options.pop("macaddr", "") or _new_mac_address()
+    written = _MODELS & options.keys()
+    model = next(iter(written)) if written else options.pop("model", "virtio")
+    mac = options.pop(model, "") or options.pop("macaddr", "") or _new_mac_address()
     return render(f"{model}={mac}", options)
 
 

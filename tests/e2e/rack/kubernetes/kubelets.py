@@ -16,6 +16,7 @@ A label: kwok v0.8.0 goes on to look after a node that loses an annotation.
 RUNNING = "running"
 
 _NODES = "/api/v1/nodes"
+_PODS = "/api/v1/pods"
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _RENEWAL = 5
 """Seconds between two renewals of a node's lease; half of what a kubelet takes."""
@@ -31,11 +32,30 @@ async def report(client: KubernetesClient, machines: list[Machine]) -> None:
         if machine.hostname not in nodes and not machine.is_registered:
             await client.create(_NODES, _node(machine))
             nodes[machine.hostname] = {}
+        elif not machine.is_registered:
+            await _restart_pods(client, machine)
         machine.is_registered = True
         await _renew_lease(client, machine)
     powered = {machine.hostname: machine for machine in machines}
     for name, node in nodes.items():
         await _update(client, name, node, powered.get(name))
+
+
+async def _restart_pods(client: KubernetesClient, machine: Machine) -> None:
+    """Report the pods of a machine that has booted as ready again.
+
+    While a node is not ready, the controller manager says that its pods are not either.
+    """
+    for pod in await client.list(f"{_PODS}?fieldSelector=spec.nodeName%3D{machine.hostname}"):
+        metadata, status = pod["metadata"], pod["status"]
+        if status.get("phase") != "Running" or "deletionTimestamp" in metadata:
+            continue
+        conditions = [
+            condition | ({"status": _READY} if condition["type"] == "Ready" else {})
+            for condition in status.get("conditions", [])
+        ]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        await client.patch(path, {"status": {"conditions": conditions}})
 
 
 async def _renew_lease(client: KubernetesClient, machine: Machine) -> None:

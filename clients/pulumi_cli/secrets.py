@@ -13,9 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 VARIABLE = "PULUMI_CONFIG_PASSPHRASE"
 FILE_VARIABLE = "PULUMI_CONFIG_PASSPHRASE_FILE"
 _ITERATIONS = 1_000_000
@@ -83,6 +80,10 @@ def _key(salt: str, passphrase: str) -> bytes:
 
 def _decrypt(key: bytes, text: str) -> str:
     """Decrypt a text in Pulumi's format ``v1:NONCE:CIPHERTEXT``."""
+    # Loading it takes a twelfth of the program's start, and the program decrypts nothing.
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     try:
         version, nonce, ciphertext = text.split(":")
         if version != "v1":

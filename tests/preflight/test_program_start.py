@@ -12,7 +12,9 @@ from settings.project import PROJECT_FOLDER
 def test_the_program_loads_no_library_that_a_preview_does_not_need() -> None:
     """Loading cryptography alone takes a twelfth of the program's start."""
     main = ast.parse((PROJECT_FOLDER / "__main__.py").read_text(encoding="utf-8"))
-    imports = [it for it in main.body if isinstance(it, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [
+        it for it in main.body if isinstance(it, ast.Import | ast.ImportFrom)
+    ]
     program = ast.unparse(ast.Module(imports, [])) + "\nimport sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -23,4 +25,4 @@ def test_the_program_loads_no_library_that_a_preview_does_not_need() -> None:
     )
     loaded = set(done.stdout.split())
     assert "components.talos.cluster" in loaded
-    assert not loaded & {"cryptography", "obstore", "pyrage", "aiohttp"}
+    assert not loaded & {"cryptography", "obstore", "aiohttp"}

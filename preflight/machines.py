@@ -87,7 +87,7 @@ def check_machines(settings: Settings) -> MachineChecks:
     _refuse_upgrade_without_a_control_plane(settings, states)
     return MachineChecks(
         vms=VmFindings(
-            hooks=_hooks_of_vms(settings, states) if has_vms else {},
+            hooks=_hooks_of_vms(settings, states, guests) if has_vms else {},
             kept_inputs=kept_inputs(guests, settings),
         ),
         findings=ClusterFindings(restore=sources.plan_restore(settings), machine_states=states),
@@ -162,13 +162,36 @@ def _vm_ids(settings: Settings) -> list[int]:
 
 
 def _hooks_of_vms(
-    settings: Settings, states: dict[str, MachineState]
+    settings: Settings, states: dict[str, MachineState], guests: Iterable[Guest]
 ) -> dict[str, pulumi.ResourceHookBinding]:
-    """The hook of each VM, by node name, in a stack that has VMs already."""
+    """The hooks of each VM, by node name, in a stack that has VMs already."""
     created = _remember_creation(states, settings.running)
+    locked = {guest.vm_id: guest for guest in guests if guest.lock}
     return {
-        node.name: pulumi.ResourceHookBinding(after_create=[created]) for node in settings.machines
+        node.name: pulumi.ResourceHookBinding(
+            after_create=[created],
+            before_update=[_refuse_update(node.name, locked[node.vm_id])]
+            if node.vm_id in locked
+            else None,
+        )
+        for node in settings.machines
     }
+
+
+def _refuse_update(name: str, guest: Guest) -> pulumi.ResourceHook:
+    """A hook that refuses to update a locked VM.
+
+    Proxmox would refuse it too, but the provider records the new values in the state although the
+    update failed. So the next ``up`` would find no difference, and the VM would keep the old ones.
+    """
+
+    def refuse(_: pulumi.ResourceHookArgs) -> None:
+        raise pulumi.RunError(
+            f"{name} was not changed: Proxmox had locked VM {guest.vm_id} ({guest.lock}) when this "
+            f"run began. Wait until the {guest.lock} ends, and run `make up` again."
+        )
+
+    return pulumi.ResourceHook(f"{name}-is-locked", refuse)
 
 
 def _remember_creation(

@@ -15,7 +15,7 @@ ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 WORKER = "castle-worker-1 (VM 8010 on pve1)"
 BY_HAND = {
-    "net1": "virtio=BC:24:11:00:00:01,bridge=vmbr9",
+    "net1": "virtio=BC:24:11:00:00:01,bridge=vmbr0",
     "scsi3": "local-lvm:4",
     "hostpci0": "mapping=gpu,pcie=1",
     "usb0": "mapping=stick",
@@ -61,7 +61,7 @@ def test_what_the_settings_do_not_describe_stays_or_is_named_before_it_goes(
     assert grown.code == 0 and "attached scsi3" in text_of(grown), grown.output
     after = config(lab)
     assert "scsi3" not in after and after["unused0"] in before["scsi3"]
-    lab.set("network.bridge", "vmbr1")
+    lab.set("network.vlan", 20)
     assert f"{WORKER}: somebody added net1 in Proxmox" in text_of(lab.preview())
     assert_up(lab)
     assert "net1" not in config(lab) and config(lab)["hostpci0"] == before["hostpci0"]
@@ -72,8 +72,10 @@ def test_what_the_settings_do_not_describe_stays_or_is_named_before_it_goes(
     lab.set("nodes.workers.memory_mib", 8192)
     assert f"{WORKER}: Proxmox has locked the VM (backup)" in text_of(lab.preview())
     refused = lab.up("--skip-preview")
-    assert refused.code != 0 and "wait until the backup ends" in text_of(refused)
+    assert refused.code != 0 and "castle-worker-1 was not changed" in text_of(refused)
     checked = lab.doctor()
     assert "wait until the backup ends" in text_of(checked)
     lab.proxmox("PUT", CONFIG, skiplock=1, delete="lock")
     assert_up(lab)
+    assert config(lab)["memory"] == "8192"
+    assert_no_diff(lab)

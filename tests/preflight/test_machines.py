@@ -553,3 +553,12 @@ def test_hardware_that_somebody_added_is_kept_or_named(monkeypatch: pytest.Monke
     assert "networkDevices" in checks.vms.kept_inputs[NAMES[1]]
     (text,) = [line for line in warnings if "has locked" in line]
     assert text.startswith("castle-worker-1 (VM 8010 on pve): Proxmox has locked the VM (backup)")
+
+
+def test_an_update_of_a_locked_vm_is_refused_before_the_state_has_it() -> None:
+    checks = check([own(8010, lock="backup"), own(8011)])
+    (hook,) = checks.vms.hooks[NAMES[1]].before_update or []
+    assert isinstance(hook, Hook)
+    with pytest.raises(pulumi.RunError, match="castle-worker-1 was not changed: .*backup ends"):
+        hook.callback(CREATED)
+    assert not checks.vms.hooks[NAMES[2]].before_update

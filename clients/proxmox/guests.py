@@ -109,7 +109,9 @@ def _with_details(get: Callable[[str], Any], guest: Guest) -> Guest:
     devices = [str(value) for key, value in config.items() if re.fullmatch(r"net\d+", key)]
     found = frozenset(mac.upper() for mac in _MAC.findall(" ".join(devices)))
     text = {key: str(value) for key, value in config.items()}
-    return replace(guest, mac_addresses=found, config=text)
+    # The list has no name yet, or the former name of a VM id that was used again a moment ago.
+    name = text.get("name", guest.name)
+    return replace(guest, name=name, mac_addresses=found, config=text)
 
 
 def is_free(get: Callable[[str], Any], vm_id: int) -> bool:

@@ -71,6 +71,8 @@ class Proxmox:
         self.status = 200
         self.body = json.dumps({"data": GUESTS})
         self.headers: dict[str, str] = {}
+        self.config: dict[str, str] = {}
+        """Further keys in the configuration of each VM."""
         self.unseen: set[int] = set()
         """VM ids of guests that the token may not see."""
         self.next_id_status = 200
@@ -90,7 +92,8 @@ class Proxmox:
                     self.wfile.write(json.dumps({"data": vm_id}).encode())
                     return
                 if self.path.endswith("/config"):
-                    body = json.dumps({"data": {"net0": f"virtio={MAC},bridge=vmbr0"}})
+                    config = {"net0": f"virtio={MAC},bridge=vmbr0"} | proxmox.config
+                    body = json.dumps({"data": config})
                     self.send_response(200)
                     self.end_headers()
                     self.wfile.write(body.encode())
@@ -308,6 +311,15 @@ def test_a_guest_without_a_name_is_refused_with_a_readable_message(proxmox: Prox
     assert (
         "on pve it belongs to the virtual machine without a known name, which is not part" in text
     )
+
+
+@pytest.mark.parametrize("listed", [{}, {"name": "a deleted VM"}])
+def test_the_name_is_that_of_the_configuration(proxmox: Proxmox, listed: dict[str, str]) -> None:
+    """For ten seconds the list has no name, or that of the former VM with the same id."""
+    proxmox.body = json.dumps({"data": [{"vmid": 8010, "node": "pve", "type": "qemu"} | listed]})
+    proxmox.config = {"name": "precious-nas"}
+    (guest,) = list_guests(proxmox.endpoint(), [8010])
+    assert guest.name == "precious-nas"
 
 
 def test_an_id_that_the_token_may_not_query_counts_as_free(proxmox: Proxmox) -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+
+from clients.proxmox.api import ProxmoxError
 
 FAKE = """#!{python}
 import json, os, pathlib, signal, sys, time
@@ -75,9 +77,14 @@ class Cli:
         return [call for call in calls if not call.startswith(read_only)]
 
 
+def _no_answer(path: str, method: str = "GET", form: object = None) -> NoReturn:
+    raise ProxmoxError(f"{method} {path}", "https://pve:8006", "no answer in time")
+
+
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """The fake CLI, with an empty state; the doctor finds no failure, updates are confirmed."""
+    """The fake CLI, with an empty state; the doctor finds no failure, updates are confirmed, and
+    Proxmox does not answer."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
     monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
@@ -86,6 +93,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     runtime.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setattr("commands.__main__.run_checks", lambda *args, **kwargs: 0)
+    monkeypatch.setattr("clients.proxmox.api.caller", lambda *_: _no_answer)
     # The question before an update is tested in tests/commands/test_up.py.
     monkeypatch.setattr("commands.up.confirmed", lambda *args, **kwargs: True)
     return Cli(binaries)

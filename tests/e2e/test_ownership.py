@@ -80,7 +80,7 @@ def test_a_vm_without_its_tag_is_ours_and_with_another_mac_address_nobody_knows(
     mac = net0.partition(",")[0].partition("=")[2]
     lab.proxmox("PUT", CONFIG, tags="talos")
     assert_up(lab)
-    lab.proxmox("PUT", CONFIG, net0=net0.replace(mac, "BC:24:11:00:00:01"))
+    lab.proxmox("PUT", CONFIG, tags=tags, net0=net0.replace(mac, "BC:24:11:00:00:01"))
     before = standing(lab)
     for done in (lab.preview(), lab.up("--skip-preview"), lab.make("refresh"), lab.make("recover")):
         assert done.code != 0, done.output

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pulumi
 import pytest
 
 from clients.proxmox.api import ProxmoxError
@@ -75,6 +77,14 @@ class Cli:
             " ".join(arguments).partition(" --event-log ")[0] for arguments, _, _ in self.calls
         ]
         return [call for call in calls if not call.startswith(read_only)]
+
+
+@pytest.fixture(autouse=True)
+def _forget_settings() -> Iterator[None]:
+    """Pulumi keeps the settings that a command has read for the whole process, and later tests
+    would hide their values."""
+    yield
+    pulumi.runtime.set_all_config({}, [])
 
 
 def _no_answer(path: str, method: str = "GET", form: object = None) -> NoReturn:

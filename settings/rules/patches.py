@@ -1,8 +1,9 @@
-"""Rules for machine config patches: the right shape, and no conflict with this program.
+"""Rules for machine config patches: known kinds and keys, and no conflict with this program.
 
 They are strategic merge patches (docs.siderolabs.com, "Configuration Patches"): documents with a
-``kind``, or parts of the main document (``v1alpha1``), which has no ``kind``. In ``make preview``,
-Talos' machinery refuses unknown kinds and keys.
+``kind``, or parts of the main document (``v1alpha1``), which has no ``kind``. Only the two upper
+levels of keys are checked here. Talos' machinery checks all keys, but not before the machine
+secrets exist: the preview of a new cluster accepts everything, and its ``up`` fails half-way.
 """
 
 from __future__ import annotations
@@ -14,29 +15,58 @@ from typing import Any
 
 from settings.groups import Cluster, Nodes
 from settings.node import Node, Role
-from settings.problems import Problem
+from settings.problems import Problem, did_you_mean
 
 PatchProblem = tuple[str, str, str]
 """Path within a patch, reason and fix of a problem."""
 
 
-KINDS_SINCE_1_13 = (
-    "BlackholeRouteConfig",
-    "EnvironmentConfig",
-    "ExternalVolumeConfig",
-    "ImageVerificationConfig",
-    "KubeSpanConfig",
-    "RoutingRuleConfig",
-    "TCPProbeConfig",
-    "VRFConfig",
-)
-"""Kinds of documents that Talos 1.13 added (siderolabs/talos v1.13.9 pkg/machinery/config/types).
-The provider's machinery knows them, so a preview does not refuse them for Talos 1.12."""
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
+
+MAIN: dict[str, tuple[str, ...]] = {
+    "machine": _words(
+        "acceptedCAs baseRuntimeSpecOverrides ca certSANs controlPlane disks env features files "
+        "install kernel kubelet logging network nodeAnnotations nodeLabels nodeTaints pods "
+        "registries seccompProfiles sysctls sysfs systemDiskEncryption time token type udev"
+    ),
+    "cluster": _words(
+        "acceptedCAs adminKubeconfig aescbcEncryptionSecret aggregatorCA "
+        "allowSchedulingOnControlPlanes apiServer ca clusterName controlPlane controllerManager "
+        "coreDNS discovery etcd externalCloudProvider extraManifestHeaders extraManifests id "
+        "inlineManifests network proxy scheduler secret secretboxEncryptionSecret serviceAccount "
+        "token"
+    ),
+    "debug": (),
+}
+"""Keys of the main document, and the keys below them, deprecated ones included (siderolabs/talos
+v1.13.9 pkg/machinery/config/types/v1alpha1)."""
+
+KINDS = _words(
+    "BondConfig BridgeConfig DHCPv4Config DHCPv6Config DummyLinkConfig EthernetConfig "
+    "EventSinkConfig ExistingVolumeConfig ExtensionServiceConfig HCloudVIPConfig HostnameConfig "
+    "KmsgLogConfig KubeSpanEndpointsConfig Layer2VIPConfig LinkAliasConfig LinkConfig "
+    "NetworkDefaultActionConfig NetworkRuleConfig OOMConfig PCIDriverRebindConfig RawVolumeConfig "
+    "RegistryAuthConfig RegistryMirrorConfig RegistryTLSConfig ResolverConfig SideroLinkConfig "
+    "StaticHostConfig SwapVolumeConfig TimeSyncConfig TrustedRootsConfig UserVolumeConfig "
+    "VLANConfig VolumeConfig WatchdogTimerConfig WireguardConfig ZswapConfig"
+)
+"""Kinds of documents of Talos 1.12, the oldest version that this program supports (registered in
+siderolabs/talos v1.12.0 pkg/machinery/config/types)."""
+
+KINDS_SINCE_1_13 = _words(
+    "BlackholeRouteConfig EnvironmentConfig ExternalVolumeConfig ImageVerificationConfig "
+    "KubeSpanConfig RoutingRuleConfig TCPProbeConfig VRFConfig"
+)
+"""Kinds of documents that Talos 1.13 added (the same folder, v1.13.0 to v1.13.9)."""
+
+_TEXTS = ("apiVersion", "kind", "name")
+"""Keys of a document whose value is text."""
 _DISK_SELECTOR = ("provisioning", "diskSelector")
 _NO_GROUP = "is not a group of keys", "write keys and values below this key"
 
-_MOUNTED = ("ExistingVolumeConfig", "ExternalVolumeConfig", "UserVolumeConfig")
+_MOUNTED = _words("ExistingVolumeConfig ExternalVolumeConfig UserVolumeConfig")
 """Kinds of volume documents whose volume Talos mounts at /var/mnt/NAME."""
 
 _DISKS = "this program selects disks by their size", "set os_disk_gib or data_disk_gib"
@@ -115,23 +145,36 @@ _COMPARED = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operat
 
 
 def patches_are_known(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
-    """Each patch is a document that the Talos version knows, or a part of the main document."""
+    """Each patch is a Talos document of a known kind, or a part of the main document."""
+    known = [*KINDS, *KINDS_SINCE_1_13]
     for path, patch in _patches(nodes):
         kind = patch.get("kind")
-        for key in ("apiVersion", "kind", "name"):
-            if not isinstance(patch.get(key, ""), str):
-                yield Problem(f"{path}.{key}", "set", "is not text", "write it as text")
+        no_text = [key for key in _TEXTS if not isinstance(patch.get(key, ""), str)]
+        for key in no_text:
+            yield Problem(f"{path}.{key}", "set", "is not text", "write it as text")
         if kind is None:
-            yield from (Problem(*_problem_fields(path, it)) for it in _wrong_shapes(patch))
+            yield from (Problem(*_problem_fields(path, it)) for it in _wrong_keys(patch))
+        elif "kind" in no_text:
+            continue
+        elif kind not in known:
+            fix = did_you_mean(kind, known)
+            yield Problem(f"{path}.kind", kind, "is not a kind of Talos document", fix)
         elif kind in KINDS_SINCE_1_13 and cluster.talos.startswith("v1.12."):
             yield Problem(
                 f"{path}.kind",
-                str(kind),
+                kind,
                 f"is not supported by Talos {cluster.talos}",
                 "upgrade to Talos v1.13 first",
             )
         elif kind == "UserVolumeConfig" and (inner := _scalar(patch, *_DISK_SELECTOR)):
             yield Problem(f"{path}.{inner}", "set", *_NO_GROUP)
+        elif "apiVersion" not in no_text and patch.get("apiVersion") != "v1alpha1":
+            yield Problem(
+                f"{path}.apiVersion",
+                patch.get("apiVersion", "missing"),
+                f"is not the apiVersion of {kind}",
+                "write apiVersion: v1alpha1",
+            )
 
 
 def patches_change_no_managed_values(nodes: Nodes, cluster: Cluster) -> Iterator[Problem]:
@@ -170,7 +213,7 @@ def _problem_fields(path: str, found: PatchProblem) -> tuple[str, str, str, str]
     return f"{path}.{inner}" if inner else path, "set", reason, fix
 
 
-def _wrong_shapes(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
+def _wrong_keys(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
     if {"op", "path"} <= patch.keys():
         yield (
             "",
@@ -180,6 +223,13 @@ def _wrong_shapes(patch: Mapping[str, Any]) -> Iterator[PatchProblem]:
         return
     if not patch:
         yield "", "is an empty patch", "remove it"
+    for key, value in patch.items():
+        if key not in MAIN:
+            yield key, "is not a key of a machine config", did_you_mean(key, [*MAIN, "kind"])
+        elif MAIN[key] and isinstance(value, dict):
+            for inner in sorted(value.keys() - {*MAIN[key], "$patch"}):
+                fix = did_you_mean(inner, MAIN[key])
+                yield f"{key}.{inner}", "is not a key of a machine config", fix
     for scalar in dict.fromkeys(_scalar(patch, *group) for group in _GROUPS):
         if scalar:
             yield scalar, *_NO_GROUP

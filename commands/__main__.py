@@ -116,7 +116,7 @@ def _run_doctor(session: Session) -> int:
 def _up(session: Session, cli_args: Sequence[str]) -> int:
     return (
         recover_if_needed(session, cli_args)
-        or vms_in_state.correct_state(session)
+        or vms_in_state.prepare_up(session)
         or up(session, cli_args, _after_up)
     )
 

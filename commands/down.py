@@ -13,7 +13,6 @@ from commands.ask import answer_flags, confirmed
 from settings import stack_file
 from settings.load import TOKEN, joined
 from settings.problems import SettingsError
-from settings.resource_types import MACHINE
 
 REFRESH_PROXMOX = ["refresh", "--target", "**VmLegacy**", "--target", "**download/file:File**"]
 """Refreshes VMs and images only, because the cluster may be unreachable.
@@ -40,9 +39,9 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
         return session.run(["destroy"], cli_args)
     if code := recover.clear_killed_runs(session, cli_args):
         return code
-    if not _is_partial(cli_args) and stack_settings.is_passphrase_lost(session):
-        return _remove_without_passphrase(session, cli_args)
     if not _is_partial(cli_args):
+        if stack_settings.is_passphrase_lost(session):
+            return _remove_without_passphrase(session, cli_args)
         running_tasks.wait(session)
     if not backup.before_destroy(session, cli_args):
         return 1
@@ -62,14 +61,14 @@ def down(session: Session, cli_args: Sequence[str]) -> int:
         # This search also finds the VMs that could not be removed before the destroy.
         if code := _remove_orphans(session, cli_args):
             return code
-        _forget_pending_operations(session)
-        return 0
     except (PulumiError, SettingsError, OperationError) as error:
         print(
             "Pulumi destroyed the stack, but Proxmox could not be searched for resources that are "
             f"not in the state. To search again, run `make down`. The reason: {error}"
         )
         return 1
+    _forget_pending_operations(session)
+    return 0
 
 
 def _remove_without_passphrase(session: Session, cli_args: Sequence[str]) -> int:
@@ -114,13 +113,18 @@ def _remove_without_passphrase(session: Session, cli_args: Sequence[str]) -> int
 def _forget_pending_operations(session: Session) -> None:
     """Remove the record of interrupted operations from the state of a stack without resources.
 
-    A destroy keeps it, so the next ``up`` would report a run that did not finish. Raises
-    ``PulumiError``.
+    A destroy keeps it, so the next ``up`` would report a run that did not finish.
     """
-    deployment = session.deployment()
-    if deployment.get("pending_operations"):
-        settled = deployment | {"pending_operations": []}
-        session.replace_state(session.exported() | {"deployment": settled})
+    try:
+        deployment = session.deployment()
+        if deployment.get("pending_operations"):
+            settled = deployment | {"pending_operations": []}
+            session.replace_state(session.exported() | {"deployment": settled})
+    except PulumiError as error:
+        print(
+            "Pulumi destroyed the stack, but its state still has a record of interrupted "
+            f"operations, so the next `make up` recovers first. The reason: {error}"
+        )
 
 
 def _is_partial(cli_args: Sequence[str]) -> bool:
@@ -130,10 +134,15 @@ def _is_partial(cli_args: Sequence[str]) -> bool:
 def _release_vms_in_state(session: Session, cli_args: Sequence[str]) -> bool:
     """Remove VMs whose VM id belongs to somebody else from the state; returns whether to continue.
 
-    If Proxmox does not answer, the destroy cannot delete a VM either.
+    Also takes machines of others out of the pool, unless only a part of the stack is destroyed. If
+    Proxmox does not answer, the destroy cannot delete a VM either.
     """
     try:
-        return vms_in_state.release(session, cli_args, for_destroy=True)
+        if not vms_in_state.release(session, cli_args, for_destroy=True):
+            return False
+        if not _is_partial(cli_args):
+            vms_in_state.take_others_out_of_pool(session)
+        return True
     except ProxmoxError as error:
         print(f"It cannot be checked to whom the VM ids belong: {error}", flush=True)
         return True
@@ -166,10 +175,9 @@ def _find_unknown_vms(
         return []
     try:
         resources = session.resources()
-        vms = [resource for resource in resources if resource["type"] == MACHINE]
-        known_ids = {int(vm["outputs"]["vmId"]) for vm in vms if "vmId" in vm.get("outputs", {})}
         if not resources:
             return []  # the search after the destroy finds them
+        known_ids = vms_in_state.by_vm_id(resources)
         settings = stack_settings.settings(session)
         return orphaned_resources.find_vms(settings.proxmoxve, settings.stack_tag, known_ids)
     except (PulumiError, SettingsError, OperationError):

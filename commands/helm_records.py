@@ -12,10 +12,9 @@ from clients.errors import OperationError
 from clients.kubernetes.api import ClusterApi
 from clients.kubernetes.helm_release import Release, forget, knows
 from clients.pulumi_cli import state
+from settings.resource_types import PROVIDER
 
-__all__ = ["PROVIDER", "Release", "api_of", "forget", "knows"]
-
-PROVIDER = "pulumi:providers:kubernetes"
+__all__ = ["Release", "api_of", "forget", "knows"]
 
 
 def api_of(resources: list[dict[str, Any]]) -> ClusterApi | None:

@@ -40,9 +40,8 @@ from commands import (
 )
 from commands.ask import answer_flags, confirmed
 from settings.problems import SettingsError
-from settings.resource_types import MACHINE, RELEASE
+from settings.resource_types import MACHINE, MACHINE_POOL, RELEASE
 
-POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
 PROXMOX_TARGETS = ("**proxmoxve**",)
 """Targets of a refresh while the Kubernetes API does not answer: all Proxmox resources."""
 BUSY = 3
@@ -260,7 +259,7 @@ def _blocking_pools(
     session: Session, creates: list[dict[str, Any]]
 ) -> list[orphaned_resources.OrphanedResource]:
     """Find the pool if Pulumi would create it; it is empty, as VMs are created after the pool."""
-    if not any(state["type"] == POOL for state in creates):
+    if not any(state["type"] == MACHINE_POOL for state in creates):
         return []
     settings = stack_settings.settings(session)
     return orphaned_resources.find_pools(settings.proxmoxve, settings.stack_tag)

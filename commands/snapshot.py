@@ -13,8 +13,7 @@ from clients.talos.credentials import Authority
 from clients.tls import ClientCredentials
 from lifecycle.operations import snapshots
 from settings.problems import SettingsError
-
-MACHINE_SECRETS = "talos:machine/secrets:Secrets"
+from settings.resource_types import SECRETS
 
 
 def snapshot(session: Session) -> int:
@@ -60,7 +59,7 @@ def talos_credentials(resources: Iterable[Mapping[str, Any]]) -> ClientCredentia
     ``resources`` are the resources of the state, with secrets in plain text.
     """
     for resource in resources:
-        if resource["type"] == MACHINE_SECRETS and "outputs" in resource:
+        if resource["type"] == SECRETS and "outputs" in resource:
             certificates = state.opened(
                 state.opened(resource["outputs"]["machineSecrets"])["certs"]
             )

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,7 @@ from clients.pulumi_cli.state import opened
 from commands import state_repair
 from commands.ask import confirmed
 from settings.groups import Endpoint, stack_tag
-from settings.resource_types import MACHINE
-
-PROXMOX_PROVIDER = "pulumi:providers:proxmoxve"
+from settings.resource_types import MACHINE, PROXMOX_PROVIDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +53,9 @@ class ForeignVm:
         )
 
 
-def find_foreign(session: Session, *, for_up: bool = False) -> list[ForeignVm]:
-    """Find VMs whose VM id belongs to somebody else, and correct the hosts of moved VMs.
+def correct_state(session: Session, *, for_up: bool = False) -> list[ForeignVm]:
+    """Correct the hosts of moved VMs in the state; returns the VMs that do not exist any more,
+    because their VM id belongs to somebody else.
 
     ``for_up``: also correct the state of VMs that are off, so that an ``up`` starts them.
 
@@ -64,7 +63,7 @@ def find_foreign(session: Session, *, for_up: bool = False) -> list[ForeignVm]:
     ``PulumiError``, and ``ProxmoxError`` if Proxmox does not answer.
     """
     resources = session.resources(secrets=True)
-    vms = {int(r["outputs"]["vmId"]): r for r in resources if _has_vm_id(r)}
+    vms = by_vm_id(resources)
     proxmox = _endpoint(resources)
     if not vms or proxmox is None:
         return []
@@ -92,14 +91,13 @@ def find_foreign(session: Session, *, for_up: bool = False) -> list[ForeignVm]:
     return found
 
 
-def correct_state(session: Session) -> int:
-    """Correct the hosts of moved VMs, and VMs that are off, in the Pulumi state; returns an exit
-    code.
+def prepare_up(session: Session) -> int:
+    """Correct moved VMs, and VMs that are off, in the Pulumi state; returns an exit code.
 
     The program checks whether a VM id belongs to somebody else, and whether Proxmox answers.
     """
     try:
-        find_foreign(session, for_up=True)
+        correct_state(session, for_up=True)
     except ProxmoxError:
         return 0
     except PulumiError as error:
@@ -115,7 +113,7 @@ def release(session: Session, cli_args: Sequence[str], *, for_destroy: bool) -> 
     done then, unless the stack is destroyed (``for_destroy``): then that VM is left alone, too.
     Raises ``PulumiError`` and ``ProxmoxError``.
     """
-    vms = find_foreign(session)
+    vms = correct_state(session)
     undecided = [vm for vm in vms if vm.conflict.owner is not Ownership.OTHER]
     if undecided and not for_destroy:
         print("\n".join(str(vm.conflict) for vm in undecided), flush=True)
@@ -125,15 +123,13 @@ def release(session: Session, cli_args: Sequence[str], *, for_destroy: bool) -> 
         if not confirmed((vm.sentence for vm in vms), "Continue?", cli_args):
             return False
         session.replace_state(state_repair.without(session.exported(), {vm.urn for vm in vms}))
-    if for_destroy:
-        _take_out_of_pool(session)
     return True
 
 
 def refresh(session: Session, cli_args: Sequence[str]) -> int:
     """Run ``pulumi refresh``, unless a VM id belongs to somebody else; returns an exit code."""
     try:
-        vms = find_foreign(session)
+        vms = correct_state(session)
     except (PulumiError, ProxmoxError) as error:
         print(error)
         return 1
@@ -142,7 +138,7 @@ def refresh(session: Session, cli_args: Sequence[str]) -> int:
     return 1 if vms else session.run(["refresh"], cli_args)
 
 
-def _take_out_of_pool(session: Session) -> None:
+def take_others_out_of_pool(session: Session) -> None:
     """Take machines of others out of the stack's pool, because Proxmox deletes only empty pools.
 
     Raises ``PulumiError`` and ``ProxmoxError``.
@@ -160,8 +156,10 @@ def _take_out_of_pool(session: Session) -> None:
             print(f"Took VM {guest.vm_id} ({guest.name}) out of the pool {guest.pool}.", flush=True)
 
 
-def _has_vm_id(resource: Mapping[str, Any]) -> bool:
-    return resource["type"] == MACHINE and "vmId" in (resource.get("outputs") or {})
+def by_vm_id(resources: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """The VMs among the resources of a state, by VM id."""
+    vms = (it for it in resources if it["type"] == MACHINE and "vmId" in (it.get("outputs") or {}))
+    return {int(vm["outputs"]["vmId"]): vm for vm in vms}
 
 
 def _endpoint(resources: Sequence[Mapping[str, Any]]) -> Endpoint | None:

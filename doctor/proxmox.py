@@ -13,11 +13,11 @@ from threading import Lock
 from typing import Any
 
 from clients.proxmox.api import ProxmoxError, tags_of
+from clients.proxmox.property_string import parse_options, parse_size
 from doctor.findings import CannotCheckError
 from lifecycle import retained_disk
 
 _READER_THREADS = 8
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(scsi|virtio|sata|ide|efidisk|tpmstate|unused)\d+")
 
 
@@ -165,9 +165,8 @@ class Proxmox:
 
 def _address(ipconfig: str) -> IPv4Address | None:
     """Parse the address of ``ip=192.168.1.155/24,gw=192.168.1.1``."""
-    options = dict(part.partition("=")[::2] for part in ipconfig.split(","))
     try:
-        return IPv4Address(options.get("ip", "").partition("/")[0])
+        return IPv4Address(parse_options(ipconfig).get("ip", "").partition("/")[0])
     except AddressValueError:
         return None
 
@@ -179,8 +178,7 @@ def _disks(config: dict[str, Any]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for key, value in config.items():
-        size = re.search(r"(?:^|,)size=(\d+)([KMGT]?)(?:,|$)", str(value))
-        if _DISK.fullmatch(key) and size:
-            storage = str(value).partition(":")[0]
-            sizes[storage] = sizes.get(storage, 0) + int(size[1]) * _UNITS[size[2]]
+        if _DISK.fullmatch(key) and (size := parse_size(parse_options(value).get("size", ""))):
+            storage = value.partition(":")[0]
+            sizes[storage] = sizes.get(storage, 0) + size
     return sizes

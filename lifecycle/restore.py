@@ -27,12 +27,12 @@ from clients.kubernetes.api import ClusterApi
 from settings import compatibility
 from settings.problems import Problem, SettingsError
 from settings.project import PROJECT_FOLDER, STATE_FOLDER
+from settings.resource_types import RELEASE
 
 if TYPE_CHECKING:
     from settings.models import Settings
 
 SETTING = "cluster.restore_from"
-HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Restore:
         def transform(
             args: pulumi.ResourceTransformationArgs,
         ) -> pulumi.ResourceTransformationResult | None:
-            if args.type_ != HELM_RELEASE:
+            if args.type_ != RELEASE:
                 return None
             binding = pulumi.ResourceHookBinding(before_create=[hook])
             opts = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(hooks=binding))

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from clients.proxmox.guests import Guest, Ownership, mac_address, ownership
+from clients.proxmox.property_string import GIB, parse_options, parse_size
 from settings.models import Settings
 from settings.node import DATA_DISK, OS_DISK, Node
 
@@ -29,7 +30,6 @@ _OUTPUTS_OF_NETWORK_DEVICES = ("ipv4Addresses", "ipv6Addresses", "networkInterfa
 difference is ignored (vm.go ``customdiff.ComputedIf``)."""
 _NETWORK_OPTIONS = {"virtio", "bridge", "tag"}
 """Options of a network device that the settings describe; ``virtio`` is its MAC address."""
-_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class _Vm:
         order = guest.config.get("boot", "").partition("order=")[2]
         self._boot_order = order.split(";") if order else [OS_DISK]
         network = {
-            key: _options(value, "model")
+            key: parse_options(value, "model")
             for key, value in sorted(guest.config.items())
             if re.fullmatch(r"net\d+", key)
         }
@@ -176,7 +176,7 @@ class _Vm:
         datastore = self._settings.proxmox.disk_datastore
         return self._disks.keys() == self._sizes_gib.keys() and all(
             disk["file"].partition(":")[0] == datastore
-            and _size(disk.get("size", "")) == self._sizes_gib[key] * _BYTES["G"]
+            and parse_size(disk.get("size", "")) == self._sizes_gib[key] * GIB
             for key, disk in self._disks.items()
         )
 
@@ -192,7 +192,7 @@ class _Vm:
 def _notes_on_removal(guest: Guest) -> Iterator[tuple[str, str]]:
     disks = _disks(guest.config)
     unused = {
-        key: _options(value, "file")
+        key: parse_options(value, "file")
         for key, value in sorted(guest.config.items())
         if re.fullmatch(r"unused\d+", key)
     }
@@ -214,7 +214,7 @@ def _notes_on_removal(guest: Guest) -> Iterator[tuple[str, str]]:
 def _disks(config: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """The options of the disks by interface, without CD-ROM and cloud-init drives."""
     drives = {
-        key: _options(value, "file")
+        key: parse_options(value, "file")
         for key, value in sorted(config.items())
         if _DISK.fullmatch(key)
     }
@@ -232,17 +232,3 @@ def _passed_through(config: Mapping[str, str]) -> list[str]:
         for key, value in sorted(config.items())
         if re.fullmatch(r"(hostpci|usb)\d+", key) and not value.startswith("spice")
     ]
-
-
-def _options(text: str, default_key: str) -> dict[str, str]:
-    """The options of a property string of Proxmox: ``virtio=02:...,bridge=vmbr0``."""
-    parts = [part.partition("=") for part in text.split(",") if part]
-    return {
-        key if equals else default_key: value if equals else key for key, equals, value in parts
-    }
-
-
-def _size(text: str) -> int | None:
-    """A size of Proxmox (``43G``) in bytes; ``None`` if it has none."""
-    found = re.fullmatch(r"(\d+)([KMGT]?)", text)
-    return int(found[1]) * _BYTES[found[2]] if found else None

@@ -3,11 +3,12 @@
 If a VM id is already taken, the Proxmox provider silently adopts that guest: it resizes the guest,
 and later deletes it with its disks. (The provider retries the creation, and takes the second
 "already exists" for success: bpg/proxmox proxmox/retry/retry.go ``IsTransientAPIError``.) A preview
-of Pulumi does not contact Proxmox. So this module lists all guests with one request. A ``destroy``
-does not run the program, so it checks nothing.
+of Pulumi does not contact Proxmox. So this module lists all guests with one request, and reads the
+configuration of those with a VM id of the stack. A ``destroy`` does not run the program, so it
+checks nothing.
 
-So if a VM id of the stack belongs to another guest (``ownership`` in
-``clients/proxmox/guests.py``), nothing is previewed or changed. This includes the VM ids in the
+If a VM id of the stack belongs to another guest (``ownership`` in ``clients/proxmox/guests.py``),
+nothing is previewed or changed. This includes the VM ids in the
 Pulumi state that are not planned any more: an ``up`` would delete their guests.
 
 The list of guests also shows which VMs are missing. ``lifecycle/node.py`` uses their states.
@@ -46,10 +47,11 @@ def proxmox_credentials(settings: Settings) -> proxmoxve.ProviderArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineChecks:
-    """The results of the checks, and hooks. Pulumi runs a hook only when it creates a resource."""
+    """The results of the checks, and hooks for the VMs."""
 
     vms: VmFindings = field(default_factory=VmFindings)
-    """Hooks, which record the creation of a VM, and inputs that stay as they are in Proxmox."""
+    """Hooks, which record the creation of a VM and refuse to update a locked one, and inputs that
+    stay as they are in Proxmox."""
     findings: ClusterFindings = field(default_factory=ClusterFindings)
     """States of the VMs, and the snapshot to restore."""
 
@@ -61,8 +63,7 @@ def check_machines(settings: Settings) -> MachineChecks:
     ``pulumi.RunError`` before it changes anything. Raises ``pulumi.RunError`` also for VM ids that
     belong to another guest, for a running cluster whose state is lost, for an upgrade while a
     control plane is lost, and for the removal of a node without ``talosctl``. Raises
-    ``SettingsError`` if a new cluster cannot be restored from its
-    snapshot.
+    ``SettingsError`` if a new cluster cannot be restored from its snapshot.
     """
     sources = CURRENT.get()
     try:

@@ -25,11 +25,6 @@ from settings.running import RunningMachine, RunningStack
 
 INVOKE = "pulumi:pulumi:readStackResourceOutputs"
 
-MACHINE = "proxmoxve:index/vmLegacy:VmLegacy"
-POOL = "proxmoxve:index/poolLegacy:PoolLegacy"
-MACHINE_SECRETS = "talos:machine/secrets:Secrets"
-HELM_RELEASE = "kubernetes:helm.sh/v3:Release"
-
 
 class StateError(pulumi.RunError):
     """The Pulumi state cannot be read. Pulumi shows a ``RunError`` without a traceback."""
@@ -90,12 +85,12 @@ def running_stack(outputs: Iterable[tuple[str, Mapping[str, Any]]]) -> RunningSt
         ),
         charts={
             str(release["name"]): str(release["version"])
-            for release in by_type.get(HELM_RELEASE, ())
+            for release in by_type.get(resource_types.RELEASE, ())
             if release.get("name") and release.get("version")
         },
-        pool=_text(first(POOL).get("poolId")),
+        pool=_text(first(resource_types.MACHINE_POOL).get("poolId")),
         has_resources=any(map(resource_types.is_resource, by_type)),
-        has_machine_secrets=MACHINE_SECRETS in by_type,
+        has_machine_secrets=resource_types.SECRETS in by_type,
         is_bootstrapped="Bootstrap" in by_type,
         restored_from=_text(first("Bootstrap").get("restored_from")),
         record=_plain(first("DeploymentRecord").get("record") or {}),
@@ -115,7 +110,7 @@ def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Runni
     # copies of volumes, even if it is not in the readiness: the `up` that added it may have failed
     # before the node was ready, and an `up` that failed to remove it has already deleted its
     # machine config and its entry in the readiness.
-    cluster_runs = bool(ready or is_restored or by_type.get(HELM_RELEASE))
+    cluster_runs = bool(ready or is_restored or by_type.get(resource_types.RELEASE))
     nodes = [
         (resource.get("node") or {}, resource.get("cluster") or {})
         for resource in by_type.get("NodeLifecycle", ())
@@ -126,7 +121,7 @@ def _machines(by_type: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Runni
         disk.get("node") for kind in ("KeptDisk", "RetainedDisk") for disk in by_type.get(kind, ())
     }
     machines = {}
-    for outputs in by_type.get(MACHINE, ()):
+    for outputs in by_type.get(resource_types.MACHINE, ()):
         vm = _vm(outputs)
         # After a refresh the state has the VM's name in Proxmox, which a user may have changed.
         name = str(names.get(vm.vm_id) or vm.name)

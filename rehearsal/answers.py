@@ -102,12 +102,12 @@ def _id_from(key: str) -> Callable[[str, Mapping[str, Any]], Answer]:
 
 
 _RESOURCES: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
-    "talos:imageFactory/schematic:Schematic": _schematic,
-    "proxmoxve:download/file:File": _file,
-    "proxmoxve:index/poolLegacy:PoolLegacy": _id_from("poolId"),
-    "proxmoxve:index/vmLegacy:VmLegacy": _vm,
-    "talos:machine/secrets:Secrets": _secrets,
-    "talos:machine/configurationApply:ConfigurationApply": _id_from("node"),
+    resource_types.SCHEMATIC: _schematic,
+    resource_types.FILE: _file,
+    resource_types.MACHINE_POOL: _id_from("poolId"),
+    resource_types.MACHINE: _vm,
+    resource_types.SECRETS: _secrets,
+    resource_types.APPLY: _id_from("node"),
 }
 
 

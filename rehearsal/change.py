@@ -35,7 +35,7 @@ REPLACING_INPUTS = {
     resource_types.MACHINE: ("vmId",),
     resource_types.SCHEMATIC: ("schematic",),
     resource_types.CLAIM: ("spec",),
-    "proxmoxve:index/poolLegacy:PoolLegacy": ("poolId",),
+    resource_types.MACHINE_POOL: ("poolId",),
 }
 """By resource type: inputs whose change replaces the resource (bpg/terraform-provider-proxmox
 v0.111.1, siderolabs/terraform-provider-talos v0.11.0)."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from rehearsal.record import Recording, Resource, needs
+from settings import resource_types
 
 _DURATIONS_S = {
-    "talos:imageFactory/schematic:Schematic": 2,
-    "proxmoxve:download/file:File": 60,
-    "proxmoxve:index/poolLegacy:PoolLegacy": 1,
-    "proxmoxve:index/vmLegacy:VmLegacy": 40,
-    "talos:machine/configurationApply:ConfigurationApply": 20,
-    "pulumi-python:dynamic/ephemeral-castle:Bootstrap": 15,
-    "pulumi-python:dynamic/ephemeral-castle:ClusterReadiness": 120,
-    "kubernetes:core/v1:Namespace": 1,
-    "kubernetes:core/v1:PersistentVolumeClaim": 20,
+    resource_types.SCHEMATIC: 2,
+    resource_types.FILE: 60,
+    resource_types.MACHINE_POOL: 1,
+    resource_types.MACHINE: 40,
+    resource_types.APPLY: 20,
+    resource_types.BOOTSTRAP: 15,
+    resource_types.READY: 120,
+    resource_types.NAMESPACE: 1,
+    resource_types.CLAIM: 20,
     "kubernetes:core/v1:Service": 10,
     "kubernetes:apps/v1:Deployment": 15,
-    "kubernetes:metallb.io/v1beta1:IPAddressPool": 2,
-    "kubernetes:metallb.io/v1beta1:L2Advertisement": 2,
+    resource_types.POOL: 2,
+    resource_types.ADVERTISEMENT: 2,
     "kubernetes:longhorn.io/v1beta2:RecurringJob": 2,
     "kubernetes:traefik.io/v1alpha1:IngressRoute": 2,
-    "pulumi-python:dynamic/ephemeral-castle:LonghornStorage": 20,
-    "pulumi-python:dynamic/ephemeral-castle:FluxReady": 20,
+    resource_types.STORAGE: 20,
+    resource_types.FLUX_READY: 20,
 }
 """By resource type: estimated seconds to create one resource. Types that are missing take 0 s."""
 
@@ -31,7 +32,7 @@ _RELEASE_DURATIONS_S = {"longhorn": 180, "metallb": 60, "traefik": 45}
 
 def seconds(resource: Resource) -> int:
     """Return the estimated seconds that Pulumi needs to create a resource on ordinary hardware."""
-    if resource.type == "kubernetes:helm.sh/v3:Release":
+    if resource.type == resource_types.RELEASE:
         return _RELEASE_DURATIONS_S.get(str(resource.plain("name")), 60)
     return _DURATIONS_S.get(resource.type, 0)
 

@@ -179,8 +179,7 @@ class VmIdConflict:
     """The node for which the stack needs the VM id, or whose VM the Pulumi state has."""
     guest: Guest
     owner: Ownership
-    in_stack: bool
-    """Whether the guest is another node of this stack."""
+    """``STACK`` if the guest is another node of this stack."""
     reason: str
     """Which guest has the VM id, as the rest of a sentence."""
     fix: str
@@ -210,9 +209,9 @@ def find_conflicts(
         name = planned.get(guest.vm_id) or names_in_state.get(guest.vm_id)
         if name is None:
             continue
-        owner = ownership(guest, stack_tag, guest.vm_id in names_in_state)
+        in_state = guest.vm_id in names_in_state
+        owner = ownership(guest, stack_tag, in_state)
         if owner is not Ownership.STACK:
-            in_state = guest.vm_id in names_in_state
             found.append(describe_conflict(guest, name, stack_tag, owner, in_state))
         elif _is_another_node(name, guest, names_in_state):
             found.append(_conflict_with_node(name, guest, names_in_state))
@@ -258,7 +257,7 @@ def describe_conflict(
         case _:
             reason += ", which is not part of this stack"
             fix = f"set another {override} or proxmox.first_vm_id"
-    return VmIdConflict(name=name, guest=guest, owner=owner, in_stack=False, reason=reason, fix=fix)
+    return VmIdConflict(name=name, guest=guest, owner=owner, reason=reason, fix=fix)
 
 
 def partly_created(guest: Guest) -> str:
@@ -295,7 +294,6 @@ def _conflict_with_node(name: str, guest: Guest, names_in_state: Mapping[int, st
         name=name,
         guest=guest,
         owner=Ownership.STACK,
-        in_stack=True,
         reason=f"is taken: on {guest.host} it belongs to {other} of this stack",
         fix=(
             "set cluster.name, proxmox.first_vm_id or the vm_id in nodes.overrides back to the old "

@@ -29,9 +29,16 @@ def decrypted(exported: Mapping[str, Any], environment: Mapping[str, str]) -> di
 
     ``environment`` has the passphrase in one of Pulumi's variables. Raises ``SecretsError``.
     """
-    deployment = exported.get("deployment") or {}
-    decrypt = functools.cache(lambda text: _decrypter(deployment, environment)(text))
-    found: dict[str, Any] = _opened(exported, decrypt)
+    provider = (exported.get("deployment") or {}).get("secrets_providers") or {}
+
+    @functools.cache
+    def key() -> bytes:
+        """The key, which a state without secrets does not need."""
+        if provider.get("type") != "passphrase":
+            raise SecretsError("are not encrypted by a passphrase")
+        return _key(provider["state"]["salt"], _passphrase(environment))
+
+    found: dict[str, Any] = _opened(exported, lambda text: _decrypt(key(), text))
     return found
 
 
@@ -45,16 +52,6 @@ def _opened(value: Any, decrypt: Callable[[str], str]) -> Any:
         rest = {key: item for key, item in value.items() if key != "ciphertext"}
         return rest | {"plaintext": decrypt(text)}
     return {key: _opened(item, decrypt) for key, item in value.items()}
-
-
-def _decrypter(
-    deployment: Mapping[str, Any], environment: Mapping[str, str]
-) -> Callable[[str], str]:
-    """A function that decrypts a ciphertext of the deployment. Raises ``SecretsError``."""
-    provider = deployment.get("secrets_providers") or {}
-    if provider.get("type") != "passphrase":
-        raise SecretsError("are not encrypted by a passphrase")
-    return functools.partial(_decrypt, _key(provider["state"]["salt"], _passphrase(environment)))
 
 
 def _passphrase(environment: Mapping[str, str]) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clients.proxmox.api import ProxmoxError
-from clients.proxmox.guests import VmIdConflict, find_conflicts, list_guests, pool_comment
+from clients.proxmox.guests import (
+    Ownership,
+    VmIdConflict,
+    find_conflicts,
+    list_guests,
+    pool_comment,
+)
 from doctor.context import Context
 from doctor.findings import CannotCheckError, Finding, failure, ok, warning
 from preflight.hardware import hardware_notes
@@ -35,7 +41,7 @@ def check_vm_ids(context: Context) -> Iterator[Finding]:
 
 def _report_conflict(conflict: VmIdConflict) -> Finding:
     subject = f"VM id {conflict.guest.vm_id} for {conflict.name}"
-    if not conflict.in_stack:
+    if conflict.owner is not Ownership.STACK:
         return failure(subject, conflict.reason, conflict.fix)
     return warning(
         subject,

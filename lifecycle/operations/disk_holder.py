@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from clients.errors import OperationError
 from clients.proxmox import api as proxmox_api
 from clients.proxmox.api import ProxmoxError
-from clients.proxmox.guests import is_free
+from clients.proxmox.guests import is_free, short_name
 from clients.wait import NotYet, wait_until
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class DiskHolder:
         if found.host != self.host:
             raise self._refusal(
                 f"is on host {found.host}, but the settings place {self.node} on {self.host}",
-                f"Set nodes.overrides.{self._short_name}.host: {found.host}",
+                f"Set nodes.overrides.{short_name(self.node)}.host: {found.host}",
             )
         return self._path(found.config)
 
@@ -261,11 +261,6 @@ class DiskHolder:
     def _name(self) -> str:
         return name_of(self.node)
 
-    @property
-    def _short_name(self) -> str:
-        found = re.search(r"(control-plane|worker)-\d+$", self.node)
-        return found[0] if found else self.node
-
 
 def name_of(node: str) -> str:
     """The name of the disk holder of a node."""
@@ -273,6 +268,6 @@ def name_of(node: str) -> str:
 
 
 def tag(stack_tag: str) -> str:
-    """The tag of a stack's disk holders. It is not the tag of the nodes, because ``make down``
-    removes VMs with that tag."""
+    """The tag of a stack's disk holders. It is not the tag of the nodes, because the doctor takes
+    VMs with that tag for nodes."""
     return f"{stack_tag}{_TAG_END}"

@@ -14,10 +14,10 @@ from clients.kubernetes import exec
 from clients.kubernetes.api import ClusterApi, KubernetesError
 from commands import __main__ as commands
 from commands import acme_record, backup
-from commands.helm_records import PROVIDER
 from components.traefik import certificate_backup
 from settings.load import TOKEN
 from settings.project import PROJECT_FOLDER
+from settings.resource_types import PROVIDER
 from tests.backup.traefiks import acme_json, secrets_of
 from tests.commands.conftest import Cli
 from tests.settings.test_fixtures import reference

@@ -9,7 +9,8 @@ import pytest
 
 from clients.kubernetes.api import ClusterApi, KubernetesError
 from commands import helm_records
-from commands.helm_records import PROVIDER, Release
+from commands.helm_records import Release
+from settings.resource_types import PROVIDER
 
 RECORD = "/api/v1/namespaces/traefik/secrets/sh.helm.release.v1.traefik.v1"
 

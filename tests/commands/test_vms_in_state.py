@@ -143,7 +143,7 @@ def test_a_destroy_takes_machines_of_others_out_of_the_pool_of_the_stack(
     in_other_pool = Guest(8051, "nas", "pve", "qemu", pool="house", mac_addresses=OTHER_MAC)
     silent = Guest(8052, "", "pve3", "qemu", pool="castle")
     proxmox.guests = [in_pool, in_other_pool, silent, OURS]
-    assert vms_in_state.release(FakeSession(PROVIDER, VM), [], for_destroy=True)
+    vms_in_state.take_others_out_of_pool(FakeSession(PROVIDER, VM))
     form = {"poolid": "castle", "vms": "8050", "delete": "1"}
     assert proxmox.changes == [("PUT", "/pools", form)]
 
@@ -158,7 +158,7 @@ def test_a_vm_that_was_moved_by_hand_gets_its_new_host_in_the_state(
 ) -> None:
     proxmox.guests = [replace(OURS, host="pve2")]
     session = FakeSession(PROVIDER, VM)
-    assert vms_in_state.correct_state(session) == 0
+    assert vms_in_state.prepare_up(session) == 0
     (_, vm) = session.resources()
     assert vm["inputs"]["nodeName"] == vm["outputs"]["nodeName"] == "pve2"
     assert "castle-worker-1 was moved to pve2" in capsys.readouterr().out
@@ -168,7 +168,7 @@ def test_a_vm_that_was_moved_by_hand_gets_its_new_host_in_the_state(
 def test_the_machine_of_somebody_else_is_no_moved_vm(proxmox: Proxmox, guest: Guest) -> None:
     proxmox.guests = [guest]
     session = FakeSession(PROVIDER, VM)
-    assert vms_in_state.correct_state(session) == 0
+    assert vms_in_state.prepare_up(session) == 0
     assert session.resources() == [PROVIDER, VM]
 
 
@@ -188,5 +188,5 @@ def test_a_vm_that_is_off_is_started_by_the_next_up(
     session = FakeSession(PROVIDER, VM | {"outputs": outputs})
     vms_in_state.refresh(session, [])
     assert session.resources()[1]["outputs"]["started"] is True
-    assert vms_in_state.correct_state(session) == 0
+    assert vms_in_state.prepare_up(session) == 0
     assert session.resources()[1]["outputs"]["started"] is started

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import importlib
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pulumi.output import Unknown
 from lifecycle import provider
 from lifecycle.provider import PROVIDERS, Provider, Resource, parse, plain
 from settings.project import PROJECT_FOLDER
+from tests.loaded_modules import loaded_modules
 
 FROZEN = {
     "Bootstrap": "pulumi-python:dynamic/ephemeral-castle:Bootstrap",
@@ -62,16 +62,8 @@ def classes(base: type[Any]) -> set[type[Any]]:
 
 def test_a_provider_loads_without_the_settings_models_and_the_sdks() -> None:
     """Pulumi waits until a provider is loaded, and the models alone take 0.25 s."""
-    program = (
-        "import sys; from lifecycle.provider import PROVIDERS, load; "
-        "[load(name) for name in PROVIDERS]; print(*sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT_FOLDER,
-        capture_output=True,
-        text=True,
-        check=True,
+    loaded = loaded_modules(
+        "from lifecycle.provider import PROVIDERS, load; [load(name) for name in PROVIDERS]"
     )
     slow = {
         "cryptography",
@@ -80,7 +72,7 @@ def test_a_provider_loads_without_the_settings_models_and_the_sdks() -> None:
         "pulumiverse_talos",
         "pydantic",
     }
-    assert slow & set(done.stdout.split()) == set()
+    assert slow & loaded == set()
 
 
 def test_addresses_and_type_tokens_never_change() -> None:

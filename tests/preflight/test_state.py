@@ -9,7 +9,6 @@ from typing import Any
 import pulumi
 import pytest
 
-from preflight import state
 from preflight.state import StateError, read_running_stack, running_stack
 from rehearsal.monitor import RecordingMonitor
 from rehearsal.run import perform
@@ -154,14 +153,6 @@ def test_missing_outputs_of_a_vm_are_accepted(lost: dict[str, Any]) -> None:
         if it["type"] == resource_types.MACHINE:
             it["outputs"] |= lost
     assert len(running_stack(outputs(answer)).machines) == 4
-
-
-def test_the_type_tokens_are_those_of_the_program() -> None:
-    assert {state.MACHINE, state.MACHINE_SECRETS, state.HELM_RELEASE} == {
-        resource_types.MACHINE,
-        resource_types.SECRETS,
-        resource_types.RELEASE,
-    }
 
 
 class Cli:

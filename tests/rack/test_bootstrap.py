@@ -83,6 +83,12 @@ def instead_of_waiting(
     monkeypatch.setattr("clients.wait.time.sleep", pause)
 
 
+async def restart(proxmox: ProxmoxClient) -> None:
+    """Switch the control plane's VM off and on."""
+    await proxmox.vm(101, "POST", "status/stop")
+    await proxmox.vm(101, "POST", "status/start")
+
+
 async def nothing() -> None:
     """Let two seconds pass."""
 
@@ -98,8 +104,7 @@ async def test_it_asks_again_if_the_machine_reboots_before_etcd_has_data(
     hand.etcd_pull_s = 3600
 
     async def reset() -> None:
-        await proxmox.vm(101, "POST", "status/stop")
-        await proxmox.vm(101, "POST", "status/start")
+        await restart(proxmox)
         hand.etcd_pull_s = 0
 
     instead_of_waiting(monkeypatch, nothing, nothing, reset, nothing)
@@ -120,8 +125,7 @@ async def test_a_restore_that_is_asked_for_again_brings_its_snapshot_again(
     hand.etcd_pull_s = 3600
 
     async def reset() -> None:
-        await proxmox.vm(101, "POST", "status/stop")
-        await proxmox.vm(101, "POST", "status/start")
+        await restart(proxmox)
         rack.machines[CONTROL_PLANE].installation.recovery = b""
         hand.etcd_pull_s = 0
 

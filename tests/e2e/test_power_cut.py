@@ -6,9 +6,6 @@ A host that has power again starts the VMs that start on boot, if Proxmox has no
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -17,7 +14,7 @@ from tests.e2e.lab import CHANGES, Lab, without
 from tests.e2e.test_day_two import NEW, OLD
 from tests.e2e.test_life import assert_empty, assert_no_diff, assert_up
 from tests.e2e.test_ownership import one_worker
-from tests.e2e.watch import Kubernetes, order
+from tests.e2e.watch import Kubernetes, order, wait_until
 
 ABSENT = without(CHANGES)
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
@@ -32,17 +29,6 @@ def cut_power(lab: Lab, process: subprocess.Popen[str] | None = None) -> None:
         lab.close()
     lab.control("POST", "/power", {"on": False})
     lab.control("POST", "/power", {"on": True})
-
-
-def wait_until(check: Callable[[], bool]) -> None:
-    """Wait for something that nobody does anything for any more."""
-    end = time.monotonic() + LIMIT
-    while True:
-        with suppress(OSError):
-            if check():
-                return
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.2)
 
 
 def ready(kubernetes: Kubernetes, boots: dict[str, str] | None = None) -> bool:
@@ -86,7 +72,7 @@ def test_at_rest_all_comes_back_and_a_vm_that_is_off_or_locked_by_one_up(
     kubernetes = Kubernetes(lab)
     boots = boot_ids(kubernetes)
     cut_power(lab)
-    wait_until(lambda: ready(kubernetes, boots))
+    wait_until(lambda: ready(kubernetes, boots), LIMIT)
     assert "Nothing to change." in assert_make(lab, "up")
     # Proxmox was backing the worker up: the lock stays, and the VM does not start.
     lab.control("POST", "/locks", {"8010": "backup"})
@@ -98,7 +84,7 @@ def test_at_rest_all_comes_back_and_a_vm_that_is_off_or_locked_by_one_up(
     assert "`qm unlock 8010`" in locked.output
     lab.control("POST", "/locks", {"8010": ""})
     assert_make(lab, "up")
-    wait_until(lambda: ready(kubernetes, boots))
+    wait_until(lambda: ready(kubernetes, boots), LIMIT)
     assert_no_diff(lab)
     assert "Nothing to change." in assert_make(lab, "up")
 
@@ -124,7 +110,7 @@ def test_vms_whose_disks_were_imported_are_named(make_lab: MakeLab, word: str) -
     lab = first_up(make_lab)
     lab.control("POST", "/tasks", {"import_s": 300})
     process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    wait_until(lambda: sorted(lab.guests()) == [8000, 8010])
+    wait_until(lambda: sorted(lab.guests()) == [8000, 8010], LIMIT)
     cut_power(lab, process)
     lab.control("POST", "/tasks", {"import_s": 0})
     refused = lab.make(word)
@@ -149,7 +135,7 @@ def test_an_upgrade_goes_on(make_lab: MakeLab) -> None:
     kubernetes = Kubernetes(lab)
     lab.set("cluster.talos", NEW)
     process = lab.start("up", "--yes", "--skip-preview", "--stack", lab.stack)
-    wait_until(lambda: kubernetes.cordoned() != [])
+    wait_until(lambda: kubernetes.cordoned() != [], LIMIT)
     cut_power(lab, process)
     assert_make(lab, "up")
     assert set(kubernetes.versions().values()) == {f"Talos ({NEW})"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,14 +14,13 @@ from commands import helm_records
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import CHANGES, CHARTS, Lab, missing, without
 from tests.e2e.test_life import assert_no_diff, assert_up
+from tests.e2e.watch import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 changes = pytest.mark.skipif(bool(without(CHANGES)), reason=without(CHANGES))
 
 TRAEFIK, LIBRARY = "traefik/traefik-certificates", "default/library"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
-FOLLOW_TIMEOUT_S = 60
-"""Seconds in which the stand-in for Longhorn must follow."""
 
 
 def api_of(lab: Lab) -> ClusterApi:
@@ -71,13 +68,6 @@ def disk_message(api: ClusterApi, node: str) -> str:
     """What Longhorn says of a node's one disk."""
     (status,) = (api.get(f"{PATH}/nodes/{node}") or {})["status"]["diskStatus"].values()
     return " ".join(str(it.get("message")) for it in status["conditions"])
-
-
-def wait_until(is_true: Callable[[], bool], timeout_s: float = FOLLOW_TIMEOUT_S) -> None:
-    until = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < until
-        time.sleep(1)
 
 
 def test_a_data_disk_that_is_not_mounted_stops_an_up_before_anything_is_stored(

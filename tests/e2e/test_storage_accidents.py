@@ -13,8 +13,8 @@ from clients.kubernetes.longhorn import PATH, Volume, read_volumes
 from tests.e2e.conftest import MakeLab
 from tests.e2e.lab import CHANGES, CHARTS, Lab, missing, without
 from tests.e2e.test_life import assert_no_diff, assert_up
-from tests.e2e.test_storage import CLAIMS, LIBRARY, TRAEFIK, add_claim, api_of, wait_until
-from tests.e2e.watch import Kubernetes, diary, order
+from tests.e2e.test_storage import CLAIMS, LIBRARY, TRAEFIK, add_claim, api_of
+from tests.e2e.watch import Kubernetes, diary, order, wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 changes = pytest.mark.skipif(bool(without(CHANGES)), reason=without(CHANGES))

@@ -7,9 +7,10 @@ import json
 import ssl
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,14 @@ def settle(kubernetes: Kubernetes, path: str) -> None:
     """Delete an object, if it is there."""
     with suppress(urllib.error.HTTPError):
         kubernetes.call("DELETE", path)
+
+
+def wait_until(is_true: Callable[[], bool], timeout_s: float = 60) -> None:
+    """Wait for something that happens by itself. An API that does not answer yet is no failure."""
+    end = time.monotonic() + timeout_s
+    while True:
+        with suppress(OSError):
+            if is_true():
+                return
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.2)
